@@ -1,0 +1,1 @@
+"""What every room needs: a model borrowed and given back, targets, checks of what the user gave."""

@@ -1,0 +1,43 @@
+"""Images as users have them (a tensor, a DataLoader, any iterable), as batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Union
+
+from torch import Tensor
+
+from captum_proto._utils.checks import check_images
+
+#: A tensor (N, C, H, W), or an iterable of such batches; a batch may be a tuple or list whose first entry is the images.
+Images = Union[Tensor, Iterable[Any]]
+
+
+def image_batches(
+    images: Images, batch_size: int, value_range: tuple[float, float] | None, name: str
+) -> Iterator[Tensor]:
+    """
+    Checked batches of at most ``batch_size`` images from a tensor, or the iterable's own batches.
+
+    Raises:
+        TypeError: If a batch holds no image tensor.
+        ValueError: If images have the wrong shape or values, or there are none.
+    """
+    if isinstance(images, Tensor):
+        check_images(images, value_range, name)
+        yield from images.split(batch_size)
+        return
+    if isinstance(images, (str, bytes)) or not isinstance(images, Iterable):
+        raise TypeError(
+            f"{name} is a {type(images).__name__}; expected a tensor (N, C, H, W) or an iterable of such batches."
+        )
+    empty = True
+    for batch in images:
+        if isinstance(batch, (tuple, list)) and batch:
+            batch = batch[0]
+        yield check_images(batch, value_range, name)
+        empty = False
+    if empty:
+        raise ValueError(
+            f"{name} is empty; give at least one batch of images, and a list rather than a used-up generator."
+        )

@@ -1,0 +1,130 @@
+"""A model on loan: frozen and in evaluation mode while we look at it, and given back exactly as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@contextlib.contextmanager
+def borrowed(forward_func: Callable[..., Any]) -> Iterator[None]:
+    """
+    Freeze a module for the duration of the block: evaluation mode, no gradients into its parameters.
+
+    Flags are set and restored module by module and parameter by parameter, not through ``eval()`` and ``train()``: models override
+    those, and a model may hold a mixture of both modes. A plain function is left alone; gradients are then asked for with respect to
+    the images only, so nothing reaches any weight's ``.grad`` either way.
+    """
+    if not isinstance(forward_func, nn.Module):
+        yield
+        return
+    training = [(module, module.training) for module in forward_func.modules()]
+    requires_grad = [(parameter, parameter.requires_grad) for parameter in forward_func.parameters()]
+    try:
+        for module, _ in training:
+            module.training = False
+        for parameter, required in requires_grad:
+            if required:
+                parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, mode in training:
+            module.training = mode
+        for parameter, required in requires_grad:
+            if required:
+                parameter.requires_grad_(True)
+
+
+def _tensors_of(forward_func: Callable[..., Any]) -> Iterator[Tensor]:
+    if isinstance(forward_func, nn.Module):
+        yield from forward_func.parameters()
+        yield from forward_func.buffers()
+
+
+def device_of(forward_func: Callable[..., Any], default: torch.device | str = "cpu") -> torch.device:
+    """The device of the first parameter or buffer, else ``default``."""
+    for tensor in _tensors_of(forward_func):
+        return tensor.device
+    return torch.device(default)
+
+
+def dtype_of(forward_func: Callable[..., Any]) -> torch.dtype:
+    """The floating dtype the model computes in: that of its first floating parameter or buffer, else float32."""
+    for tensor in _tensors_of(forward_func):
+        if tensor.is_floating_point():
+            return tensor.dtype
+    return torch.float32
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A digest of a model's weights and buffers: equal for equal weights, on any device."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(model.state_dict().items()):
+        if isinstance(tensor, Tensor):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """A tensor's values as bytes, whatever its dtype, device or strides."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+class Pipeline:
+    """
+    Images in, whatever the model returns out: preprocessing, the cast to the model's dtype, autocast, the model itself.
+
+    Args:
+        forward_func (Callable): The model, or a function of a preprocessed batch.
+        preprocess (Callable, optional): From images in the user's range to the model's input. Default: None
+        additional_forward_args (tuple, optional): Further arguments of ``forward_func``. Default: ()
+        autocast (torch.dtype, optional): bfloat16 or float16 for mixed precision. Default: None
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+        additional_forward_args: tuple[Any, ...] = (),
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        if autocast not in (None, torch.bfloat16, torch.float16):
+            raise ValueError(f"autocast is {autocast!r}; expected torch.bfloat16, torch.float16 or None.")
+        self.forward_func = forward_func
+        self.preprocess = preprocess
+        self.additional_forward_args = additional_forward_args
+        self.autocast = autocast
+        self.device = device_of(forward_func)
+        self.dtype = dtype_of(forward_func)
+        #: Images are optimised and read in float32 unless the model itself is double.
+        self.image_dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """The user's preprocessing, with the one thing it may not do checked."""
+        if self.preprocess is None:
+            return images
+        prepared = self.preprocess(images)
+        if not isinstance(prepared, Tensor) or prepared.dim() == 0 or prepared.shape[0] != images.shape[0]:
+            got = f"shape {tuple(prepared.shape)}" if isinstance(prepared, Tensor) else f"a {type(prepared).__name__}"
+            raise ValueError(
+                f"preprocess turned a batch of shape {tuple(images.shape)} into {got}; it must return a tensor with one entry for "
+                f"each of the {images.shape[0]} images."
+            )
+        return prepared
+
+    def run(self, prepared: Tensor) -> Any:
+        """The model on a prepared batch."""
+        prepared = prepared.to(self.dtype)
+        if self.autocast is None:
+            return self.forward_func(prepared, *self.additional_forward_args)
+        with torch.autocast(prepared.device.type, dtype=self.autocast):
+            return self.forward_func(prepared, *self.additional_forward_args)
+
+    def __call__(self, images: Tensor) -> Any:
+        return self.run(self.prepare(images))

@@ -1,0 +1,306 @@
+"""Prototype Generation (arXiv:2309.17144): the input that a model sees as most typical of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from captum._utils.common import _format_additional_forward_args
+from captum.attr import Attribution
+from captum.log import log_usage
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from captum_proto._utils.checks import check_images
+from captum_proto._utils.model import Pipeline
+from captum_proto._utils.targets import occurrence_seeds, parse_targets
+from captum_proto._utils.versions import versions
+from captum_proto.attr.prototypes import Prototypes
+from captum_proto.optim.ascent import Ascent, AscentSettings, Callback, default_high_frequency_weight
+from captum_proto.optim.random import START, RandomStream, prototype_keys
+from captum_proto.optim.transforms import RandomAffine, as_transform
+
+TensorOrTuple = TypeVar("TensorOrTuple", Tensor, tuple[Tensor, ...])
+
+#: The transform of the paper.
+PAPER_TRANSFORM = RandomAffine(180, translate=(0.5, 0.5), scale=(0.7, 1.3))
+
+
+class PrototypeGeneration(Attribution):
+    r"""
+    The input that a model sees as most typical of a class, made by gradient ascent under random affine transforms.
+
+    .. math::
+        \text{warm-up:} \quad \min_x \operatorname{Var}_k \operatorname{softmax}(h(P(x)))_k
+        \qquad \text{then:} \quad \min_x\; -h_c(P(T(x))) + \lambda L_{hf}(x)
+
+    The method of Prototype Generation (arXiv:2309.17144, section 3.1). Whether a prototype can be trusted is measured by
+    :class:`captum_proto.PathSimilarity`.
+
+    The model is frozen and in evaluation mode while it is looked at, and comes back exactly as it was, after an error and after an
+    interrupt too. Every prototype has its own random numbers, from its seed and its class: it is the same one alone or in a batch, up
+    to the rounding by which the network's own kernels differ between batch sizes.
+
+    Args:
+        forward_func (Callable): The model, or a function of a batch that returns logits (N, K). For a function that is no module, see to
+            evaluation mode yourself.
+        preprocess (Callable, optional): The model's own preprocessing, from images in ``value_range`` to what ``forward_func`` takes; for
+            ImageNet models, the normalisation. Differentiable; may change the size of the images, not their number. Default: None
+
+    Examples::
+
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        >>> generation = PrototypeGeneration(model)
+        >>> prototypes = generation.generate(target=[3, 7], image_shape=(1, 8, 8), steps=16)
+        >>> prototypes.images.shape
+        torch.Size([2, 1, 8, 8])
+    """
+
+    def __init__(self, forward_func: Callable[..., Any], preprocess: Callable[[Tensor], Tensor] | None = None) -> None:
+        if not callable(forward_func):
+            raise TypeError(
+                f"forward_func is a {type(forward_func).__name__}; expected a module or a function that returns logits."
+            )
+        if preprocess is not None and not callable(preprocess):
+            raise TypeError(f"preprocess is a {type(preprocess).__name__}; expected a module, a function or None.")
+        super().__init__(forward_func)
+        self.preprocess = preprocess
+
+    @log_usage()
+    def generate(
+        self,
+        target: Any,
+        image_shape: tuple[int, int, int] | None = None,
+        additional_forward_args: Any = None,
+        *,
+        start: Tensor | None = None,
+        steps: int = 512,
+        lr: float = 0.05,
+        high_frequency_weight: float | None = None,
+        high_frequency_power: int = 1,
+        warmup_steps: int = 64,
+        warmup_tolerance: float = 0.0,
+        transform: Any = PAPER_TRANSFORM,
+        preprocess_first: bool = False,
+        value_range: tuple[float, float] = (0.0, 1.0),
+        clamp: bool = True,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        autocast: torch.dtype | None = None,
+        seed: int | Sequence[int] = 0,
+        batch_size: int | None = None,
+        evaluation_draws: int = 16,
+        callback: Callback | None = None,
+        snapshot_steps: Iterable[int] = (),
+        show_progress: bool = False,
+    ) -> Prototypes:
+        r"""
+        Make prototypes, from noise :math:`x_0 \sim U` over the value range unless start images are given.
+
+        Args:
+            target (TargetType or nested list): As in Captum: an int for one prototype; a list or 1-D tensor for one class each; a nested
+                list for a *group* of classes each, whose score is the logsumexp of its logits (a superclass). A class named k times
+                gives k prototypes, from ``seed``, ``seed + 1``, ….
+            image_shape (tuple[int, int, int], optional): (C, H, W) of a prototype, any number of channels; needed unless ``start`` is given.
+                Default: None
+            additional_forward_args (any, optional): Further arguments of ``forward_func``, as in Captum; a tensor with one row for each
+                prototype is split with the batch. Default: None
+            start (Tensor, optional): Start images (N, C, H, W) in ``value_range``, one for each prototype. None: noise of its own for each.
+                Default: None
+            steps (int, optional): Steps of ascent. The paper's: 512. Default: 512
+            lr (float, optional): Adam's constant learning rate, in units of pixel values. The paper's: 0.05. Default: 0.05
+            high_frequency_weight (float, optional): λ, at least 0; the paper leaves it open. None: C·H·W / 150.528, which is 1000 at
+                3×224×224 and the same pull on each pixel at other sizes. Default: None
+            high_frequency_power (int, optional): Whether neighbours' differences count as they are (1) or squared (2); the paper leaves it
+                open. Default: 1
+            warmup_steps (int, optional): At most so many steps of warm-up; 0 for none. The paper leaves it open. Default: 64
+            warmup_tolerance (float, optional): An image's warm-up ends early when the variance of its class probabilities is at most this.
+                Default: 0.0, never
+            transform (Transform or Callable, optional): T. Callables without a stream of their own, such as torchvision's, are applied
+                image by image; None for no transform. Default: the paper's ``RandomAffine(180, translate=(.5, .5), scale=(.7, 1.3))``
+            preprocess_first (bool, optional): Whether preprocessing acts before T; the fill of T is then in the model's input range.
+                Default: False, as in the paper
+            value_range (tuple[float, float], optional): The valid range of a pixel. Default: (0, 1)
+            clamp (bool, optional): Whether each step ends with a projection onto ``value_range``; the paper leaves it open. Default: True
+            betas (tuple[float, float], optional): Adam's decay rates. Default: (0.9, 0.999)
+            eps (float, optional): Adam's denominator term. Default: 1e-8
+            autocast (torch.dtype, optional): torch.bfloat16 or torch.float16 for mixed precision; gradients of float16 are scaled.
+                Default: None
+            seed (int or sequence of int, optional): The first seed, or one for each prototype. Default: 0
+            batch_size (int, optional): Prototypes at a time. Default: None, all at once
+            evaluation_draws (int, optional): Draws of T for the expected logit and probability of the finished prototypes. Default: 16
+            callback (Callable, optional): Called with a :class:`~captum_proto.optim.Step` after each step; returning True ends the
+                optimisation, and the prototypes as they are come back. Default: None
+            snapshot_steps (iterable of int, optional): Keep copies of the images after so many steps of ascent. Default: ()
+            show_progress (bool, optional): Whether to show a progress bar. Default: False
+
+        Returns:
+            Prototypes: Images in ``value_range`` with their logits, probabilities, history and settings.
+
+        Raises:
+            TypeError: If an argument or the model's output is of the wrong type.
+            ValueError: If an argument is out of its range, or the model's output is not logits (N, K), or becomes NaN.
+
+        Examples::
+
+            >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+            >>> prototypes = PrototypeGeneration(model).generate([[0, 1], [2]], (1, 8, 8), steps=8, seed=5)
+            >>> prototypes.target, prototypes.seeds
+            ([(0, 1), (2,)], [5, 5])
+        """
+        groups = parse_targets(target, expand_to=None if start is None else len(start))
+        seeds = occurrence_seeds(groups, seed if isinstance(seed, int) else list(seed))
+        shape = _image_shape(image_shape, start, value_range)
+        settings = AscentSettings(
+            steps=steps,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            high_frequency_weight=default_high_frequency_weight(shape)
+            if high_frequency_weight is None
+            else high_frequency_weight,
+            high_frequency_power=high_frequency_power,
+            warmup_steps=warmup_steps,
+            warmup_tolerance=warmup_tolerance,
+            transform=None if transform is None else as_transform(transform),
+            preprocess_first=preprocess_first,
+            value_range=(float(value_range[0]), float(value_range[1])),
+            clamp=clamp,
+        )
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1, or None for all prototypes at once.")
+        snapshot_steps = frozenset(snapshot_steps)
+        arguments = _format_additional_forward_args(additional_forward_args) or ()
+        parts = []
+        with tqdm(
+            total=len(groups) * (steps + warmup_steps), desc="prototypes", unit="step", disable=not show_progress
+        ) as progress:
+            for batch in _batches(len(groups), batch_size):
+                rows = slice(batch.start, batch.stop)
+                pipeline = Pipeline(
+                    self.forward_func, self.preprocess, _rows_of(arguments, rows, len(groups)), autocast
+                )
+                keys = prototype_keys(seeds[rows], groups[rows])
+                ascent = Ascent(
+                    pipeline,
+                    groups[rows],
+                    keys,
+                    settings,
+                    prototypes=batch,
+                    callback=callback,
+                    snapshot_steps=snapshot_steps,
+                    progress=progress,
+                )
+                result = ascent.run(_noise(keys, shape, settings.value_range) if start is None else start[rows])
+                parts.append(
+                    Prototypes(
+                        images=result.images,
+                        target=groups[rows],
+                        seeds=seeds[rows],
+                        **ascent.evaluate(result.images, evaluation_draws),
+                        history=result.history,
+                        snapshots=result.snapshots,
+                    )
+                )
+                if result.stopped:
+                    break
+        prototypes = Prototypes.concatenate(parts)
+        prototypes.settings = {
+            "image_shape": list(shape),
+            "start": "noise" if start is None else "given images",
+            **settings.to_json(),
+            "autocast": None if autocast is None else str(autocast).removeprefix("torch."),
+            "evaluation_draws": evaluation_draws,
+            "model": type(self.forward_func).__name__,
+            "preprocess": None if self.preprocess is None else repr(self.preprocess),
+            "stopped_by_callback": result.stopped,
+            "versions": versions(),
+        }
+        return prototypes
+
+    @log_usage()
+    def attribute(  # type: ignore[override]  # Captum's own signature is *args, **kwargs
+        self,
+        inputs: TensorOrTuple,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        *,
+        warmup_steps: int = 0,
+        evaluation_draws: int = 0,
+        **options: Any,
+    ) -> TensorOrTuple:
+        r"""
+        The same optimisation from given images, in Captum's signature: what the model would rather see.
+
+        Args:
+            inputs (Tensor or tuple[Tensor]): Start images (N, C, H, W) in ``value_range``.
+            target (TargetType or nested list): One for all images or one for each, as in :meth:`generate`.
+            additional_forward_args (any, optional): As in :meth:`generate`. Default: None
+            warmup_steps (int, optional): As in :meth:`generate`, but off: a warm-up would wash the start images out. Default: 0
+            evaluation_draws (int, optional): As in :meth:`generate`, but none, since only images are returned. Default: 0
+            **options: The other arguments of :meth:`generate`, with the same defaults.
+
+        Returns:
+            Tensor or tuple[Tensor]: The optimised images, of the type, dtype and shape of ``inputs``. For logits, history and settings
+            as well, call ``generate(target, start=inputs)``.
+
+        Raises:
+            TypeError: If ``inputs`` holds more than one tensor, or an argument is of the wrong type.
+            ValueError: If ``inputs`` are not images in ``value_range``, or an argument is out of its range.
+
+        Examples::
+
+            >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+            >>> images = torch.rand(4, 1, 8, 8)
+            >>> PrototypeGeneration(model).attribute(images, target=3, steps=8).shape
+            torch.Size([4, 1, 8, 8])
+        """
+        images = inputs[0] if isinstance(inputs, tuple) else inputs
+        if isinstance(inputs, tuple) and len(inputs) != 1:
+            raise TypeError(f"inputs is a tuple of {len(inputs)} tensors; expected one tensor of images (N, C, H, W).")
+        prototypes = self.generate(
+            target,
+            None,
+            additional_forward_args,
+            start=images,
+            warmup_steps=warmup_steps,
+            evaluation_draws=evaluation_draws,
+            **options,
+        )
+        result = prototypes.images.to(images.device, images.dtype)
+        return (result,) if isinstance(inputs, tuple) else result
+
+
+def _image_shape(
+    image_shape: tuple[int, int, int] | None, start: Tensor | None, value_range: tuple[float, float]
+) -> tuple[int, int, int]:
+    if start is not None:
+        _, *given = check_images(start, value_range, "start").shape
+        if image_shape is not None and tuple(image_shape) != tuple(given):
+            raise ValueError(
+                f"image_shape is {tuple(image_shape)}, but start holds images of shape {tuple(given)}; leave one of them out."
+            )
+        return tuple(given)  # type: ignore[return-value]
+    if image_shape is None:
+        raise TypeError("image_shape is missing; give (C, H, W), for an ImageNet model (3, 224, 224), or start images.")
+    shape = tuple(int(side) for side in image_shape)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(
+            f"image_shape is {tuple(image_shape)}; expected three positive numbers (C, H, W), such as (3, 224, 224)."
+        )
+    return shape
+
+
+def _noise(keys: Tensor, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:
+    return RandomStream(keys, START).uniform(shape[0] * shape[1] * shape[2], *value_range).view(-1, *shape)
+
+
+def _batches(total: int, batch_size: int | None) -> list[range]:
+    size = batch_size or total
+    return [range(begin, min(begin + size, total)) for begin in range(0, total, size)]
+
+
+def _rows_of(arguments: tuple[Any, ...], rows: slice, total: int) -> tuple[Any, ...]:
+    """Captum's convention: a tensor argument with one row for each example goes with the batch, any other as it is."""
+    return tuple(a[rows] if isinstance(a, Tensor) and a.dim() > 0 and a.shape[0] == total else a for a in arguments)

@@ -1,0 +1,109 @@
+"""What a generation gives back."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_proto._utils.files import load_tensors, save_tensors
+from captum_proto._utils.targets import Group
+
+_VALUES = ("images", "logits", "probabilities", "transformed_logits", "transformed_probabilities")
+
+
+@dataclass
+class Prototypes:
+    r"""
+    Prototypes, what the model makes of them, and how they were made.
+
+    Attributes:
+        images (Tensor): (N, C, H, W), in the input range, before preprocessing; on the model's device.
+        target (list[tuple[int, ...]]): The classes of each prototype; a single class is a tuple of one.
+        seeds (list[int]): The seed of each prototype: with its target, all that its random numbers depend on.
+        logits (Tensor): (N,), the class logit of each image as it is; for a group, the logsumexp of its logits.
+        probabilities (Tensor): (N,), the class probability of each image as it is; for a group, the sum.
+        transformed_logits (Tensor): (N,), the mean logit under fresh draws of the transform.
+        transformed_probabilities (Tensor): (N,), the mean probability under fresh draws of the transform.
+        history (dict[str, Tensor]): One value for each step and prototype. Of the warm-up: "warmup_variance" (W, N). Of the ascent,
+            before each step's update: "loss", "logit", "probability" (both under that step's transform) and "high_frequency_loss",
+            each (S, N). A prototype whose batch ended early is NaN from there on.
+        snapshots (dict[int, Tensor]): Images after so many steps, each (N, C, H, W) on the CPU.
+        settings (dict): Every argument, as JSON can hold it, with the versions that made them.
+    """
+
+    images: Tensor
+    target: list[Group]
+    seeds: list[int]
+    logits: Tensor
+    probabilities: Tensor
+    transformed_logits: Tensor
+    transformed_probabilities: Tensor
+    history: dict[str, Tensor] = field(default_factory=dict)
+    snapshots: dict[int, Tensor] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """
+        Write everything to one safetensors file, the settings as JSON in its header.
+
+        Args:
+            path (path): The file, by custom ``….safetensors``.
+            overwrite (bool, optional): Whether an existing file may be replaced. Default: False
+
+        Raises:
+            FileExistsError: If the file exists and ``overwrite`` is False.
+            OSError: If it cannot be written.
+        """
+        tensors = {name: getattr(self, name) for name in _VALUES}
+        tensors |= {f"history.{name}": value for name, value in self.history.items()}
+        tensors |= {f"snapshots.{step}": value for step, value in self.snapshots.items()}
+        story = {"target": [list(group) for group in self.target], "seeds": self.seeds, "settings": self.settings}
+        save_tensors(path, "prototypes", tensors, story, overwrite)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Prototypes:
+        """
+        Read what :meth:`save` wrote, onto the CPU.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged or holds something else.
+        """
+        tensors, story = load_tensors(path, "prototypes")
+        return cls(
+            **{name: tensors[name] for name in _VALUES},
+            target=[tuple(group) for group in story["target"]],
+            seeds=story["seeds"],
+            history={k.removeprefix("history."): v for k, v in tensors.items() if k.startswith("history.")},
+            snapshots={int(k.removeprefix("snapshots.")): v for k, v in tensors.items() if k.startswith("snapshots.")},
+            settings=story["settings"],
+        )
+
+    @classmethod
+    def concatenate(cls, parts: list[Prototypes]) -> Prototypes:
+        """One after the other; histories of different lengths are filled with NaN, snapshots kept where all parts have them."""
+        if not parts:
+            raise ValueError("there are no prototypes to concatenate; give at least one part.")
+        first = parts[0]
+        shared = set.intersection(*(set(part.snapshots) for part in parts))
+        return cls(
+            **{name: torch.cat([getattr(part, name) for part in parts]) for name in _VALUES},
+            target=[group for part in parts for group in part.target],
+            seeds=[seed for part in parts for seed in part.seeds],
+            history={name: _beside([part.history[name] for part in parts]) for name in first.history},
+            snapshots={step: torch.cat([part.snapshots[step] for part in parts]) for step in sorted(shared)},
+            settings=first.settings,
+        )
+
+
+def _beside(histories: list[Tensor]) -> Tensor:
+    longest = max(len(history) for history in histories)
+    padded = [torch.nn.functional.pad(h, (0, 0, 0, longest - len(h)), value=float("nan")) for h in histories]
+    return torch.cat(padded, dim=1)

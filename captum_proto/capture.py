@@ -1,0 +1,356 @@
+"""
+Every layer's output during one forward pass, by dotted name, in the order in which the layers return.
+
+Activations belong to a *call* of a layer, not to the layer: torchvision's ResNet calls one ReLU twice per block, and in-place operations
+change a tensor after the layer has returned it. Outputs are therefore read inside the hook, when they are what the layer returned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Union
+
+import torch
+from torch import Tensor, nn
+
+from captum_proto._utils.checks import nearest
+from captum_proto._utils.model import borrowed
+
+#: None or "all", "leaf", a name, a pattern, a module, or several of these; or a mapping from names to modules.
+LayerSelection = Union[None, str, nn.Module, Sequence[str | nn.Module], Mapping[str, nn.Module]]
+
+_REPEATS = ("last", "first", "all")
+_ALIASES = ("value", "reference")
+
+
+def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, nn.Module]:
+    r"""
+    Modules of a model by dotted name.
+
+    Args:
+        model (nn.Module): Where the layers are.
+        layers (str, nn.Module, sequence or mapping, optional): None or "all" for every entry of ``named_modules()`` but the root, containers
+            included: the layers of the paper, 67 of torchvision's ``resnet18``. "leaf" for modules without children. Otherwise names,
+            patterns such as ``"layer?.*"`` (as in :mod:`fnmatch`), modules, or a sequence of these. Default: None
+
+    Returns:
+        dict[str, nn.Module]: In the order of ``named_modules()`` for patterns, else in the order given.
+
+    Raises:
+        ValueError: If a name, pattern or module is not in the model.
+        TypeError: If ``layers`` is of another type.
+
+    Examples::
+
+        >>> model = torchvision.models.resnet18()
+        >>> len(select_layers(model)), len(select_layers(model, "leaf")), list(select_layers(model, "layer?"))
+        (67, 52, ['layer1', 'layer2', 'layer3', 'layer4'])
+    """
+    named = {name: module for name, module in model.named_modules() if name}
+    if layers is None or (isinstance(layers, str) and layers == "all"):
+        return named
+    if isinstance(layers, Mapping):
+        return dict(layers)
+    # A module that is registered twice is found by either name.
+    aliases = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
+    names = {id(module): name for name, module in reversed(list(aliases.items()))}
+    selected: dict[str, nn.Module] = {}
+    for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers:
+        if isinstance(layer, nn.Module):
+            if id(layer) not in names:
+                raise ValueError(
+                    f"the {type(layer).__name__} given as a layer is not part of the model; give one of its modules or names."
+                )
+            selected[names[id(layer)]] = layer
+        elif not isinstance(layer, str):
+            raise TypeError(
+                f"layer {layer!r} is a {type(layer).__name__}; expected a dotted name, a pattern or a module."
+            )
+        elif layer in aliases:
+            selected[layer] = aliases[layer]
+        elif layer == "leaf":
+            selected |= {name: module for name, module in named.items() if not list(module.children())}
+        elif matches := fnmatch.filter(named, layer):
+            selected |= {name: named[name] for name in matches}
+        else:
+            raise ValueError(f'there is no layer "{layer}" in {type(model).__name__}{nearest(layer, aliases)}')
+    return selected
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """
+    One tensor that one call of a layer returns.
+
+    Attributes:
+        name (str): ``layer``, then ``#k`` for call k > 0 where all calls are kept, then ``[key]`` for each step into a tuple or dict.
+        layer (str): The dotted name of the module.
+        call (int): Which call of the layer in a forward pass, from 0.
+        path (tuple): Keys from the layer's return value to the tensor; () where it returned the tensor itself.
+        shape (tuple[int, ...]): Of one image, batch axis left out.
+        batch_axis (int): Where the batch is.
+        dtype (torch.dtype): Of the tensor.
+    """
+
+    name: str
+    layer: str
+    call: int
+    path: tuple[Any, ...]
+    shape: tuple[int, ...]
+    batch_axis: int
+    dtype: torch.dtype
+
+    def rows(self, value: Tensor, batch: int) -> Tensor:
+        """The tensor as one flat row per image: (N, D). Windows that share the batch axis, as in Swin, go to their image."""
+        if self.batch_axis:
+            value = value.movedim(self.batch_axis, 0)
+        return value.reshape(batch, -1)
+
+
+def _tensors_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The leaves of nested tuples, lists and dicts, with the keys that lead to them."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _tensors_in(item, (*path, key))
+    elif isinstance(value, (tuple, list)):
+        for index, item in enumerate(value):
+            yield from _tensors_in(item, (*path, index))
+    else:
+        yield path, value
+
+
+@contextlib.contextmanager
+def hooked(modules: Mapping[str, nn.Module], on_return: Callable[[str, int, Any], None]) -> Iterator[None]:
+    """Call ``on_return(name, call, value)`` whenever one of ``modules`` returns; the hooks come off in every case."""
+    calls = dict.fromkeys(modules, 0)
+    handles = []
+
+    def hook_of(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            calls[name] += 1
+            on_return(name, calls[name] - 1, output)
+
+        return hook
+
+    try:
+        for name, module in modules.items():
+            handles.append(module.register_forward_hook(hook_of(name)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Capture:
+    r"""
+    A plan of what to read during a model's forward pass, made by watching it run on one image and on two.
+
+    Two runs tell which axis of each output is the batch's, and so which outputs belong to an image at all.
+
+    Args:
+        model (nn.Module): Where the layers are.
+        forward (Callable): Runs the model on a batch of images, with whatever preprocessing belongs to it.
+        images (Tensor): At least one image, (N, ...), of the size to come.
+        layers (LayerSelection, optional): As in :func:`select_layers`. Default: None, all
+        repeat (str, optional): Which call counts where a layer runs several times per forward pass: "last" (Captum's habit, and what the
+            paper's counts come from), "first" or "all". Default: "last"
+        alias (str, optional): "value" reads each output inside its hook, when it is what the layer returned; "reference" reads it after
+            the forward pass, in-place changes by later layers included, as a hook that keeps a reference would. Default: "value"
+
+    Attributes:
+        outputs (list[LayerOutput]): What is read, in the order in which the layers return: a container after its last child.
+        skipped (dict[str, str]): What is not, and why.
+
+    Raises:
+        ValueError: If a layer asked for by name is not there or does not run, or nothing is left to read.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        forward: Callable[[Tensor], Any],
+        images: Tensor,
+        layers: LayerSelection = None,
+        repeat: str = "last",
+        alias: str = "value",
+    ) -> None:
+        if repeat not in _REPEATS:
+            raise ValueError(
+                f'repeat is "{repeat}"{nearest(str(repeat), _REPEATS)}; expected "last", "first" or "all".'
+            )
+        if alias not in _ALIASES:
+            raise ValueError(f'alias is "{alias}"{nearest(str(alias), _ALIASES)}; expected "value" or "reference".')
+        self.model = model
+        self.forward = forward
+        self.repeat = repeat
+        self.alias = alias
+        self.modules = select_layers(model, layers)
+        self.image_shape = tuple(images.shape[1:])
+        self.skipped: dict[str, str] = {}
+        self.outputs = self._plan(images[:1], required=layers is not None and layers not in ("all", "leaf"))
+        self._index = {(o.layer, o.call, o.path): i for i, o in enumerate(self.outputs)}
+
+    @property
+    def names(self) -> list[str]:
+        return [output.name for output in self.outputs]
+
+    def _watch(self, images: Tensor) -> dict[tuple[str, int, tuple[Any, ...]], Tensor | Any]:
+        """What each call returned, as a tensor without storage: only its shape and dtype matter."""
+        seen: dict[tuple[str, int, tuple[Any, ...]], Any] = {}
+
+        def on_return(name: str, call: int, value: Any) -> None:
+            for path, leaf in _tensors_in(value):
+                seen[name, call, path] = leaf.to("meta") if isinstance(leaf, Tensor) else leaf
+
+        with torch.no_grad(), borrowed(self.model), hooked(self.modules, on_return):
+            self.forward(images)
+        return seen
+
+    def _plan(self, image: Tensor, required: bool) -> list[LayerOutput]:
+        one, two = self._watch(image), self._watch(torch.cat([image, image]))
+        calls: dict[str, int] = {}
+        for name, call, _ in one:
+            calls[name] = max(calls.get(name, 0), call + 1)
+        missing = [name for name in self.modules if name not in calls]
+        if missing and required:
+            raise ValueError(
+                f'layer "{missing[0]}" did not run in the forward pass; choose one that does, e.g. "{next(iter(calls), "none did")}".'
+            )
+        self.skipped |= dict.fromkeys(missing, "did not run")
+        wanted = {
+            "last": lambda name: {calls[name] - 1},
+            "first": lambda _: {0},
+            "all": lambda name: set(range(calls[name])),
+        }[self.repeat]
+        outputs = []
+        for (layer, call, path), single in one.items():
+            if call not in wanted(layer):
+                continue
+            name = layer + (f"#{call}" if self.repeat == "all" and call else "") + "".join(f"[{key}]" for key in path)
+            double = two.get((layer, call, path))
+            if not isinstance(single, Tensor) or not isinstance(double, Tensor):
+                self.skipped[name] = f"a {type(single).__name__}, no tensor"
+            elif not single.is_floating_point():
+                self.skipped[name] = f"{single.dtype} is not floating point"
+            elif (axis := _batch_axis(single.shape, double.shape)) is None:
+                self.skipped[name] = f"shape {tuple(single.shape)} has no batch axis"
+            else:
+                # Several windows of one image may share the batch axis; what is left of it belongs to the image.
+                shape = tuple(size for i, size in enumerate(single.shape) if i != axis or size > 1)
+                outputs.append(LayerOutput(name, layer, call, path, shape, axis, single.dtype))
+        if not outputs:
+            reasons = "; ".join(f"{name}: {why}" for name, why in list(self.skipped.items())[:3])
+            raise ValueError(
+                f"none of the {len(self.modules)} layers gave a floating-point tensor per image ({reasons})."
+            )
+        return outputs
+
+    def stream(self, images: Tensor, consume: Callable[[int, Tensor], None]) -> Any:
+        """
+        Run the model once and hand each planned output to ``consume(index, rows)``, rows being (N, D), while it is hot.
+
+        Nothing is kept: with ``alias="value"`` an output is gone when ``consume`` returns.
+
+        Args:
+            images (Tensor): (N, ...), as planned for.
+            consume (Callable): Called with the index into :attr:`outputs` and the flattened output. It must not keep the rows without
+                a copy: a later in-place layer may change them.
+
+        Returns:
+            any: What ``forward`` returned.
+
+        Raises:
+            ValueError: If the images are of another size than planned for, or the model took another path through its layers.
+        """
+        if tuple(images.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"the images have shape {tuple(images.shape[1:])}, the reference was made from {self.image_shape}; resize them first."
+            )
+        pending: list[tuple[int, Tensor]] = []
+        heard = set()
+
+        def on_return(name: str, call: int, value: Any) -> None:
+            for path, leaf in _tensors_in(value):
+                index = self._index.get((name, call, path))
+                if index is None:
+                    continue
+                heard.add(index)
+                if self.alias == "reference":
+                    pending.append((index, leaf))
+                else:
+                    consume(index, self.outputs[index].rows(leaf, len(images)))
+
+        with torch.no_grad(), borrowed(self.model), hooked(self.modules, on_return):
+            result = self.forward(images)
+            for index, leaf in pending:
+                consume(index, self.outputs[index].rows(leaf, len(images)))
+        if len(heard) != len(self.outputs):
+            lost = next(name for i, name in enumerate(self.names) if i not in heard)
+            raise ValueError(
+                f'layer "{lost}" did not run this time; path similarity needs a model that takes one path for all images.'
+            )
+        return result
+
+
+def _batch_axis(one: torch.Size, two: torch.Size) -> int | None:
+    """The axis that doubled when the batch did."""
+    if len(one) != len(two):
+        return None
+    changed = [i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]
+    return changed[0] if len(changed) == 1 and two[changed[0]] == 2 * one[changed[0]] else None
+
+
+def capture(
+    model: nn.Module,
+    images: Tensor,
+    layers: LayerSelection = None,
+    *,
+    preprocess: Callable[[Tensor], Tensor] | None = None,
+    additional_forward_args: Iterable[Any] = (),
+    repeat: str = "last",
+    alias: str = "value",
+) -> dict[str, Tensor]:
+    r"""
+    Every layer's output for a batch of images, from one forward pass (after two small ones that tell where the batch axis is).
+
+    Args:
+        model (nn.Module): The model. It is frozen and in evaluation mode for the duration, and comes back as it was.
+        images (Tensor): Shape (N, ...).
+        layers (LayerSelection, optional): As in :func:`select_layers`. Default: None, every module but the root
+        preprocess (Callable, optional): Applied to ``images`` first. Default: None
+        additional_forward_args (iterable, optional): Further arguments of the model. Default: ()
+        repeat (str, optional): "last", "first" or "all" calls of a layer that runs several times; with "all", the k-th further call of
+            ``relu`` is named ``relu#k``. Default: "last"
+        alias (str, optional): "value": what each layer returned. "reference": what became of it by the end of the pass. Default: "value"
+
+    Returns:
+        dict[str, Tensor]: By name, in the order in which the layers return; copies, batch axis first. A layer that returns a tuple or dict
+        has one entry for each floating-point tensor in it, ``lstm[0]``. Other outputs are left out.
+
+    Raises:
+        ValueError: If a layer asked for is not there or does not run.
+
+    Examples::
+
+        >>> model = torchvision.models.resnet18()
+        >>> activations = capture(model, torch.rand(2, 3, 224, 224), ["layer4", "fc"])
+        >>> {name: tuple(value.shape) for name, value in activations.items()}
+        {'layer4': (2, 512, 7, 7), 'fc': (2, 1000)}
+    """
+    arguments = tuple(additional_forward_args)
+
+    def forward(batch: Tensor) -> Any:
+        return model(batch if preprocess is None else preprocess(batch), *arguments)
+
+    plan = Capture(model, forward, images, layers, repeat, alias)
+    kept: dict[str, Tensor] = {}
+
+    def keep(index: int, rows: Tensor) -> None:
+        output = plan.outputs[index]
+        kept[output.name] = rows.clone().view(len(images), *output.shape)
+
+    plan.stream(images, keep)
+    return kept

@@ -1,0 +1,18 @@
+"""How far to trust a prototype."""
+
+from captum_proto.metrics.comparison import GroupSummary, PathComparison, smooth, summarise
+from captum_proto.metrics.controls import CONTROLS
+from captum_proto.metrics.path_similarity import PathScores, PathSimilarity, path_similarity
+from captum_proto.metrics.reference import PathReference
+
+__all__ = [
+    "CONTROLS",
+    "GroupSummary",
+    "PathComparison",
+    "PathReference",
+    "PathScores",
+    "PathSimilarity",
+    "path_similarity",
+    "smooth",
+    "summarise",
+]

@@ -1,0 +1,277 @@
+"""Scores of several groups of images against one reference, and what they say together."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from captum_proto._utils.files import load_tensors, save_tensors, whole_file
+from captum_proto._utils.tables import number, percent, text_table
+
+SAME, OTHER = "same class", "other class"
+
+
+@dataclass(frozen=True)
+class GroupSummary:
+    r"""
+    One row of the table: what path similarity says of one group of images.
+
+    Attributes:
+        group (str): "prototype", "same class", "other class", or a control.
+        images (int): How many.
+        spearman (float): Mean over layers of the mean over images; dead and undefined layers left out.
+        spearman_over_layers (float): Standard deviation of a layer's mean, over layers.
+        spearman_over_images (float): Standard deviation of an image's mean over layers, over images; NaN for a single image.
+        normalised_spearman (float): Median over layers of (SS - SS_dc) / (SS_I - SS_dc): 1 as the same class, 0 as other classes.
+        normalised_l1 (float): Median over layers of (D - D_I) / (D_dc - D_I): 0 as the same class, 1 as other classes.
+        spearman_above_mean (float): Share of the living layers with SS ≥ the *mean* over same-class images: assertion (2), read mildly.
+        spearman_above_every (float): Share of the living layers with SS ≥ that of *every* same-class image: assertion (2), as written.
+        l1_below_mean (float): Share of layers with D ≤ D_I: assertion (1).
+        undefined (int): Living layers in which no image of the group has a rank correlation, because its activations are constant. They
+            count as failing assertion (2).
+        classes (int): Over how many classes the row is a mean.
+        spearman_over_classes (float): Standard deviation of :attr:`spearman` over classes; NaN for a single one.
+    """
+
+    group: str
+    images: int
+    spearman: float
+    spearman_over_layers: float
+    spearman_over_images: float
+    normalised_spearman: float
+    normalised_l1: float
+    spearman_above_mean: float
+    spearman_above_every: float
+    l1_below_mean: float
+    undefined: int
+    classes: int = 1
+    spearman_over_classes: float = math.nan
+
+
+@dataclass
+class PathComparison:
+    r"""
+    The paper's three-way comparison (arXiv:2309.17144, section 4), with controls.
+
+    Attributes:
+        layers (list[str]): L names, in the order in which the layers return.
+        spearman (dict[str, Tensor]): By group, (N, L) float64: "prototype", "same class", "other class", and the controls.
+        l1 (dict[str, Tensor]): By group, (N, L) float64.
+        settings (dict): How it was made.
+
+    Examples::
+
+        >>> report = similarity.compare(prototypes, same_class, other_class)
+        >>> print(report.table())
+        >>> report.to_csv("scores.csv")
+    """
+
+    layers: list[str]
+    spearman: dict[str, Tensor]
+    l1: dict[str, Tensor]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> list[str]:
+        """The names of the groups, controls last."""
+        return list(self.spearman)
+
+    @property
+    def dead(self) -> Tensor:
+        """(L,) bool: layers in which no same-class image has a rank correlation with the reference. They are left out of every mean."""
+        return self.spearman[SAME].isnan().all(0)
+
+    def mean_spearman(self, group: str) -> Tensor:
+        """(L,): the mean over a group's images, in each layer; NaN where none has one."""
+        return self.spearman[group].nanmean(0)
+
+    def mean_l1(self, group: str) -> Tensor:
+        """(L,): the mean over a group's images, in each layer."""
+        return self.l1[group].mean(0)
+
+    def normalised_spearman(self, group: str) -> Tensor:
+        r"""(L,): :math:`(SS - SS_{dc}) / (SS_I - SS_{dc})`; 1 as the same class, 0 as other classes, NaN where those are equal."""
+        low, high = self.mean_spearman(OTHER), self.mean_spearman(SAME)
+        return _ratio(self.mean_spearman(group) - low, high - low)
+
+    def normalised_l1(self, group: str) -> Tensor:
+        r"""(L,): :math:`(D - D_I) / (D_{dc} - D_I)`; 0 as the same class, 1 as other classes, NaN where those are equal."""
+        low, high = self.mean_l1(SAME), self.mean_l1(OTHER)
+        return _ratio(self.mean_l1(group) - low, high - low)
+
+    def above_mean(self, group: str) -> Tensor:
+        """(L,) bool: layers in which assertion (2) holds against the mean over same-class images."""
+        return self.mean_spearman(group) >= self.mean_spearman(SAME)
+
+    def above_every(self, group: str) -> Tensor:
+        """(L,) bool: layers in which assertion (2) holds against every same-class image, as the paper writes it."""
+        highest = self.spearman[SAME].nan_to_num(-math.inf).amax(0)
+        return self.mean_spearman(group) >= highest
+
+    def below_mean(self, group: str) -> Tensor:
+        """(L,) bool: layers in which assertion (1), D ≤ D_I, holds."""
+        return self.mean_l1(group) <= self.mean_l1(SAME)
+
+    def summary(self, group: str) -> GroupSummary:
+        """A group's row of the table."""
+        living = ~self.dead
+        by_layer = self.mean_spearman(group)[living]
+        by_image = self.spearman[group][:, living].nanmean(1)
+        return GroupSummary(
+            group=group,
+            images=len(self.spearman[group]),
+            spearman=float(by_layer.nanmean()),
+            spearman_over_layers=_spread(by_layer),
+            spearman_over_images=_spread(by_image),
+            normalised_spearman=float(self.normalised_spearman(group)[living].nanmedian()),
+            normalised_l1=float(self.normalised_l1(group).nanmedian()),
+            spearman_above_mean=_share(self.above_mean(group)[living]),
+            spearman_above_every=_share(self.above_every(group)[living]),
+            l1_below_mean=_share(self.below_mean(group)),
+            undefined=int(by_layer.isnan().sum()),
+        )
+
+    def summaries(self) -> list[GroupSummary]:
+        """Every group's row."""
+        return [self.summary(group) for group in self.groups]
+
+    def table(self) -> str:
+        """The rows as text, with what they were made from beneath."""
+        dead = int(self.dead.sum())
+        way = (
+            "leaving each natural image out of its own mean"
+            if self.settings.get("leave_one_out")
+            else "natural images part of the mean"
+        )
+        return (
+            f"{summary_table(self.summaries())}\n\n"
+            f"{len(self.layers)} layers, {dead} dead; reference: {self.settings.get('reference_images', '?')} images, {way}."
+        )
+
+    def to_csv(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """
+        Write every value: one line for each group, image and layer.
+
+        Raises:
+            FileExistsError: If the file exists and ``overwrite`` is False.
+        """
+        with whole_file(path, overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["group", "image", "index", "layer", "spearman", "l1"])
+            for group in self.groups:
+                for image, (correlations, distances) in enumerate(
+                    zip(self.spearman[group].tolist(), self.l1[group].tolist(), strict=True)
+                ):
+                    for index, layer in enumerate(self.layers):
+                        writer.writerow([group, image, index, layer, repr(correlations[index]), repr(distances[index])])
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write everything to one safetensors file; :meth:`load` reads it."""
+        tensors = {f"spearman.{g}": v for g, v in self.spearman.items()} | {f"l1.{g}": v for g, v in self.l1.items()}
+        save_tensors(
+            path,
+            "path comparison",
+            tensors,
+            {"layers": self.layers, "groups": self.groups, "settings": self.settings},
+            overwrite,
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PathComparison:
+        """
+        Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged or holds something else.
+        """
+        tensors, story = load_tensors(path, "path comparison")
+        return cls(
+            layers=story["layers"],
+            spearman={group: tensors[f"spearman.{group}"] for group in story["groups"]},
+            l1={group: tensors[f"l1.{group}"] for group in story["groups"]},
+            settings=story["settings"],
+        )
+
+
+def summarise(comparisons: Sequence[PathComparison]) -> list[GroupSummary]:
+    r"""
+    The table over several classes: every figure the mean over classes, with its spread.
+
+    Args:
+        comparisons (sequence of PathComparison): One for each class, of the same model and groups.
+
+    Returns:
+        list[GroupSummary]: For each group the mean over classes of each figure; ``spearman_over_classes`` is the standard deviation of a
+        class's mean Spearman; ``images`` and ``undefined`` are totals.
+
+    Raises:
+        ValueError: If there are none, or their groups or layers differ.
+    """
+    if not comparisons:
+        raise ValueError("there are no comparisons to summarise; give at least one.")
+    first = comparisons[0]
+    for other in comparisons[1:]:
+        if other.layers != first.layers or other.groups != first.groups:
+            raise ValueError(
+                "the comparisons differ in their layers or groups; summarise those of one model, made with the same controls."
+            )
+    rows = []
+    for group in first.groups:
+        each = [asdict(comparison.summary(group)) for comparison in comparisons]
+        numbers = [name for name, value in each[0].items() if isinstance(value, float)]
+        means = {name: _mean([one[name] for one in each]) for name in numbers}
+        means["spearman_over_classes"] = _spread(torch.tensor([one["spearman"] for one in each]))
+        totals = {name: sum(one[name] for one in each) for name in ("images", "undefined")}
+        rows.append(GroupSummary(**{"group": group, "classes": len(each), **totals, **means}))
+    return rows
+
+
+def summary_table(summaries: Sequence[GroupSummary]) -> str:
+    """Rows of a table as aligned text."""
+    over_classes = any(row.classes > 1 for row in summaries)
+    header = ["group", "images", "Spearman", "± layers", "± classes" if over_classes else "± images"]
+    header += ["SS ≥ SS_I", "SS ≥ every I", "D ≤ D_I", "SS norm.", "D norm.", "undefined"]
+    rows = []
+    for row in summaries:
+        spread = row.spearman_over_classes if over_classes else row.spearman_over_images
+        shares = [percent(share) for share in (row.spearman_above_mean, row.spearman_above_every, row.l1_below_mean)]
+        if row.group == SAME:  # it is what the others are measured by
+            shares = ["–", "–", "–"]
+        values = [number(value) for value in (row.spearman, row.spearman_over_layers, spread)]
+        normalised = [number(row.normalised_spearman, 2), number(row.normalised_l1, 2)]
+        rows.append([row.group, str(row.images), *values, *shares, *normalised, str(row.undefined)])
+    return text_table(header, rows)
+
+
+def smooth(curve: Tensor, window: int) -> Tensor:
+    """A curve over layers as the paper plots it: a moving mean by ``scipy.ndimage.convolve``, the ends repeated by reflection."""
+    values = np.asarray(curve, dtype=np.float64)
+    return torch.from_numpy(ndimage.convolve(values, np.full(window, 1 / window), mode="reflect"))
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    return torch.where(denominator == 0, math.nan, numerator / denominator)
+
+
+def _share(holds: Tensor) -> float:
+    return float(holds.double().mean()) if holds.numel() else math.nan
+
+
+def _spread(values: Tensor) -> float:
+    values = values[~values.isnan()]
+    return float(values.std()) if values.numel() > 1 else math.nan
+
+
+def _mean(values: list[float]) -> float:
+    finite = [value for value in values if not math.isnan(value)]
+    return sum(finite) / len(finite) if finite else math.nan

@@ -1,0 +1,86 @@
+"""
+Images that no one would call a prototype, scored like one.
+
+A criterion of trust that these pass proves nothing. Three of them know no data; the mean image does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from captum_proto._utils.checks import check_logits, nearest
+from captum_proto._utils.model import Pipeline, borrowed
+from captum_proto._utils.targets import parse_targets
+from captum_proto.optim.ascent import Ascent, AscentSettings
+from captum_proto.optim.random import CONTROL, START, RandomStream, prototype_keys
+
+#: By name, in the order of a report.
+CONTROLS = ("grey", "noise", "ascent", "mean image")
+
+
+def control_images(
+    pipeline: Pipeline,
+    images: Tensor,
+    mean_image: Tensor,
+    target: Any,
+    controls: list[str],
+    *,
+    value_range: tuple[float, float],
+    ascent_steps: int,
+    seed: int,
+    show_progress: bool,
+) -> dict[str, Tensor]:
+    """
+    The controls for some prototypes.
+
+    Args:
+        pipeline (Pipeline): The model and its preprocessing.
+        images (Tensor): The prototypes, (P, C, H, W).
+        mean_image (Tensor): The pixelwise mean of the natural images, (C, H, W).
+        target (TargetType or nested list, optional): The classes of the prototypes; None: those the model sees in them.
+        controls (list[str]): Of :data:`CONTROLS`.
+        value_range (tuple[float, float]): The valid range of a pixel.
+        ascent_steps (int): Steps of plain gradient ascent.
+        seed (int): Of noise and ascent.
+        show_progress (bool): Whether to show a progress bar.
+
+    Returns:
+        dict[str, Tensor]: "grey": one image of the middle of the range. "noise": P images of uniform noise. "ascent": P images by gradient
+        ascent on the logit, without transforms, high-frequency loss or warm-up. "mean image": one.
+    """
+    for name in controls:
+        if name not in CONTROLS:
+            raise ValueError(f'there is no control "{name}"{nearest(name, CONTROLS)}; choose of {", ".join(CONTROLS)}.')
+    shape = tuple(images.shape[1:])
+    count = len(images)
+    low, high = value_range
+    made: dict[str, Tensor] = {}
+    if "grey" in controls:
+        made["grey"] = torch.full((1, *shape), (low + high) / 2)
+    if "noise" in controls:
+        keys = prototype_keys([seed + i for i in range(count)], [()] * count)
+        made["noise"] = RandomStream(keys, CONTROL).uniform(images[0].numel(), low, high).view(count, *shape).float()
+    if "ascent" in controls:
+        groups = parse_targets(_classes_seen(pipeline, images) if target is None else target, expand_to=count)
+        keys = prototype_keys([seed + i for i in range(count)], groups)
+        plain = AscentSettings(
+            steps=ascent_steps, value_range=value_range
+        )  # no transforms, no high-frequency loss, no warm-up
+        start = RandomStream(keys, START).uniform(images[0].numel(), low, high).view(count, *shape)
+        with tqdm(
+            total=count * ascent_steps, desc="control: gradient ascent", unit="step", disable=not show_progress
+        ) as progress:
+            made["ascent"] = Ascent(pipeline, groups, keys, plain, progress=progress).run(start).images
+    if "mean image" in controls:
+        made["mean image"] = mean_image.unsqueeze(0)
+    return {name: made[name] for name in CONTROLS if name in made}
+
+
+def _classes_seen(pipeline: Pipeline, images: Tensor) -> list[int]:
+    with torch.no_grad(), borrowed(pipeline.forward_func):
+        logits = check_logits(pipeline(images.to(pipeline.device, pipeline.image_dtype)), len(images))
+    return [int(index) for index in logits.argmax(1).tolist()]

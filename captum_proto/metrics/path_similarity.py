@@ -1,0 +1,458 @@
+"""Path similarity (arXiv:2309.17144, section 3.2): whether a model processes an image as it processes natural images of a class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from captum._utils.common import _format_additional_forward_args
+from captum.log import log_usage
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from captum_proto._utils.batches import Images, image_batches
+from captum_proto._utils.model import Pipeline, fingerprint
+from captum_proto.capture import Capture, LayerSelection
+from captum_proto.metrics.comparison import PathComparison
+from captum_proto.metrics.controls import CONTROLS, control_images
+from captum_proto.metrics.reference import PathReference, digest
+
+
+@dataclass
+class PathScores:
+    r"""
+    Both distances of images from a reference, in every layer.
+
+    Attributes:
+        layers (list[str]): L names, in the order in which the layers return.
+        spearman (Tensor): (N, L), float64 on the CPU. NaN where the image's or the reference's activations are constant.
+        l1 (Tensor): (N, L), float64 on the CPU.
+    """
+
+    layers: list[str]
+    spearman: Tensor
+    l1: Tensor
+
+    def __len__(self) -> int:
+        return len(self.spearman)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[PathScores]) -> PathScores:
+        """The scores of several batches, one after the other."""
+        return cls(
+            parts[0].layers, torch.cat([part.spearman for part in parts]), torch.cat([part.l1 for part in parts])
+        )
+
+
+class PathSimilarity:
+    r"""
+    Whether a model processes an image as it processes natural images of a class, layer by layer.
+
+    .. math::
+        SS_l(x) = \operatorname{Spearman}\bigl(A_l(\mathbb{I}), A_l(x)\bigr)
+        \qquad D_l(x) = \bigl\lVert A_l(\mathbb{I}) - A_l(x) \bigr\rVert_1
+
+    where :math:`A_l(x)` is the flattened output of layer l and :math:`A_l(\mathbb{I})` its mean over natural images. The measure of
+    Prototype Generation (arXiv:2309.17144, section 3.2).
+
+    Images stream through: memory holds one batch and two numbers per activation, whatever the number of images. The model is frozen and
+    in evaluation mode while it is looked at, and comes back exactly as it was.
+
+    Args:
+        forward_func (nn.Module): The model; layers are found in it by name.
+        layers (LayerSelection, optional): Dotted names, patterns, modules, "leaf" or "all". None: every module but the root, containers
+            included, as in the paper: 67 for torchvision's ``resnet18``. Default: None
+        preprocess (Callable, optional): From images in ``value_range`` to the model's input. Default: None
+        repeat (str, optional): Which call of a layer counts that runs several times per pass: "last" (the paper's counts), "first" or
+            "all". Default: "last"
+        alias (str, optional): "value" for what each layer returned, "reference" for what later in-place layers made of it by the end of
+            the pass. Default: "value"
+        value_range (tuple[float, float], optional): The range images must lie in; None for any. Default: (0, 1)
+        batch_size (int, optional): Images at a time, where a tensor is given. Default: 32
+
+    Examples::
+
+        >>> model = torchvision.models.resnet18()
+        >>> similarity = PathSimilarity(model, layers="layer?")
+        >>> similarity.fit(torch.rand(8, 3, 64, 64))
+        >>> scores = similarity.evaluate(torch.rand(2, 3, 64, 64))
+        >>> scores.layers, scores.spearman.shape
+        (['layer1', 'layer2', 'layer3', 'layer4'], torch.Size([2, 4]))
+    """
+
+    def __init__(
+        self,
+        forward_func: nn.Module,
+        layers: LayerSelection = None,
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+        *,
+        repeat: str = "last",
+        alias: str = "value",
+        value_range: tuple[float, float] | None = (0.0, 1.0),
+        batch_size: int = 32,
+    ) -> None:
+        if not isinstance(forward_func, nn.Module):
+            raise TypeError(
+                f"forward_func is a {type(forward_func).__name__}; expected a torch.nn.Module, whose layers can be watched."
+            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
+        self.forward_func = forward_func
+        self.layers = layers
+        self.preprocess = preprocess
+        self.repeat = repeat
+        self.alias = alias
+        self.value_range = value_range
+        self.batch_size = batch_size
+        self._reference: PathReference | None = None
+        self._capture: Capture | None = None
+
+    @property
+    def reference(self) -> PathReference:
+        """
+        The mean natural activations.
+
+        Raises:
+            RuntimeError: If nothing has been fitted or loaded.
+        """
+        if self._reference is None:
+            raise RuntimeError("there is no reference yet; call fit(natural_images) or load(path) first.")
+        return self._reference
+
+    @log_usage()
+    def fit(
+        self, images: Images, additional_forward_args: Any = None, *, show_progress: bool = False
+    ) -> PathSimilarity:
+        r"""
+        Compute the mean natural activations A(𝕀) of every layer, in one pass over the images.
+
+        Args:
+            images (Tensor or iterable): (N, C, H, W), or a DataLoader or any iterable of such batches, alone or first in a tuple. At least
+                two images, all of one size, in ``value_range``.
+            additional_forward_args (any, optional): Further arguments of the model, the same for every batch. Default: None
+            show_progress (bool, optional): Whether to show a progress bar. Default: False
+
+        Returns:
+            PathSimilarity: Itself.
+
+        Raises:
+            TypeError: If ``images`` is of another type.
+            ValueError: If there are fewer than two images, or they are not images in ``value_range``.
+        """
+        pipeline = self._pipeline(additional_forward_args)
+        reference: PathReference | None = None
+        plan: Capture | None = None
+        for batch in self._batches(images, "images", show_progress, "fitting"):
+            if plan is None or reference is None:
+                plan = self._plan(pipeline, batch)
+                reference = self._empty_reference(plan, batch)
+            batch = batch.to(pipeline.device, pipeline.image_dtype)
+            sums = reference.sums
+
+            def add(index: int, rows: Tensor, sums: list[Tensor] = sums) -> None:
+                if not sums[index].numel():
+                    sums[index] = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+                # Image by image: the sum is then the same whatever the batch size.
+                for row in rows:
+                    sums[index] += row
+
+            plan.stream(batch, add)
+            reference.pixel_sum += batch.to("cpu", torch.float64).sum(0)
+            reference.digests += [digest(image) for image in batch]
+        if reference is None or reference.count < 2:
+            count = 0 if reference is None else reference.count
+            raise ValueError(
+                f"{count} image was given to fit; a mean needs at least two, and leaving one out must leave one in."
+            )
+        self._reference, self._capture = reference, plan
+        return self
+
+    @log_usage()
+    def evaluate(
+        self,
+        images: Images,
+        additional_forward_args: Any = None,
+        *,
+        leave_one_out: bool = False,
+        show_progress: bool = False,
+    ) -> PathScores:
+        r"""
+        Score each image in every layer, in one forward pass.
+
+        Args:
+            images (Tensor or iterable): As in :meth:`fit`; one image is enough.
+            additional_forward_args (any, optional): As in :meth:`fit`. Default: None
+            leave_one_out (bool, optional): Whether an image that is part of the reference is compared with the mean of the others. Images
+                are recognised by their values; for those that are not part of it, it makes no difference. Default: False
+            show_progress (bool, optional): Whether to show a progress bar. Default: False
+
+        Returns:
+            PathScores: Spearman and L1, each (N, L).
+
+        Raises:
+            RuntimeError: If nothing has been fitted.
+            ValueError: If the images are of another size than the reference's.
+        """
+        reference = self.reference
+        pipeline = self._pipeline(additional_forward_args)
+        parts = [
+            self._evaluate_batch(pipeline, reference, batch, leave_one_out)
+            for batch in self._batches(images, "images", show_progress, "evaluating")
+        ]
+        return PathScores.concatenate(parts)
+
+    @log_usage()
+    def compare(
+        self,
+        prototypes: Any,
+        same_class: Images,
+        other_class: Images,
+        *,
+        target: Any = None,
+        controls: Iterable[str] = CONTROLS,
+        leave_one_out: bool = True,
+        ascent_steps: int = 512,
+        seed: int = 0,
+        show_progress: bool = False,
+    ) -> PathComparison:
+        r"""
+        The paper's three-way comparison of prototypes with images of the same and of other classes, beside controls.
+
+        A criterion that a grey square passes proves nothing: so mid-grey, uniform noise, plain gradient ascent (which know no data) and the
+        mean image (which does) are scored in the same way.
+
+        Args:
+            prototypes (Prototypes or Tensor): Images (P, C, H, W) in ``value_range``.
+            same_class (Tensor or iterable): Natural images of the class. Where nothing has been fitted yet, the reference is fitted on them;
+                an iterable must then be one that can be gone through twice, such as a list or a DataLoader.
+            other_class (Tensor or iterable): Natural images of other classes.
+            target (TargetType or nested list, optional): The class of the prototypes, for the control by gradient ascent. Default: None, that
+                of ``prototypes`` if they know it, else the class the model sees in each
+            controls (iterable of str, optional): Of "grey", "noise", "ascent" and "mean image". Default: all
+            leave_one_out (bool, optional): Whether each natural image is compared with the mean of the others. False is the paper's way, in
+                which every image is part of what it is compared with. Default: True
+            ascent_steps (int, optional): Steps of the control by gradient ascent. Default: 512
+            seed (int, optional): Of the controls. Default: 0
+            show_progress (bool, optional): Whether to show progress bars. Default: False
+
+        Returns:
+            PathComparison: Scores of every group, curves, and both assertions.
+
+        Raises:
+            TypeError, ValueError: As :meth:`fit` and :meth:`evaluate`; and if a control is unknown.
+        """
+        images = getattr(prototypes, "images", prototypes)
+        if target is None and hasattr(prototypes, "target"):
+            target = [list(group) for group in prototypes.target]
+        if self._reference is None:
+            self.fit(same_class, show_progress=show_progress)
+        reference = self.reference
+        groups: dict[str, Images] = {"prototype": images, "same class": same_class, "other class": other_class}
+        groups |= control_images(
+            self._pipeline(None),
+            images,
+            reference.mean_image(),
+            target,
+            list(controls),
+            value_range=self.value_range or (0.0, 1.0),
+            ascent_steps=ascent_steps,
+            seed=seed,
+            show_progress=show_progress,
+        )
+        scores = {
+            name: self.evaluate(
+                group,
+                leave_one_out=leave_one_out and name in ("same class", "other class"),
+                show_progress=show_progress,
+            )
+            for name, group in groups.items()
+        }
+        return PathComparison(
+            layers=reference.layers,
+            spearman={name: score.spearman for name, score in scores.items()},
+            l1={name: score.l1 for name, score in scores.items()},
+            settings={
+                "leave_one_out": leave_one_out,
+                "reference_images": reference.count,
+                "repeat": self.repeat,
+                "alias": self.alias,
+                "ascent_steps": ascent_steps,
+                "seed": seed,
+                "skipped": reference.skipped,
+            },
+        )
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """
+        Write the fitted reference to one safetensors file.
+
+        Raises:
+            RuntimeError: If nothing has been fitted.
+            FileExistsError: If the file exists and ``overwrite`` is False.
+        """
+        self.reference.save(path, overwrite)
+
+    def load(self, path: str | os.PathLike[str]) -> PathSimilarity:
+        """
+        Take a saved reference instead of fitting one.
+
+        Returns:
+            PathSimilarity: Itself.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged, or was fitted on another model or with other options.
+        """
+        reference = PathReference.load(path)
+        if reference.model != fingerprint(self.forward_func):
+            raise ValueError(
+                f'the reference in "{path}" was fitted on another model or other weights; fit it again on this one.'
+            )
+        for name in ("repeat", "alias"):
+            if getattr(reference, name) != getattr(self, name):
+                raise ValueError(
+                    f'the reference in "{path}" was fitted with {name}="{getattr(reference, name)}", here it is "{getattr(self, name)}"; '
+                    "use the same."
+                )
+        self._reference, self._capture = reference, None
+        return self
+
+    def _pipeline(self, additional_forward_args: Any) -> Pipeline:
+        return Pipeline(
+            self.forward_func, self.preprocess, _format_additional_forward_args(additional_forward_args) or ()
+        )
+
+    def _batches(self, images: Images, name: str, show_progress: bool, description: str) -> Iterable[Tensor]:
+        batches = image_batches(images, self.batch_size, self.value_range, name)
+        return tqdm(batches, desc=description, unit="batch", disable=not show_progress)
+
+    def _plan(self, pipeline: Pipeline, batch: Tensor) -> Capture:
+        images = batch[:1].to(pipeline.device, pipeline.image_dtype)
+        return Capture(self.forward_func, pipeline, images, self.layers, self.repeat, self.alias)
+
+    def _empty_reference(self, plan: Capture, batch: Tensor) -> PathReference:
+        return PathReference(
+            layers=plan.names,
+            sums=[torch.empty(0, dtype=torch.float64) for _ in plan.outputs],
+            shapes=[output.shape for output in plan.outputs],
+            pixel_sum=torch.zeros(batch.shape[1:], dtype=torch.float64),
+            digests=[],
+            model=fingerprint(self.forward_func),
+            repeat=self.repeat,
+            alias=self.alias,
+            skipped=plan.skipped,
+        )
+
+    def _evaluate_batch(
+        self, pipeline: Pipeline, reference: PathReference, batch: Tensor, leave_one_out: bool
+    ) -> PathScores:
+        if tuple(batch.shape[1:]) != reference.image_shape:
+            raise ValueError(
+                f"the images have shape {tuple(batch.shape[1:])}, the reference was made from {reference.image_shape}; resize them first."
+            )
+        if self._capture is None:
+            self._capture = self._plan(pipeline, batch)
+            if [(o.name, o.shape) for o in self._capture.outputs] != list(
+                zip(reference.layers, reference.shapes, strict=True)
+            ):
+                raise ValueError(
+                    "the reference was fitted on other layers than this model gives; fit it again with these layers."
+                )
+        batch = batch.to(pipeline.device, pipeline.image_dtype)
+        inside = torch.tensor([leave_one_out and reference.contains(image) for image in batch], device=pipeline.device)
+        any_inside, all_inside = bool(inside.any()), bool(inside.all())
+        spearman: list[Tensor] = [torch.empty(0)] * len(reference.layers)
+        l1: list[Tensor] = [torch.empty(0)] * len(reference.layers)
+        previous = _Previous()
+
+        def score(index: int, rows: Tensor) -> None:
+            if previous.is_same(rows) and torch.equal(reference.sums[index], reference.sums[previous.index]):
+                spearman[index], l1[index] = spearman[previous.index], l1[previous.index]
+                return
+            if all_inside:
+                spearman[index], l1[index] = reference.distance_without(index, rows)
+            else:
+                spearman[index], l1[index] = reference.distance(index, rows)
+                if any_inside:
+                    spearman[index][inside], l1[index][inside] = reference.distance_without(index, rows[inside])
+            previous.set(index, rows)
+
+        self._capture.stream(batch, score)
+        return PathScores(reference.layers, torch.stack(spearman, 1).cpu(), torch.stack(l1, 1).cpu())
+
+
+@dataclass
+class _Previous:
+    """
+    The layer output scored last. A container returns the tensor of its last child: scoring it again would say the same.
+
+    Holding the tensor keeps its memory from being given to another one, so an equal address means an equal tensor; its version tells
+    whether it was changed in place since.
+    """
+
+    index: int = -1
+    rows: Tensor | None = field(default=None, repr=False)
+    version: int = -1
+
+    def is_same(self, rows: Tensor) -> bool:
+        return (
+            self.rows is not None
+            and rows.data_ptr() == self.rows.data_ptr()
+            and rows.shape == self.rows.shape
+            and rows.stride() == self.rows.stride()
+            and rows._version == self.version
+        )
+
+    def set(self, index: int, rows: Tensor) -> None:
+        self.index, self.rows, self.version = index, rows, rows._version
+
+
+@log_usage()
+def path_similarity(
+    forward_func: nn.Module,
+    inputs: Images,
+    reference: PathReference | Images,
+    layers: LayerSelection = None,
+    additional_forward_args: Any = None,
+    *,
+    preprocess: Callable[[Tensor], Tensor] | None = None,
+    **options: Any,
+) -> PathScores:
+    r"""
+    Path similarity in the style of :mod:`captum.metrics`: one call, no object. See :class:`PathSimilarity`.
+
+    Args:
+        forward_func (nn.Module): The model.
+        inputs (Tensor or iterable): Images to score, (N, C, H, W).
+        reference (PathReference, Tensor or iterable): A fitted reference, or natural images to fit one on.
+        layers (LayerSelection, optional): As in :class:`PathSimilarity`. Default: None, every module but the root
+        additional_forward_args (any, optional): Further arguments of the model. Default: None
+        preprocess (Callable, optional): From images to the model's input. Default: None
+        **options: ``repeat``, ``alias``, ``value_range`` and ``batch_size`` of :class:`PathSimilarity`; for a fitted reference ``repeat``
+            and ``alias`` are its own.
+
+    Returns:
+        PathScores: Spearman and L1, each (N, L).
+
+    Raises:
+        TypeError, ValueError: As :meth:`PathSimilarity.fit` and :meth:`PathSimilarity.evaluate`.
+
+    Examples::
+
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        >>> path_similarity(model, torch.rand(2, 1, 8, 8), torch.rand(16, 1, 8, 8)).spearman.shape
+        torch.Size([2, 2])
+    """
+    if isinstance(reference, PathReference):
+        options |= {"repeat": reference.repeat, "alias": reference.alias}
+    similarity = PathSimilarity(forward_func, layers, preprocess, **options)
+    if isinstance(reference, PathReference):
+        if reference.model != fingerprint(forward_func):
+            raise ValueError("the reference was fitted on another model or other weights; fit it again on this one.")
+        similarity._reference = reference
+    else:
+        similarity.fit(reference, additional_forward_args)
+    return similarity.evaluate(inputs, additional_forward_args)

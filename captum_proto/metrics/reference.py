@@ -1,0 +1,156 @@
+"""The mean natural activations of a class, as a state that can be summed, saved and loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from captum_proto import ops
+from captum_proto._utils.files import load_tensors, save_tensors
+from captum_proto._utils.model import tensor_bytes
+
+#: How many values a leave-one-out mean may hold at once: memory stays flat however many images come in a batch.
+_LEAVE_ONE_OUT_VALUES = 2**23
+
+
+def digest(image: Tensor) -> str:
+    """A fingerprint of one image's values, by which an image is known as part of the mean it is compared with."""
+    return hashlib.blake2b(tensor_bytes(image.float()), digest_size=16).hexdigest()
+
+
+@dataclass
+class PathReference:
+    r"""
+    Sums of every layer's activations over natural images: all that path similarity needs to know of them.
+
+    Attributes:
+        layers (list[str]): Names, in the order in which the layers return.
+        sums (list[Tensor]): For each layer (D,), float64.
+        shapes (list[tuple[int, ...]]): For each layer the shape of one image's output.
+        pixel_sum (Tensor): (C, H, W), float64: the sum of the images themselves.
+        digests (list[str]): Of every image, for leaving it out of its own mean.
+        model (str): Fingerprint of the model's weights.
+        repeat (str): Which calls of a layer were read.
+        alias (str): When they were read.
+        skipped (dict[str, str]): Outputs that were left out, and why.
+    """
+
+    layers: list[str]
+    sums: list[Tensor]
+    shapes: list[tuple[int, ...]]
+    pixel_sum: Tensor
+    digests: list[str]
+    model: str
+    repeat: str = "last"
+    alias: str = "value"
+    skipped: dict[str, str] = field(default_factory=dict)
+    _prepared: dict[int, tuple[Tensor, ops.SpearmanReference]] = field(default_factory=dict, repr=False)
+    _members: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @property
+    def count(self) -> int:
+        """How many images the sums are over."""
+        return len(self.digests)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the images."""
+        return tuple(self.pixel_sum.shape)
+
+    def mean_image(self) -> Tensor:
+        """The pixelwise mean of the images, (C, H, W) in float32."""
+        return (self.pixel_sum / self.count).float()
+
+    def mean(self, layer: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A layer's mean activations A(𝕀), (D,): summed in float64 and rounded once."""
+        return (self.sums[layer] / self.count).to(dtype)
+
+    def __add__(self, other: PathReference) -> PathReference:
+        """The reference over both sets of images: parts fitted on several machines add up to the whole."""
+        for name in ("layers", "shapes", "model", "repeat", "alias"):
+            if getattr(self, name) != getattr(other, name):
+                raise ValueError(
+                    f"the references differ in {name} and cannot be added; fit both on the same model with the same options."
+                )
+        return PathReference(
+            self.layers,
+            [a + b.to(a.device) for a, b in zip(self.sums, other.sums, strict=True)],
+            self.shapes,
+            self.pixel_sum + other.pixel_sum.to(self.pixel_sum.device),
+            self.digests + other.digests,
+            self.model,
+            self.repeat,
+            self.alias,
+            self.skipped,
+        )
+
+    def prepared(self, layer: int, x: Tensor) -> tuple[Tensor, ops.SpearmanReference]:
+        """A layer's mean and its ranks, computed at first use. Layers that are the same tensor, as a container and its last child, share them."""
+        if layer not in self._prepared:
+            dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+            self._move(layer, x.device)
+            before = self._prepared.get(layer - 1)
+            if before is not None and before[0].dtype == dtype and torch.equal(self.sums[layer], self.sums[layer - 1]):
+                self._prepared[layer] = before
+            else:
+                mean = self.mean(layer, dtype)
+                self._prepared[layer] = mean, ops.SpearmanReference(mean)
+        return self._prepared[layer]
+
+    def distance(self, layer: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Spearman and L1 of each row of a layer's output (N, D) against the mean: (N,) and (N,)."""
+        return ops.path_distance(x, *self.prepared(layer, x))
+
+    def distance_without(self, layer: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, each row against the mean of the *other* images: the rows must be part of the sums."""
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        self._move(layer, x.device)
+        results = []
+        for rows in x.split(max(1, _LEAVE_ONE_OUT_VALUES // max(1, x.shape[1]))):
+            mean = ((self.sums[layer] - rows.to(torch.float64)) / (self.count - 1)).to(dtype)
+            results.append(ops.path_distance(rows, mean))
+        return torch.cat([r[0] for r in results]), torch.cat([r[1] for r in results])
+
+    def contains(self, image: Tensor) -> bool:
+        """Whether this very image is part of the sums."""
+        if len(self._members) != len(set(self.digests)):
+            self._members = frozenset(self.digests)
+        return digest(image) in self._members
+
+    def _move(self, layer: int, device: torch.device) -> None:
+        if self.sums[layer].device != device:
+            self.sums[layer] = self.sums[layer].to(device)
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write the reference to one safetensors file; :meth:`load` reads it."""
+        story = {
+            name: getattr(self, name) for name in ("layers", "shapes", "digests", "model", "repeat", "alias", "skipped")
+        }
+        tensors = {f"sums.{i}": total for i, total in enumerate(self.sums)} | {"pixel_sum": self.pixel_sum}
+        save_tensors(path, "path reference", tensors, story, overwrite)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PathReference:
+        """
+        Read what :meth:`save` wrote, onto the CPU.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged or holds something else.
+        """
+        tensors, story = load_tensors(path, "path reference")
+        return cls(
+            layers=story["layers"],
+            sums=[tensors[f"sums.{i}"] for i in range(len(story["layers"]))],
+            shapes=[tuple(shape) for shape in story["shapes"]],
+            pixel_sum=tensors["pixel_sum"],
+            digests=story["digests"],
+            model=story["model"],
+            repeat=story["repeat"],
+            alias=story["alias"],
+            skipped=story["skipped"],
+        )

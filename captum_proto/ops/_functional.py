@@ -1,0 +1,204 @@
+"""The operators as users call them: checked, documented, and the same with and without native code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_proto.ops._schemas import MAX_ROW_LENGTH
+
+_FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+#: Integers that float64 holds exactly, so that ranking them as float64 makes no ties of its own.
+_EXACT_INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32)
+
+
+def high_frequency_loss(images: Tensor, power: int = 1) -> Tensor:
+    r"""
+    Mean difference between neighbouring pixels, one value per image.
+
+    .. math::
+        L_{hf}(x) = \operatorname{mean}|x_{c,i+1,j} - x_{c,i,j}|^{power} + \operatorname{mean}|x_{c,i,j+1} - x_{c,i,j}|^{power}
+
+    The high-frequency penalty of Prototype Generation (arXiv:2309.17144, section 3.1), whose power and weight the paper leaves open.
+    Runs natively on CPU and CUDA where the extension is built, else in PyTorch; the results agree to rounding.
+
+    Args:
+        images (Tensor): Shape (N, C, H, W), floating point, any strides. Values in the input range of the model, unitless.
+        power (int, optional): 1 for absolute, 2 for squared differences. Default: 1
+
+    Returns:
+        Tensor: Shape (N,), in float32 for half-precision input, else in the dtype of ``images``. A side of one pixel has no neighbours
+        and adds zero. Differentiable once with respect to ``images``.
+
+    Raises:
+        ValueError: If ``images`` is not four-dimensional or ``power`` is neither 1 nor 2.
+        TypeError: If ``images`` is not floating point.
+
+    Examples::
+
+        >>> images = torch.rand(2, 3, 224, 224, requires_grad=True)
+        >>> high_frequency_loss(images).sum().backward()
+    """
+    if images.dim() != 4:
+        raise ValueError(f"images has shape {tuple(images.shape)}; high_frequency_loss expects (N, C, H, W).")
+    if images.dtype not in _FLOATING:
+        raise TypeError(
+            f"images has dtype {images.dtype}; high_frequency_loss expects floating point: convert with .float()."
+        )
+    if power not in (1, 2):
+        raise ValueError(f"power is {power!r}; high_frequency_loss knows 1 (absolute) and 2 (squared differences).")
+    return torch.ops.captum_proto.high_frequency_loss(images, power)
+
+
+def rank(x: Tensor) -> Tensor:
+    r"""
+    Average ranks along the last axis: ``scipy.stats.rankdata(x, method="average", axis=-1)``, exactly.
+
+    Args:
+        x (Tensor): Shape (..., D) with D ≤ 2²⁸, floating point or integer of at most 32 bits, any strides. ``-0.0`` ties with ``0.0``;
+            infinities rank first and last.
+
+    Returns:
+        Tensor: Shape of ``x``, float64: ranks from 1 to D, equal values sharing the mean of theirs. A row that holds a NaN is NaN
+        throughout, as in SciPy.
+
+    Raises:
+        ValueError: If ``x`` has no axis to rank along, or rows that are too long.
+        TypeError: If ``x`` is complex or a 64-bit integer.
+
+    Examples::
+
+        >>> rank(torch.tensor([[0.3, 0.1, 0.3]]))
+        tensor([[2.5000, 1.0000, 2.5000]], dtype=torch.float64)
+    """
+    if x.dim() == 0:
+        raise ValueError("x has no dimensions; rank expects at least one axis to rank along.")
+    rows = _as_rows(x.reshape(-1, x.shape[-1]) if x.numel() else x.new_empty(0, x.shape[-1]), "x")
+    return torch.ops.captum_proto.rank(rows).reshape(x.shape)
+
+
+@dataclass(frozen=True)
+class SpearmanReference:
+    r"""
+    A reference whose ranks are computed once, to be correlated with many batches by :func:`spearman` or :func:`path_distance`.
+
+    Args:
+        values (Tensor): Shape (D,), one reference for all rows, or (N, D), one for each row. As ``x`` of :func:`rank`.
+
+    Attributes:
+        doubled_ranks (Tensor): Shape of ``values``, int32: twice the average ranks, which are integers even where values tie.
+
+    Examples::
+
+        >>> reference = SpearmanReference(torch.randn(1000))
+        >>> spearman(torch.randn(8, 1000), reference).shape
+        torch.Size([8])
+    """
+
+    doubled_ranks: Tensor
+
+    def __init__(self, values: Tensor) -> None:
+        if values.dim() not in (1, 2):
+            raise ValueError(f"the reference has shape {tuple(values.shape)}; expected (D,) or (N, D).")
+        rows = _as_rows(values if values.dim() == 2 else values.unsqueeze(0), "the reference")
+        ranks = torch.ops.captum_proto.doubled_rank(rows)
+        object.__setattr__(self, "doubled_ranks", ranks if values.dim() == 2 else ranks.squeeze(0))
+
+
+def spearman(x: Tensor, reference: Tensor | SpearmanReference) -> Tensor:
+    r"""
+    Spearman's rank correlation of each row with a reference: ``scipy.stats.spearmanr``, ties included.
+
+    Ranks and their products are summed as integers, so CPU, CUDA and PyTorch, any thread count and any batch give the same bits.
+    It is the similarity of Prototype Generation (arXiv:2309.17144, section 3.2).
+
+    Args:
+        x (Tensor): Shape (N, D), or (D,) for one row. Dtypes as in :func:`rank`.
+        reference (Tensor or SpearmanReference): Shape (D,), shared by all rows, or (N, D), row against row. Prepare a
+            :class:`SpearmanReference` where one reference serves many calls.
+
+    Returns:
+        Tensor: Shape (N,), float64, in [-1, 1]. NaN where a row or its reference is constant or holds a NaN, as in SciPy. Without
+        gradient: ranks are piecewise constant.
+
+    Raises:
+        ValueError: If the shapes do not match.
+        TypeError: If a dtype cannot be ranked.
+
+    Examples::
+
+        >>> x = torch.randn(4, 100)
+        >>> spearman(x, x[0])[0]
+        tensor(1., dtype=torch.float64)
+    """
+    rows = _as_rows(x if x.dim() != 1 else x.unsqueeze(0), "x")
+    ranks = _ranks_of(reference, rows)
+    return torch.ops.captum_proto.spearman(rows, ranks)
+
+
+def path_distance(
+    x: Tensor, mean: Tensor, reference: Tensor | SpearmanReference | None = None
+) -> tuple[Tensor, Tensor]:
+    r"""
+    Both distances of path similarity in one call: Spearman's rank correlation with, and L1 distance to, a layer's mean activations.
+
+    .. math::
+        SS = \operatorname{Spearman}(A(\mathbb{I}), A(x)) \qquad D = \lVert A(\mathbb{I}) - A(x) \rVert_1
+
+    Args:
+        x (Tensor): Shape (N, D), floating point: a layer's output for N images, flattened.
+        mean (Tensor): Shape (D,) or (N, D), float32 or float64: the mean activations A(𝕀).
+        reference (Tensor or SpearmanReference, optional): What to correlate with, as in :func:`spearman`. Default: ``mean``
+
+    Returns:
+        tuple[Tensor, Tensor]: Spearman and L1, each of shape (N,) in float64. A NaN in ``x`` or ``mean`` gives NaN.
+
+    Raises:
+        ValueError: If the shapes do not match.
+        TypeError: If ``x`` is not floating point, or ``mean`` is neither float32 nor float64.
+
+    Examples::
+
+        >>> mean = torch.rand(512)
+        >>> similarity, distance = path_distance(torch.rand(8, 512), mean)
+    """
+    if x.dtype not in _FLOATING:
+        raise TypeError(f"x has dtype {x.dtype}; path_distance expects floating point: convert with .float().")
+    if mean.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"mean has dtype {mean.dtype}; path_distance expects float32 or float64.")
+    rows = _as_rows(x if x.dim() != 1 else x.unsqueeze(0), "x")
+    _check_partner(mean, rows, "mean")
+    ranks = _ranks_of(mean if reference is None else reference, rows)
+    return torch.ops.captum_proto.path_distance(rows, mean.detach(), ranks)
+
+
+def _as_rows(x: Tensor, name: str) -> Tensor:
+    if x.dim() != 2:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}; expected rows (N, D).")
+    if x.shape[1] > MAX_ROW_LENGTH:
+        raise ValueError(f"{name} has rows of {x.shape[1]} values; at most {MAX_ROW_LENGTH} can be ranked exactly.")
+    if x.dtype in _EXACT_INTEGERS:
+        x = x.to(torch.float64)
+    if x.dtype not in _FLOATING:
+        raise TypeError(f"{name} has dtype {x.dtype}, which cannot be ranked exactly; convert it to float64 first.")
+    return x.detach()
+
+
+def _check_partner(partner: Tensor, rows: Tensor, name: str) -> None:
+    if partner.shape != rows.shape and partner.shape != rows.shape[1:]:
+        raise ValueError(
+            f"{name} has shape {tuple(partner.shape)}; for rows of shape {tuple(rows.shape)} "
+            f"expected ({rows.shape[1]},) or {tuple(rows.shape)}."
+        )
+    if partner.device != rows.device:
+        raise ValueError(f"{name} is on {partner.device} and x on {rows.device}; move one of them.")
+
+
+def _ranks_of(reference: Tensor | SpearmanReference, rows: Tensor) -> Tensor:
+    if not isinstance(reference, SpearmanReference):
+        _check_partner(reference, rows, "the reference")
+        reference = SpearmanReference(reference)
+    _check_partner(reference.doubled_ranks, rows, "the reference")
+    return reference.doubled_ranks

@@ -1,0 +1,3 @@
+def load() -> None: ...
+def backend() -> dict:
+    return {}

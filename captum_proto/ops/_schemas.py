@@ -1,0 +1,30 @@
+"""The operators' schemas: the one place where names and argument types are written down."""
+
+from __future__ import annotations
+
+import torch
+
+NAMESPACE = "captum_proto"
+
+#: Ranks are held as *doubled* ranks: twice the average rank is an integer, ties included, so every sum over them is exact.
+#: A row that has no ranks because it holds a NaN is all zeros (the smallest doubled rank is 2).
+SCHEMAS = {
+    # (N, C, H, W) any strides -> (N,) float32, or float64 for float64 images
+    "high_frequency_loss": "(Tensor images, int power) -> Tensor",
+    # (N,) , (N, C, H, W) -> gradient in the dtype and layout of images
+    "high_frequency_loss_backward": "(Tensor grad_output, Tensor images, int power) -> Tensor",
+    # (N, D) floating -> (N, D) int32
+    "doubled_rank": "(Tensor x) -> Tensor",
+    # (N, D) floating -> (N, D) float64; NaN in a row: the whole row NaN
+    "rank": "(Tensor x) -> Tensor",
+    # (N, D) floating, (D,) or (N, D) int32 -> (N,) float64
+    "spearman": "(Tensor x, Tensor doubled_ranks) -> Tensor",
+    # (N, D) floating, (D,) or (N, D) float32 or float64, (D,) or (N, D) int32 -> (N,) float64, (N,) float64
+    "path_distance": "(Tensor x, Tensor mean, Tensor doubled_ranks) -> (Tensor, Tensor)",
+}
+
+#: The longest row that can be ranked: up to here the halves of every 128-bit sum are exact in float64.
+MAX_ROW_LENGTH = 2**28
+
+for name, schema in SCHEMAS.items():
+    torch.library.define(f"{NAMESPACE}::{name}", schema)

@@ -1,0 +1,127 @@
+"""
+The operators in plain PyTorch: the fallback where nothing native is built, and the oracle of the parity tests.
+
+Written to be read beside ``csrc/kernels``: both compute the same integers, so their results are equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which differences of ``dtype`` are taken and returned: float32 for half types, else ``dtype``."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def high_frequency_loss(images: Tensor, power: int) -> Tensor:
+    n, c, h, w = images.shape
+    x = images.to(accumulation_dtype(images.dtype))
+    loss = x.new_zeros(n)
+    if n == 0:
+        return loss
+    for dim, pairs in ((2, c * (h - 1) * w), (3, c * h * (w - 1))):
+        if pairs > 0:
+            difference = x.diff(dim=dim)
+            term = difference.abs() if power == 1 else difference.square()
+            loss = loss + term.sum(dim=(1, 2, 3), dtype=torch.float64).div(pairs).to(x.dtype)
+    return loss
+
+
+def high_frequency_loss_backward(grad_output: Tensor, images: Tensor, power: int) -> Tensor:
+    _, c, h, w = images.shape
+    x = images.to(accumulation_dtype(images.dtype))
+    grad = torch.zeros_like(x)
+    scale = grad_output.to(x.dtype).view(-1, 1, 1, 1)
+    for dim, pairs in ((2, c * (h - 1) * w), (3, c * h * (w - 1))):
+        if pairs > 0:
+            difference = x.diff(dim=dim)
+            slope = (difference.sign() if power == 1 else 2 * difference) * (scale / pairs)
+            size = difference.size(dim)
+            grad.narrow(dim, 1, size).add_(slope)
+            grad.narrow(dim, 0, size).sub_(slope)
+    return grad.to(images.dtype)
+
+
+def _sort_keys(row: Tensor) -> Tensor:
+    """Integers that order as the values of ``row`` do, with -0 equal to +0."""
+    if row.dtype in (torch.float16, torch.bfloat16):
+        row = row.to(torch.float32)
+    row = row + 0.0  # -0 + 0 is +0
+    integer, lowest = (
+        (torch.int64, torch.iinfo(torch.int64).min)
+        if row.dtype == torch.float64
+        else (torch.int32, torch.iinfo(torch.int32).min)
+    )
+    bits = row.view(integer)
+    # A negative float's bits, read as an integer, fall as the value rises: mirror them below zero.
+    return torch.where(bits < 0, lowest - bits, bits)
+
+
+def _doubled_rank_of_row(row: Tensor) -> Tensor:
+    size = row.numel()
+    if size == 0 or bool(row.isnan().any()):
+        return torch.zeros(size, dtype=torch.int32, device=row.device)
+    # One row at a time: a one-dimensional sort takes PyTorch's parallel radix path, a two-dimensional one does not.
+    keys, order = _sort_keys(row.contiguous()).sort()
+    starts_group = torch.ones(size, dtype=torch.bool, device=row.device)
+    torch.ne(keys[1:], keys[:-1], out=starts_group[1:])
+    begin = starts_group.nonzero().squeeze(1)
+    end = torch.cat([begin[1:], begin.new_tensor([size])])
+    # Ranks begin+1 … end share their average, whose double is begin + end + 1.
+    group_rank = (begin + end + 1).to(torch.int32)
+    ranks = torch.empty(size, dtype=torch.int32, device=row.device)
+    ranks[order] = group_rank.repeat_interleave(end - begin)
+    return ranks
+
+
+def doubled_rank(x: Tensor) -> Tensor:
+    ranks = torch.empty(x.shape, dtype=torch.int32, device=x.device)
+    for row, out in zip(x, ranks, strict=True):
+        out.copy_(_doubled_rank_of_row(row))
+    return ranks
+
+
+def rank(x: Tensor) -> Tensor:
+    doubled = doubled_rank(x)
+    return torch.where(doubled == 0, float("nan"), doubled.to(torch.float64) / 2)
+
+
+def _exact_dot(a: Tensor, b: Tensor) -> Tensor:
+    """
+    The sum of the products of two int64 rows, rounded once to float64.
+
+    Products stay below 2^58 for the longest row allowed. Their high and low 32 bits are summed apart, so no sum overflows; both
+    halves are exact in float64, and only their addition rounds.
+    """
+    product = a * b
+    low = (product & 0xFFFFFFFF).sum(-1)
+    high = (product >> 32).sum(-1) + (low >> 32)
+    return high.to(torch.float64) * 2.0**32 + (low & 0xFFFFFFFF).to(torch.float64)
+
+
+def _correlation(u: Tensor, q: Tensor) -> Tensor:
+    """Pearson correlation of two rows of doubled ranks (D,), exact up to the last three roundings."""
+    if u.numel() == 0 or bool(u[0] == 0) or bool(q[0] == 0):
+        return torch.full((), float("nan"), dtype=torch.float64, device=u.device)
+    centre = u.numel() + 1
+    u, q = u.long() - centre, q.long() - centre
+    rho = _exact_dot(u, q) / (_exact_dot(u, u) * _exact_dot(q, q)).sqrt()  # constant row: 0 / 0
+    return rho.clamp(-1.0, 1.0)
+
+
+def spearman(x: Tensor, doubled_ranks: Tensor) -> Tensor:
+    result = torch.empty(x.size(0), dtype=torch.float64, device=x.device)
+    for i, row in enumerate(x):
+        result[i] = _correlation(
+            _doubled_rank_of_row(row), doubled_ranks if doubled_ranks.dim() == 1 else doubled_ranks[i]
+        )
+    return result
+
+
+def path_distance(x: Tensor, mean: Tensor, doubled_ranks: Tensor) -> tuple[Tensor, Tensor]:
+    l1 = torch.empty(x.size(0), dtype=torch.float64, device=x.device)
+    for i, row in enumerate(x):
+        l1[i] = (row.to(torch.float64) - (mean if mean.dim() == 1 else mean[i]).to(torch.float64)).abs().sum()
+    return spearman(x, doubled_ranks), l1

@@ -1,0 +1,362 @@
+"""The optimisation itself: images made to please a model, step by step, each on its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from captum_proto import ops
+from captum_proto._utils.checks import check_logits
+from captum_proto._utils.model import Pipeline, borrowed
+from captum_proto._utils.targets import Group, group_mask
+from captum_proto.optim.losses import class_probability, class_score, probability_variance
+from captum_proto.optim.random import EVALUATION, TRANSFORM, RandomStream
+from captum_proto.optim.transforms import Transform
+
+#: How often the host looks at values that the device has computed. Every look makes a GPU wait.
+_LOOK_EVERY = 32
+#: Where half-precision gradients start: a logit's gradient by one pixel is often below float16's smallest number.
+_FLOAT16_LOSS_SCALE = 1024.0
+
+
+@dataclass(frozen=True)
+class AscentSettings:
+    """
+    Every choice the optimisation makes (arXiv:2309.17144, section 3.1). As it stands by default it is plain gradient ascent on the logit.
+
+    Args:
+        steps (int): Steps of ascent after the warm-up. The paper: 512.
+        lr (float): Adam's constant learning rate, in units of the image range. The paper: 0.05.
+        betas (tuple[float, float]): Adam's decay rates.
+        eps (float): Adam's denominator term.
+        high_frequency_weight (float): λ, at least 0.
+        high_frequency_power (int): 1 or 2.
+        warmup_steps (int): At most so many steps that even out the class probabilities; 0 for none.
+        warmup_tolerance (float): An image's warm-up ends when the variance of its class probabilities is at most this.
+        transform (Transform, optional): T, drawn anew for each image and step.
+        preprocess_first (bool): Whether the model's preprocessing acts before the transform instead of after it.
+        value_range (tuple[float, float]): The valid range of a pixel.
+        clamp (bool): Whether each step ends with a projection onto ``value_range``.
+    """
+
+    steps: int = 512
+    lr: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    high_frequency_weight: float = 0.0
+    high_frequency_power: int = 1
+    warmup_steps: int = 0
+    warmup_tolerance: float = 0.0
+    transform: Transform | None = None
+    preprocess_first: bool = False
+    value_range: tuple[float, float] = (0.0, 1.0)
+    clamp: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 0), ("warmup_steps", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name} is {value!r}; expected a whole number of at least {least}.")
+        for name in ("lr", "high_frequency_weight", "warmup_tolerance", "eps"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value!r}; expected a finite number of at least 0.")
+        if self.high_frequency_power not in (1, 2):
+            raise ValueError(f"high_frequency_power is {self.high_frequency_power!r}; expected 1 or 2.")
+        if not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"value_range is {self.value_range}; expected (least, most).")
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON can hold them."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values["betas"], values["value_range"] = list(self.betas), list(self.value_range)
+        values["transform"] = None if self.transform is None else self.transform.settings()
+        return values
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    What a callback sees of one step.
+
+    Attributes:
+        phase (str): "warmup" or "ascent".
+        step (int): From 0, within its phase.
+        prototypes (range): Which of the prototypes asked for are in this batch.
+        images (Tensor): (N, C, H, W), after the step. A view: clone what you keep.
+        terms (dict[str, Tensor]): The values of :attr:`AscentResult.history` at this step, each (N,), on the model's device.
+    """
+
+    phase: str
+    step: int
+    prototypes: range
+    images: Tensor
+    terms: dict[str, Tensor]
+
+
+#: Called after each step; returning True ends the optimisation there.
+Callback = Callable[[Step], "bool | None"]
+
+
+@dataclass
+class AscentResult:
+    """
+    Attributes:
+        images (Tensor): (N, C, H, W).
+        history (dict[str, Tensor]): "warmup_variance" (W, N); "loss", "logit", "probability" and "high_frequency_loss", each (S, N).
+        snapshots (dict[int, Tensor]): Images after so many steps of ascent, (N, C, H, W) on the CPU.
+        stopped (bool): Whether a callback ended it.
+    """
+
+    images: Tensor
+    history: dict[str, Tensor] = field(default_factory=dict)
+    snapshots: dict[int, Tensor] = field(default_factory=dict)
+    stopped: bool = False
+
+
+class _Stopped(Exception):
+    """A callback has had enough."""
+
+
+class Ascent:
+    """
+    The optimisation of one batch of images. Images do not see each other: losses are summed, so each gradient is its own.
+
+    Args:
+        pipeline (Pipeline): From images to logits.
+        groups (list[Group]): The classes of each image.
+        keys (Tensor): Shape (N,), of :func:`~captum_proto.optim.random.prototype_keys`: each image's random numbers.
+        settings (AscentSettings): Every choice.
+        prototypes (range, optional): Which prototypes these are, for callbacks and messages. Default: all
+        callback (Callable, optional): Sees each :class:`Step`. Default: None
+        snapshot_steps (iterable of int, optional): After how many steps to keep a copy. Default: ()
+        progress (tqdm, optional): A bar to advance. Default: None
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        groups: list[Group],
+        keys: Tensor,
+        settings: AscentSettings,
+        *,
+        prototypes: range | None = None,
+        callback: Callback | None = None,
+        snapshot_steps: Iterable[int] = (),
+        progress: tqdm[Any] | None = None,
+    ) -> None:
+        self.pipeline = pipeline
+        self.groups = groups
+        self.keys = keys.to(pipeline.device)
+        self.settings = settings
+        self.prototypes = range(len(groups)) if prototypes is None else prototypes
+        self.callback = callback
+        self.snapshot_steps = frozenset(snapshot_steps)
+        self.progress = progress
+        self._mask: Tensor | None = None
+        half = torch.float16 in (pipeline.autocast, pipeline.dtype)
+        self._loss_scale = torch.full((len(groups),), _FLOAT16_LOSS_SCALE, device=pipeline.device) if half else None
+
+    def run(self, start: Tensor) -> AscentResult:
+        """
+        Optimise from ``start`` (N, C, H, W).
+
+        Raises:
+            ValueError: If the model's output cannot be optimised, or turns into NaN on the way.
+            TypeError: If the model's output is no tensor.
+        """
+        with _graph_allowed(), borrowed(self.pipeline.forward_func):
+            images = start.detach().to(self.pipeline.device, self.pipeline.image_dtype, copy=True).contiguous()
+            images.requires_grad_(True)
+            result = AscentResult(images.detach())
+            try:
+                self._warm_up(images, result)
+                self._ascend(images, result)
+            except _Stopped:
+                result.stopped = True
+        return result
+
+    def evaluate(self, images: Tensor, draws: int) -> dict[str, Tensor]:
+        """
+        The logit and probability of finished images: as they are, and as expected under the transforms.
+
+        Args:
+            images (Tensor): Shape (N, C, H, W).
+            draws (int): How many draws of the transform stand for the expectation.
+
+        Returns:
+            dict[str, Tensor]: "logits", "probabilities", "transformed_logits", "transformed_probabilities", each (N,) on the CPU.
+        """
+        with torch.no_grad(), borrowed(self.pipeline.forward_func):
+            logits = self._logits(images, None)
+            mask = self._mask_for(logits)
+            values = {"logits": class_score(logits, mask), "probabilities": class_probability(logits, mask)}
+            for name in ("logits", "probabilities"):
+                values[f"transformed_{name}"] = values[name]
+            if self.settings.transform is not None and draws > 0:
+                drawn = [self._logits(images, RandomStream(self.keys, EVALUATION, draw)) for draw in range(draws)]
+                values["transformed_logits"] = torch.stack([class_score(one, mask) for one in drawn]).mean(0)
+                values["transformed_probabilities"] = torch.stack([class_probability(one, mask) for one in drawn]).mean(
+                    0
+                )
+        return {name: value.cpu() for name, value in values.items()}
+
+    def _logits(self, images: Tensor, random: RandomStream | None) -> Tensor:
+        """Logits (N, K) in at least float32, through the transform if there are draws for it."""
+        transform = self.settings.transform if random is not None else None
+        if transform is None:
+            output = self.pipeline(images)
+        elif self.settings.preprocess_first:
+            output = self.pipeline.run(transform(self.pipeline.prepare(images), random))  # type: ignore[arg-type]
+        else:
+            output = self.pipeline(transform(images, random))  # type: ignore[arg-type]
+        if (
+            self._mask is None
+        ):  # the first batch is looked at closely; later ones only for what they cost nothing to show
+            output = check_logits(output, images.shape[0])
+        return output if output.dtype == torch.float64 else output.float()
+
+    def _mask_for(self, logits: Tensor) -> Tensor:
+        if self._mask is None:
+            self._mask = group_mask(self.groups, logits.shape[1], logits.device)
+        return self._mask
+
+    def _warm_up(self, images: Tensor, result: AscentResult) -> None:
+        settings = self.settings
+        history: list[Tensor] = []
+        active = torch.ones(len(images), dtype=torch.bool, device=images.device)
+        optimizer = self._optimizer(images)
+        try:
+            for step in range(settings.warmup_steps):
+                logits = self._logits(images, None)
+                self._mask_for(logits)
+                variance = probability_variance(logits)
+                # Among a thousand classes the variance is below Adam's eps. Divided by the squared mean it is the squared coefficient
+                # of variation: the same minimiser, and a gradient that Adam can feel.
+                gradient = self._gradient(variance * logits.shape[1] ** 2, images)
+                history.append(variance.detach())
+                if settings.warmup_tolerance > 0:
+                    active = active & (variance.detach() > settings.warmup_tolerance)
+                    if not bool(active.any()):
+                        break
+                self._update(optimizer, images, gradient, active if settings.warmup_tolerance > 0 else None)
+                if step % _LOOK_EVERY == 0:
+                    self._check_finite(history, "warm-up step")
+                self._after_step("warmup", step, images, {"warmup_variance": variance.detach()})
+            self._check_finite(history, "warm-up step")
+        finally:
+            result.history["warmup_variance"] = _stack(history, len(images))
+
+    def _ascend(self, images: Tensor, result: AscentResult) -> None:
+        settings = self.settings
+        names = ("loss", "logit", "probability", "high_frequency_loss")
+        history: dict[str, list[Tensor]] = {name: [] for name in names}
+        optimizer = self._optimizer(images)
+        if 0 in self.snapshot_steps:
+            result.snapshots[0] = images.detach().cpu().clone()
+        try:
+            for step in range(settings.steps):
+                logits = self._logits(images, RandomStream(self.keys, TRANSFORM, step))
+                mask = self._mask_for(logits)
+                score = class_score(logits, mask)
+                high_frequency = ops.high_frequency_loss(images, settings.high_frequency_power)
+                loss = settings.high_frequency_weight * high_frequency - score
+                gradient = self._gradient(loss, images)
+                self._update(optimizer, images, gradient, None)
+                with torch.no_grad():
+                    values = (loss, score, class_probability(logits, mask), high_frequency)
+                terms = {name: value.detach() for name, value in zip(names, values, strict=True)}
+                for name, value in terms.items():
+                    history[name].append(value)
+                if step + 1 in self.snapshot_steps:
+                    result.snapshots[step + 1] = images.detach().cpu().clone()
+                if step % _LOOK_EVERY == 0:
+                    self._check_finite(history["loss"], "step")
+                self._after_step("ascent", step, images, terms)
+            self._check_finite(history["loss"], "step")
+        finally:
+            result.history |= {name: _stack(values, len(images)) for name, values in history.items()}
+
+    def _optimizer(self, images: Tensor) -> torch.optim.Adam:
+        return torch.optim.Adam(
+            [images],
+            lr=self.settings.lr,
+            betas=self.settings.betas,
+            eps=self.settings.eps,
+            fused=images.device.type in ("cpu", "cuda"),
+        )
+
+    def _gradient(self, loss: Tensor, images: Tensor) -> Tensor:
+        if self._loss_scale is None:
+            return torch.autograd.grad(loss.sum(), images)[0]
+        scale = self._loss_scale.view(-1, 1, 1, 1)
+        return torch.autograd.grad((loss * self._loss_scale).sum(), images)[0] / scale
+
+    @torch.no_grad()
+    def _update(self, optimizer: torch.optim.Adam, images: Tensor, gradient: Tensor, active: Tensor | None) -> None:
+        """One step of Adam, for the ``active`` images; an image whose scaled gradient overflowed waits for a smaller scale."""
+        if self._loss_scale is not None:
+            finite = gradient.isfinite().flatten(1).all(1)
+            self._loss_scale = torch.where(finite, self._loss_scale, self._loss_scale / 2)
+            gradient = torch.where(finite.view(-1, 1, 1, 1), gradient, 0)
+            active = finite if active is None else active & finite
+        before = images.clone() if active is not None else None
+        images.grad = gradient
+        optimizer.step()
+        images.grad = None
+        if self.settings.clamp:
+            images.clamp_(*self.settings.value_range)
+        if active is not None:
+            images.copy_(torch.where(active.view(-1, 1, 1, 1), images, before))
+
+    def _after_step(self, phase: str, step: int, images: Tensor, terms: dict[str, Tensor]) -> None:
+        if self.progress is not None:
+            self.progress.update(len(images))
+            if step % _LOOK_EVERY == 0 and "probability" in terms:
+                self.progress.set_postfix_str(f"p {float(terms['probability'].mean()):.3f}", refresh=False)
+        if (
+            self.callback is not None
+            and self.callback(Step(phase, step, self.prototypes, images.detach(), terms)) is True
+        ):
+            raise _Stopped
+
+    def _check_finite(self, history: list[Tensor], unit: str) -> None:
+        if not history:
+            return
+        recent = torch.stack(history[-_LOOK_EVERY - 1 :])
+        bad = (~recent.isfinite()).nonzero()
+        if len(bad):
+            step = len(history) - len(recent) + int(bad[0, 0])
+            which = int(bad[0, 1])
+            raise ValueError(
+                f"the model returned NaN or infinity for prototype {self.prototypes[which]} (target {list(self.groups[which])}) at "
+                f"{unit} {step}; check its weights, lower lr, or leave out autocast."
+            )
+
+
+def _stack(history: list[Tensor], images: int) -> Tensor:
+    return torch.stack(history).cpu() if history else torch.empty(0, images)
+
+
+@contextlib.contextmanager
+def _graph_allowed() -> Iterator[None]:
+    """Gradients even inside the caller's ``no_grad`` or ``inference_mode``."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def default_high_frequency_weight(image_shape: tuple[int, int, int] | torch.Size) -> float:
+    """
+    λ where none is given: the same pull on each pixel at every size of image.
+
+    The loss is a mean over the image, so the pull on one pixel falls with their number. A weight of 1000 at 3 × 224 × 224 gave the
+    best path similarity of {0, 100, 1000, 3000} on EfficientNet-Lite0; this is that pull.
+    """
+    channels, height, width = image_shape
+    return channels * height * width / 150.528

@@ -1,0 +1,218 @@
+"""
+Random transforms whose draws belong to the image, not to the batch.
+
+A transform is called with a batch and a :class:`~captum_proto.optim.random.RandomStream`, and takes its numbers from it: each image
+gets its own, and gets the same ones whatever else is in the batch. Callables that draw from PyTorch's global generator, such as those
+of torchvision, are accepted through :class:`PerImage`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from captum_proto.optim.random import RandomStream
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """Anything that turns a batch (N, C, H, W) into another, differentiably, with numbers from a stream."""
+
+    def __call__(self, images: Tensor, random: RandomStream) -> Tensor: ...
+
+    def settings(self) -> dict[str, Any]:
+        """What it is and does, as JSON can hold it."""
+        ...
+
+
+def _pair(value: float | Sequence[float], name: str) -> tuple[float, float]:
+    if isinstance(value, (int, float)):
+        if value < 0:
+            raise ValueError(f"{name} is {value}; a single number must be at least 0 and means (-{name}, {name}).")
+        return (-float(value), float(value))
+    if len(value) != 2 or value[0] > value[1]:
+        raise ValueError(f"{name} is {tuple(value)}; expected (least, most).")
+    return (float(value[0]), float(value[1]))
+
+
+class RandomAffine:
+    r"""
+    A rotation, scaling and translation drawn anew for every image, with bilinear sampling: the transform of Prototype Generation.
+
+    Conventions are those of ``torchvision.transforms.RandomAffine``: about the centre, degrees clockwise, translation after rotation
+    and scaling. Unlike it, every image of the batch has its own draw, and translations are not rounded to whole pixels.
+
+    Args:
+        degrees (float or tuple[float, float]): Range of the rotation; a number d means (-d, d).
+        translate (tuple[float, float], optional): Greatest horizontal and vertical shift, as fractions of width and height.
+            None: no shift. Default: None
+        scale (tuple[float, float], optional): Range of the scale factor. None: no scaling. Default: None
+        fill (float, optional): Value outside the image. Default: 0
+
+    Raises:
+        ValueError: If a range is empty, a fraction is outside [0, 1], or a scale is not positive.
+
+    Examples::
+
+        >>> transform = RandomAffine(180, translate=(0.5, 0.5), scale=(0.7, 1.3))  # the paper's
+        >>> stream = RandomStream(prototype_keys([0], [(12,)]), TRANSFORM, step=7)
+        >>> transform(torch.rand(1, 3, 224, 224), stream).shape
+        torch.Size([1, 3, 224, 224])
+    """
+
+    def __init__(
+        self,
+        degrees: float | Sequence[float],
+        translate: Sequence[float] | None = None,
+        scale: Sequence[float] | None = None,
+        fill: float = 0.0,
+    ) -> None:
+        self.degrees = _pair(degrees, "degrees")
+        self.translate = (0.0, 0.0) if translate is None else (float(translate[0]), float(translate[1]))
+        if translate is not None and (len(translate) != 2 or not all(0 <= t <= 1 for t in translate)):
+            raise ValueError(
+                f"translate is {tuple(translate)}; expected two fractions of the image's size, each from 0 to 1."
+            )
+        self.scale = (1.0, 1.0) if scale is None else _pair(tuple(scale), "scale")
+        if self.scale[0] <= 0:
+            raise ValueError(f"scale is {self.scale}; expected positive factors.")
+        self.fill = float(fill)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": "RandomAffine",
+            "degrees": list(self.degrees),
+            "translate": list(self.translate),
+            "scale": list(self.scale),
+            "fill": self.fill,
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"RandomAffine(degrees={self.degrees}, translate={self.translate}, scale={self.scale}, fill={self.fill:g})"
+        )
+
+    def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
+        unit = random.uniform(4)  # always four, so that one range does not shift the draws of another
+
+        def draw(column: int, low: float, high: float) -> Tensor:
+            return low + (high - low) * unit[:, column]
+
+        return affine(
+            images,
+            angle=draw(0, *self.degrees),
+            translate=torch.stack(
+                [draw(1, -self.translate[0], self.translate[0]), draw(2, -self.translate[1], self.translate[1])], 1
+            ),
+            scale=draw(3, *self.scale),
+            fill=self.fill,
+        )
+
+
+def affine(images: Tensor, angle: Tensor, translate: Tensor, scale: Tensor, fill: float = 0.0) -> Tensor:
+    r"""
+    Rotate, scale and shift each image by its own amounts, as ``torchvision.transforms.functional.affine`` does one image.
+
+    Args:
+        images (Tensor): Shape (N, C, H, W), floating point.
+        angle (Tensor): Shape (N,), degrees clockwise about the centre.
+        translate (Tensor): Shape (N, 2), fractions of width and height.
+        scale (Tensor): Shape (N,), positive factors.
+        fill (float, optional): Value outside the image. Default: 0
+
+    Returns:
+        Tensor: Shape and dtype of ``images``. Differentiable with respect to them.
+    """
+    n, _, height, width = images.shape
+    radians = angle.to(torch.float64) * (math.pi / 180)
+    cos, sin = radians.cos() / scale, radians.sin() / scale
+    # The inverse map, output to input, in the sampler's coordinates: -1 to 1 along each side, so a square in pixels is a rectangle.
+    shift_x, shift_y = 2 * translate[:, 0], 2 * translate[:, 1]
+    aspect = height / width
+    rows = [
+        torch.stack([cos, sin * aspect, -cos * shift_x - sin * aspect * shift_y], 1),
+        torch.stack([-sin / aspect, cos, sin / aspect * shift_x - cos * shift_y], 1),
+    ]
+    theta = torch.stack(rows, 1).to(images.device, images.dtype)
+    grid = torch.nn.functional.affine_grid(theta, [n, 1, height, width], align_corners=False)
+    shifted = images - fill if fill else images
+    sampled = torch.nn.functional.grid_sample(shifted, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return sampled + fill if fill else sampled
+
+
+class Compose:
+    """
+    Several transforms, one after the other, all drawing from the same stream.
+
+    Args:
+        transforms (sequence of Transform): In the order in which they act.
+
+    Examples::
+
+        >>> transform = Compose([RandomAffine(10), RandomAffine(0, scale=(0.9, 1.1))])
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = [as_transform(t) for t in transforms]
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": "Compose", "transforms": [t.settings() for t in self.transforms]}
+
+    def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
+        for transform in self.transforms:
+            images = transform(images, random)
+        return images
+
+
+class PerImage:
+    """
+    A transform of PyTorch's global generator, such as torchvision's, made to draw for each image from that image's own stream.
+
+    The callable is applied image by image with the generator seeded from the stream, and the generator is put back afterwards.
+
+    Args:
+        function (Callable): From a batch of one, (1, C, H, W), to another; differentiable.
+
+    Examples::
+
+        >>> from torchvision.transforms import v2
+        >>> transform = PerImage(v2.RandomPerspective(p=1.0))
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": "PerImage", "function": repr(self.function)}
+
+    def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
+        seeds = random.integers(1).flatten().tolist()
+        devices = [images.device] if images.device.type == "cuda" else []
+        transformed = []
+        with torch.random.fork_rng(devices):
+            for image, seed in zip(images, seeds, strict=True):
+                torch.manual_seed(seed)
+                transformed.append(self.function(image.unsqueeze(0)))
+        return torch.cat(transformed)
+
+
+def as_transform(transform: Any) -> Transform:
+    """
+    A :class:`Transform` from what the user gave: itself, a list of them, or a callable of one image batch.
+
+    Raises:
+        TypeError: If it cannot be called.
+    """
+    if isinstance(transform, Transform):
+        return transform
+    if isinstance(transform, (list, tuple)):
+        return Compose(transform)
+    if callable(transform):
+        return PerImage(transform)
+    raise TypeError(
+        f"transform is a {type(transform).__name__}; expected a Transform, a callable, a list of them, or None."
+    )
