@@ -11,7 +11,7 @@ import contextlib
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from captum_proto._utils.checks import nearest
 from captum_proto._utils.model import borrowed
 
 #: None or "all", "leaf", a name, a pattern, a module, or several of these; or a mapping from names to modules.
-LayerSelection = Union[None, str, nn.Module, Sequence[str | nn.Module], Mapping[str, nn.Module]]
+LayerSelection = str | nn.Module | Sequence[str | nn.Module] | Mapping[str, nn.Module] | None
 
 _REPEATS = ("last", "first", "all")
 _ALIASES = ("value", "reference")
@@ -32,9 +32,9 @@ def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, 
 
     Args:
         model (nn.Module): Where the layers are.
-        layers (str, nn.Module, sequence or mapping, optional): None or "all" for every entry of ``named_modules()`` but the root, containers
-            included: the layers of the paper, 67 of torchvision's ``resnet18``. "leaf" for modules without children. Otherwise names,
-            patterns such as ``"layer?.*"`` (as in :mod:`fnmatch`), modules, or a sequence of these. Default: None
+        layers (str, nn.Module, sequence or mapping, optional): None or "all" for every entry of ``named_modules()`` but the root,
+            containers included: the layers of the paper, 67 of torchvision's ``resnet18``. "leaf" for modules without children. Otherwise
+            names, patterns such as ``"layer?.*"`` (as in :mod:`fnmatch`), modules, or a sequence of these. Default: None
 
     Returns:
         dict[str, nn.Module]: In the order of ``named_modules()`` for patterns, else in the order given.
@@ -220,14 +220,9 @@ class Capture:
                 f'layer "{missing[0]}" did not run in the forward pass; choose one that does, e.g. "{next(iter(calls), "none did")}".'
             )
         self.skipped |= dict.fromkeys(missing, "did not run")
-        wanted = {
-            "last": lambda name: {calls[name] - 1},
-            "first": lambda _: {0},
-            "all": lambda name: set(range(calls[name])),
-        }[self.repeat]
         outputs = []
         for (layer, call, path), single in one.items():
-            if call not in wanted(layer):
+            if self.repeat != "all" and call != (0 if self.repeat == "first" else calls[layer] - 1):
                 continue
             name = layer + (f"#{call}" if self.repeat == "all" and call else "") + "".join(f"[{key}]" for key in path)
             double = two.get((layer, call, path))

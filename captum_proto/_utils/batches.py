@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Union
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_images
 
 #: A tensor (N, C, H, W), or an iterable of such batches; a batch may be a tuple or list whose first entry is the images.
-Images = Union[Tensor, Iterable[Any]]
+Images = Tensor | Iterable[Any]
 
 
 def image_batches(
@@ -25,7 +26,7 @@ def image_batches(
     """
     if isinstance(images, Tensor):
         check_images(images, value_range, name)
-        yield from images.split(batch_size)
+        yield from torch.split(images, batch_size)
         return
     if isinstance(images, (str, bytes)) or not isinstance(images, Iterable):
         raise TypeError(

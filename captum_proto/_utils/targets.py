@@ -58,6 +58,7 @@ def parse_targets(target: Any, expand_to: int | None = None) -> list[Group]:
     """
     if target is None:
         raise TypeError(f"target is None; {_EXPECTED}.")
+    groups: list[Group]
     if isinstance(target, Tensor):
         if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool or target.dim() > 1:
             raise TypeError(f"target is a {target.dtype} tensor of shape {tuple(target.shape)}; {_EXPECTED}.")

@@ -102,8 +102,8 @@ class PrototypeGeneration(Attribution):
             target (TargetType or nested list): As in Captum: an int for one prototype; a list or 1-D tensor for one class each; a nested
                 list for a *group* of classes each, whose score is the logsumexp of its logits (a superclass). A class named k times
                 gives k prototypes, from ``seed``, ``seed + 1``, ….
-            image_shape (tuple[int, int, int], optional): (C, H, W) of a prototype, any number of channels; needed unless ``start`` is given.
-                Default: None
+            image_shape (tuple[int, int, int], optional): (C, H, W) of a prototype, any number of channels; needed unless ``start`` is
+                given. Default: None
             additional_forward_args (any, optional): Further arguments of ``forward_func``, as in Captum; a tensor with one row for each
                 prototype is split with the batch. Default: None
             start (Tensor, optional): Start images (N, C, H, W) in ``value_range``, one for each prototype. None: noise of its own for each.
@@ -193,12 +193,16 @@ class PrototypeGeneration(Attribution):
                     progress=progress,
                 )
                 result = ascent.run(_noise(keys, shape, settings.value_range) if start is None else start[rows])
+                values = ascent.evaluate(result.images, evaluation_draws)
                 parts.append(
                     Prototypes(
                         images=result.images,
                         target=groups[rows],
                         seeds=seeds[rows],
-                        **ascent.evaluate(result.images, evaluation_draws),
+                        logits=values["logits"],
+                        probabilities=values["probabilities"],
+                        transformed_logits=values["transformed_logits"],
+                        transformed_probabilities=values["transformed_probabilities"],
                         history=result.history,
                         snapshots=result.snapshots,
                     )
@@ -220,7 +224,7 @@ class PrototypeGeneration(Attribution):
         return prototypes
 
     @log_usage()
-    def attribute(  # type: ignore[override]  # Captum's own signature is *args, **kwargs
+    def attribute(
         self,
         inputs: TensorOrTuple,
         target: Any = None,

@@ -226,11 +226,11 @@ class PathSimilarity:
 
         Args:
             prototypes (Prototypes or Tensor): Images (P, C, H, W) in ``value_range``.
-            same_class (Tensor or iterable): Natural images of the class. Where nothing has been fitted yet, the reference is fitted on them;
-                an iterable must then be one that can be gone through twice, such as a list or a DataLoader.
+            same_class (Tensor or iterable): Natural images of the class. Where nothing has been fitted yet, the reference is fitted on
+                them; an iterable must then be one that can be gone through twice, such as a list or a DataLoader.
             other_class (Tensor or iterable): Natural images of other classes.
-            target (TargetType or nested list, optional): The class of the prototypes, for the control by gradient ascent. Default: None, that
-                of ``prototypes`` if they know it, else the class the model sees in each
+            target (TargetType or nested list, optional): The class of the prototypes, for the control by gradient ascent. Default: None,
+                that of ``prototypes`` if they know it, else the class the model sees in each
             controls (iterable of str, optional): Of "grey", "noise", "ascent" and "mean image". Default: all
             leave_one_out (bool, optional): Whether each natural image is compared with the mean of the others. False is the paper's way, in
                 which every image is part of what it is compared with. Default: True

@@ -89,7 +89,7 @@ class PathReference:
         )
 
     def prepared(self, layer: int, x: Tensor) -> tuple[Tensor, ops.SpearmanReference]:
-        """A layer's mean and its ranks, computed at first use. Layers that are the same tensor, as a container and its last child, share them."""
+        """A layer's mean and its ranks, computed at first use; layers of equal sums, as a container and its last child, share them."""
         if layer not in self._prepared:
             dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
             self._move(layer, x.device)
@@ -110,7 +110,7 @@ class PathReference:
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         self._move(layer, x.device)
         results = []
-        for rows in x.split(max(1, _LEAVE_ONE_OUT_VALUES // max(1, x.shape[1]))):
+        for rows in torch.split(x, max(1, _LEAVE_ONE_OUT_VALUES // max(1, x.shape[1]))):
             mean = ((self.sums[layer] - rows.to(torch.float64)) / (self.count - 1)).to(dtype)
             results.append(ops.path_distance(rows, mean))
         return torch.cat([r[0] for r in results]), torch.cat([r[1] for r in results])

@@ -306,7 +306,7 @@ class Ascent:
             self._loss_scale = torch.where(finite, self._loss_scale, self._loss_scale / 2)
             gradient = torch.where(finite.view(-1, 1, 1, 1), gradient, 0)
             active = finite if active is None else active & finite
-        before = images.clone() if active is not None else None
+        before = images if active is None else images.clone()
         images.grad = gradient
         optimizer.step()
         images.grad = None
