@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from captum._utils.common import _format_additional_forward_args
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import nearest
@@ -58,6 +59,10 @@ def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, 
     aliases = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
     names = {id(module): name for name, module in reversed(list(aliases.items()))}
     selected: dict[str, nn.Module] = {}
+    if not isinstance(layers, (str, nn.Module, Iterable)):
+        raise TypeError(
+            f"layers is a {type(layers).__name__}; expected names, patterns or modules, a mapping of them, or None."
+        )
     for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers:
         if isinstance(layer, nn.Module):
             if id(layer) not in names:
@@ -233,8 +238,9 @@ class Capture:
             elif (axis := _batch_axis(single.shape, double.shape)) is None:
                 self.skipped[name] = f"shape {tuple(single.shape)} has no batch axis"
             else:
-                # Several windows of one image may share the batch axis; what is left of it belongs to the image.
-                shape = tuple(size for i, size in enumerate(single.shape) if i != axis or size > 1)
+                # Several windows of one image may share the batch axis; what is left of it belongs to the image, first as in rows().
+                windows = single.shape[axis : axis + 1] if single.shape[axis] > 1 else ()
+                shape = (*windows, *single.shape[:axis], *single.shape[axis + 1 :])
                 outputs.append(LayerOutput(name, layer, call, path, shape, axis, single.dtype))
         if not outputs:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(self.skipped.items())[:3])
@@ -304,7 +310,7 @@ def capture(
     layers: LayerSelection = None,
     *,
     preprocess: Callable[[Tensor], Tensor] | None = None,
-    additional_forward_args: Iterable[Any] = (),
+    additional_forward_args: Any = None,
     repeat: str = "last",
     alias: str = "value",
 ) -> dict[str, Tensor]:
@@ -316,7 +322,7 @@ def capture(
         images (Tensor): Shape (N, ...).
         layers (LayerSelection, optional): As in :func:`select_layers`. Default: None, every module but the root
         preprocess (Callable, optional): Applied to ``images`` first. Default: None
-        additional_forward_args (iterable, optional): Further arguments of the model. Default: ()
+        additional_forward_args (any, optional): Further arguments of the model, as in Captum. Default: None
         repeat (str, optional): "last", "first" or "all" calls of a layer that runs several times; with "all", the k-th further call of
             ``relu`` is named ``relu#k``. Default: "last"
         alias (str, optional): "value": what each layer returned. "reference": what became of it by the end of the pass. Default: "value"
@@ -335,9 +341,10 @@ def capture(
         >>> {name: tuple(value.shape) for name, value in activations.items()}
         {'layer4': (2, 512, 7, 7), 'fc': (2, 1000)}
     """
-    arguments = tuple(additional_forward_args)
+    arguments = _format_additional_forward_args(additional_forward_args) or ()
 
     def forward(batch: Tensor) -> Any:
+        batch = batch.clone()  # the model or its preprocessing may work in place
         return model(batch if preprocess is None else preprocess(batch), *arguments)
 
     plan = Capture(model, forward, images, layers, repeat, alias)

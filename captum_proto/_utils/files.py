@@ -58,7 +58,9 @@ def save_tensors(
     """Tensors and a JSON description of them, as one safetensors file of this ``kind``."""
     metadata = {_METADATA: json.dumps({"kind": kind, **story})}
     with whole_file(path, overwrite) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        save_file(
+            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary, metadata
+        )
 
 
 def load_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -77,7 +79,10 @@ def load_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
             tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
     except (SafetensorError, OSError) as error:
         raise ValueError(f'"{path}" is damaged or no safetensors file ({error}); save it again.') from error
-    story: dict[str, Any] = json.loads(metadata.get(_METADATA, "{}"))
+    try:
+        story: dict[str, Any] = json.loads(metadata.get(_METADATA, "{}"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f'"{path}" is damaged: its description is no JSON ({error}); save it again.') from error
     if story.get("kind") != kind:
         raise ValueError(
             f'"{path}" holds {story.get("kind") or "something else"}; expected a {kind} saved by captum_proto.'

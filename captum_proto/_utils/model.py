@@ -106,7 +106,8 @@ class Pipeline:
         self.image_dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
 
     def prepare(self, images: Tensor) -> Tensor:
-        """The user's preprocessing, with the one thing it may not do checked."""
+        """The user's preprocessing, with the one thing it may not do checked. It and the model may work in place: they get a copy."""
+        images = images.clone()
         if self.preprocess is None:
             return images
         prepared = self.preprocess(images)

@@ -80,15 +80,23 @@ def parse_targets(target: Any, expand_to: int | None = None) -> list[Group]:
     return groups
 
 
-def occurrence_seeds(groups: list[Group], seed: int | list[int]) -> list[int]:
+def occurrence_seeds(groups: list[Group], seed: Any) -> list[int]:
     """
     A seed for each prototype: the k-th prototype of a class gets ``seed + k``, so it is the same one whatever else is asked for.
 
+    Args:
+        groups (list[Group]): The classes of each prototype.
+        seed (int or sequence of int): The first seed, or one for each prototype, also as a tensor or an array.
+
     Raises:
-        ValueError: If a list of seeds does not match the prototypes.
+        TypeError: If ``seed`` is neither an int nor a sequence of them.
+        ValueError: If a sequence of seeds does not match the prototypes.
     """
-    if not isinstance(seed, int):
-        seeds = [int(s) for s in seed]
+    if not isinstance(seed, Integral):
+        given = seed.tolist() if isinstance(seed, (Tensor, np.ndarray)) else seed
+        if not isinstance(given, (list, tuple, range)) or not all(isinstance(one, Integral) for one in given):
+            raise TypeError(f"seed is {seed!r}; expected an int, or one int for each prototype.")
+        seeds = [int(one) for one in given]
         if len(seeds) != len(groups):
             raise ValueError(
                 f"{len(seeds)} seeds were given for {len(groups)} prototypes; give one int, or one seed for each."
@@ -97,7 +105,7 @@ def occurrence_seeds(groups: list[Group], seed: int | list[int]) -> list[int]:
     seen: Counter[Group] = Counter()
     seeds = []
     for group in groups:
-        seeds.append(seed + seen[group])
+        seeds.append(int(seed) + seen[group])
         seen[group] += 1
     return seeds
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import Any, TypeVar
 
 import torch
@@ -150,7 +151,7 @@ class PrototypeGeneration(Attribution):
             ([(0, 1), (2,)], [5, 5])
         """
         groups = parse_targets(target, expand_to=None if start is None else len(start))
-        seeds = occurrence_seeds(groups, seed if isinstance(seed, int) else list(seed))
+        seeds = occurrence_seeds(groups, seed)
         shape = _image_shape(image_shape, start, value_range)
         settings = AscentSettings(
             steps=steps,
@@ -184,7 +185,7 @@ class PrototypeGeneration(Attribution):
                 keys = prototype_keys(seeds[rows], groups[rows])
                 ascent = Ascent(
                     pipeline,
-                    groups[rows],
+                    groups,
                     keys,
                     settings,
                     prototypes=batch,
@@ -276,9 +277,7 @@ class PrototypeGeneration(Attribution):
         return (result,) if isinstance(inputs, tuple) else result
 
 
-def _image_shape(
-    image_shape: tuple[int, int, int] | None, start: Tensor | None, value_range: tuple[float, float]
-) -> tuple[int, int, int]:
+def _image_shape(image_shape: Any, start: Tensor | None, value_range: tuple[float, float]) -> tuple[int, int, int]:
     if start is not None:
         _, *given = check_images(start, value_range, "start").shape
         if image_shape is not None and tuple(image_shape) != tuple(given):
@@ -288,12 +287,13 @@ def _image_shape(
         return tuple(given)  # type: ignore[return-value]
     if image_shape is None:
         raise TypeError("image_shape is missing; give (C, H, W), for an ImageNet model (3, 224, 224), or start images.")
-    shape = tuple(int(side) for side in image_shape)
-    if len(shape) != 3 or min(shape) < 1:
+    shape = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
+    if len(shape) != 3 or not all(isinstance(side, Integral) and int(side) >= 1 for side in shape):
         raise ValueError(
-            f"image_shape is {tuple(image_shape)}; expected three positive numbers (C, H, W), such as (3, 224, 224)."
+            f"image_shape is {image_shape!r}; expected three positive numbers (C, H, W), such as (3, 224, 224)."
         )
-    return shape
+    channels, height, width = (int(side) for side in shape)
+    return channels, height, width
 
 
 def _noise(keys: Tensor, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:

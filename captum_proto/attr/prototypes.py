@@ -49,6 +49,27 @@ class Prototypes:
     def __len__(self) -> int:
         return len(self.images)
 
+    def of(self, target: Group) -> Prototypes:
+        """
+        The prototypes of one class or group.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        rows = [i for i, group in enumerate(self.target) if group == target]
+        if not rows:
+            raise ValueError(
+                f"there are no prototypes of {list(target)}; there are some of {sorted(map(list, set(self.target)))}."
+            )
+        return Prototypes(
+            **{name: getattr(self, name)[rows] for name in _VALUES},
+            target=[self.target[i] for i in rows],
+            seeds=[self.seeds[i] for i in rows],
+            history={name: value[:, rows] for name, value in self.history.items()},
+            snapshots={step: value[rows] for step, value in self.snapshots.items()},
+            settings=self.settings,
+        )
+
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """
         Write everything to one safetensors file, the settings as JSON in its header.

@@ -132,8 +132,8 @@ class PathComparison:
             spearman=float(by_layer.nanmean()),
             spearman_over_layers=_spread(by_layer),
             spearman_over_images=_spread(by_image),
-            normalised_spearman=float(self.normalised_spearman(group)[living].nanmedian()),
-            normalised_l1=float(self.normalised_l1(group).nanmedian()),
+            normalised_spearman=_median(self.normalised_spearman(group)[living]),
+            normalised_l1=_median(self.normalised_l1(group)),
             spearman_above_mean=_share(self.above_mean(group)[living]),
             spearman_above_every=_share(self.above_every(group)[living]),
             l1_below_mean=_share(self.below_mean(group)),
@@ -236,6 +236,17 @@ def summarise(comparisons: Sequence[PathComparison]) -> list[GroupSummary]:
     return rows
 
 
+def pooled(comparisons: Sequence[PathComparison]) -> PathComparison:
+    """All images of several classes together, each with the scores against its own class's reference: for curves over classes."""
+    first = comparisons[0]
+    return PathComparison(
+        layers=first.layers,
+        spearman={group: torch.cat([one.spearman[group] for one in comparisons]) for group in first.groups},
+        l1={group: torch.cat([one.l1[group] for one in comparisons]) for group in first.groups},
+        settings=first.settings,
+    )
+
+
 def summary_table(summaries: Sequence[GroupSummary]) -> str:
     """Rows of a table as aligned text."""
     over_classes = any(row.classes > 1 for row in summaries)
@@ -261,6 +272,11 @@ def smooth(curve: Tensor, window: int) -> Tensor:
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(denominator == 0, math.nan, numerator / denominator)
+
+
+def _median(values: Tensor) -> float:
+    values = values[~values.isnan()]
+    return float(values.quantile(0.5)) if values.numel() else math.nan  # torch.median would take the lower of two
 
 
 def _share(holds: Tensor) -> float:

@@ -6,6 +6,7 @@ A criterion of trust that these pass proves nothing. Three of them know no data;
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -20,6 +21,21 @@ from captum_proto.optim.random import CONTROL, START, RandomStream, prototype_ke
 
 #: By name, in the order of a report.
 CONTROLS = ("grey", "noise", "ascent", "mean image")
+
+
+def check_controls(controls: Iterable[str]) -> list[str]:
+    """
+    Names of controls.
+
+    Raises:
+        ValueError: If one is unknown.
+    """
+    names = [controls] if isinstance(controls, str) else list(controls)
+    for name in names:
+        if name not in CONTROLS:
+            hint = nearest(str(name), CONTROLS)
+            raise ValueError(f'there is no control "{name}"{hint or ";"} choose of {", ".join(CONTROLS)}.')
+    return names
 
 
 def control_images(
@@ -52,9 +68,6 @@ def control_images(
         dict[str, Tensor]: "grey": one image of the middle of the range. "noise": P images of uniform noise. "ascent": P images by gradient
         ascent on the logit, without transforms, high-frequency loss or warm-up. "mean image": one.
     """
-    for name in controls:
-        if name not in CONTROLS:
-            raise ValueError(f'there is no control "{name}"{nearest(name, CONTROLS)}; choose of {", ".join(CONTROLS)}.')
     shape = tuple(images.shape[1:])
     count = len(images)
     low, high = value_range

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_proto._utils.batches import Images, image_batches
+from captum_proto._utils.checks import check_images
 from captum_proto._utils.model import Pipeline, fingerprint
 from captum_proto.capture import Capture, LayerSelection
 from captum_proto.metrics.comparison import PathComparison
-from captum_proto.metrics.controls import CONTROLS, control_images
+from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
 from captum_proto.metrics.reference import PathReference, digest
 
 
@@ -244,19 +245,21 @@ class PathSimilarity:
         Raises:
             TypeError, ValueError: As :meth:`fit` and :meth:`evaluate`; and if a control is unknown.
         """
-        images = getattr(prototypes, "images", prototypes)
+        controls = check_controls(controls)
+        images = check_images(getattr(prototypes, "images", prototypes), self.value_range, "prototypes")
         if target is None and hasattr(prototypes, "target"):
             target = [list(group) for group in prototypes.target]
         if self._reference is None:
             self.fit(same_class, show_progress=show_progress)
         reference = self.reference
+        reference.check_image_shape(images)
         groups: dict[str, Images] = {"prototype": images, "same class": same_class, "other class": other_class}
         groups |= control_images(
             self._pipeline(None),
             images,
             reference.mean_image(),
             target,
-            list(controls),
+            controls,
             value_range=self.value_range or (0.0, 1.0),
             ascent_steps=ascent_steps,
             seed=seed,
@@ -349,10 +352,7 @@ class PathSimilarity:
     def _evaluate_batch(
         self, pipeline: Pipeline, reference: PathReference, batch: Tensor, leave_one_out: bool
     ) -> PathScores:
-        if tuple(batch.shape[1:]) != reference.image_shape:
-            raise ValueError(
-                f"the images have shape {tuple(batch.shape[1:])}, the reference was made from {reference.image_shape}; resize them first."
-            )
+        reference.check_image_shape(batch)
         if self._capture is None:
             self._capture = self._plan(pipeline, batch)
             if [(o.name, o.shape) for o in self._capture.outputs] != list(
@@ -361,6 +361,7 @@ class PathSimilarity:
                 raise ValueError(
                     "the reference was fitted on other layers than this model gives; fit it again with these layers."
                 )
+        self._capture.forward = pipeline
         batch = batch.to(pipeline.device, pipeline.image_dtype)
         inside = torch.tensor([leave_one_out and reference.contains(image) for image in batch], device=pipeline.device)
         any_inside, all_inside = bool(inside.any()), bool(inside.all())
@@ -400,6 +401,7 @@ class _Previous:
     def is_same(self, rows: Tensor) -> bool:
         return (
             self.rows is not None
+            and not rows.is_inference()  # these count no versions
             and rows.data_ptr() == self.rows.data_ptr()
             and rows.shape == self.rows.shape
             and rows.stride() == self.rows.stride()
@@ -407,7 +409,7 @@ class _Previous:
         )
 
     def set(self, index: int, rows: Tensor) -> None:
-        self.index, self.rows, self.version = index, rows, rows._version
+        self.index, self.rows, self.version = index, rows, -1 if rows.is_inference() else rows._version
 
 
 @log_usage()

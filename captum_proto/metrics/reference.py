@@ -61,6 +61,18 @@ class PathReference:
         """(C, H, W) of the images."""
         return tuple(self.pixel_sum.shape)
 
+    def check_image_shape(self, images: Tensor) -> None:
+        """
+        Refuse images of another size than the reference's.
+
+        Raises:
+            ValueError: If (C, H, W) differ.
+        """
+        if tuple(images.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"the images have shape {tuple(images.shape[1:])}, the reference was made from {self.image_shape}; resize them first."
+            )
+
     def mean_image(self) -> Tensor:
         """The pixelwise mean of the images, (C, H, W) in float32."""
         return (self.pixel_sum / self.count).float()
@@ -90,12 +102,16 @@ class PathReference:
 
     def prepared(self, layer: int, x: Tensor) -> tuple[Tensor, ops.SpearmanReference]:
         """A layer's mean and its ranks, computed at first use; layers of equal sums, as a container and its last child, share them."""
-        if layer not in self._prepared:
-            dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+
+        def ready(index: int) -> bool:
+            mean, _ = self._prepared.get(index, (None, None))
+            return mean is not None and mean.dtype == dtype and mean.device == x.device
+
+        if not ready(layer):
             self._move(layer, x.device)
-            before = self._prepared.get(layer - 1)
-            if before is not None and before[0].dtype == dtype and torch.equal(self.sums[layer], self.sums[layer - 1]):
-                self._prepared[layer] = before
+            if ready(layer - 1) and torch.equal(self.sums[layer], self.sums[layer - 1]):
+                self._prepared[layer] = self._prepared[layer - 1]
             else:
                 mean = self.mean(layer, dtype)
                 self._prepared[layer] = mean, ops.SpearmanReference(mean)

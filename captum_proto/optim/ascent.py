@@ -23,6 +23,8 @@ from captum_proto.optim.transforms import Transform
 _LOOK_EVERY = 32
 #: Where half-precision gradients start: a logit's gradient by one pixel is often below float16's smallest number.
 _FLOAT16_LOSS_SCALE = 1024.0
+#: What is recorded of each step: one term of the warm-up, four of the ascent.
+_HISTORY = ("warmup_variance", "loss", "logit", "probability", "high_frequency_loss")
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,10 @@ class Ascent:
 
     Args:
         pipeline (Pipeline): From images to logits.
-        groups (list[Group]): The classes of each image.
+        groups (list[Group]): The classes of every prototype asked for: a class out of range shows before the first batch is made.
         keys (Tensor): Shape (N,), of :func:`~captum_proto.optim.random.prototype_keys`: each image's random numbers.
         settings (AscentSettings): Every choice.
-        prototypes (range, optional): Which prototypes these are, for callbacks and messages. Default: all
+        prototypes (range, optional): Which of them this batch is. Default: all
         callback (Callable, optional): Sees each :class:`Step`. Default: None
         snapshot_steps (iterable of int, optional): After how many steps to keep a copy. Default: ()
         progress (tqdm, optional): A bar to advance. Default: None
@@ -161,7 +163,7 @@ class Ascent:
         self.progress = progress
         self._mask: Tensor | None = None
         half = torch.float16 in (pipeline.autocast, pipeline.dtype)
-        self._loss_scale = torch.full((len(groups),), _FLOAT16_LOSS_SCALE, device=pipeline.device) if half else None
+        self._loss_scale = torch.full((len(keys),), _FLOAT16_LOSS_SCALE, device=pipeline.device) if half else None
 
     def run(self, start: Tensor) -> AscentResult:
         """
@@ -174,12 +176,13 @@ class Ascent:
         with _graph_allowed(), borrowed(self.pipeline.forward_func):
             images = start.detach().to(self.pipeline.device, self.pipeline.image_dtype, copy=True).contiguous()
             images.requires_grad_(True)
-            result = AscentResult(images.detach())
+            result = AscentResult(images.detach(), {name: torch.empty(0, len(images)) for name in _HISTORY})
             try:
                 self._warm_up(images, result)
                 self._ascend(images, result)
             except _Stopped:
                 result.stopped = True
+            self._check_images(images)
         return result
 
     def evaluate(self, images: Tensor, draws: int) -> dict[str, Tensor]:
@@ -220,11 +223,18 @@ class Ascent:
             self._mask is None
         ):  # the first batch is looked at closely; later ones only for what they cost nothing to show
             output = check_logits(output, images.shape[0])
+        if torch.is_grad_enabled() and not output.requires_grad:
+            raise ValueError(
+                "the model's output has no gradient with respect to the images; leave torch.no_grad, .detach() and rounding out of the "
+                "model, its preprocessing and the transform."
+            )
         return output if output.dtype == torch.float64 else output.float()
 
     def _mask_for(self, logits: Tensor) -> Tensor:
         if self._mask is None:
-            self._mask = group_mask(self.groups, logits.shape[1], logits.device)
+            self._mask = group_mask(self.groups, logits.shape[1], logits.device)[
+                self.prototypes.start : self.prototypes.stop
+            ]
         return self._mask
 
     def _warm_up(self, images: Tensor, result: AscentResult) -> None:
@@ -255,8 +265,7 @@ class Ascent:
 
     def _ascend(self, images: Tensor, result: AscentResult) -> None:
         settings = self.settings
-        names = ("loss", "logit", "probability", "high_frequency_loss")
-        history: dict[str, list[Tensor]] = {name: [] for name in names}
+        history: dict[str, list[Tensor]] = {name: [] for name in _HISTORY[1:]}
         optimizer = self._optimizer(images)
         if 0 in self.snapshot_steps:
             result.snapshots[0] = images.detach().cpu().clone()
@@ -271,7 +280,7 @@ class Ascent:
                 self._update(optimizer, images, gradient, None)
                 with torch.no_grad():
                     values = (loss, score, class_probability(logits, mask), high_frequency)
-                terms = {name: value.detach() for name, value in zip(names, values, strict=True)}
+                terms = {name: value.detach() for name, value in zip(history, values, strict=True)}
                 for name, value in terms.items():
                     history[name].append(value)
                 if step + 1 in self.snapshot_steps:
@@ -320,10 +329,7 @@ class Ascent:
             self.progress.update(len(images))
             if step % _LOOK_EVERY == 0 and "probability" in terms:
                 self.progress.set_postfix_str(f"p {float(terms['probability'].mean()):.3f}", refresh=False)
-        if (
-            self.callback is not None
-            and self.callback(Step(phase, step, self.prototypes, images.detach(), terms)) is True
-        ):
+        if self.callback is not None and self.callback(Step(phase, step, self.prototypes, images.detach(), terms)):
             raise _Stopped
 
     def _check_finite(self, history: list[Tensor], unit: str) -> None:
@@ -335,9 +341,21 @@ class Ascent:
             step = len(history) - len(recent) + int(bad[0, 0])
             which = int(bad[0, 1])
             raise ValueError(
-                f"the model returned NaN or infinity for prototype {self.prototypes[which]} (target {list(self.groups[which])}) at "
-                f"{unit} {step}; check its weights, lower lr, or leave out autocast."
+                f"the model returned NaN or infinity for {self._named(which)} at {unit} {step}; check its weights, lower lr, or leave "
+                "out autocast."
             )
+
+    def _check_images(self, images: Tensor) -> None:
+        bad = (~images.isfinite()).flatten(1).any(1).nonzero()
+        if len(bad):
+            raise ValueError(
+                f"the model's gradient turned {self._named(int(bad[0, 0]))} into NaN or infinity; check its weights, lower lr, or leave "
+                "out autocast."
+            )
+
+    def _named(self, which: int) -> str:
+        prototype = self.prototypes[which]
+        return f"prototype {prototype} (target {list(self.groups[prototype])})"
 
 
 def _stack(history: list[Tensor], images: int) -> Tensor:

@@ -72,11 +72,11 @@ class RandomAffine:
         fill: float = 0.0,
     ) -> None:
         self.degrees = _pair(degrees, "degrees")
-        self.translate = (0.0, 0.0) if translate is None else (float(translate[0]), float(translate[1]))
         if translate is not None and (len(translate) != 2 or not all(0 <= t <= 1 for t in translate)):
             raise ValueError(
                 f"translate is {tuple(translate)}; expected two fractions of the image's size, each from 0 to 1."
             )
+        self.translate = (0.0, 0.0) if translate is None else (float(translate[0]), float(translate[1]))
         self.scale = (1.0, 1.0) if scale is None else _pair(tuple(scale), "scale")
         if self.scale[0] <= 0:
             raise ValueError(f"scale is {self.scale}; expected positive factors.")
@@ -191,11 +191,14 @@ class PerImage:
 
     def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
         seeds = random.integers(1).flatten().tolist()
-        devices = [images.device] if images.device.type == "cuda" else []
+        cuda = images.device.type == "cuda"
         transformed = []
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng([images.device] if cuda else []):
             for image, seed in zip(images, seeds, strict=True):
-                torch.manual_seed(seed)
+                # Not torch.manual_seed: it would seed every device, and only these are put back.
+                torch.default_generator.manual_seed(seed)
+                if cuda:
+                    torch.cuda.default_generators[images.device.index].manual_seed(seed)
                 transformed.append(self.function(image.unsqueeze(0)))
         return torch.cat(transformed)
 

@@ -1,0 +1,66 @@
+# Everything a newcomer needs: `make demo` and `make test` set up .venv by themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export MAX_JOBS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
+
+.PHONY: demo test lint format docs bench test-cuda bench-cuda clean
+
+demo: $(VENV)/.installed
+	$(BIN)/captum-proto demo --out demo-output --overwrite
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format --dry-run -Werror
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format -i
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/spearman.py
+
+# torch comes first and by itself: the native modules are built against it, so its build may not be isolated from it.
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "setuptools>=77" ninja "pybind11>=2.12" "torch>=2.10" torchvision
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch $(NATIVE)
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[demo]"
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[test]"
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[docs]"
+	touch $@
+
+# On a machine with a GPU, offline: the Python that is there ($(PYTHON), with torch, captum, scipy and pytest), not .venv.
+test-cuda:
+	CAPTUM_PROTO_BUILD=cuda $(PYTHON) setup.py build_ext --inplace
+	$(PYTHON) -m pytest -m cuda tests/cuda
+	$(PYTHON) tests/cuda/sanitize.py
+	$(PYTHON) benchmarks/cuda_timings.py
+
+bench-cuda:
+	CAPTUM_PROTO_BUILD=cuda $(PYTHON) setup.py build_ext --inplace
+	$(PYTHON) benchmarks/cuda_timings.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-output docs/_build captum_proto/*.so

@@ -1,0 +1,130 @@
+"""The demonstration: prototypes of a real ImageNet network, and digits with the full comparison."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from captum_proto import ops
+from captum_proto._utils.targets import Group
+from captum_proto._utils.versions import versions
+from captum_proto.attr import PAPER_TRANSFORM, PrototypeGeneration, Prototypes
+from captum_proto.data import digits_images
+from captum_proto.experiments.evaluation import ClassImages, evaluate_to_folder
+from captum_proto.experiments.folders import label_of, open_folder
+from captum_proto.experiments.generation import generate_to_folder
+from captum_proto.metrics import PathSimilarity
+from captum_proto.models import load_model
+from captum_proto.optim import RandomAffine
+
+#: Flute, house finch, mosquito net: classes of the paper, an object, an animal and a texture.
+IMAGENET_CLASSES: list[Group] = [(558,), (12,), (669,)]
+#: A digit turned upside down is another digit, so digits are shaken, not spun; squared differences keep strokes and remove speckles.
+DIGITS_OPTIONS: dict[str, Any] = {
+    "transform": RandomAffine(15, translate=(0.1, 0.1), scale=(0.9, 1.1)),
+    "high_frequency_weight": 30.0,
+    "high_frequency_power": 2,
+}
+
+
+def run_demo(
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    steps: int = 512,
+    overwrite: bool = False,
+    show_progress: bool = False,
+) -> None:
+    """
+    Prototypes of three ImageNet classes on EfficientNet-Lite0; ten digits, compared with real scans and controls.
+
+    Args:
+        folder (Path): Where to write.
+        device (torch.device, optional): Default: "cpu"
+        seed (int, optional): Default: 0
+        steps (int, optional): Of every ascent. Default: 512
+        overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
+        show_progress (bool, optional): Whether to show progress bars. Default: False
+
+    Raises:
+        FileExistsError: If ``folder`` is not empty and ``overwrite`` is False.
+        ImportError: If what the extra ``[demo]`` brings is not installed.
+    """
+    story = {"command": "demo", "seed": seed, "steps": steps, "versions": versions()}
+    open_folder(folder, story, overwrite=overwrite, resume=False)
+    begin = time.perf_counter()
+    native = ops.backend()["cpu"]
+    print("operators: " + ("native C++" if native["native"] else f"PyTorch ({native['reason']})"))
+
+    print("\n1. What three ImageNet classes look like to EfficientNet-Lite0")
+    imagenet = load_model("efficientnet-lite0", device=device)
+    prototypes = generate_to_folder(
+        PrototypeGeneration(imagenet.model, imagenet.preprocess),
+        IMAGENET_CLASSES,
+        imagenet.image_shape,
+        folder / "imagenet",
+        options={"steps": steps, "transform": PAPER_TRANSFORM},
+        seed=seed,
+        class_names=imagenet.class_names,
+        overwrite=overwrite,
+        show_progress=show_progress,
+    )
+    _print_probabilities(prototypes, imagenet.class_names)
+
+    print("\n2. What digits look like to a small network, and whether that can be trusted")
+    digits = load_model("digits", device=device, seed=seed)
+    print(f"held-out accuracy: {digits.settings['held_out_accuracy']:.1%}")
+    groups: list[Group] = [(digit,) for digit in range(10)]
+    prototypes = generate_to_folder(
+        PrototypeGeneration(digits.model, digits.preprocess),
+        groups,
+        digits.image_shape,
+        folder / "digits",
+        options={"steps": steps, **DIGITS_OPTIONS},
+        seed=seed,
+        batch_size=len(groups),
+        class_names=digits.class_names,
+        overwrite=overwrite,
+        show_progress=show_progress,
+    )
+    _print_probabilities(prototypes, digits.class_names)
+    scans = digits_images()
+
+    def images_of(group: tuple[int, ...]) -> ClassImages:
+        same = scans.images[scans.labels == group[0]]
+        # Every ninth scan of the other classes: about as many as of the class itself.
+        other = scans.images[scans.labels != group[0]]
+        return ClassImages(same, other[:: math.ceil(len(other) / len(same))])
+
+    evaluate_to_folder(
+        lambda: PathSimilarity(digits.model, preprocess=digits.preprocess),
+        lambda group, _: prototypes.of(group),
+        images_of,
+        groups,
+        folder / "digits-similarity",
+        options={"ascent_steps": steps, "seed": seed},
+        class_names=digits.class_names,
+        story=story,
+        overwrite=overwrite,
+        say=lambda text: print(text) if "mean over" in text else None,
+    )
+    print(f"\n{time.perf_counter() - begin:.0f} s. Pictures, tables and figures are in {folder}:")
+    for name in (
+        "imagenet/prototypes.png",
+        "digits/prototypes.png",
+        "digits-similarity/summary.txt",
+        "digits-similarity/curves.png",
+    ):
+        print(f"  {folder / name}")
+
+
+def _print_probabilities(prototypes: Prototypes, class_names: list[str] | None) -> None:
+    for group, plain, transformed in zip(
+        prototypes.target, prototypes.probabilities.tolist(), prototypes.transformed_probabilities.tolist(), strict=True
+    ):
+        print(f"  {label_of(group, class_names)}: p = {plain:.4f}, expected under the transforms {transformed:.4f}")

@@ -1,0 +1,141 @@
+"""Prototypes and path similarity as pictures, by matplotlib's object interface: no window, no global state."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from captum_proto._utils.files import whole_file
+from captum_proto.attr.prototypes import Prototypes
+from captum_proto.metrics.comparison import OTHER, SAME, PathComparison, smooth
+
+#: Okabe and Ito's colours, which the colour-blind can tell apart.
+_COLOURS = {
+    "prototype": "#D55E00",
+    SAME: "#009E73",
+    OTHER: "#0072B2",
+    "grey": "#777777",
+    "noise": "#000000",
+    "ascent": "#CC79A7",
+    "mean image": "#E69F00",
+}
+#: The paper's moving averages: of means and of standard deviations, in layers.
+_MEAN_WINDOW, _SPREAD_WINDOW = 10, 5
+
+
+def _window(most: int, layers: int) -> int:
+    """The paper's window, or about a sixth of the layers where there are few."""
+    return max(1, min(most, layers // 6))
+
+
+def to_display(image: Tensor, value_range: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+    """An image (C, H, W) as matplotlib and Pillow take it: (H, W) or (H, W, 3), uint8. Other channel counts show their mean."""
+    image = (image.detach().float().cpu() - value_range[0]) / (value_range[1] - value_range[0])
+    image = image.clamp(0, 1).mul(255).round().to(torch.uint8)
+    if image.shape[0] == 3:
+        return image.permute(1, 2, 0).numpy()
+    return image[0].numpy() if image.shape[0] == 1 else image.float().mean(0).round().to(torch.uint8).numpy()
+
+
+def prototype_sheet(
+    prototypes: Prototypes, labels: Sequence[str], value_range: tuple[float, float] = (0.0, 1.0)
+) -> Figure:
+    """
+    All prototypes on one sheet, each with its label and its class probability as it is and under the transforms.
+
+    Args:
+        prototypes (Prototypes): At least one.
+        labels (sequence of str): One for each.
+        value_range (tuple[float, float], optional): The range of a pixel. Default: (0, 1)
+
+    Returns:
+        Figure: To be saved with :func:`save_figure`.
+    """
+    columns = min(5, len(prototypes))
+    rows = math.ceil(len(prototypes) / columns)
+    figure = Figure(figsize=(2.6 * columns, 3.0 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis in axes:
+        axis.set_axis_off()
+    for i, (axis, label) in enumerate(zip(axes, labels, strict=False)):
+        shown = to_display(prototypes.images[i], value_range)
+        axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        plain, transformed = float(prototypes.probabilities[i]), float(prototypes.transformed_probabilities[i])
+        axis.set_title(f"{label}\np = {plain:.3f}, transformed {transformed:.3f}", fontsize=9)
+    return figure
+
+
+def comparison_figure(comparison: PathComparison, title: str = "") -> Figure:
+    r"""
+    The paper's curves over layers, with the controls in the same axes: Spearman and L1, as they are and normalised.
+
+    Args:
+        comparison (PathComparison): What to draw.
+        title (str, optional): Above the figure. Default: none
+
+    Returns:
+        Figure: Four panels. Curves are moving means over 10 layers (fewer where there are few), bands one standard
+        deviation over images, moving mean over 5.
+    """
+    figure = Figure(figsize=(13, 8), layout="constrained")
+    (spearman, spearman_normalised), (l1, l1_normalised) = figure.subplots(2, 2, sharex=True)
+    baseline = comparison.mean_l1(SAME)
+    for group in comparison.groups:
+        _curve(spearman, group, comparison.mean_spearman(group), _over_images(comparison.spearman[group]))
+        _curve(l1, group, comparison.mean_l1(group) / baseline)
+        if group not in (SAME, OTHER):
+            _curve(spearman_normalised, group, comparison.normalised_spearman(group).clamp(-1, 3))
+            _curve(l1_normalised, group, comparison.normalised_l1(group).clamp(-3, 3))
+    spearman.set_ylabel("Spearman with the mean natural activations")
+    spearman_normalised.set_ylabel("normalised Spearman: 1 same class, 0 other")
+    l1.set_ylabel("L1 distance, relative to the same class")
+    l1.set_yscale("log")
+    l1.set_ylim(bottom=0.1)  # the mean image is at no distance at all in the first layers
+    l1_normalised.set_ylabel("normalised L1: 0 same class, 1 other")
+    for axis, lines in ((spearman_normalised, (0, 1)), (l1_normalised, (0, 1)), (l1, (1,))):
+        for line in lines:
+            axis.axhline(line, color="#bbbbbb", linewidth=0.8, zorder=0)
+    for axis in (l1, l1_normalised):
+        axis.set_xlabel(f"layer, in the order in which they return (1 to {len(comparison.layers)})")
+    handles, names = spearman.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Write a figure in the format its file name ends in, whole or not at all."""
+    with whole_file(path, overwrite) as temporary:
+        figure.savefig(temporary, format=Path(path).suffix.lstrip("."), dpi=120)
+
+
+def _curve(axis: Axes, group: str, values: Tensor, spread: Tensor | None = None) -> None:
+    """One smoothed line; gaps, where a layer has no value, are bridged so that smoothing does not spread them."""
+    living = ~values.isnan() & values.isfinite()
+    if not bool(living.any()):
+        return
+    where = np.arange(1, len(values) + 1)[living.numpy()]
+    curve = smooth(values[living], _window(_MEAN_WINDOW, int(living.sum())))
+    natural = group in (SAME, OTHER)
+    width = 2.4 if group == "prototype" else 1.8 if natural else 1.1
+    style = "-" if natural or group == "prototype" else "--"
+    colour = _COLOURS.get(group)
+    axis.plot(where, curve.numpy(), style, color=colour, linewidth=width, label=group)
+    if spread is not None and natural:
+        band = smooth(spread[living].nan_to_num(0.0), _window(_SPREAD_WINDOW, int(living.sum())))
+        axis.fill_between(where, (curve - band).numpy(), (curve + band).numpy(), color=colour, alpha=0.15, linewidth=0)
+
+
+def _over_images(values: Tensor) -> Tensor:
+    """(L,): the standard deviation over images; 0 where there is one."""
+    mean = values.nanmean(0)
+    return ((values - mean).square().nanmean(0)).sqrt()
