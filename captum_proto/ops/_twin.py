@@ -6,6 +6,8 @@ Written to be read beside ``csrc/kernels``: both compute the same integers, so t
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -88,27 +90,25 @@ def rank(x: Tensor) -> Tensor:
     return torch.where(doubled == 0, float("nan"), doubled.to(torch.float64) / 2)
 
 
-def _exact_dot(a: Tensor, b: Tensor) -> Tensor:
+def _exact_dot(a: Tensor, b: Tensor) -> int:
     """
-    The sum of the products of two int64 rows, rounded once to float64.
+    The sum of the products of two int64 rows.
 
-    Products stay below 2^58 for the longest row allowed. Their high and low 32 bits are summed apart, so no sum overflows; both
-    halves are exact in float64, and only their addition rounds.
+    Products stay below 2^58 for the longest row allowed. Their high and low 32 bits are summed apart, so that no sum overflows.
     """
     product = a * b
-    low = (product & 0xFFFFFFFF).sum(-1)
-    high = (product >> 32).sum(-1) + (low >> 32)
-    return high.to(torch.float64) * 2.0**32 + (low & 0xFFFFFFFF).to(torch.float64)
+    return (int((product >> 32).sum()) << 32) + int((product & 0xFFFFFFFF).sum())
 
 
-def _correlation(u: Tensor, q: Tensor) -> Tensor:
-    """Pearson correlation of two rows of doubled ranks (D,), exact up to the last three roundings."""
+def _correlation(u: Tensor, q: Tensor) -> float:
+    """Pearson correlation of two rows of doubled ranks (D,): exact integers, each rounded once, then three roundings more."""
     if u.numel() == 0 or bool(u[0] == 0) or bool(q[0] == 0):
-        return torch.full((), float("nan"), dtype=torch.float64, device=u.device)
+        return math.nan
     centre = u.numel() + 1
     u, q = u.long() - centre, q.long() - centre
-    rho = _exact_dot(u, q) / (_exact_dot(u, u) * _exact_dot(q, q)).sqrt()  # constant row: 0 / 0
-    return rho.clamp(-1.0, 1.0)
+    # Python's square root and division round as IEEE 754 says. PyTorch's square root on the CPU is MKL's, which may be one bit off.
+    scale = math.sqrt(float(_exact_dot(u, u)) * float(_exact_dot(q, q)))
+    return max(-1.0, min(1.0, float(_exact_dot(u, q)) / scale)) if scale else math.nan
 
 
 def spearman(x: Tensor, doubled_ranks: Tensor) -> Tensor:
