@@ -23,6 +23,7 @@ from captum_proto.experiments.evaluation import ClassImages, evaluate_to_folder
 from captum_proto.experiments.folders import label_of
 from captum_proto.experiments.generation import generate_to_folder
 from captum_proto.metrics import CONTROLS, PathSimilarity
+from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel, load_model
 from captum_proto.optim import RandomAffine
 
@@ -318,6 +319,7 @@ def _generate(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     named = _load(args)
     groups = _targets(args.target, named)
+    check_controls(args.controls)  # before anything takes time
     given = None if args.prototypes is None else Prototypes.load(args.prototypes)
     collection = None if args.images == "digits" else ImageCollection.discover(args.images, named.class_names)
     generation = PrototypeGeneration(named.model, named.preprocess)

