@@ -257,7 +257,7 @@ class Capture:
 
         Args:
             images (Tensor): (N, ...), as planned for.
-            consume (Callable): Called with the index into :attr:`outputs` and the flattened output. It must not keep the rows without
+            consume (Callable): Called with the index into ``outputs`` and the flattened output. It must not keep the rows without
                 a copy: a later in-place layer may change them.
 
         Returns:

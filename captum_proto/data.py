@@ -282,7 +282,7 @@ def _read_classes(path: str) -> tuple[dict[str, int], dict[int, str]]:
     """A classes.csv: the index of each wnid, and the name of each index."""
     wnids: dict[str, int] = {}
     names: dict[int, str] = {}
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.DictReader(file)
         columns = set(reader.fieldnames or ())
         if "index" not in columns or not columns & {"wnid", "name"}:
@@ -305,7 +305,7 @@ def _read_classes(path: str) -> tuple[dict[str, int], dict[int, str]]:
 
 def _read_synsets(path: str) -> dict[str, int]:
     """The tables that come with ImageNet: a wnid at the start of each line, in the order of the classes."""
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         wnids = [line.split(maxsplit=1)[0] for line in file if line.strip()]
     return {wnid: index for index, wnid in enumerate(wnids)}
 
@@ -325,8 +325,10 @@ def _label_files(paths: list[str], classes: _Classes) -> list[int | None]:
     wnids = [match[1] if (match := _WNID.search(stem)) else None for stem in stems]
     leads = [match if (match := _LEADING_INDEX.match(stem)) else None for stem in stems]
     # A wnid that follows an index needs no table: the index says which class it is.
-    named = [lead is not None and wnid is not None and lead.end() == stem.find(wnid)
-             for lead, wnid, stem in zip(leads, wnids, stems, strict=True)]  # fmt: skip
+    named = [
+        lead is not None and wnid is not None and lead.end() == stem.find(wnid)
+        for lead, wnid, stem in zip(leads, wnids, stems, strict=True)
+    ]
     needed = [wnid for wnid, said in zip(wnids, named, strict=True) if wnid is not None and not said]
     if needed:
         classes.complete_wnids(needed)

@@ -24,20 +24,19 @@ def borrowed(forward_func: Callable[..., Any]) -> Iterator[None]:
         yield
         return
     training = [(module, module.training) for module in forward_func.modules()]
-    requires_grad = [(parameter, parameter.requires_grad) for parameter in forward_func.parameters()]
+    # Parameters made under inference_mode record no gradient anyway, and PyTorch would not let us give them their flag back.
+    trainable = [p for p in forward_func.parameters() if p.requires_grad and not p.is_inference()]
     try:
         for module, _ in training:
             module.training = False
-        for parameter, required in requires_grad:
-            if required:
-                parameter.requires_grad_(False)
+        for parameter in trainable:
+            parameter.requires_grad_(False)
         yield
     finally:
         for module, mode in training:
             module.training = mode
-        for parameter, required in requires_grad:
-            if required:
-                parameter.requires_grad_(True)
+        for parameter in trainable:
+            parameter.requires_grad_(True)
 
 
 def _tensors_of(forward_func: Callable[..., Any]) -> Iterator[Tensor]:

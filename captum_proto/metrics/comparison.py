@@ -39,7 +39,7 @@ class GroupSummary:
         undefined (int): Living layers in which no image of the group has a rank correlation, because its activations are constant. They
             count as failing assertion (2).
         classes (int): Over how many classes the row is a mean.
-        spearman_over_classes (float): Standard deviation of :attr:`spearman` over classes; NaN for a single one.
+        spearman_over_classes (float): Standard deviation of ``spearman`` over classes; NaN for a single one.
     """
 
     group: str

@@ -92,7 +92,7 @@ class Step:
         step (int): From 0, within its phase.
         prototypes (range): Which of the prototypes asked for are in this batch.
         images (Tensor): (N, C, H, W), after the step. A view: clone what you keep.
-        terms (dict[str, Tensor]): The values of :attr:`AscentResult.history` at this step, each (N,), on the model's device.
+        terms (dict[str, Tensor]): The values of ``AscentResult.history`` at this step, each (N,), on the model's device.
     """
 
     phase: str
@@ -133,7 +133,7 @@ class Ascent:
     Args:
         pipeline (Pipeline): From images to logits.
         groups (list[Group]): The classes of every prototype asked for: a class out of range shows before the first batch is made.
-        keys (Tensor): Shape (N,), of :func:`~captum_proto.optim.random.prototype_keys`: each image's random numbers.
+        keys (Tensor): Shape (N,), of :func:`~captum_proto.optim.prototype_keys`: each image's random numbers.
         settings (AscentSettings): Every choice.
         prototypes (range, optional): Which of them this batch is. Default: all
         callback (Callable, optional): Sees each :class:`Step`. Default: None
