@@ -174,6 +174,7 @@ def _add_evaluation(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help='natural images: an ImageNet-style tree, a folder per class, or a flat folder with classes in the file names; or "digits"',
     )
+    group.add_argument("--split", help="of an ImageNet-style tree (default: val, else what there is)")
     group.add_argument(
         "--prototypes", type=Path, metavar="FILE", help="a prototypes.safetensors, instead of generating"
     )
@@ -321,7 +322,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     groups = _targets(args.target, named)
     check_controls(args.controls)  # before anything takes time
     given = None if args.prototypes is None else Prototypes.load(args.prototypes)
-    collection = None if args.images == "digits" else ImageCollection.discover(args.images, named.class_names)
+    collection = (
+        None if args.images == "digits" else ImageCollection.discover(args.images, named.class_names, split=args.split)
+    )
     generation = PrototypeGeneration(named.model, named.preprocess)
 
     def prototypes_of(group: Group, place: Path) -> Prototypes:
@@ -364,6 +367,7 @@ def _evaluate(args: argparse.Namespace) -> None:
             named.preprocess,
             repeat=args.repeat,
             alias=args.alias,
+            value_range=None if args.no_clamp else (0.0, 1.0),
             batch_size=args.image_batch,
         ),
         prototypes_of,

@@ -150,9 +150,9 @@ class PrototypeGeneration(Attribution):
             >>> prototypes.target, prototypes.seeds
             ([(0, 1), (2,)], [5, 5])
         """
+        shape = _image_shape(image_shape, start, value_range)
         groups = parse_targets(target, expand_to=None if start is None else len(start))
         seeds = occurrence_seeds(groups, seed)
-        shape = _image_shape(image_shape, start, value_range)
         settings = AscentSettings(
             steps=steps,
             lr=lr,
@@ -261,9 +261,10 @@ class PrototypeGeneration(Attribution):
             >>> PrototypeGeneration(model).attribute(images, target=3, steps=8).shape
             torch.Size([4, 1, 8, 8])
         """
-        images = inputs[0] if isinstance(inputs, tuple) else inputs
         if isinstance(inputs, tuple) and len(inputs) != 1:
             raise TypeError(f"inputs is a tuple of {len(inputs)} tensors; expected one tensor of images (N, C, H, W).")
+        images = inputs[0] if isinstance(inputs, tuple) else inputs
+        check_images(images, options.get("value_range", (0.0, 1.0)), "inputs")
         prototypes = self.generate(
             target,
             None,

@@ -83,7 +83,7 @@ class PathReference:
 
     def __add__(self, other: PathReference) -> PathReference:
         """The reference over both sets of images: parts fitted on several machines add up to the whole."""
-        for name in ("layers", "shapes", "model", "repeat", "alias"):
+        for name in ("image_shape", "layers", "shapes", "model", "repeat", "alias"):
             if getattr(self, name) != getattr(other, name):
                 raise ValueError(
                     f"the references differ in {name} and cannot be added; fit both on the same model with the same options."

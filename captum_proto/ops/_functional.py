@@ -19,7 +19,8 @@ def high_frequency_loss(images: Tensor, power: int = 1) -> Tensor:
     Mean difference between neighbouring pixels, one value per image.
 
     .. math::
-        L_{hf}(x) = \operatorname{mean}|x_{c,i+1,j} - x_{c,i,j}|^{power} + \operatorname{mean}|x_{c,i,j+1} - x_{c,i,j}|^{power}
+        L_{hf}(x) = \operatorname{mean}\lvert x_{c,i+1,j} - x_{c,i,j} \rvert^{power}
+        + \operatorname{mean}\lvert x_{c,i,j+1} - x_{c,i,j} \rvert^{power}
 
     The high-frequency penalty of Prototype Generation (arXiv:2309.17144, section 3.1), whose power and weight the paper leaves open.
     Runs natively on CPU and CUDA where the extension is built, else in PyTorch; the results agree to rounding.
@@ -145,7 +146,7 @@ def path_distance(
     Both distances of path similarity in one call: Spearman's rank correlation with, and L1 distance to, a layer's mean activations.
 
     .. math::
-        SS = \operatorname{Spearman}(A(\mathbb{I}), A(x)) \qquad D = \lVert A(\mathbb{I}) - A(x) \rVert_1
+        SS = \operatorname{Spearman}(A(\mathbb{I}), A(x)) \qquad D = \bigl\lVert A(\mathbb{I}) - A(x) \bigr\rVert_1
 
     Args:
         x (Tensor): Shape (N, D), floating point: a layer's output for N images, flattened.
