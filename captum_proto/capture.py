@@ -200,6 +200,7 @@ class Capture:
 
     @property
     def names(self) -> list[str]:
+        """The names of what is read."""
         return [output.name for output in self.outputs]
 
     def _watch(self, images: Tensor) -> dict[tuple[str, int, tuple[Any, ...]], Tensor | Any]:

@@ -14,6 +14,7 @@ import torch
 
 from captum_proto import ops
 from captum_proto._utils.checks import check_device, nearest
+from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Group
 from captum_proto._utils.versions import versions
 from captum_proto.attr import PrototypeGeneration, Prototypes
@@ -276,7 +277,7 @@ def _generation_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _story(args: argparse.Namespace, named: NamedModel) -> dict[str, Any]:
-    ignored = {"run", "debug", "command", "out", "overwrite", "resume", "no_progress"}
+    ignored = {"run", "debug", "command", "device", "out", "overwrite", "resume", "no_progress"}
     arguments = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(args).items()
@@ -285,6 +286,7 @@ def _story(args: argparse.Namespace, named: NamedModel) -> dict[str, Any]:
     return {
         "command": args.command,
         "arguments": arguments,
+        "device": str(next(named.model.parameters()).device),
         "model": {"name": named.name, **{key: str(value) for key, value in named.settings.items()}},
         "versions": versions(),
     }
@@ -322,6 +324,10 @@ def _evaluate(args: argparse.Namespace) -> None:
     groups = _targets(args.target, named)
     check_controls(args.controls)  # before anything takes time
     given = None if args.prototypes is None else Prototypes.load(args.prototypes)
+    if given is not None and given.settings.get("model_fingerprint") not in (None, fingerprint(named.model)):
+        raise ValueError(
+            f'the prototypes in "{args.prototypes}" were made with another model or other weights; generate them with this one.'
+        )
     collection = (
         None if args.images == "digits" else ImageCollection.discover(args.images, named.class_names, split=args.split)
     )
@@ -446,7 +452,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         args.run(args)
     except KeyboardInterrupt:
-        print("captum-proto: interrupted; what was finished is on disk, --resume goes on from there", file=sys.stderr)
+        hint = "; what was finished is on disk, --resume goes on from there" if hasattr(args, "resume") else ""
+        print(f"captum-proto: interrupted{hint}", file=sys.stderr)
         return 130
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         if args.debug:

@@ -10,11 +10,11 @@ import torch
 from captum._utils.common import _format_additional_forward_args
 from captum.attr import Attribution
 from captum.log import log_usage
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_images
-from captum_proto._utils.model import Pipeline
+from captum_proto._utils.model import Pipeline, fingerprint
 from captum_proto._utils.targets import occurrence_seeds, parse_targets
 from captum_proto._utils.versions import versions
 from captum_proto.attr.prototypes import Prototypes
@@ -40,8 +40,9 @@ class PrototypeGeneration(Attribution):
     :class:`captum_proto.PathSimilarity`.
 
     The model is frozen and in evaluation mode while it is looked at, and comes back exactly as it was, after an error and after an
-    interrupt too. Every prototype has its own random numbers, from its seed and its class: it is the same one alone or in a batch, up
-    to the rounding by which the network's own kernels differ between batch sizes.
+    interrupt too. Every prototype has its own random numbers, from its seed and its class, and no prototype sees another: alone or in a
+    batch it is the same optimisation. A network's own kernels round differently at different batch sizes, though, and in float32 a long
+    ascent amplifies that to other details of the picture; for equal pixels use equal batch sizes, or float64.
 
     Args:
         forward_func (Callable): The model, or a function of a batch that returns logits (N, K). For a function that is no module, see to
@@ -166,12 +167,18 @@ class PrototypeGeneration(Attribution):
             warmup_tolerance=warmup_tolerance,
             transform=None if transform is None else as_transform(transform),
             preprocess_first=preprocess_first,
-            value_range=(float(value_range[0]), float(value_range[1])),
+            value_range=tuple(float(bound) for bound in value_range),  # type: ignore[arg-type]  # its length is checked there
             clamp=clamp,
         )
-        if batch_size is not None and batch_size < 1:
+        if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
             raise ValueError(f"batch_size is {batch_size}; expected at least 1, or None for all prototypes at once.")
+        if evaluation_draws < 0:
+            raise ValueError(f"evaluation_draws is {evaluation_draws}; expected at least 0.")
         snapshot_steps = frozenset(snapshot_steps)
+        if not all(0 <= step <= steps for step in snapshot_steps):
+            raise ValueError(
+                f"snapshot_steps is {sorted(snapshot_steps)}; expected numbers of steps from 0 to {steps}."
+            )
         arguments = _format_additional_forward_args(additional_forward_args) or ()
         parts = []
         with tqdm(
@@ -217,7 +224,10 @@ class PrototypeGeneration(Attribution):
             **settings.to_json(),
             "autocast": None if autocast is None else str(autocast).removeprefix("torch."),
             "evaluation_draws": evaluation_draws,
+            "batch_size": batch_size or len(groups),
+            "device": str(prototypes.images.device),
             "model": type(self.forward_func).__name__,
+            "model_fingerprint": fingerprint(self.forward_func) if isinstance(self.forward_func, nn.Module) else None,
             "preprocess": None if self.preprocess is None else repr(self.preprocess),
             "stopped_by_callback": result.stopped,
             "versions": versions(),

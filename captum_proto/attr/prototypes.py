@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,17 +50,21 @@ class Prototypes:
     def __len__(self) -> int:
         return len(self.images)
 
-    def of(self, target: Group) -> Prototypes:
+    def of(self, target: int | Iterable[int]) -> Prototypes:
         """
-        The prototypes of one class or group.
+        The prototypes of one class, or of one group of classes.
+
+        Args:
+            target (int or iterable of int): The class, or the classes of the group.
 
         Raises:
             ValueError: If there are none.
         """
-        rows = [i for i, group in enumerate(self.target) if group == target]
+        wanted = (target,) if isinstance(target, int) else tuple(sorted(set(target)))
+        rows = [i for i, group in enumerate(self.target) if group == wanted]
         if not rows:
             raise ValueError(
-                f"there are no prototypes of {list(target)}; there are some of {sorted(map(list, set(self.target)))}."
+                f"there are no prototypes of {list(wanted)}; there are some of {sorted(map(list, set(self.target)))}."
             )
         return Prototypes(
             **{name: getattr(self, name)[rows] for name in _VALUES},

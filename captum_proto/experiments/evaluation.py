@@ -65,7 +65,9 @@ def evaluate_to_folder(
     for group in groups:
         label, place = label_of(group, class_names), folder / file_stem(group, class_names)
         done = place / COMPARISON
-        if resume and done.exists():
+        if not resume:
+            done.unlink(missing_ok=True)  # of an earlier run; its settings may have been others
+        elif done.exists():
             comparisons[group] = PathComparison.load(done)
             continue
         images = images_of(group)

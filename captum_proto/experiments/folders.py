@@ -12,6 +12,8 @@ from captum_proto._utils.files import whole_file
 from captum_proto._utils.targets import Group
 
 SETTINGS = "settings.json"
+#: What a run adds to its settings when it is finished.
+RECORDED = "recorded"
 
 
 def open_folder(folder: Path, settings: dict[str, Any], *, overwrite: bool, resume: bool) -> None:
@@ -29,6 +31,7 @@ def open_folder(folder: Path, settings: dict[str, Any], *, overwrite: bool, resu
     occupied = folder.is_dir() and any(folder.iterdir())
     if occupied and resume:
         found = read_settings(folder)
+        found.pop(RECORDED, None)
         different = sorted(name for name in settings.keys() | found.keys() if settings.get(name) != found.get(name))
         if different:
             name = different[0]

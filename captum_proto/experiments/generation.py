@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 from captum_proto._utils.files import whole_file
 from captum_proto._utils.targets import Group, occurrence_seeds
 from captum_proto.attr import PrototypeGeneration, Prototypes
-from captum_proto.experiments.folders import file_stem, label_of, open_folder, write_json
+from captum_proto.experiments.folders import RECORDED, SETTINGS, file_stem, label_of, open_folder, write_json
 from captum_proto.report.figures import prototype_sheet, save_figure, to_display
 
 PROTOTYPES = "prototypes.safetensors"
@@ -70,10 +71,17 @@ def generate_to_folder(
         },
     }
     open_folder(folder, asked, overwrite=overwrite, resume=resume)
+    finished, batches = folder / PROTOTYPES, folder / "batches"
+    if resume and finished.exists():
+        prototypes = Prototypes.load(finished)
+        write_json(folder / SETTINGS, {**asked, RECORDED: prototypes.settings}, overwrite=True)
+        return prototypes
+    if not resume and batches.is_dir():
+        shutil.rmtree(batches)  # of a run that was interrupted; its settings may have been others
     parts = []
     for begin in range(0, len(groups), batch_size):
         rows = slice(begin, begin + batch_size)
-        path = folder / "batches" / f"{begin:05d}.safetensors"
+        path = batches / f"{begin:05d}.safetensors"
         if resume and path.exists():
             parts.append(Prototypes.load(path))
             continue
@@ -88,7 +96,8 @@ def generate_to_folder(
         parts.append(part)
     prototypes = Prototypes.concatenate(parts)
     write_prototypes(prototypes, folder, class_names)
-    write_json(folder / "settings.json", {**asked, "recorded": prototypes.settings}, overwrite=True)
+    write_json(folder / SETTINGS, {**asked, RECORDED: prototypes.settings}, overwrite=True)
+    shutil.rmtree(batches)
     return prototypes
 
 

@@ -35,7 +35,7 @@ class GroupSummary:
         normalised_l1 (float): Median over layers of (D - D_I) / (D_dc - D_I): 0 as the same class, 1 as other classes.
         spearman_above_mean (float): Share of the living layers with SS ≥ the *mean* over same-class images: assertion (2), read mildly.
         spearman_above_every (float): Share of the living layers with SS ≥ that of *every* same-class image: assertion (2), as written.
-        l1_below_mean (float): Share of layers with D ≤ D_I: assertion (1).
+        l1_below_mean (float): Share of the living layers with D ≤ D_I: assertion (1).
         undefined (int): Living layers in which no image of the group has a rank correlation, because its activations are constant. They
             count as failing assertion (2).
         classes (int): Over how many classes the row is a mean.
@@ -133,10 +133,10 @@ class PathComparison:
             spearman_over_layers=_spread(by_layer),
             spearman_over_images=_spread(by_image),
             normalised_spearman=_median(self.normalised_spearman(group)[living]),
-            normalised_l1=_median(self.normalised_l1(group)),
+            normalised_l1=_median(self.normalised_l1(group)[living]),
             spearman_above_mean=_share(self.above_mean(group)[living]),
             spearman_above_every=_share(self.above_every(group)[living]),
-            l1_below_mean=_share(self.below_mean(group)),
+            l1_below_mean=_share(self.below_mean(group)[living]),
             undefined=int(by_layer.isnan().sum()),
         )
 
@@ -147,14 +147,11 @@ class PathComparison:
     def table(self) -> str:
         """The rows as text, with what they were made from beneath."""
         dead = int(self.dead.sum())
-        way = (
-            "leaving each natural image out of its own mean"
-            if self.settings.get("leave_one_out")
-            else "natural images part of the mean"
-        )
+        left_out = self.settings.get("left_out", 0)
+        way = f"{left_out} of {len(self.spearman[SAME])} same-class images were left out of the mean they are compared with"
         return (
             f"{summary_table(self.summaries())}\n\n"
-            f"{len(self.layers)} layers, {dead} dead; reference: {self.settings.get('reference_images', '?')} images, {way}."
+            f"{len(self.layers)} layers, {dead} dead; reference: {self.settings.get('reference_images', '?')} images; {way}."
         )
 
     def to_csv(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,11 +32,13 @@ class PathScores:
         layers (list[str]): L names, in the order in which the layers return.
         spearman (Tensor): (N, L), float64 on the CPU. NaN where the image's or the reference's activations are constant.
         l1 (Tensor): (N, L), float64 on the CPU.
+        left_out (Tensor): (N,), bool on the CPU: which images were part of the reference and left out of the mean they were compared with.
     """
 
     layers: list[str]
     spearman: Tensor
     l1: Tensor
+    left_out: Tensor
 
     def __len__(self) -> int:
         return len(self.spearman)
@@ -44,7 +47,10 @@ class PathScores:
     def concatenate(cls, parts: Sequence[PathScores]) -> PathScores:
         """The scores of several batches, one after the other."""
         return cls(
-            parts[0].layers, torch.cat([part.spearman for part in parts]), torch.cat([part.l1 for part in parts])
+            parts[0].layers,
+            torch.cat([part.spearman for part in parts]),
+            torch.cat([part.l1 for part in parts]),
+            torch.cat([part.left_out for part in parts]),
         )
 
 
@@ -59,8 +65,8 @@ class PathSimilarity:
     where :math:`A_l(x)` is the flattened output of layer l and :math:`A_l(\mathbb{I})` its mean over natural images. The measure of
     Prototype Generation (arXiv:2309.17144, section 3.2).
 
-    Images stream through: memory holds one batch and two numbers per activation, whatever the number of images. The model is frozen and
-    in evaluation mode while it is looked at, and comes back exactly as it was.
+    Images stream through: memory holds one batch, and a sum, a mean and a rank of every activation, whatever the number of images. The
+    model is frozen and in evaluation mode while it is looked at, and comes back exactly as it was.
 
     Args:
         forward_func (nn.Module): The model; layers are found in it by name.
@@ -211,6 +217,7 @@ class PathSimilarity:
         prototypes: Any,
         same_class: Images,
         other_class: Images,
+        additional_forward_args: Any = None,
         *,
         target: Any = None,
         controls: Iterable[str] = CONTROLS,
@@ -230,6 +237,7 @@ class PathSimilarity:
             same_class (Tensor or iterable): Natural images of the class. Where nothing has been fitted yet, the reference is fitted on
                 them; an iterable must then be one that can be gone through twice, such as a list or a DataLoader.
             other_class (Tensor or iterable): Natural images of other classes.
+            additional_forward_args (any, optional): As in :meth:`fit`. Default: None
             target (TargetType or nested list, optional): The class of the prototypes, for the control by gradient ascent. Default: None,
                 that of ``prototypes`` if they know it, else the class the model sees in each
             controls (iterable of str, optional): Of "grey", "noise", "ascent" and "mean image". Default: all
@@ -249,13 +257,14 @@ class PathSimilarity:
         images = check_images(getattr(prototypes, "images", prototypes), self.value_range, "prototypes")
         if target is None and hasattr(prototypes, "target"):
             target = [list(group) for group in prototypes.target]
-        if self._reference is None:
-            self.fit(same_class, show_progress=show_progress)
+        fitted_here = self._reference is None
+        if fitted_here:
+            self.fit(same_class, additional_forward_args, show_progress=show_progress)
         reference = self.reference
         reference.check_image_shape(images)
         groups: dict[str, Images] = {"prototype": images, "same class": same_class, "other class": other_class}
         groups |= control_images(
-            self._pipeline(None),
+            self._pipeline(additional_forward_args),
             images,
             reference.mean_image(),
             target,
@@ -268,17 +277,26 @@ class PathSimilarity:
         scores = {
             name: self.evaluate(
                 group,
+                additional_forward_args,
                 leave_one_out=leave_one_out and name in ("same class", "other class"),
                 show_progress=show_progress,
             )
             for name, group in groups.items()
         }
+        left_out = int(scores["same class"].left_out.sum())
+        if fitted_here and leave_one_out and left_out < len(scores["same class"]):
+            warnings.warn(
+                f"only {left_out} of {len(scores['same class'])} same-class images came again as they were fitted, so the others were not "
+                "left out of their own mean; give same_class without random augmentation.",
+                stacklevel=2,
+            )
         return PathComparison(
             layers=reference.layers,
             spearman={name: score.spearman for name, score in scores.items()},
             l1={name: score.l1 for name, score in scores.items()},
             settings={
                 "leave_one_out": leave_one_out,
+                "left_out": left_out,
                 "reference_images": reference.count,
                 "repeat": self.repeat,
                 "alias": self.alias,
@@ -382,7 +400,7 @@ class PathSimilarity:
             previous.set(index, rows)
 
         self._capture.stream(batch, score)
-        return PathScores(reference.layers, torch.stack(spearman, 1).cpu(), torch.stack(l1, 1).cpu())
+        return PathScores(reference.layers, torch.stack(spearman, 1).cpu(), torch.stack(l1, 1).cpu(), inside.cpu())
 
 
 @dataclass

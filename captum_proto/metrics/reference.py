@@ -48,8 +48,8 @@ class PathReference:
     repeat: str = "last"
     alias: str = "value"
     skipped: dict[str, str] = field(default_factory=dict)
-    _prepared: dict[int, tuple[Tensor, ops.SpearmanReference]] = field(default_factory=dict, repr=False)
-    _members: frozenset[str] = field(default=frozenset(), repr=False)
+    _prepared: dict[int, tuple[Tensor, ops.SpearmanReference]] = field(default_factory=dict, repr=False, init=False)
+    _members: frozenset[str] = field(default=frozenset(), repr=False, init=False)
 
     @property
     def count(self) -> int:

@@ -154,7 +154,8 @@ def path_distance(
         reference (Tensor or SpearmanReference, optional): What to correlate with, as in :func:`spearman`. Default: ``mean``
 
     Returns:
-        tuple[Tensor, Tensor]: Spearman and L1, each of shape (N,) in float64. A NaN in ``x`` or ``mean`` gives NaN.
+        tuple[Tensor, Tensor]: Spearman and L1, each of shape (N,) in float64. A NaN in ``x`` makes both NaN, one in ``mean``
+        L1, and one in ``reference`` Spearman.
 
     Raises:
         ValueError: If the shapes do not match.

@@ -59,4 +59,11 @@ def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
     return torch.ops.captum_proto.high_frequency_loss_backward(grad_output, images, ctx.power), None
 
 
+def _no_second_derivative(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    raise RuntimeError(
+        "high_frequency_loss can be differentiated once; leave out create_graph=True, or take differences with torch.diff instead."
+    )
+
+
 torch.library.register_autograd(f"{NAMESPACE}::high_frequency_loss", _backward, setup_context=_setup_context)
+torch.library.register_autograd(f"{NAMESPACE}::high_frequency_loss_backward", _no_second_derivative)

@@ -71,7 +71,7 @@ class AscentSettings:
                 raise ValueError(f"{name} is {value!r}; expected a finite number of at least 0.")
         if self.high_frequency_power not in (1, 2):
             raise ValueError(f"high_frequency_power is {self.high_frequency_power!r}; expected 1 or 2.")
-        if not self.value_range[0] < self.value_range[1]:
+        if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
             raise ValueError(f"value_range is {self.value_range}; expected (least, most).")
 
     def to_json(self) -> dict[str, Any]:
