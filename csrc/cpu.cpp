@@ -1,0 +1,254 @@
+// The operators' CPU implementations: tensors in, pointers and strides to the kernels, tensors out.
+//
+// Built through PyTorch's stable ABI, so one build serves every later PyTorch.
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "kernels/dispatch.h"
+#include "kernels/high_frequency_loss.h"
+#include "kernels/rows.h"
+
+namespace captum_proto {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+constexpr int64_t longest_row = int64_t{1} << 28;
+/// Below about this many values a second thread costs more than it brings.
+constexpr int64_t values_per_thread = 32768;
+
+/// Calls body(T()) with the type that holds values of this dtype.
+template <class Body>
+void with_floating_type(const Tensor& tensor, const char* name, Body body) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Half:
+      return body(Half());
+    case ScalarType::BFloat16:
+      return body(BFloat16());
+    case ScalarType::Float:
+      return body(float());
+    case ScalarType::Double:
+      return body(double());
+    default:
+      STD_TORCH_CHECK(false, name, " has a dtype that these kernels do not know; expected float16, bfloat16, float32 or float64.");
+  }
+}
+
+template <class T>
+const T* data(const Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+template <class T>
+T* mutable_data(const Tensor& tensor) {
+  return static_cast<T*>(tensor.mutable_data_ptr());
+}
+
+Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype, const Tensor& like) {
+  return torch::stable::empty({sizes.begin(), sizes.size()}, dtype, std::nullopt, like.device());
+}
+
+/// Calls body(begin, end) for ranges of [0, count) on as many threads as `values_each` values an item are worth.
+template <class Body>
+void in_parallel(int64_t count, int64_t values_each, const Body& body) {
+  torch::stable::parallel_for(0, count, std::max<int64_t>(1, values_per_thread / std::max<int64_t>(1, values_each)), body);
+}
+
+void check_rows(const Tensor& x) {
+  STD_TORCH_CHECK(x.dim() == 2, "x has ", x.dim(), " dimensions; expected rows (N, D).");
+  STD_TORCH_CHECK(x.size(1) <= longest_row, "x has rows of ", x.size(1), " values; at most ", longest_row,
+                  " can be ranked exactly.");
+}
+
+/// A second operand of (D,), shared by all rows, or (N, D).
+void check_partner(const Tensor& partner, const Tensor& x, const char* name) {
+  const bool shared = partner.dim() == 1 && partner.size(0) == x.size(1);
+  const bool each = partner.dim() == 2 && partner.size(0) == x.size(0) && partner.size(1) == x.size(1);
+  STD_TORCH_CHECK(shared || each, name, " does not fit x: for rows of shape (", x.size(0), ", ", x.size(1), ") it has to be (",
+                  x.size(1), ",) or of the same shape.");
+}
+
+template <class T>
+Rows<T> rows_of(const Tensor& tensor) {
+  const bool shared = tensor.dim() == 1;
+  return Rows<T>{data<T>(tensor), static_cast<std::size_t>(tensor.size(shared ? 0 : 1)), shared ? 0 : tensor.stride(0),
+                 tensor.stride(shared ? 0 : 1)};
+}
+
+/// Doubled ranks, with the sums of those that all rows share prepared once.
+class References {
+ public:
+  explicit References(const Tensor& doubled_ranks) : rows_(rows_of<std::int32_t>(doubled_ranks)) {
+    if (doubled_ranks.dim() == 2) return;
+    shared_row_.resize(rows_.stride == 1 ? 0 : rows_.size);  // a copy, where the kernels cannot read them as they lie
+    for (std::size_t i = 0; i < shared_row_.size(); ++i) shared_row_[i] = rows_.data[static_cast<int64_t>(i) * rows_.stride];
+    shared_.emplace(run<&summarize_ranks>(shared_row_.empty() ? rows_.data : shared_row_.data(), rows_.size));
+  }
+
+  const Rows<std::int32_t>& rows() const { return rows_; }
+  const RankedRow* shared() const { return shared_ ? &*shared_ : nullptr; }
+
+ private:
+  Rows<std::int32_t> rows_;
+  std::vector<std::int32_t> shared_row_;
+  std::optional<RankedRow> shared_;
+};
+
+void check_ranks(const Tensor& doubled_ranks, const Tensor& x) {
+  STD_TORCH_CHECK(doubled_ranks.scalar_type() == ScalarType::Int, "doubled_ranks have to be int32, as doubled_rank returns them.");
+  check_partner(doubled_ranks, x, "doubled_ranks");
+}
+
+Tensor doubled_rank(const Tensor& x) {
+  check_rows(x);
+  Tensor ranks = empty({x.size(0), x.size(1)}, ScalarType::Int, x);
+  with_floating_type(x, "x", [&](auto type) {
+    using T = decltype(type);
+    const Rows<T> rows = rows_of<T>(x);
+    const auto out = mutable_data<std::int32_t>(ranks);
+    in_parallel(x.size(0), x.size(1), [=](int64_t begin, int64_t end) { rank_rows(rows, begin, end, out); });
+  });
+  return ranks;
+}
+
+Tensor rank(const Tensor& x) {
+  check_rows(x);
+  Tensor ranks = empty({x.size(0), x.size(1)}, ScalarType::Double, x);
+  with_floating_type(x, "x", [&](auto type) {
+    using T = decltype(type);
+    const Rows<T> rows = rows_of<T>(x);
+    const auto out = mutable_data<double>(ranks);
+    in_parallel(x.size(0), x.size(1), [=](int64_t begin, int64_t end) { float_rank_rows(rows, begin, end, out); });
+  });
+  return ranks;
+}
+
+Tensor spearman(const Tensor& x, const Tensor& doubled_ranks) {
+  check_rows(x);
+  check_ranks(doubled_ranks, x);
+  Tensor rho = empty({x.size(0)}, ScalarType::Double, x);
+  const References references(doubled_ranks);
+  with_floating_type(x, "x", [&](auto type) {
+    using T = decltype(type);
+    const Rows<T> rows = rows_of<T>(x);
+    const auto out = mutable_data<double>(rho);
+    in_parallel(x.size(0), x.size(1), [=, &references](int64_t begin, int64_t end) {
+      spearman_rows(rows, references.rows(), references.shared(), begin, end, out);
+    });
+  });
+  return rho;
+}
+
+std::tuple<Tensor, Tensor> path_distance(const Tensor& x, const Tensor& mean, const Tensor& doubled_ranks) {
+  check_rows(x);
+  check_ranks(doubled_ranks, x);
+  check_partner(mean, x, "mean");
+  const bool double_mean = mean.scalar_type() == ScalarType::Double;
+  STD_TORCH_CHECK(double_mean || mean.scalar_type() == ScalarType::Float, "mean has to be float32 or float64.");
+  Tensor rho = empty({x.size(0)}, ScalarType::Double, x);
+  Tensor l1 = empty({x.size(0)}, ScalarType::Double, x);
+  const References references(doubled_ranks);
+  with_floating_type(x, "x", [&](auto type) {
+    using T = decltype(type);
+    const Rows<T> rows = rows_of<T>(x);
+    const auto rho_out = mutable_data<double>(rho), l1_out = mutable_data<double>(l1);
+    const auto with_mean_type = [&](auto mean_type) {
+      using Mean = decltype(mean_type);
+      const Rows<Mean> means = rows_of<Mean>(mean);
+      in_parallel(x.size(0), x.size(1), [=, &references](int64_t begin, int64_t end) {
+        path_distance_rows(rows, means, references.rows(), references.shared(), begin, end, rho_out, l1_out);
+      });
+    };
+    if (double_mean) {
+      with_mean_type(double());
+    } else {
+      with_mean_type(float());
+    }
+  });
+  return {rho, l1};
+}
+
+void check_images(const Tensor& images, int64_t power) {
+  STD_TORCH_CHECK(images.dim() == 4, "images has ", images.dim(), " dimensions; expected (N, C, H, W).");
+  STD_TORCH_CHECK(power == 1 || power == 2, "power is ", power, "; expected 1 (absolute) or 2 (squared differences).");
+}
+
+ImageShape shape_of(const Tensor& images) { return {images.size(0), images.size(1), images.size(2), images.size(3)}; }
+ImageStrides strides_of(const Tensor& images) { return {images.stride(0), images.stride(1), images.stride(2), images.stride(3)}; }
+
+template <class T>
+constexpr ScalarType wide_dtype = std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float;
+
+Tensor high_frequency_loss(const Tensor& images, int64_t power) {
+  check_images(images, power);
+  const ImageShape shape = shape_of(images);
+  Tensor loss;
+  with_floating_type(images, "images", [&](auto type) {
+    using T = decltype(type);
+    loss = empty({shape.n}, wide_dtype<T>, images);
+    const ImageStrides strides = strides_of(images);
+    const Images<const T> view(data<T>(images), shape, strides, strides.interleaves_channels(shape));
+    const int64_t units = view.lines.units();
+    std::vector<UnitSums> sums(static_cast<std::size_t>(shape.n * units));
+    in_parallel(shape.n * units, view.lines.length * view.lines.lines_per_unit(), [&](int64_t begin, int64_t end) {
+      if (power == 1) {
+        run<&high_frequency_units<T, 1>>(view, begin, end, sums.data());
+      } else {
+        run<&high_frequency_units<T, 2>>(view, begin, end, sums.data());
+      }
+    });
+    const auto out = mutable_data<Wide<T>>(loss);
+    for (int64_t i = 0; i < shape.n; ++i) out[i] = high_frequency_loss_of_image<Wide<T>>(shape, sums.data() + i * units, units);
+  });
+  return loss;
+}
+
+Tensor high_frequency_loss_backward(const Tensor& grad_output, const Tensor& images, int64_t power) {
+  check_images(images, power);
+  const ImageShape shape = shape_of(images);
+  STD_TORCH_CHECK(grad_output.dim() == 1 && grad_output.size(0) == shape.n, "grad_output has to have one value for each of the ",
+                  shape.n, " images.");
+  Tensor gradients = torch::stable::empty_like(images);
+  with_floating_type(images, "images", [&](auto type) {
+    using T = decltype(type);
+    // The loss is in Wide<T>, and so is its gradient, unless someone calls the operator directly.
+    std::vector<Wide<T>> scale(static_cast<std::size_t>(shape.n));
+    with_floating_type(grad_output, "grad_output", [&](auto scale_type) {
+      const auto values = data<decltype(scale_type)>(grad_output);
+      for (int64_t i = 0; i < shape.n; ++i) scale[i] = static_cast<Wide<T>>(widen(values[i * grad_output.stride(0)]));
+    });
+    const ImageStrides strides = strides_of(images), out_strides = strides_of(gradients);
+    const bool interleaved = strides.interleaves_channels(shape) && out_strides.interleaves_channels(shape);
+    const Images<const T> view(data<T>(images), shape, strides, interleaved);
+    const Images<T> out(mutable_data<T>(gradients), shape, out_strides, interleaved);
+    in_parallel(shape.n * view.lines.units(), view.lines.length * view.lines.lines_per_unit(), [&](int64_t begin, int64_t end) {
+      if (power == 1) {
+        run<&high_frequency_gradient_units<T, 1>>(view, out, scale.data(), begin, end);
+      } else {
+        run<&high_frequency_gradient_units<T, 2>>(view, out, scale.data(), begin, end);
+      }
+    });
+  });
+  return gradients;
+}
+
+}  // namespace
+}  // namespace captum_proto
+
+STABLE_TORCH_LIBRARY_IMPL(captum_proto, CPU, library) {
+  using namespace captum_proto;
+  library.impl("high_frequency_loss", TORCH_BOX(&high_frequency_loss));
+  library.impl("high_frequency_loss_backward", TORCH_BOX(&high_frequency_loss_backward));
+  library.impl("doubled_rank", TORCH_BOX(&doubled_rank));
+  library.impl("rank", TORCH_BOX(&rank));
+  library.impl("spearman", TORCH_BOX(&spearman));
+  library.impl("path_distance", TORCH_BOX(&path_distance));
+}

@@ -1,0 +1,181 @@
+// ops.high_frequency_loss: mean |difference|^power of vertical and of horizontal neighbours, per image, and its gradient.
+#pragma once
+
+#include "block_sum.cuh"
+#include "scratch.cuh"
+#include "values.cuh"
+
+namespace captum_proto::cuda {
+
+constexpr int kLossThreads = 256;
+constexpr int kLinesPerBlock = 32;
+
+/// How images are walked: line by line. A pixel's horizontal neighbour is `hop` steps further along its line, its vertical
+/// neighbour lies at the same place of the next line of its plane.
+struct Lines {
+  int64_t planes;
+  int64_t heights;
+  int64_t length;
+  int64_t hop;
+};
+
+struct Strides {
+  int64_t image;
+  int64_t plane;
+  int64_t line;
+  int64_t step;
+};
+
+/// Sizes and strides of (N, C, H, W), channels_last or any other.
+struct Layout {
+  int64_t images, channels, height, width;
+  int64_t image_stride, channel_stride, height_stride, width_stride;
+
+  /// Pixels of a row lie one after the other, each with its channels.
+  bool channels_innermost() const { return channels > 1 && channel_stride == 1 && width_stride == channels; }
+  /// Number of vertical, of horizontal neighbours in one image.
+  int64_t vertical_pairs() const { return height > 0 ? channels * (height - 1) * width : 0; }
+  int64_t horizontal_pairs() const { return width > 0 ? channels * height * (width - 1) : 0; }
+
+  Lines lines(bool together) const {
+    return together ? Lines{1, height, width * channels, channels} : Lines{channels, height, width, 1};
+  }
+  Strides strides(bool together) const {
+    return together ? Strides{image_stride, 0, height_stride, 1}
+                    : Strides{image_stride, channel_stride, height_stride, width_stride};
+  }
+};
+
+template <typename T>
+__device__ __forceinline__ T magnitude(T difference, int power) {
+  if (power == 2) return difference * difference;
+  return difference < T(0) ? -difference : difference;
+}
+
+/// partials[2 i], partials[2 i + 1] = vertical and horizontal sum over the i-th stretch of kLinesPerBlock lines.
+template <typename T>
+__global__ void __launch_bounds__(kLossThreads)
+    sum_differences(const T* images, Lines lines, Strides strides, int64_t count, int power, double* partials) {
+  const int64_t lines_per_image = lines.planes * lines.heights;
+  const int64_t stretches = ceil_div(lines_per_image, kLinesPerBlock);
+  for (int64_t task = blockIdx.x; task < count * stretches; task += gridDim.x) {
+    const T* image = images + task / stretches * strides.image;
+    const int64_t begin = task % stretches * kLinesPerBlock;
+    const int64_t end = lines_per_image - begin < kLinesPerBlock ? lines_per_image : begin + kLinesPerBlock;
+    double vertical = 0;
+    double horizontal = 0;
+    for (int64_t line = begin + warp_of_thread(); line < end; line += warps_of_block()) {
+      const int64_t height = line % lines.heights;
+      const bool has_below = height + 1 < lines.heights;
+      const T* pixels = image + line / lines.heights * strides.plane + height * strides.line;
+      for (int64_t i = lane_of_thread(); i < lines.length; i += kWarp) {
+        const Wide<T> here = widen(pixels[i * strides.step]);
+        if (has_below) vertical += magnitude(widen(pixels[i * strides.step + strides.line]) - here, power);
+        if (i + lines.hop < lines.length) {
+          horizontal += magnitude(widen(pixels[(i + lines.hop) * strides.step]) - here, power);
+        }
+      }
+    }
+    vertical = block_sum(vertical);
+    horizontal = block_sum(horizontal);
+    if (threadIdx.x == 0) {
+      partials[2 * task] = vertical;
+      partials[2 * task + 1] = horizontal;
+    }
+  }
+}
+
+/// loss (count) = vertical mean + horizontal mean. A warp adds one image's partial sums.
+template <typename Loss>
+__global__ void __launch_bounds__(kLossThreads) mean_differences(const double* partials, int64_t count, int64_t stretches,
+                                                                 int64_t vertical_pairs, int64_t horizontal_pairs, Loss* loss) {
+  const int64_t warps = int64_t{gridDim.x} * warps_of_block();
+  for (int64_t image = int64_t{blockIdx.x} * warps_of_block() + warp_of_thread(); image < count; image += warps) {
+    double vertical = 0;
+    double horizontal = 0;
+    for (int64_t i = lane_of_thread(); i < stretches; i += kWarp) {
+      vertical += partials[2 * (image * stretches + i)];
+      horizontal += partials[2 * (image * stretches + i) + 1];
+    }
+    vertical = warp_sum(vertical);
+    horizontal = warp_sum(horizontal);
+    if (lane_of_thread() == 0) {
+      Loss sum = 0;
+      if (vertical_pairs > 0) sum += static_cast<Loss>(vertical / static_cast<double>(vertical_pairs));
+      if (horizontal_pairs > 0) sum += static_cast<Loss>(horizontal / static_cast<double>(horizontal_pairs));
+      loss[image] = sum;
+    }
+  }
+}
+
+__device__ __forceinline__ float multiply(float a, float b) { return __fmul_rn(a, b); }
+__device__ __forceinline__ double multiply(double a, double b) { return __dmul_rn(a, b); }
+
+/// The derivative of |difference|^power by the difference, times `scale`; 0 where |difference| has none.
+template <typename T>
+__device__ __forceinline__ T slope(T difference, int power, T scale) {
+  const T derivative = power == 2 ? T(2) * difference : static_cast<T>((difference > T(0) ? 1 : 0) - (difference < T(0) ? 1 : 0));
+  return multiply(derivative, scale);  // never fused with the addition that follows, so that every build rounds alike
+}
+
+/// gradient = every pixel's own few terms, gathered. A warp writes one line.
+template <typename T>
+__global__ void __launch_bounds__(kLossThreads)
+    gather_gradient(const Wide<T>* grad_output, int64_t grad_output_stride, const T* images, Lines lines, Strides strides,
+                    int64_t count, int64_t vertical_pairs, int64_t horizontal_pairs, int power, Strides gradient_strides,
+                    T* gradient) {
+  const int64_t warps = int64_t{gridDim.x} * warps_of_block();
+  const int64_t all_lines = count * lines.planes * lines.heights;
+  for (int64_t line = int64_t{blockIdx.x} * warps_of_block() + warp_of_thread(); line < all_lines; line += warps) {
+    const int64_t height = line % lines.heights;
+    const int64_t plane = line / lines.heights % lines.planes;
+    const int64_t image = line / lines.heights / lines.planes;
+    const bool has_above = height > 0;
+    const bool has_below = height + 1 < lines.heights;
+    const Wide<T> scale = grad_output[image * grad_output_stride];
+    const Wide<T> vertical = vertical_pairs > 0 ? scale / static_cast<Wide<T>>(vertical_pairs) : Wide<T>(0);
+    const Wide<T> horizontal = horizontal_pairs > 0 ? scale / static_cast<Wide<T>>(horizontal_pairs) : Wide<T>(0);
+    const T* pixels = images + image * strides.image + plane * strides.plane + height * strides.line;
+    T* out = gradient + image * gradient_strides.image + plane * gradient_strides.plane + height * gradient_strides.line;
+    for (int64_t i = lane_of_thread(); i < lines.length; i += kWarp) {
+      const T* pixel = pixels + i * strides.step;
+      const Wide<T> here = widen(*pixel);
+      Wide<T> sum = 0;
+      if (has_above) sum += slope(here - widen(*(pixel - strides.line)), power, vertical);
+      if (has_below) sum -= slope(widen(pixel[strides.line]) - here, power, vertical);
+      if (i >= lines.hop) sum += slope(here - widen(*(pixel - lines.hop * strides.step)), power, horizontal);
+      if (i + lines.hop < lines.length) {
+        sum -= slope(widen(pixel[lines.hop * strides.step]) - here, power, horizontal);
+      }
+      out[i * gradient_strides.step] = narrow<T>(sum);
+    }
+  }
+}
+
+/// loss (N) of images (N, C, H, W).
+template <typename T>
+void high_frequency_loss(const T* images, const Layout& layout, int power, Wide<T>* loss, Scratch& scratch, cudaStream_t stream) {
+  if (layout.images == 0) return;
+  const bool together = layout.channels_innermost();
+  const Lines lines = layout.lines(together);
+  const int64_t stretches = ceil_div(lines.planes * lines.heights, kLinesPerBlock);
+  double* partials = scratch.allocate<double>(2 * layout.images * stretches);
+  launch("summing differences", sum_differences<T>, grid_for(layout.images * stretches), kLossThreads, 0, stream, images, lines,
+         layout.strides(together), layout.images, power, partials);
+  launch("averaging differences", mean_differences<Wide<T>>, grid_for(ceil_div(layout.images, kLossThreads / kWarp)), kLossThreads,
+         0, stream, partials, layout.images, stretches, layout.vertical_pairs(), layout.horizontal_pairs(), loss);
+}
+
+/// gradient (N, C, H, W), of any strides, by images, given the gradient by the loss.
+template <typename T>
+void high_frequency_loss_backward(const Wide<T>* grad_output, int64_t grad_output_stride, const T* images, const Layout& layout,
+                                  int power, const Layout& gradient_layout, T* gradient, cudaStream_t stream) {
+  const bool together = layout.channels_innermost() && gradient_layout.channels_innermost();
+  const Lines lines = layout.lines(together);
+  const int64_t all_lines = layout.images * lines.planes * lines.heights;
+  launch("gathering the gradient", gather_gradient<T>, grid_for(ceil_div(all_lines, kLossThreads / kWarp)), kLossThreads, 0, stream,
+         grad_output, grad_output_stride, images, lines, layout.strides(together), layout.images, layout.vertical_pairs(),
+         layout.horizontal_pairs(), power, gradient_layout.strides(together), gradient);
+}
+
+}  // namespace captum_proto::cuda

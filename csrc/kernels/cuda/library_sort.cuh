@@ -1,0 +1,78 @@
+// The library's radix sorts, each instantiated once. The tests' host replaces both by std::stable_sort.
+#pragma once
+
+#include "scratch.cuh"
+
+#if defined(__CUDACC__)
+#include <cub/device/device_radix_sort.cuh>
+#endif
+
+namespace captum_proto::cuda {
+
+/// Two arrays between which a sort moves its items to and fro; afterwards `current` holds them.
+template <typename T>
+struct Buffers {
+  T* current;
+  T* spare;
+};
+
+template <typename T>
+Buffers<T> allocate_buffers(Scratch& scratch, int64_t count) {
+  T* current = scratch.allocate<T>(count);
+  return Buffers<T>{current, scratch.allocate<T>(count)};
+}
+
+/// The sorts' own memory, kept from one call to the next.
+struct SortMemory {
+  void* data = nullptr;
+  size_t size = 0;
+
+  void reserve(size_t wanted, Scratch& scratch) {
+    if (data != nullptr && wanted <= size) return;
+    data = scratch.bytes(wanted > 0 ? wanted : 1);  // CUB takes a null pointer for a question
+    size = wanted;
+  }
+};
+
+#if defined(__CUDACC__)
+
+/// Sorts by the bits [begin_bit, end_bit) alone.
+inline void sort_items(Buffers<uint64_t>& items, int64_t count, int begin_bit, int end_bit, SortMemory& memory, Scratch& scratch,
+                       cudaStream_t stream) {
+  cub::DoubleBuffer<uint64_t> buffer(items.current, items.spare);
+  const auto sort = [&](void* data, size_t& size) {
+    return cub::DeviceRadixSort::SortKeys(data, size, buffer, static_cast<uint32_t>(count), begin_bit, end_bit, stream);
+  };
+  size_t needed = 0;
+  check(sort(nullptr, needed), "preparing the radix sort");
+  memory.reserve(needed, scratch);
+  check(sort(memory.data, needed), "the radix sort");
+  items = Buffers<uint64_t>{buffer.Current(), buffer.Alternate()};
+}
+
+/// Sorts by keys; each payload goes with its key.
+inline void sort_pairs(Buffers<uint64_t>& keys, Buffers<int32_t>& payloads, int64_t count, SortMemory& memory, Scratch& scratch,
+                       cudaStream_t stream) {
+  cub::DoubleBuffer<uint64_t> key_buffer(keys.current, keys.spare);
+  cub::DoubleBuffer<int32_t> payload_buffer(payloads.current, payloads.spare);
+  const auto sort = [&](void* data, size_t& size) {
+    return cub::DeviceRadixSort::SortPairs(data, size, key_buffer, payload_buffer, static_cast<uint32_t>(count), 0, 64, stream);
+  };
+  size_t needed = 0;
+  check(sort(nullptr, needed), "preparing the radix sort");
+  memory.reserve(needed, scratch);
+  check(sort(memory.data, needed), "the radix sort");
+  keys = Buffers<uint64_t>{key_buffer.Current(), key_buffer.Alternate()};
+  payloads = Buffers<int32_t>{payload_buffer.Current(), payload_buffer.Alternate()};
+}
+
+#else
+
+void sort_items(Buffers<uint64_t>& items, int64_t count, int begin_bit, int end_bit, SortMemory& memory, Scratch& scratch,
+                cudaStream_t stream);
+void sort_pairs(Buffers<uint64_t>& keys, Buffers<int32_t>& payloads, int64_t count, SortMemory& memory, Scratch& scratch,
+                cudaStream_t stream);
+
+#endif
+
+}  // namespace captum_proto::cuda

@@ -1,0 +1,57 @@
+// ops.rank: ranks of every row, ties averaged.
+#pragma once
+
+#include "half_rows.cuh"
+#include "short_rows.cuh"
+
+namespace captum_proto::cuda {
+
+/// Where one way of ranking gives over to the next, and how much is sorted at once.
+struct Plan {
+  int longest_short_row = kLongestShortRow;
+  int shortest_histogram_row = 16384;       // below, clearing and scanning 65,536 bins costs more than a sort
+  int64_t chunk_values = int64_t{1} << 25;  // 512 MiB of scratch, and enough to fill any GPU
+};
+
+/// ranks (rows, length), contiguous = twice the average ranks of x; zeros for a row with a NaN.
+template <typename T>
+void doubled_rank(const Rows<T>& x, int64_t rows, int length, int32_t* ranks, const Plan& plan, Scratch& scratch,
+                  cudaStream_t stream) {
+  if (rows == 0 || length == 0) return;
+  if (length <= plan.longest_short_row) {
+    launch_rank_short_rows(x, rows, length, ranks, stream);
+    return;
+  }
+  int32_t* has_nan = scratch.allocate<int32_t>(rows);
+  fill_zero(has_nan, static_cast<size_t>(rows) * sizeof(int32_t), stream);
+  if constexpr (kKeyBits<T> == 16) {
+    if (length >= plan.shortest_histogram_row) {
+      rank_half_rows(x, rows, length, plan.chunk_values, has_nan, ranks, scratch, stream);
+      return;
+    }
+  }
+  visit_long_rows(x, Payload{Rows<int32_t>{nullptr, 0, 0}}, rows, length, plan.chunk_values, has_nan,
+                  WriteRanks{ranks, has_nan, nullptr, false}, scratch, stream);
+}
+
+constexpr int kHalveThreads = 256;
+
+/// ranks = doubled / 2; NaN for the zeros of a row without ranks.
+static __global__ void __launch_bounds__(kHalveThreads) halve_ranks(const int32_t* doubled, int64_t count, double* ranks) {
+  const int64_t step = int64_t{blockDim.x} * gridDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
+    ranks[i] = doubled[i] == 0 ? not_a_number() : 0.5 * doubled[i];
+  }
+}
+
+/// ranks (rows, length), contiguous = average ranks of x; NaN throughout a row with a NaN.
+template <typename T>
+void rank(const Rows<T>& x, int64_t rows, int length, double* ranks, const Plan& plan, Scratch& scratch, cudaStream_t stream) {
+  const int64_t count = rows * length;
+  if (count == 0) return;
+  int32_t* doubled = scratch.allocate<int32_t>(count);
+  doubled_rank(x, rows, length, doubled, plan, scratch, stream);
+  launch("halving ranks", halve_ranks, grid_for(ceil_div(count, kHalveThreads)), kHalveThreads, 0, stream, doubled, count, ranks);
+}
+
+}  // namespace captum_proto::cuda

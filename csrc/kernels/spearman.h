@@ -1,0 +1,173 @@
+// Spearman's rank correlation of a row of values with a row of doubled ranks.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "avx2.h"
+#include "exact.h"
+#include "float_keys.h"
+#include "histogram.h"
+#include "short_row.h"
+#include "sorted_runs.h"
+#include "workspace.h"
+
+namespace captum_proto {
+
+/// Bit i says whether items[i] has the key of items[i - 1], for i from 0 to 31.
+template <class Item>
+std::uint32_t equal_to_previous(const Item* items) {
+#ifdef CAPTUM_PROTO_HAS_AVX2_VARIANT
+  if constexpr (std::is_same_v<Item, PackedItem>) {
+    if (has_avx2()) return equal_to_previous_avx2(items);
+  }
+#endif
+  std::uint32_t equal = 0;
+  for (int i = 0; i < 32; ++i) equal |= static_cast<std::uint32_t>(items[i].key() == items[i - 1].key()) << i;
+  return equal;
+}
+
+/// Sums over one row, fed group by group: values `begin` to `end` - 1 of the sorted row are equal and share the doubled rank
+/// begin + end + 1.
+class RankSums {
+ public:
+  Int128 products = 0;     // of the row's doubled ranks with the other row's
+  Int128 other_ranks = 0;  // the other row's doubled ranks, over the values seen so far
+  Int128 tie_loss = 0;
+
+  void add_group(std::size_t begin, std::size_t count, Int128 sum_of_other_ranks) {
+    products += sum_of_other_ranks * static_cast<Int128>(2 * begin + count + 1);
+    other_ranks += sum_of_other_ranks;
+    tie_loss += tie_loss_of_group(count);
+  }
+
+  /// Adds a sorted run whose first value is at place `begin` of the sorted row.
+  ///
+  /// Values are added as if no two were equal, with doubled ranks that rise by two; add_tie() makes up for those that are.
+  template <class Item>
+  void add_run(const Item* items, std::size_t size, std::size_t begin) {
+    TieGroup group;
+    add_one(items[0], begin);
+    std::size_t i = 1;
+    while (i + block <= size) {
+      // Running sums and the sums of these stand in for products with the place, for which not every processor has vectors: after n
+      // steps, a value of the first step has been counted n times, one of the last step once.
+      constexpr std::size_t lanes = 4, blocks_at_a_time = 512;  // so that sums of sums fit 64 bits
+      const std::size_t first = i, end = i + std::min((size - i) / block, blocks_at_a_time) * block;
+      std::uint64_t sums[lanes] = {}, sums_of_sums[lanes] = {};
+      for (; i < end; i += block) {
+        for (std::size_t step = 0; step < block; step += lanes) {
+          for (std::size_t lane = 0; lane < lanes; ++lane) {
+            sums[lane] += items[i + step + lane].payload();
+            sums_of_sums[lane] += sums[lane];
+          }
+        }
+        for (std::uint32_t equal = equal_to_previous(items + i); equal != 0; equal &= equal - 1) {
+          add_tie(items, i + static_cast<std::size_t>(__builtin_ctz(equal)), group);
+        }
+      }
+      for (std::size_t lane = 0; lane < lanes; ++lane) {
+        const Int128 steps = static_cast<Int128>((end - first) / lanes), sum = sums[lane];
+        const Int128 sum_by_step = steps * sum - sums_of_sums[lane];  // of values times their step, counted from 0
+        products += static_cast<Int128>(2 * (begin + first + lane) + 2) * sum + 2 * static_cast<Int128>(lanes) * sum_by_step;
+        other_ranks += sum;
+      }
+    }
+    for (; i < size; ++i) {
+      add_one(items[i], begin + i);
+      if (items[i].key() == items[i - 1].key()) add_tie(items, i, group);
+    }
+  }
+
+ private:
+  static constexpr std::size_t block = 32;
+
+  /// The equal values that were added last.
+  struct TieGroup {
+    std::size_t first = 0, last = 0;
+    Int128 other_ranks = 0;
+  };
+
+  template <class Item>
+  void add_one(const Item& item, std::size_t place) {
+    products += std::uint64_t{item.payload()} * (2 * place + 2);
+    other_ranks += item.payload();
+  }
+
+  /// Makes up for the value at `i` being equal to the one before.
+  ///
+  /// A group of t equal values, of which the j-th, from 0, was added with rank r + 2j, should have had rank r + t - 1 throughout.
+  template <class Item>
+  void add_tie(const Item* items, std::size_t i, TieGroup& group) {
+    if (group.last != i - 1 || group.last == group.first) group = {i - 1, i - 1, items[i - 1].payload()};
+    const Int128 size = static_cast<Int128>(i - group.first), other_rank = items[i].payload();
+    products += group.other_ranks - size * other_rank;  // those before move up by 1, this one down by their number
+    tie_loss += 3 * size * (size + 1);                  // (t + 1)^3 - (t + 1) less t^3 - t
+    group.other_ranks += other_rank;
+    group.last = i;
+  }
+};
+
+/// Sums over the values that are not zero.
+template <class T>
+RankSums rank_sums_by_histogram(const T* row, std::size_t size, const Survey<T>& survey, const KeyMap<T>& key,
+                                const std::int32_t* other, Workspace& workspace) {
+  struct Bin {
+    std::uint64_t ranks;
+    std::uint64_t count;
+  };
+  const BinOf<T> bin_of(key);
+  Bin* bins = workspace.get<Bin>(Workspace::kTable, bin_of.bins());
+  std::fill_n(bins, bin_of.bins(), Bin{0, 0});
+  bin_of.for_each(row, size, true, [=](std::size_t i, std::size_t bin) {
+    bins[bin].ranks += static_cast<std::uint32_t>(other[i]);
+    ++bins[bin].count;
+  });
+  RankSums sums;
+  visit_bins(
+      bin_of, survey, [&](std::size_t bin) { return bins[bin].count; },
+      [&](std::size_t bin, std::size_t count, std::size_t begin) {
+        if (bin != bin_of.zero_bin()) sums.add_group(begin, count, bins[bin].ranks);
+      });
+  return sums;
+}
+
+template <class T>
+double spearman_of_short_row(const T* row, std::size_t size, const RankedRow& other) {
+  std::int32_t ranks[max_short_row];
+  if (!rank_short_row(row, size, ranks)) return not_a_number;
+  const std::int64_t mean = doubled_rank_mean(size);
+  std::int64_t xy = 0, xx = 0;
+  for (std::size_t i = 0; i < size; ++i) {
+    const std::int64_t centred = ranks[i] - mean;
+    xy += centred * (other.ranks[i] - mean);
+    xx += centred * centred;
+  }
+  return correlation(xy, xx, other.squares);
+}
+
+/// Correlates one row of contiguous values with one row of doubled ranks.
+template <class T>
+double spearman_row(const T* row, std::size_t size, const RankedRow* other) {
+  if (other->has_nan) return not_a_number;
+  if (size <= max_short_row) return spearman_of_short_row(row, size, *other);
+
+  const Survey<T> survey = survey_row(row, size);
+  if (survey.has_nan) return not_a_number;
+  Workspace& workspace = Workspace::of_this_thread();
+  RankSums sums;
+  const SurveyedRow<T, PayloadFrom> surveyed(row, size, survey, PayloadFrom{other->ranks});
+  if (worth_a_histogram(size, surveyed.key.largest_key())) {
+    sums = rank_sums_by_histogram(row, size, survey, surveyed.key, other->ranks, workspace);
+  } else {
+    visit_sorted_runs(surveyed, workspace, sums);
+  }
+  // What the other values have not taken of the other row's ranks belongs to the zeros.
+  if (survey.zeros > 0) sums.add_group(survey.negatives, survey.zeros, other->sum - sums.other_ranks);
+  const Int128 xy = sums.products - other->sum * doubled_rank_mean(size);
+  return correlation(xy, sum_of_squares(size, sums.tie_loss), other->squares);
+}
+
+}  // namespace captum_proto

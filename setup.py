@@ -1,0 +1,290 @@
+"""
+Builds the native modules where that is possible, and installs without them where it is not. Everything else is in ``pyproject.toml``.
+
+``pip install --no-build-isolation .`` builds against the PyTorch that is installed; with build isolation pip hides PyTorch from this
+file, and what is installed is pure Python.
+
+Environment variables:
+    CAPTUM_PROTO_BUILD: ``auto`` (default) builds what it can, and warns about the rest; ``0`` builds nothing; ``cpu`` and ``cuda``
+        demand the CPU module, or both, and fail without.
+    FORCE_CUDA: ``1`` demands the CUDA module, as ``CAPTUM_PROTO_BUILD=cuda`` does; ``0`` leaves it out.
+    TORCH_CUDA_ARCH_LIST: The GPU architectures to compile for. Default: those of the GPUs in sight, else a list that serves
+        data-centre GPUs since 2020. No GPU is needed to compile for it.
+    CUDA_HOME, MAX_JOBS, CC, CXX: As for every extension of PyTorch.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import setuptools
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+
+#: Oldest PyTorch whose stable ABI the modules are built for: 2.10.
+TORCH_TARGET_VERSION = "0x020a000000000000"
+
+#: A100, H100, B200 and RTX 50, and later GPUs through PTX; as far as nvcc knows them.
+DEFAULT_CUDA_ARCHITECTURES = ("8.0", "9.0", "10.0", "12.0")
+
+
+if int(setuptools.__version__.split(".")[0]) < 77:
+    # Only build isolation reads the requirement in pyproject.toml; older versions then stumble over other parts of that file.
+    raise SystemExit(
+        f"captum_proto: setuptools {setuptools.__version__} is too old: `pip install 'setuptools>=77' ninja pybind11`."
+    )
+
+
+def say(message):
+    print(f"captum_proto: {message}", file=sys.stderr, flush=True)
+
+
+class NotPossible(Exception):
+    """A module cannot be built here; the message says why, in a sentence."""
+
+
+class BuildPythonAndSources(build_py):
+    """Copies the native sources into the wheel, beside the Python files: who has the package has its kernels' source."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            for source, copy in self._native_sources().items():
+                self.mkpath(str(Path(copy).parent))
+                self.copy_file(source, copy)
+
+    def _native_sources(self):
+        target = Path(self.build_lib) / "captum_proto" / "_csrc"
+        sources = [path for path in sorted((ROOT / "csrc").rglob("*")) if path.is_file()]
+        return {str(path): str(target / path.relative_to(ROOT / "csrc")) for path in sources}
+
+    def get_outputs(self, include_bytecode=True):
+        copies = [] if self.editable_mode else list(self._native_sources().values())
+        return [*super().get_outputs(include_bytecode), *copies]
+
+
+def demands():
+    """What has to be built, and what may be: two sets of "cpu" and "cuda"."""
+    choice = os.environ.get("CAPTUM_PROTO_BUILD", "auto").strip().lower()
+    choices = {
+        "auto": (set(), {"cpu", "cuda"}),
+        "0": (set(), set()),
+        "cpu": ({"cpu"}, {"cpu"}),
+        "cuda": ({"cpu", "cuda"}, {"cpu", "cuda"}),
+    }
+    if choice not in choices:
+        raise SystemExit(f"captum_proto: CAPTUM_PROTO_BUILD is {choice!r}; expected auto, 0, cpu or cuda.")
+    required, wanted = choices[choice]
+    force_cuda = os.environ.get("FORCE_CUDA", "").strip()
+    if choice == "auto" and force_cuda == "1":
+        required = {"cuda"}
+    elif choice == "auto" and force_cuda == "0":
+        wanted = {"cpu"}
+    return required, wanted
+
+
+def import_cpp_extension():
+    """``torch.utils.cpp_extension``; NotPossible where there is no PyTorch."""
+    try:
+        import torch.utils.cpp_extension
+    except Exception as error:  # a broken PyTorch raises anything from ImportError to OSError
+        raise NotPossible(
+            f"PyTorch cannot be imported ({error}). If it is installed, pip hides it from the build: "
+            "use `pip install --no-build-isolation .`"
+        ) from error
+    version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+    if version < (2, 10):
+        raise NotPossible(f"PyTorch {torch.__version__} is too old: its stable ABI serves from version 2.10.")
+    return torch.utils.cpp_extension
+
+
+def common_arguments(module_name):
+    """Arguments that both modules' extensions share."""
+    include_dirs = [str(ROOT / "csrc")]
+    if importlib.util.find_spec("pybind11") is not None:
+        import pybind11
+
+        include_dirs.append(pybind11.get_include())  # PyTorch brings its own, in case this one is missing
+    return {
+        "include_dirs": include_dirs,
+        "define_macros": [("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION), ("CAPTUM_PROTO_MODULE", module_name)],
+        # Paths relative to setup.py, as setuptools wants them.
+        "depends": [str(path.relative_to(ROOT)) for path in sorted((ROOT / "csrc").rglob("*.*h"))],
+    }
+
+
+def cxx_flags():
+    if os.name == "nt":
+        return ["/O2", "/fp:precise"]
+    # No contraction to fused multiply-adds: results must not depend on what the processor offers. No debug information, which Python's
+    # own flags ask for: it is ten times the rest.
+    return ["-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden"]
+
+
+def cpu_extension(cpp_extension):
+    return cpp_extension.CppExtension(
+        "captum_proto._C",
+        ["csrc/cpu.cpp", "csrc/module.cpp"],
+        extra_compile_args={"cxx": cxx_flags()},
+        **common_arguments("_C"),
+    )
+
+
+def output_of(*command):
+    """What a command says, on either stream; empty if it cannot run."""
+    try:
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
+    except OSError:
+        return ""
+
+
+def has_cuda_headers(home):
+    return any(home.glob("include/cuda_runtime.h")) or any(home.glob("targets/*/include/cuda_runtime.h"))
+
+
+def find_cuda_home():
+    """
+    The folder of the CUDA toolkit.
+
+    PyTorch takes the folder above the first ``nvcc`` on the path, which is not the toolkit where that is a wrapper script, as
+    compiler caches, environment modules and distributions install. So candidates have to have headers, and nvcc is asked itself.
+    """
+    candidates = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
+    nvcc = shutil.which("nvcc")
+    if nvcc is not None:
+        candidates.append(str(Path(nvcc).resolve().parent.parent))
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "nothing.cu")
+            source.touch()
+            here = re.search(r"_HERE_=(.+)", output_of(nvcc, "-dryrun", "-c", str(source)))
+        if here:
+            candidates.append(str(Path(here.group(1).strip()).parent))
+    candidates.append("/usr/local/cuda")
+    for candidate in filter(None, candidates):
+        home = Path(candidate)
+        if has_cuda_headers(home) and shutil.which("nvcc", path=str(home / "bin")):
+            return home
+    raise NotPossible("there is no CUDA toolkit: neither CUDA_HOME nor an nvcc on the path leads to one with headers.")
+
+
+def cuda_architectures(nvcc):
+    """The architectures to compile for, as ``TORCH_CUDA_ARCH_LIST`` writes them, separated by semicolons."""
+    import torch
+
+    chosen = os.environ.get("TORCH_CUDA_ARCH_LIST", "").strip()
+    if chosen:
+        return ";".join(re.split(r"[\s;]+", chosen))
+    known = set(re.findall(r"compute_(\d+)", output_of(nvcc, "--list-gpu-arch")))
+    in_sight = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
+    names = [f"{major}.{minor}" for major, minor in sorted(in_sight)] or list(DEFAULT_CUDA_ARCHITECTURES)
+    names = [name for name in names if not known or name.replace(".", "") in known]
+    if not names:
+        raise NotPossible("nvcc knows none of the GPU architectures to compile for; name some in TORCH_CUDA_ARCH_LIST.")
+    return ";".join(names) + "+PTX"
+
+
+def cuda_extension(cpp_extension):
+    import torch
+
+    if torch.version.cuda is None:
+        raise NotPossible(f"PyTorch {torch.__version__} is built without CUDA.")
+    home = find_cuda_home()
+    nvcc = shutil.which("nvcc", path=str(home / "bin"))
+    version = re.search(r"release (\d+)\.(\d+)", output_of(nvcc, "--version"))
+    if version is None or version.group(1) != torch.version.cuda.split(".")[0]:
+        found = ".".join(version.groups()) if version else "an unknown version"
+        raise NotPossible(
+            f"nvcc is of CUDA {found} and PyTorch of CUDA {torch.version.cuda}; their major versions have to agree."
+        )
+    architectures = cuda_architectures(nvcc)
+    os.environ["TORCH_CUDA_ARCH_LIST"] = architectures
+    cpp_extension.CUDA_HOME = str(home)
+
+    arguments = common_arguments("_C_cuda")
+    arguments["define_macros"] += [
+        ("USE_CUDA", None),
+        ("CAPTUM_PROTO_NVCC", f'"{".".join(version.groups())}"'),
+        ("CAPTUM_PROTO_CUDA_ARCHITECTURES", f'"{architectures}"'),
+    ]
+    return cpp_extension.CUDAExtension(
+        "captum_proto._C_cuda",
+        ["csrc/cuda.cu", "csrc/module.cpp"],
+        extra_compile_args={"cxx": cxx_flags(), "nvcc": ["-O3", "--threads", "2"]},
+        **arguments,
+    )
+
+
+def native_build():
+    """The extensions to build and the command that builds them."""
+    required, wanted = demands()
+    if not wanted:
+        say("CAPTUM_PROTO_BUILD=0: installing pure Python.")
+        return [], {}
+
+    extensions = []
+    try:
+        cpp_extension = import_cpp_extension()
+        for kind, make in (("cpu", cpu_extension), ("cuda", cuda_extension)):
+            if kind not in wanted:
+                continue
+            try:
+                extensions.append(make(cpp_extension))
+            except NotPossible as reason:
+                if kind in required:
+                    raise
+                say(f"not building the native {kind.upper()} module: {reason}")
+    except NotPossible as reason:
+        if required:
+            raise SystemExit(
+                f"captum_proto: cannot build the native {' and '.join(sorted(required))} module: {reason}"
+            ) from None
+        say(f"installing pure Python: {reason}")
+    if not extensions:
+        return [], {}
+
+    names_of_required = {{"cpu": "captum_proto._C", "cuda": "captum_proto._C_cuda"}[kind] for kind in required}
+
+    class BuildWhatCanBe(cpp_extension.BuildExtension):
+        """Lets a module that fails to compile go without taking the other, or the installation, with it."""
+
+        def build_extensions(self):
+            try:
+                super().build_extensions()
+            except Exception as error:  # raised while looking at the compilers, before any module is built
+                self._forgo(self.extensions[-1], error)
+                if self.extensions:
+                    self.build_extensions()
+
+        def build_extension(self, extension):
+            shared_folder = self.build_temp
+            # module.cpp goes into both modules, differently compiled.
+            self.build_temp = os.path.join(shared_folder, extension.name)
+            try:
+                super().build_extension(extension)
+            except Exception as error:  # ninja raises RuntimeError, the compiler's absence OSError, distutils its own
+                self._forgo(extension, error)
+            finally:
+                self.build_temp = shared_folder
+
+        def _forgo(self, extension, error):
+            if extension.name in names_of_required:
+                raise error
+            say(
+                f"WARNING: {extension.name} failed to build and is left out; PyTorch takes over its work. The error was: {error}"
+            )
+            # A new list: the one at hand is being walked through.
+            self.extensions = [other for other in self.extensions if other is not extension]
+            self.distribution.ext_modules = self.extensions
+
+    return extensions, {"build_ext": BuildWhatCanBe}
+
+
+ext_modules, commands = native_build()
+setup(ext_modules=ext_modules, cmdclass={"build_py": BuildPythonAndSources, **commands})

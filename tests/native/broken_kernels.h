@@ -1,0 +1,136 @@
+// Kernels with one mistake each. The harness must notice every one of them, or it could not vouch for the rest.
+#pragma once
+
+#include "../../csrc/kernels/cuda/block_sum.cuh"
+
+namespace broken {
+
+using namespace captum_proto::cuda;
+
+constexpr int kThreads = 64;
+using Values = int32_t[kThreads];
+
+/// No mistake: each thread reads what its mirror image wrote.
+inline void sound(int32_t* out) {
+  CAPTUM_PROTO_SHARED(Values, values);
+  const int i = static_cast<int>(threadIdx.x);
+  values[i] = i;
+  __syncthreads();
+  out[i] = values[kThreads - 1 - i];
+}
+
+inline void missing_barrier(int32_t* out) {
+  CAPTUM_PROTO_SHARED(Values, values);
+  const int i = static_cast<int>(threadIdx.x);
+  values[i] = i;
+  out[i] = values[kThreads - 1 - i];
+}
+
+/// The second round may overwrite what a slower thread has yet to read in the first.
+inline void missing_barrier_between_rounds(int32_t* out) {
+  CAPTUM_PROTO_SHARED(Values, values);
+  const int i = static_cast<int>(threadIdx.x);
+  for (int round = 0; round < 2; ++round) {
+    values[i] = i + round;
+    __syncthreads();
+    out[i] = values[kThreads - 1 - i];
+  }
+}
+
+inline void barrier_in_a_branch(int32_t* out) {
+  const int i = static_cast<int>(threadIdx.x);
+  out[i] = i;
+  if (i < kThreads / 2) __syncthreads();
+}
+
+inline void early_return(int32_t* out) {
+  const int i = static_cast<int>(threadIdx.x);
+  if (i == 5) return;
+  __syncthreads();
+  out[i] = i;
+}
+
+inline void two_barriers(int32_t* out) {
+  const int i = static_cast<int>(threadIdx.x);
+  if (i % 2 == 0) {
+    __syncthreads();
+  } else {
+    __syncthreads();
+  }
+  out[i] = i;
+}
+
+inline void shuffle_in_a_branch(int32_t* out) {
+  const int i = static_cast<int>(threadIdx.x);
+  out[i] = i;
+  if (i % 2 == 0) out[i] = __shfl_down_sync(kAllLanes, i, 1);
+}
+
+inline void shuffle_from_an_absent_lane(int32_t* out) {
+  const int i = static_cast<int>(threadIdx.x);
+  out[i] = i;
+  if (i % 2 == 0) out[i] = __shfl_sync(0x55555555u, i, 1);
+}
+
+inline void beyond_shared_memory(int32_t* out) {
+  CAPTUM_PROTO_SHARED(Values, values);
+  const int i = static_cast<int>(threadIdx.x);
+  values[i + 1] = i;
+  out[i] = i;
+}
+
+inline void beyond_dynamic_shared_memory(int32_t* out) {
+  const int i = static_cast<int>(threadIdx.x);
+  dynamic_shared<int32_t>()[i + 1] = i;
+  out[i] = i;
+}
+
+inline void beyond_global_memory(int32_t* out) { out[threadIdx.x + 1] = 0; }
+
+inline void unwritten_shared_memory(int32_t* out) {
+  CAPTUM_PROTO_SHARED(Values, values);
+  const int i = static_cast<int>(threadIdx.x);
+  if (i != 7) values[i] = i;
+  __syncthreads();
+  out[i] = values[kThreads - 1 - i];
+}
+
+inline void race_in_global_memory(int32_t* out) {
+  out[threadIdx.x] = static_cast<int32_t>(threadIdx.x);
+  out[0] += 1;
+}
+
+inline void signed_overflow(int32_t* out) {
+  const int i = static_cast<int>(threadIdx.x);
+  out[i] = 0x7fffffff - 10 + i;
+}
+
+inline void too_much_shared_memory(int32_t* out) {
+  using Big = unsigned char[50 * 1024];
+  CAPTUM_PROTO_SHARED(Big, big);
+  big[threadIdx.x] = 1;
+  out[threadIdx.x] = big[threadIdx.x];
+}
+
+inline void run(const std::string& name, int32_t* out) {
+  const std::map<std::string, void (*)(int32_t*)> kernels{
+      {"sound", sound},
+      {"missing_barrier", missing_barrier},
+      {"missing_barrier_between_rounds", missing_barrier_between_rounds},
+      {"barrier_in_a_branch", barrier_in_a_branch},
+      {"early_return", early_return},
+      {"two_barriers", two_barriers},
+      {"shuffle_in_a_branch", shuffle_in_a_branch},
+      {"shuffle_from_an_absent_lane", shuffle_from_an_absent_lane},
+      {"beyond_shared_memory", beyond_shared_memory},
+      {"beyond_dynamic_shared_memory", beyond_dynamic_shared_memory},
+      {"beyond_global_memory", beyond_global_memory},
+      {"unwritten_shared_memory", unwritten_shared_memory},
+      {"race_in_global_memory", race_in_global_memory},
+      {"signed_overflow", signed_overflow},
+      {"too_much_shared_memory", too_much_shared_memory},
+  };
+  launch(name.c_str(), kernels.at(name), 1, kThreads, kThreads * sizeof(int32_t), nullptr, out);
+}
+
+}  // namespace broken

@@ -1,0 +1,240 @@
+// Runs the CUDA operators on the host, one request after the other, for tests/native/cuda_harness.py.
+//
+// A request is a line of words, and for each tensor a line and its storage's bytes:
+//     operator schedule seed most_blocks power short_row histogram_row chunk_values tensors
+//     dtype offset dimensions sizes… strides… bytes
+// The answer is "ok tensors", and for each a line with its bytes and the bytes; or "error" and a sentence.
+
+// clang-format off
+#include "cuda_on_host.h"  // before the kernels, whose platform it is
+// clang-format on
+
+#include <iostream>
+#include <sstream>
+
+#include "../../csrc/kernels/cuda/high_frequency_loss.cuh"
+#include "../../csrc/kernels/cuda/path_distance.cuh"
+#include "broken_kernels.h"
+
+namespace captum_proto::cuda {
+
+// ---- The library's sorts -----------------------------------------------------------------------------------------------------
+
+namespace {
+
+void require_sort(bool holds, const char* what) {
+  if (!holds) throw on_host::Failure(std::string("the library's sort was given ") + what);
+}
+
+/// A sort of an odd number of passes ends in the other buffer, and leaves nothing of use in the first.
+template <typename T>
+void end_in_spare(Buffers<T>& buffers, int64_t count) {
+  std::copy(buffers.current, buffers.current + count, buffers.spare);
+  std::memset(static_cast<void*>(buffers.current), on_host::kUnwritten, static_cast<size_t>(count) * sizeof(T));
+  std::swap(buffers.current, buffers.spare);
+}
+
+}  // namespace
+
+void sort_items(Buffers<uint64_t>& items, int64_t count, int begin_bit, int end_bit, SortMemory& memory, Scratch& scratch,
+                cudaStream_t /*stream*/) {
+  require_sort(0 <= begin_bit && begin_bit < end_bit && end_bit <= 64, "bits that a 64-bit integer does not have");
+  require_sort(0 < count && count < (int64_t{1} << 32), "too many items");
+  memory.reserve(static_cast<size_t>(count / 8), scratch);
+  const int width = end_bit - begin_bit;
+  const uint64_t mask = width == 64 ? ~uint64_t{0} : ((uint64_t{1} << width) - 1);
+  std::stable_sort(items.current, items.current + count,
+                   [&](uint64_t a, uint64_t b) { return (a >> begin_bit & mask) < (b >> begin_bit & mask); });
+  if ((width + 7) / 8 % 2 == 1) end_in_spare(items, count);
+}
+
+void sort_pairs(Buffers<uint64_t>& keys, Buffers<int32_t>& payloads, int64_t count, SortMemory& memory, Scratch& scratch,
+                cudaStream_t /*stream*/) {
+  require_sort(0 < count && count < (int64_t{1} << 32), "too many items");
+  memory.reserve(static_cast<size_t>(count / 8), scratch);
+  std::vector<int64_t> order(static_cast<size_t>(count));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return keys.current[a] < keys.current[b]; });
+  for (int64_t i = 0; i < count; ++i) {
+    keys.spare[i] = keys.current[order[static_cast<size_t>(i)]];
+    payloads.spare[i] = payloads.current[order[static_cast<size_t>(i)]];
+  }
+  std::swap(keys.current, keys.spare);
+  std::swap(payloads.current, payloads.spare);
+}
+
+}  // namespace captum_proto::cuda
+
+// ---- Requests ----------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+using namespace captum_proto::cuda;
+
+/// Memory of exactly the size asked for, so that AddressSanitizer sees every step beyond; filled with what nobody wrote.
+class Memory {
+ public:
+  explicit Memory(size_t size) : size_(size), data_(static_cast<unsigned char*>(std::malloc(size))) {
+    if (size > 0) std::memset(data_.get(), on_host::kUnwritten, size);
+  }
+  unsigned char* data() const { return data_.get(); }
+  size_t size() const { return size_; }
+
+ private:
+  struct Free {
+    void operator()(unsigned char* data) const { std::free(data); }
+  };
+  size_t size_;
+  std::unique_ptr<unsigned char, Free> data_;
+};
+
+class HostScratch : public Scratch {
+ public:
+  void* bytes(size_t size) override {
+    memory_.emplace_back(size);
+    return memory_.back().data();
+  }
+
+ private:
+  std::vector<Memory> memory_;
+};
+
+struct Tensor {
+  std::string dtype;
+  int64_t offset = 0;
+  std::vector<int64_t> sizes, strides;
+  std::unique_ptr<Memory> storage;
+
+  template <typename T>
+  T* data() const {
+    return reinterpret_cast<T*>(storage->data()) + offset;
+  }
+  template <typename T>
+  Rows<T> rows() const {
+    return sizes.size() == 1 ? Rows<T>{data<T>(), 0, strides[0]} : Rows<T>{data<T>(), strides[0], strides[1]};
+  }
+  Layout layout() const { return Layout{sizes[0], sizes[1], sizes[2], sizes[3], strides[0], strides[1], strides[2], strides[3]}; }
+};
+
+Tensor read_tensor(std::istream& in) {
+  Tensor tensor;
+  std::string line;
+  std::getline(in, line);
+  std::istringstream words(line);
+  size_t dimensions = 0;
+  size_t bytes = 0;
+  words >> tensor.dtype >> tensor.offset >> dimensions;
+  tensor.sizes.resize(dimensions);
+  tensor.strides.resize(dimensions);
+  for (int64_t& size : tensor.sizes) words >> size;
+  for (int64_t& stride : tensor.strides) words >> stride;
+  words >> bytes;
+  if (!words) throw std::runtime_error("a tensor's line cannot be read: " + line);
+  tensor.storage = std::make_unique<Memory>(bytes);
+  in.read(reinterpret_cast<char*>(tensor.storage->data()), static_cast<std::streamsize>(bytes));
+  return tensor;
+}
+
+template <typename T>
+struct Type {
+  using type = T;
+};
+
+template <class Function>
+void for_floating(const std::string& dtype, const Function& function) {
+  if (dtype == "float32") return function(Type<float>{});
+  if (dtype == "float64") return function(Type<double>{});
+  if (dtype == "float16") return function(Type<Half>{});
+  if (dtype == "bfloat16") return function(Type<BFloat16>{});
+  throw std::runtime_error("dtype " + dtype);
+}
+
+std::vector<Memory> answer(const std::string& name, int power, const Plan& plan, const std::vector<Tensor>& tensors) {
+  std::vector<Memory> results;
+  if (name.rfind("broken:", 0) == 0) {
+    results.push_back(Memory(sizeof(int32_t) * broken::kThreads));
+    broken::run(name.substr(7), reinterpret_cast<int32_t*>(results[0].data()));
+    return results;
+  }
+  HostScratch scratch;
+  for_floating(tensors.at(name == "high_frequency_loss_backward" ? 1 : 0).dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    const Tensor& x = tensors[0];
+    const int64_t rows = x.sizes[0];
+    const int length = static_cast<int>(x.sizes.size() == 2 ? x.sizes[1] : 0);
+    const auto result = [&](int64_t count, size_t size) {
+      results.emplace_back(static_cast<size_t>(count) * size);
+      return static_cast<void*>(results.back().data());
+    };
+    const auto correlate = [&](const Tensor& reference) {
+      const Rows<int32_t> ranks = reference.rows<int32_t>();
+      spearman(x.rows<T>(), ranks, ranks.row_stride == 0 ? 1 : rows, rows, length,
+               static_cast<double*>(result(rows, sizeof(double))), plan, scratch, nullptr);
+    };
+    if (name == "doubled_rank") {
+      doubled_rank(x.rows<T>(), rows, length, static_cast<int32_t*>(result(rows * length, sizeof(int32_t))), plan, scratch,
+                   nullptr);
+    } else if (name == "rank") {
+      rank(x.rows<T>(), rows, length, static_cast<double*>(result(rows * length, sizeof(double))), plan, scratch, nullptr);
+    } else if (name == "spearman") {
+      correlate(tensors.at(1));
+    } else if (name == "path_distance") {
+      correlate(tensors.at(2));
+      double* distance = static_cast<double*>(result(rows, sizeof(double)));
+      if (tensors[1].dtype == "float32") {
+        l1_distance(x.rows<T>(), tensors[1].rows<float>(), rows, length, distance, scratch, nullptr);
+      } else {
+        l1_distance(x.rows<T>(), tensors[1].rows<double>(), rows, length, distance, scratch, nullptr);
+      }
+    } else if (name == "high_frequency_loss") {
+      high_frequency_loss(x.data<const T>(), x.layout(), power, static_cast<Wide<T>*>(result(rows, sizeof(Wide<T>))), scratch,
+                          nullptr);
+    } else if (name == "high_frequency_loss_backward") {
+      // The third tensor says how the gradient lies, and is filled.
+      const Tensor& images = tensors.at(1);
+      const Tensor& gradient = tensors.at(2);
+      high_frequency_loss_backward(tensors[0].data<const Wide<T>>(), tensors[0].strides[0], images.data<const T>(), images.layout(),
+                                   power, gradient.layout(), gradient.data<T>(), nullptr);
+      std::memcpy(result(static_cast<int64_t>(gradient.storage->size()), 1), gradient.storage->data(), gradient.storage->size());
+    } else {
+      throw std::runtime_error("no operator " + name);
+    }
+  });
+  return results;
+}
+
+}  // namespace
+
+int main() {
+  std::ios::sync_with_stdio(false);
+  std::string line;
+  while (std::getline(std::cin, line)) {
+    try {
+      std::istringstream words(line);
+      std::string name;
+      std::string schedule;
+      Plan plan;
+      int power = 0;
+      int count = 0;
+      on_host::Machine& machine = on_host::Machine::instance();
+      words >> name >> schedule >> machine.seed >> machine.most_blocks >> power >> plan.longest_short_row >>
+          plan.shortest_histogram_row >> plan.chunk_values >> count;
+      if (!words) throw std::runtime_error("a request cannot be read: " + line);
+      std::vector<Tensor> tensors;
+      for (int i = 0; i < count; ++i) tensors.push_back(read_tensor(std::cin));
+      machine.schedule = schedule == "ascending"    ? on_host::Schedule::kAscending
+                         : schedule == "descending" ? on_host::Schedule::kDescending
+                                                    : on_host::Schedule::kShuffled;
+      const std::vector<Memory> results = answer(name, power, plan, tensors);
+      std::cout << "ok " << results.size() << "\n";
+      for (const Memory& result : results) {
+        std::cout << result.size() << "\n";
+        std::cout.write(reinterpret_cast<const char*>(result.data()), static_cast<std::streamsize>(result.size()));
+      }
+    } catch (const std::exception& problem) {
+      std::cout << "error " << problem.what() << "\n";
+    }
+    std::cout.flush();
+  }
+  return 0;
+}

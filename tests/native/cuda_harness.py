@@ -1,0 +1,167 @@
+"""The CUDA operators, executed on the host: builds the harness with g++ and speaks with it. See cuda_on_host.h."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SOURCE = Path(__file__).with_name("cuda_harness.cpp")
+#: The command that compiles C++, or None.
+COMPILER: list[str] | None = shlex.split(os.environ.get("CXX", "g++"))
+if shutil.which(COMPILER[0]) is None:
+    COMPILER = None
+
+#: How the harness can be built. Sanitizers end the program at the first mistake, which the next request then reports.
+VARIANTS = {
+    "plain": ["-O2"],
+    "address": [
+        "-O1",
+        "-g1",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+        "-fno-omit-frame-pointer",
+    ],
+    "thread": ["-O1", "-g1", "-fsanitize=thread"],
+}
+
+SANITIZER_OPTIONS = {
+    "ASAN_OPTIONS": "detect_stack_use_after_return=0",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=1",
+}
+
+DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32}
+
+
+class HarnessError(RuntimeError):
+    """The kernels broke a rule of CUDA's, or a sanitizer's."""
+
+
+def build(variant: str, folder: Path, source: Path = SOURCE) -> Path:
+    """Compiles one variant into ``folder``."""
+    assert COMPILER is not None
+    program = folder / f"cuda_harness_{variant}"
+    command = [*COMPILER, "-std=c++17", "-Wall", "-Wextra", "-ffp-contract=off", *VARIANTS[variant]]
+    result = subprocess.run([*command, str(source), "-o", str(program)], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise HarnessError(result.stderr)
+    return program
+
+
+class Harness:
+    """
+    One running harness. Its methods are the operators, with the arguments of ``torch.ops.captum_proto``.
+
+    :meth:`set` changes ``schedule`` (ascending, descending, shuffled) and ``seed``, the order in which the threads of a block
+    run; ``most_blocks``, a bound on the grid that leaves kernels more rounds of their loops; and ``short_row``,
+    ``histogram_row`` and ``chunk_values``, the limits between the ways of sorting, so that small inputs reach all of them.
+    """
+
+    def __init__(self, program: Path) -> None:
+        self.reset()
+        self._program = program
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 — lives as long as the harness
+
+    def reset(self) -> None:
+        """Back to the operators' own limits and the first schedule."""
+        self.set(schedule="ascending", seed=0, most_blocks=2**31 - 1)
+        self.set(short_row=2048, histogram_row=16384, chunk_values=2**25)
+
+    def set(self, **settings: int | str) -> None:
+        self._settings: dict[str, int | str] = getattr(self, "_settings", {}) | settings
+
+    def close(self) -> None:
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process.wait()
+            self._process = None
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._errors.seek(0)
+            self._errors.truncate()
+            self._process = subprocess.Popen(
+                [str(self._program)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=os.environ | SANITIZER_OPTIONS,
+            )
+        return self._process
+
+    def _crashed(self) -> HarnessError:
+        assert self._process is not None
+        code = self._process.wait()
+        self._process = None
+        self._errors.seek(0)
+        return HarnessError(f"the harness ended with {code}:\n{self._errors.read().decode(errors='replace')[:8000]}")
+
+    def request(self, operator: str, tensors: list[Tensor], power: int = 0) -> list[bytes]:
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        order = [self._settings[name] for name in ("schedule", "seed", "most_blocks")]
+        limits = [self._settings[name] for name in ("short_row", "histogram_row", "chunk_values")]
+        words = [operator, *order, power, *limits]
+        try:
+            process.stdin.write((" ".join(map(str, [*words, len(tensors)])) + "\n").encode())
+            for tensor in tensors:
+                assert tensor.dtype in DTYPES
+                storage = tensor.untyped_storage()
+                words = [str(tensor.dtype).removeprefix("torch."), tensor.storage_offset(), tensor.dim()]
+                words += [*tensor.shape, *tensor.stride(), storage.nbytes()]
+                process.stdin.write((" ".join(map(str, words)) + "\n").encode())
+                process.stdin.write(_bytes_of(storage))
+            process.stdin.flush()
+            answer = process.stdout.readline().decode()
+            if not answer:
+                raise self._crashed()
+            kind, _, rest = answer.strip().partition(" ")
+            if kind != "ok":
+                raise HarnessError(rest)
+            return [process.stdout.read(int(process.stdout.readline())) for _ in range(int(rest))]
+        except BrokenPipeError:
+            raise self._crashed() from None
+
+    def doubled_rank(self, x: Tensor) -> Tensor:
+        return _tensor(self.request("doubled_rank", [x])[0], torch.int32).view(x.shape)
+
+    def rank(self, x: Tensor) -> Tensor:
+        return _tensor(self.request("rank", [x])[0], torch.float64).view(x.shape)
+
+    def spearman(self, x: Tensor, doubled_ranks: Tensor) -> Tensor:
+        return _tensor(self.request("spearman", [x, doubled_ranks])[0], torch.float64)
+
+    def path_distance(self, x: Tensor, mean: Tensor, doubled_ranks: Tensor) -> tuple[Tensor, Tensor]:
+        spearman, l1 = self.request("path_distance", [x, mean, doubled_ranks])
+        return _tensor(spearman, torch.float64), _tensor(l1, torch.float64)
+
+    def high_frequency_loss(self, images: Tensor, power: int) -> Tensor:
+        return _tensor(self.request("high_frequency_loss", [images], power)[0], _loss_dtype(images))
+
+    def high_frequency_loss_backward(self, grad_output: Tensor, images: Tensor, power: int) -> Tensor:
+        gradient = torch.empty_like(images)
+        answer = self.request("high_frequency_loss_backward", [grad_output, images, gradient], power)[0]
+        return _tensor(answer, images.dtype).as_strided(gradient.shape, gradient.stride())
+
+
+def _loss_dtype(images: Tensor) -> torch.dtype:
+    return torch.float64 if images.dtype == torch.float64 else torch.float32
+
+
+def _bytes_of(storage: torch.UntypedStorage) -> bytes:
+    view = torch.empty(0, dtype=torch.uint8).set_(storage, 0, (storage.nbytes(),), (1,))  # type: ignore[call-overload]
+    return view.numpy().tobytes()
+
+
+def _tensor(data: bytes, dtype: torch.dtype) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype)

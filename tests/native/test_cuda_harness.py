@@ -1,0 +1,435 @@
+"""
+The CUDA kernels, executed on the host and compared with the PyTorch twin and with SciPy, to the last bit where that is promised.
+
+What needs a GPU is in tests/cuda. Here the same sources run with every thread in its turn, also under AddressSanitizer with
+UndefinedBehaviorSanitizer, and under ThreadSanitizer, which knows what CUDA's barriers order; and nvcc compiles them.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from cuda_harness import COMPILER, VARIANTS, Harness, HarnessError, build
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from operator_samples import EMPTY_IMAGES, FLOATING, assert_same_bits, image_layouts, references, rows_like_layers
+from torch import Tensor
+
+from captum_proto.ops import _twin
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEDULES = ["ascending", "descending", "shuffled"]
+
+#: Ways of sorting, by the limits that choose them: each can then be tried on rows of any length.
+WAYS = {
+    "short rows": {"short_row": 2048, "histogram_row": 2**30, "chunk_values": 2**25},
+    "library sort": {"short_row": 0, "histogram_row": 2**30, "chunk_values": 2**25},
+    "library sort, one row at a time": {"short_row": 0, "histogram_row": 2**30, "chunk_values": 1},
+    "histogram": {"short_row": 0, "histogram_row": 0, "chunk_values": 2**25},
+    "histogram, one row at a time": {"short_row": 0, "histogram_row": 0, "chunk_values": 1},
+}
+
+
+def is_histogram(way: str, dtype: torch.dtype) -> bool:
+    return way.startswith("histogram") and dtype.itemsize == 2
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Path]]]:
+    """The harness in every variant, two compilations at a time."""
+    folder = tmp_path_factory.mktemp("cuda_harness")
+    with ThreadPoolExecutor(max_workers=2) as executor:
+        yield {variant: executor.submit(build, variant, folder) for variant in VARIANTS}
+
+
+def _harness(programs: dict[str, Future[Path]], variant: str) -> Iterator[Harness]:
+    harness = Harness(programs[variant].result())
+    yield harness
+    harness.close()
+
+
+@pytest.fixture(scope="session")
+def plain(programs: dict[str, Future[Path]]) -> Iterator[Harness]:
+    yield from _harness(programs, "plain")
+
+
+@pytest.fixture(scope="session")
+def address(programs: dict[str, Future[Path]]) -> Iterator[Harness]:
+    yield from _harness(programs, "address")
+
+
+@pytest.fixture(scope="session")
+def thread(programs: dict[str, Future[Path]]) -> Iterator[Harness]:
+    for harness in _harness(programs, "thread"):
+        try:
+            harness.request("broken:sound", [])
+        except HarnessError as problem:
+            pytest.skip(f"ThreadSanitizer does not run here: {problem}")
+        yield harness
+
+
+@pytest.fixture(autouse=True)
+def _defaults(request: pytest.FixtureRequest) -> None:
+    """Each test begins with the operators' own limits."""
+    for name in {"plain", "address", "thread"} & set(request.fixturenames):
+        request.getfixturevalue(name).reset()
+
+
+def compare_everything(harness: Harness, x: Tensor, reference: Tensor) -> None:
+    """CUDA's kernels, the CPU's (the twin's again where none are built) and the twin."""
+    ranks, correlations = _twin.doubled_rank(x), _twin.spearman(x, reference)
+    assert_same_bits(harness.doubled_rank(x), ranks)
+    assert_same_bits(harness.spearman(x, reference), correlations)
+    assert_same_bits(torch.ops.captum_proto.doubled_rank(x), ranks)
+    assert_same_bits(torch.ops.captum_proto.spearman(x, reference), correlations)
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+@pytest.mark.parametrize("way", WAYS)
+def test_ranks_and_correlations_equal_the_twin(plain: Harness, way: str, dtype: torch.dtype) -> None:
+    plain.set(**WAYS[way])
+    # On the host a histogram takes as long as a row of 65,536 values.
+    lengths = [700] if is_histogram(way, dtype) else [0, 1, 2, 3, 31, 32, 33, 64, 100, 255, 257, 513, 1000]
+    for schedule, length in zip(SCHEDULES * 5, lengths, strict=False):
+        plain.set(schedule=schedule, seed=length)
+        compare_everything(plain, rows_like_layers(10, length, dtype), references(1, length)[0])
+    compare_everything(plain, rows_like_layers(9, length, dtype, seed=2), references(9, length))
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+@pytest.mark.parametrize("length", [2047, 2048, 2049, 4095, 4096, 4097, 8192, 12289, 16383, 16384, 20000])
+def test_rows_around_the_limits(plain: Harness, length: int, dtype: torch.dtype) -> None:
+    plain.set(schedule="shuffled", seed=length)
+    compare_everything(plain, rows_like_layers(9, length, dtype), references(1, length)[0])
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_ties_that_span_many_tiles(plain: Harness, dtype: torch.dtype) -> None:
+    """A group of ties that begins and ends tiles away from where it is read."""
+    x = torch.zeros(4, 30000, dtype=dtype)
+    x[0, :9000] = 1
+    x[1, 4096:8192] = -1
+    x[2, ::2] = 1
+    x[3, 17] = float("inf")
+    plain.set(histogram_row=2**30)
+    compare_everything(plain, x, references(1, 30000, seed=7)[0])
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_ranks_are_half_the_doubled_ranks(plain: Harness, dtype: torch.dtype) -> None:
+    for length in (0, 1, 50, 3000):
+        x = rows_like_layers(9, length, dtype)
+        assert_same_bits(plain.rank(x), _twin.rank(x))
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_a_grid_smaller_than_the_work(plain: Harness, dtype: torch.dtype) -> None:
+    for most_blocks in (1, 3):
+        exercise_every_kernel(plain, dtype, 4097, most_blocks)
+
+
+def test_no_rows(plain: Harness) -> None:
+    for length in (0, 1, 40, 5000):
+        compare_everything(plain, torch.empty(0, length), torch.full((length,), length + 1, dtype=torch.int32))
+
+
+def test_a_reference_with_nan_or_without_spread_gives_nan(plain: Harness) -> None:
+    for length in (5, 3000):
+        x = rows_like_layers(3, length, torch.float32)
+        for reference in (torch.zeros(length, dtype=torch.int32), torch.full((length,), length + 1, dtype=torch.int32)):
+            assert plain.spearman(x, reference).isnan().all()
+
+
+def strided(x: Tensor) -> list[Tensor]:
+    """The same values at other strides."""
+    every_second = torch.full((2 * x.size(0), 3 * x.size(1)), float("nan"), dtype=x.dtype)[::2, 1::3]
+    return [x.t().contiguous().t(), every_second.copy_(x), x[:1].expand(2, -1), x[:, :1].expand(-1, 50)]
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_any_strides(plain: Harness, dtype: torch.dtype) -> None:
+    for name, way in WAYS.items():
+        plain.set(**way)
+        for x in strided(rows_like_layers(3, 300, dtype)):
+            rows, length = x.shape
+            spread = torch.full((rows, 2 * length), 0, dtype=torch.int32)[:, ::2]
+            spread.copy_(references(rows, length))
+            compare_everything(plain, x, spread)
+            if not is_histogram(name, dtype):
+                compare_everything(plain, x, spread[0])
+                compare_everything(plain, x, spread[:1].expand(rows, -1))
+
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, float("inf"), -float("inf"), 1e-45, -1e-45, 1e-310, 5e-324, 3.0, 3.0000002, 65504.0]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    dtype=st.sampled_from(FLOATING),
+    way=st.sampled_from(sorted(WAYS)),
+    schedule=st.sampled_from(SCHEDULES),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 140)),
+    pool=st.lists(st.one_of(st.sampled_from(SPECIAL), st.floats(width=32)), min_size=1, max_size=12),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_values(
+    plain: Harness,
+    dtype: torch.dtype,
+    way: str,
+    schedule: str,
+    shape: tuple[int, int],
+    pool: list[float],
+    seed: int,
+) -> None:
+    x = torch.from_numpy(np.random.default_rng(seed).choice(np.array(pool), shape)).to(dtype)
+    plain.set(**WAYS[way], schedule=schedule, seed=seed)
+    compare_everything(plain, x, references(1, shape[1], seed=seed % 9)[0])
+
+
+@pytest.mark.parametrize("length", [50, 5000])
+def test_scipy_agrees(plain: Harness, length: int) -> None:
+    x = rows_like_layers(9, length, torch.float32)
+    plain.set(schedule="shuffled")
+    expected = scipy.stats.rankdata(x.numpy(), method="average", axis=-1, nan_policy="propagate")
+    np.testing.assert_array_equal(plain.rank(x).numpy(), expected)
+    other = rows_like_layers(1, length, torch.float32, seed=7)[0]
+    with warnings.catch_warnings(action="ignore", category=scipy.stats.ConstantInputWarning):
+        correlations = [scipy.stats.spearmanr(row.numpy(), other.numpy()).statistic for row in x]
+    ours = plain.spearman(x, plain.doubled_rank(other[None])[0])
+    np.testing.assert_allclose(ours.numpy(), correlations, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_a_layer_of_802816_values(plain: Harness, dtype: torch.dtype) -> None:
+    x = rows_like_layers(2, 112 * 112 * 64, torch.float32).to(dtype)
+    reference = references(1, x.size(1), seed=7)[0]
+    compare_everything(plain, x, reference)
+
+
+@pytest.mark.slow
+def test_sums_beyond_64_bits(plain: Harness) -> None:
+    """Above 3 million values the sums no longer fit 64 bits, and the packed row, key and payload fill theirs."""
+    x = torch.arange(4_000_000, dtype=torch.float32)[None].repeat(2, 1)
+    x[1] = x[1].flip(0)
+    reference = torch.arange(2, 2 * x.size(1) + 1, 2, dtype=torch.int32)
+    assert plain.spearman(x, reference).tolist() == [1.0, -1.0]
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+@pytest.mark.parametrize("mean_dtype", [torch.float32, torch.float64], ids=str)
+def test_path_distance(plain: Harness, dtype: torch.dtype, mean_dtype: torch.dtype) -> None:
+    for length in (0, 1, 100, 5000, 20000):
+        x = torch.randn(3, length, generator=torch.Generator().manual_seed(length)).to(dtype)
+        for mean in (torch.randn(length).to(mean_dtype), torch.randn(3, 2 * length).to(mean_dtype)[:, ::2]):
+            for schedule in SCHEDULES:
+                plain.set(schedule=schedule)
+                spearman, l1 = plain.path_distance(x, mean, references(1, length)[0])
+                expected, expected_l1 = _twin.path_distance(x, mean, references(1, length)[0])
+                assert_same_bits(spearman, expected)
+                torch.testing.assert_close(l1, expected_l1, rtol=1e-13, atol=0)
+                if schedule == "ascending":
+                    first = l1
+                assert_same_bits(l1, first)
+
+
+def compare_loss(harness: Harness, images: Tensor, power: int) -> None:
+    expected = _twin.high_frequency_loss(images, power)
+    loss = harness.high_frequency_loss(images, power)
+    tolerance = 1e-12 if images.dtype == torch.float64 else 1e-6
+    torch.testing.assert_close(loss, expected, rtol=tolerance, atol=0, equal_nan=True)
+    grad_output = torch.linspace(-1.5, 2.0, images.size(0)).to(loss.dtype)
+    for given_gradient in (grad_output, grad_output[:1].expand(images.size(0))):
+        gradient = harness.high_frequency_loss_backward(given_gradient, images, power)
+        assert gradient.stride() == torch.empty_like(images).stride()
+        assert_same_bits(gradient, _twin.high_frequency_loss_backward(given_gradient, images, power))
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2, 3, 8, 9),
+        (1, 1, 1, 1),
+        (3, 2, 1, 7),
+        (2, 3, 7, 1),
+        (2, 1, 33, 65),
+        (1, 5, 2, 2),
+        (1, 3, 70, 40),
+        *EMPTY_IMAGES,
+    ],
+    ids=str,
+)
+def test_high_frequency_loss(plain: Harness, dtype: torch.dtype, power: int, shape: tuple[int, ...]) -> None:
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(dtype)
+    images[..., 1:, :] = torch.where(
+        images[..., 1:, :] > 0.5, images[..., :-1, :], images[..., 1:, :]
+    )  # equal neighbours
+    for schedule, layout in zip(SCHEDULES * 3, image_layouts(images).values(), strict=False):
+        plain.set(schedule=schedule)
+        compare_loss(plain, layout, power)
+
+
+def test_loss_of_infinite_and_missing_pixels(plain: Harness) -> None:
+    images = torch.randn(2, 3, 6, 6)
+    images[0, 1, 2, 3] = float("nan")
+    images[1, 0, 0, 0] = float("inf")
+    for dtype in FLOATING:
+        for power in (1, 2):
+            compare_loss(plain, images.to(dtype), power)
+
+
+def exercise_every_kernel(harness: Harness, dtype: torch.dtype, length: int, most_blocks: int = 2) -> None:
+    """A few small inputs that together reach every kernel, and the loops of each."""
+    for schedule, (name, way) in zip(SCHEDULES * 2, WAYS.items(), strict=False):
+        harness.set(**way, schedule=schedule, most_blocks=most_blocks)
+        rows = 3 if is_histogram(name, dtype) else 9
+        compare_everything(harness, rows_like_layers(rows, length, dtype, seed=5), references(rows, length))
+    harness.reset()
+    harness.set(schedule="shuffled", most_blocks=most_blocks)
+    x = rows_like_layers(1, 8200, dtype)
+    assert harness.path_distance(x, x[0].double(), references(1, 8200)[0])[1].tolist() == [0.0]
+    assert_same_bits(harness.rank(x[:, :40]), _twin.rank(x[:, :40]))
+    images = torch.randn(2, 3, 9, 40).to(dtype)
+    for layout in image_layouts(images).values():
+        compare_loss(harness, layout, 1)
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_no_access_out_of_bounds_and_no_undefined_behaviour(address: Harness, dtype: torch.dtype) -> None:
+    exercise_every_kernel(address, dtype, 4097)
+    address.reset()
+    for length in (1, 2048, 2049):
+        compare_everything(address, rows_like_layers(3, length, dtype), references(1, length)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_no_data_races(thread: Harness, dtype: torch.dtype) -> None:
+    exercise_every_kernel(thread, dtype, 70)
+    if dtype == torch.float32:
+        thread.set(short_row=0)
+        compare_everything(thread, rows_like_layers(1, 4100, dtype), references(1, 4100)[0])
+
+
+# ---- The harness itself -------------------------------------------------------------------------------------------------------
+
+#: Mistakes in tests/native/broken_kernels.h, and what notices them: the order of threads ("order"), the harness, or a sanitizer.
+MISTAKES = {
+    "missing_barrier": ("order", "data race"),
+    "missing_barrier_between_rounds": ("thread", "data race"),
+    "race_in_global_memory": ("thread", "data race"),
+    "barrier_in_a_branch": ("plain", "divergence"),
+    "early_return": ("plain", "divergence"),
+    "two_barriers": ("plain", "different barriers"),
+    "shuffle_in_a_branch": ("plain", "divergence"),
+    "shuffle_from_an_absent_lane": ("plain", "does not take part"),
+    "too_much_shared_memory": ("plain", "48 KiB"),
+    "beyond_shared_memory": ("address", "out of bounds"),
+    "beyond_dynamic_shared_memory": ("address", "use-after-poison"),
+    "beyond_global_memory": ("address", "heap-buffer-overflow"),
+    "signed_overflow": ("address", "signed integer overflow"),
+    "unwritten_shared_memory": ("garbage", ""),
+}
+
+
+def _broken(harness: Harness, name: str) -> np.ndarray:
+    return np.frombuffer(harness.request(f"broken:{name}", [])[0], dtype=np.int32)
+
+
+def test_a_kernel_without_mistake_passes(plain: Harness, address: Harness) -> None:
+    for harness in (plain, address):
+        for schedule in SCHEDULES:
+            harness.set(schedule=schedule)
+            assert _broken(harness, "sound").tolist() == list(range(63, -1, -1))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_the_harness_notices(mistake: str, request: pytest.FixtureRequest) -> None:
+    who, what = MISTAKES[mistake]
+    if who in ("order", "garbage"):
+        harness = request.getfixturevalue("plain")
+        harness.reset()
+        results = {
+            schedule: harness.set(schedule=schedule) or _broken(harness, mistake).tolist() for schedule in SCHEDULES
+        }
+        if who == "order":
+            assert results["ascending"] != results["descending"]
+        else:
+            assert results["ascending"] != list(range(63, -1, -1))
+        return
+    harness = request.getfixturevalue(who)
+    harness.reset()
+    with pytest.raises(HarnessError, match=what):
+        _broken(harness, mistake)
+
+
+def test_a_kernel_that_loses_a_barrier_is_noticed(tmp_path: Path) -> None:
+    """Take one barrier from the real sources: the sums of two rounds then meet in one place."""
+    shutil.copytree(ROOT / "csrc" / "kernels" / "cuda", tmp_path / "csrc" / "kernels" / "cuda")
+    shutil.copytree(ROOT / "tests" / "native", tmp_path / "tests" / "native")
+    source = tmp_path / "csrc" / "kernels" / "cuda" / "tie_groups.cuh"
+    text = source.read_text()
+    barrier = text.index("__syncthreads();")
+    source.write_text(text[:barrier] + text[barrier + len("__syncthreads();") :])
+    harness = Harness(build("plain", tmp_path, tmp_path / "tests" / "native" / "cuda_harness.cpp"))
+    x = rows_like_layers(4, 500, torch.float32)
+    wrong = 0
+    for schedule in SCHEDULES:
+        harness.set(schedule=schedule)
+        wrong += not torch.equal(harness.doubled_rank(x), _twin.doubled_rank(x))
+    harness.close()
+    assert wrong > 0
+
+
+# ---- nvcc ---------------------------------------------------------------------------------------------------------------------
+
+
+def _nvcc_lists(nvcc: str, architecture: str) -> bool:
+    known = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=False).stdout
+    return f"compute_{architecture}" in known.split()
+
+
+@pytest.fixture(scope="module")
+def compile_report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """What nvcc says of csrc/cuda.cu for all architectures that it knows, compiled together."""
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("no nvcc")
+    from torch.utils.cpp_extension import include_paths
+
+    architectures = [name for name in ("80", "90", "100", "120") if _nvcc_lists(nvcc, name)]
+    command = [nvcc, "-std=c++17", "-O3", "-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020a000000000000", "-Xptxas", "-v"]
+    command += ["-Xcompiler", "-fPIC", "--threads", "2", "-c", str(ROOT / "csrc" / "cuda.cu")]
+    command += ["-o", str(tmp_path_factory.mktemp("nvcc") / "cuda.o")]
+    command += [f"-isystem={path}" for path in include_paths()]
+    for name in architectures:
+        command += ["-gencode", f"arch=compute_{name},code=sm_{name}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return lambda name: result.stderr if name in architectures else ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["80", "90", "100", "120"])
+def test_nvcc_compiles_without_spills(compile_report: Callable[[str], str], architecture: str) -> None:
+    report = compile_report(architecture)
+    if not report:
+        pytest.skip(f"this nvcc does not know compute_{architecture}")
+    kernels = re.findall(
+        rf"Compiling entry function '(\S*)' for 'sm_{architecture}'.*?\n.*?\n.*?(\d+) bytes spill stores", report
+    )
+    ours = {name: int(spilled) for name, spilled in kernels if "captum_proto" in name}
+    assert len(ours) > 40
+    assert not any(ours.values()), {name: spilled for name, spilled in ours.items() if spilled}
