@@ -134,11 +134,18 @@ def test_the_ascent_of_a_comparison_looks_at_the_output_too(make_images):
 def test_logits_that_only_look_like_probabilities_pass():
     for logits in (
         torch.zeros(2, 5),
-        torch.tensor([[0.5, 0.6], [0.1, 0.2]]),
+        torch.tensor([[0.5, 0.5], [0.1, 0.2]]),
         torch.tensor([[2.0, -1.0]]),
         torch.ones(3, 1),
     ):
         assert check_logits(logits, len(logits)) is logits
+
+
+def test_one_nan_among_many_logits_is_found():
+    logits = torch.zeros(3, 5)
+    logits[1, 4] = float("nan")
+    with fails(ValueError, "the model returned NaN for image 1 of the batch"):
+        check_logits(logits, 3)
 
 
 def test_what_is_no_model(make_images):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,21 +13,41 @@ import torch
 from torch import Tensor, nn
 
 
+def modules_of(forward_func: Callable[..., Any]) -> list[nn.Module]:
+    """
+    The modules that a forward function is made of.
+
+    A module itself; the module of a bound method; those a :func:`functools.partial` holds; and those a Python function refers to, as in
+    ``lambda x: model(x)["logits"]``. What a function reaches through other objects is not found.
+    """
+    if isinstance(forward_func, nn.Module):
+        return [forward_func]
+    if isinstance(forward_func, functools.partial):
+        held = [forward_func.func, *forward_func.args, *forward_func.keywords.values()]
+        return [module for value in held if callable(value) for module in modules_of(value)]
+    if isinstance(getattr(forward_func, "__self__", None), nn.Module):
+        return [forward_func.__self__]  # type: ignore[attr-defined]
+    if inspect.isfunction(forward_func):
+        variables = inspect.getclosurevars(forward_func)
+        found = {**variables.globals, **variables.nonlocals}.values()
+        return [value for value in found if isinstance(value, nn.Module)]
+    return []
+
+
 @contextlib.contextmanager
 def borrowed(forward_func: Callable[..., Any]) -> Iterator[None]:
     """
-    Freeze a module for the duration of the block: evaluation mode, no gradients into its parameters.
+    Freeze a model for the duration of the block: evaluation mode, no gradients into its parameters.
 
     Flags are set and restored module by module and parameter by parameter, not through ``eval()`` and ``train()``: models override
-    those, and a model may hold a mixture of both modes. A plain function is left alone; gradients are then asked for with respect to
-    the images only, so nothing reaches any weight's ``.grad`` either way.
+    those, and a model may hold a mixture of both modes. Of a plain function, the modules it refers to are frozen; gradients are asked
+    for with respect to the images only, so nothing reaches any weight's ``.grad`` either way.
     """
-    if not isinstance(forward_func, nn.Module):
-        yield
-        return
-    training = [(module, module.training) for module in forward_func.modules()]
+    owners = modules_of(forward_func)
+    training = [(module, module.training) for owner in owners for module in owner.modules()]
     # Parameters made under inference_mode record no gradient anyway, and PyTorch would not let us give them their flag back.
-    trainable = [p for p in forward_func.parameters() if p.requires_grad and not p.is_inference()]
+    parameters = [p for owner in owners for p in owner.parameters()]
+    trainable = [p for p in parameters if p.requires_grad and not p.is_inference()]
     try:
         for module, _ in training:
             module.training = False
@@ -40,9 +62,9 @@ def borrowed(forward_func: Callable[..., Any]) -> Iterator[None]:
 
 
 def _tensors_of(forward_func: Callable[..., Any]) -> Iterator[Tensor]:
-    if isinstance(forward_func, nn.Module):
-        yield from forward_func.parameters()
-        yield from forward_func.buffers()
+    for module in modules_of(forward_func):
+        yield from module.parameters()
+        yield from module.buffers()
 
 
 def device_of(forward_func: Callable[..., Any], default: torch.device | str = "cpu") -> torch.device:
@@ -121,9 +143,8 @@ class Pipeline:
     def run(self, prepared: Tensor) -> Any:
         """The model on a prepared batch."""
         prepared = prepared.to(self.dtype)
-        if self.autocast is None:
-            return self.forward_func(prepared, *self.additional_forward_args)
-        with torch.autocast(prepared.device.type, dtype=self.autocast):
+        # Without autocast of our own, none: the caller's would change the result, and the settings would not say so.
+        with torch.autocast(prepared.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             return self.forward_func(prepared, *self.additional_forward_args)
 
     def __call__(self, images: Tensor) -> Any:

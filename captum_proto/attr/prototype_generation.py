@@ -45,8 +45,8 @@ class PrototypeGeneration(Attribution):
     ascent amplifies that to other details of the picture; for equal pixels use equal batch sizes, or float64.
 
     Args:
-        forward_func (Callable): The model, or a function of a batch that returns logits (N, K). For a function that is no module, see to
-            evaluation mode yourself.
+        forward_func (Callable): The model, or a function of a batch that returns logits (N, K), such as ``lambda x: model(x)["logits"]``.
+            Modules that such a function refers to are frozen too, and tell the device and the dtype.
         preprocess (Callable, optional): The model's own preprocessing, from images in ``value_range`` to what ``forward_func`` takes; for
             ImageNet models, the normalisation. Differentiable; may change the size of the images, not their number. Default: None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from networks import SmallCNN, seeded
 from torch import nn
 
-from captum_proto._utils.model import Pipeline, device_of, dtype_of, fingerprint, tensor_bytes
+from captum_proto._utils.model import Pipeline, borrowed, device_of, dtype_of, fingerprint, modules_of, tensor_bytes
 
 
 def test_device_and_dtype_are_those_of_the_first_floating_tensor():
@@ -80,3 +82,35 @@ def test_a_pipeline_gives_its_images_away_as_copies():
     for preprocess in (None, lambda x: x, lambda x: x.mul_(2), lambda x: x.view(x.shape)):
         Pipeline(lambda x: x.zero_(), preprocess)(images)
         assert torch.equal(images, before)
+
+
+def test_the_modules_of_a_function_are_found_and_frozen():
+    model = seeded(SmallCNN).double().train()
+
+    class Method:
+        pass
+
+    functions = [
+        lambda x: {"logits": model(x)}["logits"],
+        model.forward,
+        functools.partial(model),
+        functools.partial(torch.add, 1),
+    ]
+    assert [modules_of(function) for function in functions] == [[model], [model], [model], []]
+    assert modules_of(torch.relu) == modules_of(Method) == []
+    assert dtype_of(functions[0]) == torch.float64
+    with borrowed(functions[0]):
+        assert not model.training
+        assert not any(p.requires_grad for p in model.parameters())
+    assert model.training
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_the_callers_autocast_stays_outside():
+    model = nn.Linear(8, 4)
+    images = torch.rand(2, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model(images).dtype == torch.bfloat16
+        assert Pipeline(model)(images).dtype == torch.float32
+        with borrowed(model):  # as always where a pipeline runs; else the caller's casted weights are reused
+            assert Pipeline(model, autocast=torch.float16)(images).dtype == torch.float16
