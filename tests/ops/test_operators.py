@@ -323,3 +323,10 @@ def test_the_native_module_is_what_was_tested() -> None:
     x = torch.zeros(1, 4)
     assert torch._C._dispatch_has_kernel_for_dispatch_key("captum_proto::spearman", "CPU")
     assert ops.rank(x).tolist() == [[2.5] * 4]
+
+
+def test_a_second_derivative_is_refused_in_one_sentence() -> None:
+    images = torch.randn(1, 1, 4, 4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(ops.high_frequency_loss(images, 2).sum(), images, create_graph=True)
+    with pytest.raises(RuntimeError, match="can be differentiated once"):
+        gradient.sum().backward()
