@@ -309,13 +309,14 @@ def _generate(args: argparse.Namespace) -> None:
         resume=args.resume,
         show_progress=not args.no_progress,
     )
-    print("target, seed: logit and probability as it is; expected under the transforms")
+    transformed = args.transform != "none"
+    print("target, seed: logit and probability as it is" + ("; expected under the transforms" if transformed else ""))
     for i, group in enumerate(prototypes.target):
-        print(
-            f"{label_of(group, named.class_names)}, {prototypes.seeds[i]}: {float(prototypes.logits[i]):.2f}, "
-            f"p = {float(prototypes.probabilities[i]):.4f}; {float(prototypes.transformed_logits[i]):.2f}, "
-            f"p = {float(prototypes.transformed_probabilities[i]):.4f}"
-        )
+        line = f"{label_of(group, named.class_names)}, {prototypes.seeds[i]}: {float(prototypes.logits[i]):.2f}, "
+        line += f"p = {float(prototypes.probabilities[i]):.4f}"
+        if transformed:
+            line += f"; {float(prototypes.transformed_logits[i]):.2f}, p = {float(prototypes.transformed_probabilities[i]):.4f}"
+        print(line)
     print(f"written: {args.out}")
 
 

@@ -69,7 +69,8 @@ def prototype_sheet(
         shown = to_display(prototypes.images[i], value_range)
         axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         plain, transformed = float(prototypes.probabilities[i]), float(prototypes.transformed_probabilities[i])
-        axis.set_title(f"{label}\np = {plain:.3f}, transformed {transformed:.3f}", fontsize=9)
+        both = f", transformed {transformed:.3f}" if prototypes.settings.get("transform") is not None else ""
+        axis.set_title(f"{label}\np = {plain:.3f}{both}", fontsize=9)
     return figure
 
 
