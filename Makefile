@@ -1,4 +1,4 @@
-# Everything a newcomer needs: `make demo` and `make test` set up .venv by themselves.
+# Everything a newcomer needs: `make install` sets up .venv, and every other target does so by itself.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: demo test lint format docs bench test-cuda bench-cuda clean
+.PHONY: install demo test lint format docs bench test-cuda bench-cuda clean
+
+install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/captum-proto demo --out demo-output --overwrite
