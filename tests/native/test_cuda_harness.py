@@ -22,7 +22,15 @@ import torch
 from cuda_harness import COMPILER, VARIANTS, Harness, HarnessError, build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from operator_samples import EMPTY_IMAGES, FLOATING, assert_same_bits, image_layouts, references, rows_like_layers
+from operator_samples import (
+    FLOATING,
+    IMAGE_SHAPES,
+    assert_same_bits,
+    image_layouts,
+    images_with_equal_neighbours,
+    references,
+    rows_like_layers,
+)
 from torch import Tensor
 
 from captum_proto.ops import _twin
@@ -258,25 +266,9 @@ def compare_loss(harness: Harness, images: Tensor, power: int) -> None:
 
 @pytest.mark.parametrize("dtype", FLOATING, ids=str)
 @pytest.mark.parametrize("power", [1, 2])
-@pytest.mark.parametrize(
-    "shape",
-    [
-        (2, 3, 8, 9),
-        (1, 1, 1, 1),
-        (3, 2, 1, 7),
-        (2, 3, 7, 1),
-        (2, 1, 33, 65),
-        (1, 5, 2, 2),
-        (1, 3, 70, 40),
-        *EMPTY_IMAGES,
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("shape", IMAGE_SHAPES, ids=str)
 def test_high_frequency_loss(plain: Harness, dtype: torch.dtype, power: int, shape: tuple[int, ...]) -> None:
-    images = torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(dtype)
-    images[..., 1:, :] = torch.where(
-        images[..., 1:, :] > 0.5, images[..., :-1, :], images[..., 1:, :]
-    )  # equal neighbours
+    images = images_with_equal_neighbours(shape, dtype)
     for schedule, layout in zip(SCHEDULES * 3, image_layouts(images).values(), strict=False):
         plain.set(schedule=schedule)
         compare_loss(plain, layout, power)
