@@ -27,6 +27,8 @@ from captum_proto.metrics import CONTROLS, PathSimilarity
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel, load_model
 from captum_proto.optim import RandomAffine
+from captum_proto.optim.ascent import SCHEDULES
+from captum_proto.optim.images import PARAMETRIZATIONS
 
 _EXIT_CODES = (
     "exit codes: 0 done, 1 something given cannot be used (one sentence says what), 2 wrong usage, 130 interrupted"
@@ -162,6 +164,13 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fill", type=float, default=0.0, help="value outside the image (default: %(default)s)")
     group.add_argument("--preprocess-first", action="store_true", help="preprocess before the transform, not after it")
     group.add_argument("--no-clamp", action="store_true", help="let pixels leave the valid range")
+    group.add_argument(
+        "--parametrization",
+        choices=PARAMETRIZATIONS,
+        default="pixels",
+        help="what is optimised; in a Fourier basis far fewer steps do (default: %(default)s)",
+    )
+    group.add_argument("--lr-schedule", choices=SCHEDULES, default="constant", help="default: %(default)s")
     group.add_argument("--autocast", choices=("bfloat16", "float16"), help="mixed precision")
     group.add_argument("--batch-size", type=int, default=8, help="prototypes at a time (default: %(default)s)")
     group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
@@ -274,6 +283,8 @@ def _generation_options(args: argparse.Namespace) -> dict[str, Any]:
         "transform": transform,
         "preprocess_first": args.preprocess_first,
         "clamp": not args.no_clamp,
+        "parametrization": args.parametrization,
+        "lr_schedule": args.lr_schedule,
         "autocast": getattr(torch, args.autocast) if args.autocast else None,
     }
 

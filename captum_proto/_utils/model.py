@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import hashlib
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -97,6 +99,15 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
+def _has_arithmetic(dtype: torch.dtype) -> bool:
+    """Whether this CPU's convolutions and matrix products have instructions for a half-precision type."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return True  # nobody to ask
+    bfloat16 = dtype == torch.bfloat16
+    known = torch.ops.mkldnn._is_mkldnn_bf16_supported if bfloat16 else torch.ops.mkldnn._is_mkldnn_fp16_supported
+    return bool(known())
+
+
 class Pipeline:
     """
     Images in, whatever the model returns out: preprocessing, the cast to the model's dtype, autocast, the model itself.
@@ -117,6 +128,12 @@ class Pipeline:
     ) -> None:
         if autocast not in (None, torch.bfloat16, torch.float16):
             raise ValueError(f"autocast is {autocast!r}; expected torch.bfloat16, torch.float16 or None.")
+        if autocast is not None and device_of(forward_func).type == "cpu" and not _has_arithmetic(autocast):
+            warnings.warn(
+                f"this CPU has no {str(autocast).removeprefix('torch.')} arithmetic and emulates it, many times slower than float32; leave "
+                "autocast out here.",
+                stacklevel=4,
+            )
         self.forward_func = forward_func
         self.preprocess = preprocess
         self.additional_forward_args = additional_forward_args
@@ -125,6 +142,14 @@ class Pipeline:
         self.dtype = dtype_of(forward_func)
         #: Images are optimised and read in float32 unless the model itself is double.
         self.image_dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
+        #: Whether the network gets its images with channels side by side.
+        self.channels_last = False
+
+    def with_network(self, forward_func: Callable[..., Any], channels_last: bool) -> Pipeline:
+        """The same pipeline around another network."""
+        other = copy.copy(self)
+        other.forward_func, other.channels_last = forward_func, channels_last
+        return other
 
     def prepare(self, images: Tensor) -> Tensor:
         """The user's preprocessing, with the one thing it may not do checked. It and the model may work in place: they get a copy."""
@@ -143,6 +168,8 @@ class Pipeline:
     def run(self, prepared: Tensor) -> Any:
         """The model on a prepared batch."""
         prepared = prepared.to(self.dtype)
+        if self.channels_last and prepared.dim() == 4:
+            prepared = prepared.contiguous(memory_format=torch.channels_last)
         # Without autocast of our own, none: the caller's would change the result, and the settings would not say so.
         with torch.autocast(prepared.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             return self.forward_func(prepared, *self.additional_forward_args)

@@ -19,7 +19,8 @@ from captum_proto._utils.targets import occurrence_seeds, parse_targets
 from captum_proto._utils.versions import versions
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.optim.ascent import Ascent, AscentSettings, Callback, default_high_frequency_weight
-from captum_proto.optim.random import START, RandomStream, prototype_keys
+from captum_proto.optim.images import as_parametrization
+from captum_proto.optim.random import prototype_keys
 from captum_proto.optim.transforms import RandomAffine, as_transform
 
 TensorOrTuple = TypeVar("TensorOrTuple", Tensor, tuple[Tensor, ...])
@@ -89,6 +90,10 @@ class PrototypeGeneration(Attribution):
         clamp: bool = True,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        parametrization: Any = "pixels",
+        lr_schedule: str = "constant",
+        fold_batch_norm: bool = True,
+        channels_last: bool | None = None,
         autocast: torch.dtype | None = None,
         seed: int | Sequence[int] = 0,
         batch_size: int | None = None,
@@ -127,8 +132,16 @@ class PrototypeGeneration(Attribution):
             clamp (bool, optional): Whether each step ends with a projection onto ``value_range``; the paper leaves it open. Default: True
             betas (tuple[float, float], optional): Adam's decay rates. Default: (0.9, 0.999)
             eps (float, optional): Adam's denominator term. Default: 1e-8
-            autocast (torch.dtype, optional): torch.bfloat16 or torch.float16 for mixed precision; gradients of float16 are scaled.
-                Default: None
+            parametrization (str or Parametrization, optional): What is optimised: "pixels", as in the paper, or "fourier", the
+                coefficients of :class:`~captum_proto.optim.FourierImage`, with which images change at all scales at once and far fewer
+                steps do. Default: "pixels"
+            lr_schedule (str, optional): "constant", as in the paper, or "cosine": down to zero over the ascent. Default: "constant"
+            fold_batch_norm (bool, optional): Whether batch normalisations go into the layers before them while images are optimised, in a
+                copy of the model and only if its logits stay the same up to rounding. Default: True
+            channels_last (bool, optional): Whether the model gets its images in channels_last while they are optimised. None: if it has
+                two-dimensional convolutions, and is on a CPU or computes in half precision. Default: None
+            autocast (torch.dtype, optional): torch.bfloat16 or torch.float16 for mixed precision; gradients of float16 are scaled. Fast
+                where the device has arithmetic of that type, and very slow on CPUs that have not. Default: None
             seed (int or sequence of int, optional): The first seed, or one for each prototype. Default: 0
             batch_size (int, optional): Prototypes at a time. Default: None, all at once
             evaluation_draws (int, optional): Draws of T for the expected logit and probability of the finished prototypes. Default: 16
@@ -169,6 +182,10 @@ class PrototypeGeneration(Attribution):
             preprocess_first=preprocess_first,
             value_range=tuple(float(bound) for bound in value_range),  # type: ignore[arg-type]  # its length is checked there
             clamp=clamp,
+            parametrization=as_parametrization(parametrization),
+            lr_schedule=lr_schedule,
+            fold_batch_norm=fold_batch_norm,
+            channels_last=channels_last,
         )
         if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
             raise ValueError(f"batch_size is {batch_size}; expected at least 1, or None for all prototypes at once.")
@@ -200,7 +217,7 @@ class PrototypeGeneration(Attribution):
                     snapshot_steps=snapshot_steps,
                     progress=progress,
                 )
-                result = ascent.run(_noise(keys, shape, settings.value_range) if start is None else start[rows])
+                result = ascent.run(shape if start is None else start[rows])
                 values = ascent.evaluate(result.images, evaluation_draws)
                 parts.append(
                     Prototypes(
@@ -228,6 +245,7 @@ class PrototypeGeneration(Attribution):
             "device": str(prototypes.images.device),
             "model": type(self.forward_func).__name__,
             "model_fingerprint": fingerprint(self.forward_func) if isinstance(self.forward_func, nn.Module) else None,
+            "network": ascent.arrangement.settings(),
             "preprocess": None if self.preprocess is None else repr(self.preprocess),
             "stopped_by_callback": result.stopped,
             "versions": versions(),
@@ -305,10 +323,6 @@ def _image_shape(image_shape: Any, start: Tensor | None, value_range: tuple[floa
         )
     channels, height, width = (int(side) for side in shape)
     return channels, height, width
-
-
-def _noise(keys: Tensor, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:
-    return RandomStream(keys, START).uniform(shape[0] * shape[1] * shape[2], *value_range).view(-1, *shape)
 
 
 def _batches(total: int, batch_size: int | None) -> list[range]:

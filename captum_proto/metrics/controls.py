@@ -17,7 +17,7 @@ from captum_proto._utils.checks import check_logits, nearest
 from captum_proto._utils.model import Pipeline, borrowed
 from captum_proto._utils.targets import parse_targets
 from captum_proto.optim.ascent import Ascent, AscentSettings
-from captum_proto.optim.random import CONTROL, START, RandomStream, prototype_keys
+from captum_proto.optim.random import CONTROL, RandomStream, prototype_keys
 
 #: By name, in the order of a report.
 CONTROLS = ("grey", "noise", "ascent", "mean image")
@@ -68,7 +68,8 @@ def control_images(
         dict[str, Tensor]: "grey": one image of the middle of the range. "noise": P images of uniform noise. "ascent": P images by gradient
         ascent on the logit, without transforms, high-frequency loss or warm-up. "mean image": one.
     """
-    shape = tuple(images.shape[1:])
+    _, channels, height, width = images.shape
+    shape = (channels, height, width)
     count = len(images)
     low, high = value_range
     made: dict[str, Tensor] = {}
@@ -83,11 +84,10 @@ def control_images(
         plain = AscentSettings(
             steps=ascent_steps, value_range=value_range
         )  # no transforms, no high-frequency loss, no warm-up
-        start = RandomStream(keys, START).uniform(images[0].numel(), low, high).view(count, *shape)
         with tqdm(
             total=count * ascent_steps, desc="control: gradient ascent", unit="step", disable=not show_progress
         ) as progress:
-            made["ascent"] = Ascent(pipeline, groups, keys, plain, progress=progress).run(start).images
+            made["ascent"] = Ascent(pipeline, groups, keys, plain, progress=progress).run(shape).images
     if "mean image" in controls:
         made["mean image"] = mean_image.unsqueeze(0)
     return {name: made[name] for name in CONTROLS if name in made}

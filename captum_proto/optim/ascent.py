@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,15 +16,22 @@ from tqdm.auto import tqdm
 from captum_proto import ops
 from captum_proto._utils.checks import check_logits
 from captum_proto._utils.model import Pipeline, borrowed
+from captum_proto._utils.network import Arrangement, arrange, check_arrangement
 from captum_proto._utils.targets import Group, group_mask
+from captum_proto.optim.images import Parametrization, Pixels
 from captum_proto.optim.losses import class_probability, class_score, probability_variance
-from captum_proto.optim.random import EVALUATION, TRANSFORM, RandomStream
+from captum_proto.optim.random import EVALUATION, START, TRANSFORM, RandomStream
 from captum_proto.optim.transforms import Transform
 
 #: How often the host looks at values that the device has computed. Every look makes a GPU wait.
 _LOOK_EVERY = 32
 #: Where half-precision gradients start: a logit's gradient by one pixel is often below float16's smallest number.
 _FLOAT16_LOSS_SCALE = 1024.0
+#: The learning rate at a share of the steps, as a share of what it is at the start.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda share: 1.0,
+    "cosine": lambda share: 0.5 * (1 + math.cos(math.pi * share)),
+}
 #: What is recorded of each step: one term of the warm-up, four of the ascent.
 _HISTORY = ("warmup_variance", "loss", "logit", "probability", "high_frequency_loss")
 
@@ -44,7 +53,11 @@ class AscentSettings:
         transform (Transform, optional): T, drawn anew for each image and step.
         preprocess_first (bool): Whether the model's preprocessing acts before the transform instead of after it.
         value_range (tuple[float, float]): The valid range of a pixel.
-        clamp (bool): Whether each step ends with a projection onto ``value_range``.
+        clamp (bool): Whether each step ends with a projection onto ``value_range``. Of no effect where the parametrization keeps to it.
+        parametrization (Parametrization): What is optimised: pixels, or the coefficients of a basis.
+        lr_schedule (str): "constant" as in the paper, or "cosine" for a learning rate that falls to zero over the steps of ascent.
+        fold_batch_norm (bool): Whether batch normalisations go into the layers before them, in a copy, while images are optimised.
+        channels_last (bool, optional): Whether the network gets its images in channels_last; None: where that is faster.
     """
 
     steps: int = 512
@@ -59,6 +72,10 @@ class AscentSettings:
     preprocess_first: bool = False
     value_range: tuple[float, float] = (0.0, 1.0)
     clamp: bool = True
+    parametrization: Parametrization = field(default_factory=Pixels)
+    lr_schedule: str = "constant"
+    fold_batch_norm: bool = True
+    channels_last: bool | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 0), ("warmup_steps", 0)):
@@ -71,6 +88,8 @@ class AscentSettings:
                 raise ValueError(f"{name} is {value!r}; expected a finite number of at least 0.")
         if self.high_frequency_power not in (1, 2):
             raise ValueError(f"high_frequency_power is {self.high_frequency_power!r}; expected 1 or 2.")
+        if self.lr_schedule not in SCHEDULES:
+            raise ValueError(f'lr_schedule is "{self.lr_schedule}"; expected one of {", ".join(SCHEDULES)}.')
         if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
             raise ValueError(f"value_range is {self.value_range}; expected (least, most).")
 
@@ -79,6 +98,7 @@ class AscentSettings:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         values["betas"], values["value_range"] = list(self.betas), list(self.value_range)
         values["transform"] = None if self.transform is None else self.transform.settings()
+        values["parametrization"] = self.parametrization.settings()
         return values
 
 
@@ -91,7 +111,7 @@ class Step:
         phase (str): "warmup" or "ascent".
         step (int): From 0, within its phase.
         prototypes (range): Which of the prototypes asked for are in this batch.
-        images (Tensor): (N, C, H, W), after the step. A view: clone what you keep.
+        images (Tensor): (N, C, H, W), after the step. May be a view: clone what you keep.
         terms (dict[str, Tensor]): The values of ``AscentResult.history`` at this step, each (N,), on the model's device.
     """
 
@@ -124,6 +144,25 @@ class AscentResult:
 
 class _Stopped(Exception):
     """A callback has had enough."""
+
+
+class _Canvas:
+    """Images being made: the parameters that an optimiser changes, and the images that they stand for."""
+
+    def __init__(self, settings: AscentSettings, start: tuple[Tensor, tuple[int, ...]]) -> None:
+        self._parametrization, self._value_range = settings.parametrization, settings.value_range
+        parameters, self._shape = start
+        self.parameters = parameters.requires_grad_(True)
+
+    def images(self) -> Tensor:
+        """(N, C, H, W), with a gradient into the parameters."""
+        return self._parametrization.images(self.parameters, self._shape, self._value_range)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def look(self) -> Tensor:
+        """(N, C, H, W), a copy."""
+        images = self.images()
+        return images.clone() if images is self.parameters else images
 
 
 class Ascent:
@@ -161,29 +200,45 @@ class Ascent:
         self.callback = callback
         self.snapshot_steps = frozenset(snapshot_steps)
         self.progress = progress
+        #: How the network was run, once it was.
+        self.arrangement = Arrangement(pipeline.forward_func)
+        self._network: Pipeline | None = pipeline
         self._mask: Tensor | None = None
         half = torch.float16 in (pipeline.autocast, pipeline.dtype)
         self._loss_scale = torch.full((len(keys),), _FLOAT16_LOSS_SCALE, device=pipeline.device) if half else None
 
-    def run(self, start: Tensor) -> AscentResult:
+    def run(self, start: Tensor | tuple[int, int, int]) -> AscentResult:
         """
-        Optimise from ``start`` (N, C, H, W).
+        Optimise from images (N, C, H, W), or from noise, of the shape (C, H, W) of an image.
 
         Raises:
             ValueError: If the model's output cannot be optimised, or turns into NaN on the way.
             TypeError: If the model's output is no tensor.
         """
         with _graph_allowed(), borrowed(self.pipeline.forward_func):
-            images = start.detach().to(self.pipeline.device, self.pipeline.image_dtype, copy=True).contiguous()
-            images.requires_grad_(True)
-            result = AscentResult(images.detach(), {name: torch.empty(0, len(images)) for name in _HISTORY})
+            canvas = _Canvas(self.settings, self._start(start))
+            images = canvas.look()
+            self._network = None
+            result = AscentResult(images, {name: torch.empty(0, len(images)) for name in _HISTORY})
             try:
-                self._warm_up(images, result)
-                self._ascend(images, result)
+                self._warm_up(canvas, result)
+                self._ascend(canvas, result)
             except _Stopped:
                 result.stopped = True
-            self._check_images(images)
+            result.images = canvas.look()
+            self._check_images(result.images)
         return result
+
+    def _start(self, start: Tensor | tuple[int, int, int]) -> tuple[Tensor, tuple[int, ...]]:
+        """Parameters to start from, and the shape of an image."""
+        value_range, parametrization = self.settings.value_range, self.settings.parametrization
+        device, dtype = self.pipeline.device, self.pipeline.image_dtype
+        if isinstance(start, Tensor):
+            images = start.detach().to(device, dtype)
+            parameters, shape = parametrization.parameters(images, value_range), tuple(start.shape[1:])
+        else:
+            parameters, shape = parametrization.noise(RandomStream(self.keys, START), start, value_range), start
+        return parameters.detach().to(device, dtype, copy=True).contiguous(), shape
 
     def evaluate(self, images: Tensor, draws: int) -> dict[str, Tensor]:
         """
@@ -197,11 +252,18 @@ class Ascent:
             dict[str, Tensor]: "logits", "probabilities", "transformed_logits", "transformed_probabilities", each (N,) on the CPU.
         """
         with torch.no_grad(), borrowed(self.pipeline.forward_func):
+            self._network = self.pipeline  # as it came, whatever the optimisation made of it
             logits = self._logits(images, None)
             mask = self._mask_for(logits)
             values = {"logits": class_score(logits, mask), "probabilities": class_probability(logits, mask)}
             for name in ("logits", "probabilities"):
                 values[f"transformed_{name}"] = values[name]
+            if self.arrangement.folded and not check_arrangement(self.arrangement, self.pipeline, images, logits):
+                warnings.warn(
+                    "with its batch normalisations folded the network sees the finished prototypes otherwise than it does without; make "
+                    "them again with fold_batch_norm=False.",
+                    stacklevel=2,
+                )
             if self.settings.transform is not None and draws > 0:
                 drawn = [self._logits(images, RandomStream(self.keys, EVALUATION, draw)) for draw in range(draws)]
                 values["transformed_logits"] = torch.stack([class_score(one, mask) for one in drawn]).mean(0)
@@ -214,11 +276,18 @@ class Ascent:
         """Logits (N, K) in at least float32, through the transform if there are draws for it."""
         transform = self.settings.transform if random is not None else None
         if transform is None:
-            output = self.pipeline(images)
+            prepared = self.pipeline.prepare(images)
         elif self.settings.preprocess_first:
-            output = self.pipeline.run(transform(self.pipeline.prepare(images), random))  # type: ignore[arg-type]
+            prepared = transform(self.pipeline.prepare(images), random)  # type: ignore[arg-type]
         else:
-            output = self.pipeline(transform(images, random))  # type: ignore[arg-type]
+            prepared = self.pipeline.prepare(transform(images, random))  # type: ignore[arg-type]
+        if self._network is None:  # the first step shows whether the network may be arranged otherwise
+            settings = self.settings
+            self.arrangement = arrange(
+                self.pipeline, prepared.detach(), settings.fold_batch_norm, settings.channels_last
+            )
+            self._network = self.arrangement.applied_to(self.pipeline)
+        output = self._network.run(prepared)
         if (
             self._mask is None
         ):  # the first batch is looked at closely; later ones only for what they cost nothing to show
@@ -237,99 +306,104 @@ class Ascent:
             ]
         return self._mask
 
-    def _warm_up(self, images: Tensor, result: AscentResult) -> None:
+    def _warm_up(self, canvas: _Canvas, result: AscentResult) -> None:
         settings = self.settings
         history: list[Tensor] = []
-        active = torch.ones(len(images), dtype=torch.bool, device=images.device)
-        optimizer = self._optimizer(images)
+        parameters = canvas.parameters
+        active = torch.ones(len(parameters), dtype=torch.bool, device=parameters.device)
+        optimizer = self._optimizer(parameters)
         try:
             for step in range(settings.warmup_steps):
-                logits = self._logits(images, None)
+                logits = self._logits(canvas.images(), None)
                 self._mask_for(logits)
                 variance = probability_variance(logits)
                 # Among a thousand classes the variance is below Adam's eps. Divided by the squared mean it is the squared coefficient
                 # of variation: the same minimiser, and a gradient that Adam can feel.
-                gradient = self._gradient(variance * logits.shape[1] ** 2, images)
+                gradient = self._gradient(variance * logits.shape[1] ** 2, parameters)
                 history.append(variance.detach())
                 if settings.warmup_tolerance > 0:
                     active = active & (variance.detach() > settings.warmup_tolerance)
                     if not bool(active.any()):
                         break
-                self._update(optimizer, images, gradient, active if settings.warmup_tolerance > 0 else None)
+                self._update(optimizer, parameters, gradient, active if settings.warmup_tolerance > 0 else None)
                 if step % _LOOK_EVERY == 0:
                     self._check_finite(history, "warm-up step")
-                self._after_step("warmup", step, images, {"warmup_variance": variance.detach()})
+                self._after_step("warmup", step, canvas, {"warmup_variance": variance.detach()})
             self._check_finite(history, "warm-up step")
         finally:
-            result.history["warmup_variance"] = _stack(history, len(images))
+            result.history["warmup_variance"] = _stack(history, len(parameters))
 
-    def _ascend(self, images: Tensor, result: AscentResult) -> None:
+    def _ascend(self, canvas: _Canvas, result: AscentResult) -> None:
         settings = self.settings
         history: dict[str, list[Tensor]] = {name: [] for name in _HISTORY[1:]}
-        optimizer = self._optimizer(images)
+        optimizer = self._optimizer(canvas.parameters)
+        schedule = SCHEDULES[settings.lr_schedule]
         if 0 in self.snapshot_steps:
-            result.snapshots[0] = images.detach().cpu().clone()
+            result.snapshots[0] = canvas.look().cpu()
         try:
             for step in range(settings.steps):
+                optimizer.param_groups[0]["lr"] = settings.lr * schedule(step / settings.steps)
+                images = canvas.images()
                 logits = self._logits(images, RandomStream(self.keys, TRANSFORM, step))
                 mask = self._mask_for(logits)
                 score = class_score(logits, mask)
                 high_frequency = ops.high_frequency_loss(images, settings.high_frequency_power)
                 loss = settings.high_frequency_weight * high_frequency - score
-                gradient = self._gradient(loss, images)
-                self._update(optimizer, images, gradient, None)
+                gradient = self._gradient(loss, canvas.parameters)
+                self._update(optimizer, canvas.parameters, gradient, None)
                 with torch.no_grad():
                     values = (loss, score, class_probability(logits, mask), high_frequency)
                 terms = {name: value.detach() for name, value in zip(history, values, strict=True)}
                 for name, value in terms.items():
                     history[name].append(value)
                 if step + 1 in self.snapshot_steps:
-                    result.snapshots[step + 1] = images.detach().cpu().clone()
+                    result.snapshots[step + 1] = canvas.look().cpu()
                 if step % _LOOK_EVERY == 0:
                     self._check_finite(history["loss"], "step")
-                self._after_step("ascent", step, images, terms)
+                self._after_step("ascent", step, canvas, terms)
             self._check_finite(history["loss"], "step")
         finally:
-            result.history |= {name: _stack(values, len(images)) for name, values in history.items()}
+            result.history |= {name: _stack(values, len(canvas.parameters)) for name, values in history.items()}
 
-    def _optimizer(self, images: Tensor) -> torch.optim.Adam:
+    def _optimizer(self, parameters: Tensor) -> torch.optim.Adam:
         return torch.optim.Adam(
-            [images],
+            [parameters],
             lr=self.settings.lr,
             betas=self.settings.betas,
             eps=self.settings.eps,
-            fused=images.device.type in ("cpu", "cuda"),
+            fused=parameters.device.type in ("cpu", "cuda"),
         )
 
-    def _gradient(self, loss: Tensor, images: Tensor) -> Tensor:
+    def _gradient(self, loss: Tensor, parameters: Tensor) -> Tensor:
         if self._loss_scale is None:
-            return torch.autograd.grad(loss.sum(), images)[0]
-        scale = self._loss_scale.view(-1, 1, 1, 1)
-        return torch.autograd.grad((loss * self._loss_scale).sum(), images)[0] / scale
+            return torch.autograd.grad(loss.sum(), parameters)[0]
+        scale = _per_image(self._loss_scale, parameters)
+        return torch.autograd.grad((loss * self._loss_scale).sum(), parameters)[0] / scale
 
     @torch.no_grad()
-    def _update(self, optimizer: torch.optim.Adam, images: Tensor, gradient: Tensor, active: Tensor | None) -> None:
+    def _update(self, optimizer: torch.optim.Adam, parameters: Tensor, gradient: Tensor, active: Tensor | None) -> None:
         """One step of Adam, for the ``active`` images; an image whose scaled gradient overflowed waits for a smaller scale."""
         if self._loss_scale is not None:
             finite = gradient.isfinite().flatten(1).all(1)
             self._loss_scale = torch.where(finite, self._loss_scale, self._loss_scale / 2)
-            gradient = torch.where(finite.view(-1, 1, 1, 1), gradient, 0)
+            gradient = torch.where(_per_image(finite, gradient), gradient, 0)
             active = finite if active is None else active & finite
-        before = images if active is None else images.clone()
-        images.grad = gradient
+        before = parameters if active is None else parameters.clone()
+        # Adam's fused kernel walks through memory, and takes for granted that gradients lie as parameters do.
+        parameters.grad = gradient.contiguous()
         optimizer.step()
-        images.grad = None
-        if self.settings.clamp:
-            images.clamp_(*self.settings.value_range)
+        parameters.grad = None
+        if self.settings.clamp and isinstance(self.settings.parametrization, Pixels):
+            parameters.clamp_(*self.settings.value_range)
         if active is not None:
-            images.copy_(torch.where(active.view(-1, 1, 1, 1), images, before))
+            parameters.copy_(torch.where(_per_image(active, parameters), parameters, before))
 
-    def _after_step(self, phase: str, step: int, images: Tensor, terms: dict[str, Tensor]) -> None:
+    def _after_step(self, phase: str, step: int, canvas: _Canvas, terms: dict[str, Tensor]) -> None:
         if self.progress is not None:
-            self.progress.update(len(images))
+            self.progress.update(len(self.keys))
             if step % _LOOK_EVERY == 0 and "probability" in terms:
                 self.progress.set_postfix_str(f"p {float(terms['probability'].mean()):.3f}", refresh=False)
-        if self.callback is not None and self.callback(Step(phase, step, self.prototypes, images.detach(), terms)):
+        if self.callback is not None and self.callback(Step(phase, step, self.prototypes, canvas.look(), terms)):
             raise _Stopped
 
     def _check_finite(self, history: list[Tensor], unit: str) -> None:
@@ -356,6 +430,11 @@ class Ascent:
     def _named(self, which: int) -> str:
         prototype = self.prototypes[which]
         return f"prototype {prototype} (target {list(self.groups[prototype])})"
+
+
+def _per_image(values: Tensor, like: Tensor) -> Tensor:
+    """One value for each image, so shaped that it meets all of the image's parameters."""
+    return values.view(-1, *[1] * (like.dim() - 1))
 
 
 def _stack(history: list[Tensor], images: int) -> Tensor:

@@ -94,3 +94,8 @@ class RandomStream:
         """``count`` further draws from U[low, high) for each prototype: shape (N, count), float64."""
         unit = _shift_right(self.integers(count), 11).to(torch.float64) * 2.0**-53
         return low + (high - low) * unit
+
+    def normal(self, count: int) -> Tensor:
+        """``count`` further draws from the standard normal distribution for each prototype: shape (N, count), float64."""
+        # The inverse of its distribution function, of draws from the open interval: 0 would become minus infinity.
+        return torch.special.ndtri(self.uniform(count) + 2.0**-54)

@@ -1,0 +1,133 @@
+"""Parametrizations of images: pixels and the Fourier basis."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from torch import nn
+
+from captum_proto import PrototypeGeneration
+from captum_proto.optim import FourierImage, Parametrization, Pixels, RandomStream, prototype_keys
+from captum_proto.optim.images import as_parametrization
+from captum_proto.optim.random import START
+
+
+def stream(count: int) -> RandomStream:
+    return RandomStream(prototype_keys(list(range(count)), [(1,)] * count), START)
+
+
+def by_numpy(parameters: torch.Tensor, height: int, width: int, decay_power: float) -> np.ndarray:
+    """The images of Olah et al., from NumPy's Fourier transform: of one channel, so without colours."""
+    z = parameters[..., 0].numpy() + 1j * parameters[..., 1].numpy()
+    f = np.sqrt(np.fft.fftfreq(height)[:, None] ** 2 + np.fft.rfftfreq(width)[None] ** 2)
+    planes = np.fft.irfft2(z / np.maximum(f, 1 / max(height, width)) ** decay_power, s=(height, width), norm="ortho")
+    return 1 / (1 + np.exp(-planes / 4))
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 9), (6, 5), (1, 4), (5, 1)])
+@pytest.mark.parametrize("decay_power", [1.0, 1.5])
+def test_fourier_images_are_numpys(height, width, decay_power):
+    basis = FourierImage(decay_power, sd=1.0)
+    parameters = basis.noise(stream(3), (1, height, width), (0.0, 1.0))
+    images = basis.images(parameters, (1, height, width), (0.0, 1.0))
+    np.testing.assert_allclose(images.numpy(), by_numpy(parameters, height, width, decay_power), atol=1e-12)
+
+
+def test_fourier_colors_vary_together_as_those_of_natural_images():
+    basis = FourierImage(sd=1.0)
+    images = basis.images(basis.noise(stream(8), (3, 32, 32), (0.0, 1.0)), (3, 32, 32), (0.0, 1.0))
+    plain = FourierImage(sd=1.0, decorrelate=False)
+    grey = plain.images(plain.noise(stream(8), (3, 32, 32), (0.0, 1.0)), (3, 32, 32), (0.0, 1.0))
+
+    def correlation(x):
+        return np.corrcoef(x.logit().transpose(0, 1).flatten(1).numpy())
+
+    # The covariance of the mixed channels is C C^T, with C of Olah et al.
+    c = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
+    expected = c @ c.T / np.sqrt(np.outer(np.diag(c @ c.T), np.diag(c @ c.T)))
+    np.testing.assert_allclose(correlation(images), expected, atol=0.06)
+    np.testing.assert_allclose(correlation(grey), np.eye(3), atol=0.25)
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 9, 7), (4, 8, 6), (3, 1, 1)])
+@pytest.mark.parametrize("value_range", [(0.0, 1.0), (-2.0, 3.0)])
+def test_parameters_of_given_images_give_these_images(shape, value_range):
+    low, high = value_range
+    images = low + (high - low) * (0.05 + 0.9 * torch.rand(2, *shape, dtype=torch.float64))
+    for parametrization in (FourierImage(), Pixels()):
+        parameters = parametrization.parameters(images, value_range)
+        torch.testing.assert_close(parametrization.images(parameters, shape, value_range), images, atol=1e-9, rtol=0)
+
+
+def test_images_at_the_ends_of_the_range_come_back_nearly():
+    images = torch.tensor([0.0, 1.0]).repeat(32).view(1, 1, 8, 8)
+    back = FourierImage().images(FourierImage().parameters(images, (0.0, 1.0)), (1, 8, 8), (0.0, 1.0))
+    torch.testing.assert_close(back, images, atol=2e-3, rtol=0)
+
+
+def test_normal_draws_are_normal_and_belong_to_their_prototype():
+    draws = stream(4).normal(20_000)
+    for row in draws:
+        assert scipy.stats.kstest(row.numpy(), "norm").pvalue > 1e-4
+    assert torch.equal(stream(1).normal(100), draws[:1, :100])
+    assert bool(draws.isfinite().all())
+
+
+def test_an_ascent_in_the_fourier_basis_stays_in_range_and_climbs():
+    tiny = (3, 16, 16)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 5)).double()
+    generation = PrototypeGeneration(model)
+    made = generation.generate(
+        [1, 2],
+        tiny,
+        steps=30,
+        warmup_steps=2,
+        parametrization="fourier",
+        value_range=(-1.0, 2.0),
+        snapshot_steps=[0, 30],
+    )
+    assert made.images.shape == (2, *tiny)
+    assert -1 <= float(made.images.min()) < float(made.images.max()) <= 2
+    assert bool((made.history["logit"][-1] > made.history["logit"][0]).all())
+    assert torch.equal(made.snapshots[30], made.images)
+    assert made.settings["parametrization"] == FourierImage().settings()
+    alone = generation.generate(
+        [2], tiny, steps=30, warmup_steps=2, parametrization=FourierImage(), value_range=(-1.0, 2.0)
+    )
+    torch.testing.assert_close(alone.images[0], made.images[1], atol=1e-9, rtol=0)
+
+
+def test_an_ascent_in_the_fourier_basis_starts_from_given_images():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).double()
+    start = 0.1 + 0.8 * torch.rand(1, 3, 4, 4, dtype=torch.float64)
+    made = PrototypeGeneration(model).generate(0, start=start, steps=0, warmup_steps=0, parametrization="fourier")
+    torch.testing.assert_close(made.images, start, atol=1e-9, rtol=0)
+
+
+def test_one_step_in_the_fourier_basis_is_adams_on_the_coefficients():
+    torch.manual_seed(0)
+    model, basis, shape = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).double(), FourierImage(sd=0.5), (3, 4, 4)
+    made = PrototypeGeneration(model).generate(
+        [1], shape, steps=2, warmup_steps=0, parametrization=basis, transform=None, high_frequency_weight=0.0, seed=3
+    )
+    parameters = basis.noise(RandomStream(prototype_keys([3], [(1,)]), START), shape, (0.0, 1.0)).requires_grad_()
+    optimizer = torch.optim.Adam([parameters], lr=0.05)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (-model(basis.images(parameters, shape, (0.0, 1.0)))[:, 1].sum()).backward()
+        optimizer.step()
+    torch.testing.assert_close(made.images, basis.images(parameters, shape, (0.0, 1.0)).detach(), atol=1e-9, rtol=0)
+
+
+def test_parametrizations_by_name_and_refusals():
+    assert isinstance(as_parametrization("pixels"), Pixels)
+    assert isinstance(as_parametrization("fourier"), Parametrization)
+    with pytest.raises(ValueError, match='parametrization is "wavelet"; expected one of pixels, fourier'):
+        as_parametrization("wavelet")
+    with pytest.raises(TypeError, match="parametrization is a int"):
+        as_parametrization(3)
+    with pytest.raises(ValueError, match="sd is 0"):
+        FourierImage(sd=0)
