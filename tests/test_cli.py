@@ -370,7 +370,11 @@ def test_evaluate_reads_images_as_the_model_does_and_passes_every_option(tmp_pat
     factory = factory.replace(
         "import torch\n", "import torch\nfrom captum_proto.models import NamedModel\nNAMES = None\n"
     )
-    (tmp_path / "trees.py").write_text(factory.rstrip() + "resize_ratio=1.1, interpolation='nearest')\n")
+    # A leaf that never runs is no layer, and no mistake of who asks for the leaves.
+    factory = factory.replace(
+        "    model.image_shape", "    model[2].spare = torch.nn.Identity()\n    model.image_shape"
+    )
+    (tmp_path / "trees.py").write_text(factory.rstrip() + "resize_ratio=1.5, interpolation='nearest')\n")
     for split in ("val", "train"):
         (tmp_path / "tree" / split).mkdir(parents=True)
     for i, name in enumerate(("ash", "birch", "cedar")):
@@ -399,12 +403,12 @@ def test_evaluate_reads_images_as_the_model_does_and_passes_every_option(tmp_pat
     assert {name: comparison.settings[name] for name in expected} == expected
     named = load_model(f"{tmp_path}/trees.py:factory")
     images = ImageCollection.discover(tmp_path / "tree", split="train")
-    how = {"resize_ratio": 1.1, "interpolation": "nearest"}
+    how = {"resize_ratio": 1.5, "interpolation": "nearest"}
     same = images.of(0, limit=3, seed=2).batches((3, 16, 16), 2, **how)
     other = images.except_(0, limit=5, seed=2).batches((3, 16, 16), 2, **how)
     options = {"repeat": "first", "alias": "reference", "batch_size": 2}
     similarity = PathSimilarity(named.model, "leaf", named.preprocess, **options).fit(same)
-    assert comparison.layers == similarity.reference.layers
+    assert comparison.layers == similarity.reference.layers == ["0", "1", "3", "4"]
     assert torch.equal(comparison.l1["same class"], similarity.evaluate(same, leave_one_out=True).l1)
     assert torch.equal(comparison.l1["other class"], similarity.evaluate(other).l1)
 

@@ -98,7 +98,7 @@ def test_what_files_say_beside_their_pixels_is_read_as_torchvision_reads_it(tmp_
         path = tmp_path / "a.gif"
         image.save(path, save_all=True, append_images=[Image.new("RGB", image.size)])
     else:
-        image.quantize(4).save(path, transparency=bytes([0, 255, 255, 255]))
+        image.quantize(4).save(path, transparency=bytes([0, 128, 255, 255]))
     with warnings.catch_warnings(), Image.open(path) as file:
         warnings.simplefilter("ignore")
         expected = np.asarray(file.convert("RGB")).transpose(2, 0, 1)
