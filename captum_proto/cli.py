@@ -14,7 +14,7 @@ import torch
 
 from captum_proto import ops
 from captum_proto._utils.checks import check_device, nearest
-from captum_proto._utils.model import fingerprint
+from captum_proto._utils.model import device_of, fingerprint
 from captum_proto._utils.targets import Group
 from captum_proto._utils.versions import versions
 from captum_proto.attr import PrototypeGeneration, Prototypes
@@ -244,15 +244,15 @@ def _load(args: argparse.Namespace) -> NamedModel:
 def _targets(texts: Sequence[str], named: NamedModel) -> list[Group]:
     """Indices, names, "151-268" and "3,5,8" as groups of classes."""
     names = named.class_names or []
-    by_name: dict[str, int] = {}
+    by_name: dict[str, list[int]] = {}
     for index, name in enumerate(names):
-        by_name.setdefault(name.casefold(), index)
+        by_name.setdefault(name.casefold(), []).append(index)
     groups: list[Group] = []
     for text in texts:
         indices: list[int] = []
         try:
             if text.casefold() in by_name:
-                indices = [by_name[text.casefold()]]
+                indices = by_name[text.casefold()]
             else:
                 for part in text.split(","):
                     first, _, last = part.strip().partition("-")
@@ -265,8 +265,18 @@ def _targets(texts: Sequence[str], named: NamedModel) -> list[Group]:
             raise ValueError(f'there is no class "{text}"{hint}') from error
         if not indices:
             raise ValueError(f'the group "{text}" is empty; expected the lower index first, such as "151-268".')
+        if len(indices) > 1 and text.casefold() in by_name:
+            alike = ", ".join(map(str, indices))
+            raise ValueError(f'"{text}" names the classes {alike} alike; use the index of the one you mean.')
         groups.append(tuple(sorted(set(indices))))
     return groups
+
+
+def _count(args: argparse.Namespace, default: int) -> int:
+    count: int = default if args.count is None else args.count
+    if count < 1:
+        raise ValueError(f"count is {count}; expected at least 1.")
+    return count
 
 
 def _generation_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -299,15 +309,19 @@ def _story(args: argparse.Namespace, named: NamedModel) -> dict[str, Any]:
     return {
         "command": args.command,
         "arguments": arguments,
-        "device": str(next(named.model.parameters()).device),
-        "model": {"name": named.name, **{key: str(value) for key, value in named.settings.items()}},
+        "device": str(device_of(named.model)),
+        "model": {
+            "name": named.name,
+            **{key: str(value) for key, value in named.settings.items()},
+            "fingerprint": fingerprint(named.model),
+        },
         "versions": versions(),
     }
 
 
 def _generate(args: argparse.Namespace) -> None:
     named = _load(args)
-    groups = [group for group in _targets(args.target, named) for _ in range(args.count or 1)]
+    groups = [group for group in _targets(args.target, named) for _ in range(_count(args, 1))]
     prototypes = generate_to_folder(
         PrototypeGeneration(named.model, named.preprocess),
         groups,
@@ -335,7 +349,7 @@ def _generate(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     named = _load(args)
-    groups = _targets(args.target, named)
+    groups, count = _targets(args.target, named), _count(args, 2)
     check_controls(args.controls)  # before anything takes time
     given = None if args.prototypes is None else Prototypes.load(args.prototypes)
     if given is not None and given.settings.get("model_fingerprint") not in (None, fingerprint(named.model)):
@@ -352,7 +366,7 @@ def _evaluate(args: argparse.Namespace) -> None:
             return given.of(group)
         return generate_to_folder(
             generation,
-            [group] * (args.count or 2),
+            [group] * count,
             named.image_shape,
             place / "prototypes",
             options=_generation_options(args),
@@ -372,12 +386,14 @@ def _evaluate(args: argparse.Namespace) -> None:
         if collection is None:
             rest = sorted(set(range(10)) - set(group))
             same = digits_images(classes=group, limit=args.limit, seed=args.seed).images
-            return ClassImages(same, digits_images(classes=rest, limit=args.others or len(same), seed=args.seed).images)
+            others = len(same) if args.others is None else args.others
+            return ClassImages(same, digits_images(classes=rest, limit=others, seed=args.seed).images)
         # Of a superclass, the classes that are there; of a single class, an error if it is not.
         present = [index for index in group if index in collection.classes] if len(group) > 1 else group
         inside = collection.of(present or group, limit=args.limit, seed=args.seed)
         elsewhere = len(collection) - len(collection.of(present or group))
-        outside = collection.except_(group, limit=args.others or min(len(inside), elsewhere), seed=args.seed)
+        others = min(len(inside), elsewhere) if args.others is None else args.others
+        outside = collection.except_(group, limit=others, seed=args.seed)
         return ClassImages(batches(inside), batches(outside))
 
     evaluate_to_folder(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-from captum_proto import PathComparison, PrototypeGeneration, Prototypes
+from captum_proto import PathComparison, PathSimilarity, PrototypeGeneration, Prototypes
 from captum_proto.cli import main
+from captum_proto.data import ImageCollection
+from captum_proto.models import load_model
 
 pytest.importorskip("sklearn")
 
@@ -39,6 +44,21 @@ def model_file(tmp_path: Path) -> str:
     path = tmp_path / "trees.py"
     path.write_text(FACTORY)
     return f"{path}:factory"
+
+
+@contextlib.contextmanager
+def interrupted(owner: type, method: str, call: int) -> Iterator[None]:
+    """The user interrupts the ``call``-th call of a method."""
+    original, calls = getattr(owner, method), itertools.count(1)
+
+    def stop(self, *args, **kwargs):
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, method, stop)
+        yield
 
 
 @pytest.fixture
@@ -159,6 +179,89 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert "was made with" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("earlier", ["finished", "interrupted"])
+def test_a_resumed_generation_takes_nothing_of_the_run_it_overwrites(
+    tmp_path: Path, model_file: str, earlier: str
+) -> None:
+    def command(out: str, seed: str) -> list[str]:
+        targets = ["--target", "0", "--target", "1", "--batch-size", "1", "--seed", seed]
+        return ["generate", "--model", model_file, *targets, "--out", str(tmp_path / out), *FAST]
+
+    assert main(command("whole", "5")) == 0
+    with interrupted(PrototypeGeneration, "generate", 2 if earlier == "interrupted" else 0):
+        assert main(command("out", "0")) == (130 if earlier == "interrupted" else 0)
+    with interrupted(PrototypeGeneration, "generate", 1):
+        assert main([*command("out", "5"), "--overwrite"]) == 130
+    assert main([*command("out", "5"), "--resume"]) == 0
+    whole, resumed = (Prototypes.load(tmp_path / name / "prototypes.safetensors") for name in ("whole", "out"))
+    assert resumed.seeds == [5, 5]
+    assert torch.equal(resumed.images, whole.images)
+
+
+def test_a_run_is_resumed_with_the_same_settings_and_weights_only(
+    tmp_path: Path, model_file: str, image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--model", model_file, "--images", str(image_folder), "--target", "0", "--controls"]
+    command += ["--out", str(tmp_path / "out"), *FAST]
+    assert main(command) == 0
+    assert main([*command, "--resume", "--limit", "3"]) == 1
+    assert "was made with arguments" in capsys.readouterr().err
+    (tmp_path / "trees.py").write_text(FACTORY.replace("manual_seed(0)", "manual_seed(1)"))
+    assert main([*command, "--resume"]) == 1
+    assert "was made with model" in capsys.readouterr().err
+
+
+def test_a_model_without_weights_can_be_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text("import torch\n\ndef factory():\n    return torch.nn.Flatten()\n")
+    command = ["generate", "--model", f"{tmp_path}/plain.py:factory", "--image-shape", "1", "2", "2", "--target", "3"]
+    assert main([*command, "--out", str(tmp_path / "out"), *FAST]) == 0
+    assert json.loads((tmp_path / "out" / "settings.json").read_text())["device"] == "cpu"
+
+
+@pytest.mark.parametrize("command", ["generate", "evaluate"])
+def test_every_option_reaches_the_generation(command: str, tmp_path: Path, model_file: str, image_folder: Path) -> None:
+    line = [command, "--model", model_file, "--target", "birch", "--count", "3", "--out", str(tmp_path / "out")]
+    line += ["--steps", "4", "--lr", "0.1", "--high-frequency-weight", "2", "--high-frequency-power", "2"]
+    line += ["--warmup-steps", "3", "--warmup-tolerance", "0.25", "--degrees", "20", "--translate", "0.1", "0.2"]
+    line += ["--scale", "0.8", "1.1", "--fill", "0.3", "--preprocess-first", "--no-clamp", "--autocast", "bfloat16"]
+    line += ["--batch-size", "2", "--seed", "4", "--no-progress"]
+    place = tmp_path / "out"
+    if command == "evaluate":
+        line += ["--images", str(image_folder), "--controls"]
+        place = place / "0001_birch" / "prototypes"
+    assert main(line) == 0
+    prototypes = Prototypes.load(place / "prototypes.safetensors")
+    assert prototypes.seeds == [4, 5, 6]
+    expected = {
+        "steps": 4,
+        "lr": 0.1,
+        "high_frequency_weight": 2.0,
+        "high_frequency_power": 2,
+        "warmup_steps": 3,
+        "warmup_tolerance": 0.25,
+        "transform": {
+            "name": "RandomAffine",
+            "degrees": [-20.0, 20.0],
+            "translate": [0.1, 0.2],
+            "scale": [0.8, 1.1],
+            "fill": 0.3,
+        },
+        "preprocess_first": True,
+        "clamp": False,
+        "autocast": "bfloat16",
+        "batch_size": 2,
+    }
+    assert {name: prototypes.settings[name] for name in expected} == expected
+
+
+def test_what_is_not_trained_is_not_expected_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["generate", "--model", "digits", "--random-weights", "--target", "3", "--transform", "none"]
+    assert main([*command, "--out", str(tmp_path / "out"), *FAST]) == 0
+    assert json.loads((tmp_path / "out" / "settings.json").read_text())["model"]["weights"] == "random (seed 0)"
+    assert "transforms" not in capsys.readouterr().out  # there are none to expect anything under
+    assert Prototypes.load(tmp_path / "out" / "prototypes.safetensors").settings["transform"] is None
+
+
 def test_evaluate_writes_every_value_the_table_and_the_figure(
     tmp_path: Path, model_file: str, image_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,6 +328,122 @@ def test_evaluate_takes_prototypes_layers_and_options(tmp_path: Path) -> None:
     assert comparison.settings["leave_one_out"] is False
 
 
+def test_prototypes_of_another_model_are_refused(
+    tmp_path: Path, model_file: str, image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tmp_path / "made" / "prototypes.safetensors"
+    assert main(["generate", "--model", model_file, "--target", "0", "--out", str(made.parent), *FAST]) == 0
+    (tmp_path / "other.py").write_text(FACTORY.replace("manual_seed(0)", "manual_seed(1)"))
+
+    def evaluate(model: str, out: str) -> int:
+        command = ["evaluate", "--model", model, "--images", str(image_folder), "--target", "0", "--controls"]
+        return main([*command, "--prototypes", str(made), "--out", str(tmp_path / out), *FAST])
+
+    assert evaluate(f"{tmp_path}/other.py:factory", "refused") == 1
+    assert "made with another model or other weights" in capsys.readouterr().err
+    assert not (tmp_path / "refused").exists()
+    assert evaluate(model_file, "taken") == 0
+    prototypes = Prototypes.load(made)
+    prototypes.settings["model_fingerprint"] = None  # made with a function, of which nothing is known
+    prototypes.save(made, overwrite=True)
+    assert evaluate(f"{tmp_path}/other.py:factory", "unknown") == 0
+
+
+def test_unclamped_prototypes_are_evaluated_when_asked(
+    tmp_path: Path, model_file: str, image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tmp_path / "made" / "prototypes.safetensors"
+    options = ["--no-clamp", "--lr", "1"]
+    assert main(["generate", "--model", model_file, "--target", "0", "--out", str(made.parent), *options, *FAST]) == 0
+    assert float(Prototypes.load(made).images.max()) > 1.5
+    command = ["evaluate", "--model", model_file, "--images", str(image_folder), "--target", "0", "--controls"]
+    command += ["--prototypes", str(made), *FAST, "--out"]
+    assert main([*command, str(tmp_path / "clamped")]) == 1
+    assert "prototypes" in capsys.readouterr().err.splitlines()[-1]
+    assert main([*command, str(tmp_path / "unclamped"), "--no-clamp"]) == 0
+
+
+def test_evaluate_reads_images_as_the_model_does_and_passes_every_option(tmp_path: Path, image_folder: Path) -> None:
+    factory = FACTORY.replace(
+        "return model", "return NamedModel('trees', model, lambda x: x * 2 - 1, (3, 16, 16), NAMES, "
+    )
+    factory = factory.replace(
+        "import torch\n", "import torch\nfrom captum_proto.models import NamedModel\nNAMES = None\n"
+    )
+    # A leaf that never runs is no layer, and no mistake of who asks for the leaves.
+    factory = factory.replace(
+        "    model.image_shape", "    model[2].spare = torch.nn.Identity()\n    model.image_shape"
+    )
+    (tmp_path / "trees.py").write_text(factory.rstrip() + "resize_ratio=1.5, interpolation='nearest')\n")
+    for split in ("val", "train"):
+        (tmp_path / "tree" / split).mkdir(parents=True)
+    for i, name in enumerate(("ash", "birch", "cedar")):
+        (image_folder / name).rename(tmp_path / "tree" / "train" / str(i))
+    (tmp_path / "tree" / "val" / "0").mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / "tree" / "val" / "0" / "black.png")
+    command = ["evaluate", "--model", f"{tmp_path}/trees.py:factory", "--images", str(tmp_path / "tree")]
+    command += [
+        "--split",
+        "train",
+        "--target",
+        "0",
+        "--limit",
+        "3",
+        "--others",
+        "5",
+        "--seed",
+        "2",
+        "--image-batch",
+        "2",
+    ]
+    command += ["--repeat", "first", "--alias", "reference", "--ascent-steps", "1", "--layers", "leaf"]
+    assert main([*command, "--out", str(tmp_path / "out"), *FAST]) == 0
+    comparison = PathComparison.load(tmp_path / "out" / "0000" / "comparison.safetensors")
+    expected = {"repeat": "first", "alias": "reference", "ascent_steps": 1, "seed": 2, "reference_images": 3}
+    assert {name: comparison.settings[name] for name in expected} == expected
+    named = load_model(f"{tmp_path}/trees.py:factory")
+    images = ImageCollection.discover(tmp_path / "tree", split="train")
+    how = {"resize_ratio": 1.5, "interpolation": "nearest"}
+    same = images.of(0, limit=3, seed=2).batches((3, 16, 16), 2, **how)
+    other = images.except_(0, limit=5, seed=2).batches((3, 16, 16), 2, **how)
+    options = {"repeat": "first", "alias": "reference", "batch_size": 2}
+    similarity = PathSimilarity(named.model, "leaf", named.preprocess, **options).fit(same)
+    assert comparison.layers == similarity.reference.layers == ["0", "1", "3", "4"]
+    assert torch.equal(comparison.l1["same class"], similarity.evaluate(same, leave_one_out=True).l1)
+    assert torch.equal(comparison.l1["other class"], similarity.evaluate(other).l1)
+
+
+def test_a_group_is_of_the_classes_that_have_images(
+    tmp_path: Path, model_file: str, image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for picture in (image_folder / "birch").iterdir():
+        picture.unlink()
+    command = ["evaluate", "--model", model_file, "--images", str(image_folder), "--controls", *FAST]
+    assert main([*command, "--target", "0-1", "--out", str(tmp_path / "group")]) == 0
+    comparison = PathComparison.load(tmp_path / "group" / "0000-0001" / "comparison.safetensors")
+    assert {name: len(values) for name, values in comparison.l1.items()} == {
+        "prototype": 2,
+        "same class": 4,
+        "other class": 4,
+    }
+    assert main([*command, "--target", "1", "--out", str(tmp_path / "single")]) == 1
+    assert "no images of class 1 (birch)" in capsys.readouterr().err
+
+
+def test_classes_of_one_name_are_told_apart(
+    tmp_path: Path, model_file: str, image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trees.py").write_text(FACTORY.replace("birch", "ash"))
+    for index, name in enumerate(("ash", "birch", "cedar")):
+        (image_folder / name).rename(image_folder / str(index))
+    command = ["evaluate", "--model", model_file, "--images", str(image_folder), "--controls", *FAST]
+    assert main([*command, "--target", "ash", "--out", str(tmp_path / "name")]) == 1
+    assert "names the classes 0, 1 alike; use the index" in capsys.readouterr().err
+    assert main([*command, "--target", "0", "--target", "1", "--out", str(tmp_path / "index")]) == 0
+    with (tmp_path / "index" / "summary.csv").open() as file:
+        assert {row["class"] for row in csv.DictReader(file)} == {"ash (0)", "ash (1)", "mean over classes"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -236,9 +455,15 @@ def test_evaluate_takes_prototypes_layers_and_options(tmp_path: Path) -> None:
         (["generate", "--model", "digits", "--target", "thre"], 'no class "thre"'),
         (["generate", "--model", "digits", "--target", "7-3"], "lower index first"),
         (["generate", "--model", "digits", "--target", "3", "--steps", "-1"], "steps is -1"),
+        (["generate", "--model", "digits", "--target", "3", "--count", "0"], "count is 0; expected at least 1"),
+        (["generate", "--model", "digits", "--target", "3", "--batch-size", "0"], "batch_size is 0; expected at least"),
+        (["generate", "--model", "digits", "--target", "3", "--num-classes", "4"], "leave num_classes out"),
+        (["generate", "--model", "digits", "--target", "3", "--image-shape", "1", "9", "9"], "leave image_shape out"),
         (["generate", "--model", "digits", "--target", "3", "--device", "tpu9000"], "is no device"),
         (["generate", "--model", "digits", "--target", "3", "--checkpoint", "nowhere.pt"], "nowhere.pt"),
         (["evaluate", "--model", "digits", "--images", "nowhere", "--target", "3"], "nowhere"),
+        (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--count", "-1"], "count is -1"),
+        (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--others", "0"], "limit is 0"),
         (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--layers", "conv9"], "did you mean"),
         (
             ["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--controls", "gray"],

@@ -87,6 +87,40 @@ def test_sixteen_bits_are_scaled_not_cut_off(tmp_path: Path) -> None:
     assert load_image(tmp_path / "a.png", (1, 8, 8), 1).unique().tolist() == pytest.approx([200 / 255])
 
 
+@pytest.mark.parametrize("kind", ["rotation flag", "animation", "transparent palette"])
+def test_what_files_say_beside_their_pixels_is_read_as_torchvision_reads_it(tmp_path: Path, kind: str) -> None:
+    image, path = photograph((20, 12)), tmp_path / "a.png"
+    if kind == "rotation flag":
+        exif = Image.Exif()
+        exif[0x0112] = 6  # turned by a quarter
+        image.save(path, exif=exif)
+    elif kind == "animation":
+        path = tmp_path / "a.gif"
+        image.save(path, save_all=True, append_images=[Image.new("RGB", image.size)])
+    else:
+        image.quantize(4).save(path, transparency=bytes([0, 128, 255, 255]))
+    with warnings.catch_warnings(), Image.open(path) as file:
+        warnings.simplefilter("ignore")
+        expected = np.asarray(file.convert("RGB")).transpose(2, 0, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read = load_image(path, (3, 12, 20), 1)
+    np.testing.assert_array_equal((read * 255).round().numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.full((8, 8), 70000, np.int32), "integers from 70000 to 70000, which have no known white"),
+        (np.full((8, 8), 0.5, np.float32), "floating-point values, which have no known white"),
+    ],
+)
+def test_pixels_without_a_known_white_are_refused(tmp_path: Path, values: np.ndarray, message: str) -> None:
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    with pytest.raises(ValueError, match=message):
+        load_image(tmp_path / "a.tiff", (1, 8, 8), 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -290,6 +324,15 @@ def test_images_outside_the_layout_are_named(tmp_path: Path) -> None:
         assert len(ImageCollection.discover(tmp_path / "tree")) == 1
 
 
+def test_what_systems_leave_beside_images_is_no_class(tmp_path: Path) -> None:
+    for place in ("ape", "bee", "__MACOSX/ape", ".thumbnails", "bee/.thumbnails"):
+        picture(tmp_path / place / "1.png")
+        picture(tmp_path / place / "._1.png")
+    images = ImageCollection.discover(tmp_path)
+    assert (images.labels, images.class_names) == ([0, 1], ["ape", "bee"])
+    assert images.skipped == []
+
+
 def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         ImageCollection.discover(tmp_path / "none")
@@ -470,6 +513,7 @@ def test_digits_by_class_and_their_errors() -> None:
     images, labels = digits_images(classes=[1, 7], limit=20, seed=2)
     assert set(labels.tolist()) == {1, 7}
     assert torch.equal(images, digits_images(classes=[7, 1], limit=20, seed=2).images)
+    assert not torch.equal(images, digits_images(classes=[7, 1], limit=20, seed=3).images)
     with pytest.raises(ValueError, match="split is"):
         digits_images("validation")
     with pytest.raises(ValueError, match="classes 0 to 9"):

@@ -426,6 +426,8 @@ from torch import nn
 from neighbour import SIDE
 from captum_proto.models import NamedModel
 
+SETTINGS = {"weights": "by hand"}
+
 def net(channels=1):
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * SIDE * SIDE, 3))
 
@@ -439,7 +441,10 @@ def pair():
     return net(), lambda images: images * 2
 
 def named():
-    return NamedModel("mine", net(), None, (1, SIDE, SIDE), settings={"weights": "by hand"}, interpolation="bicubic")
+    return NamedModel("mine", net(), None, (1, SIDE, SIDE), settings=SETTINGS, interpolation="bicubic")
+
+def dropping():
+    return module(), nn.Dropout(0.5)
 
 def number():
     return 3
@@ -485,6 +490,22 @@ def test_factories(factories: str) -> None:
     assert (mine.name, mine.settings["weights"], mine.interpolation) == ("mine", "by hand", "bicubic")
 
 
+def test_a_factorys_preprocessing_is_in_evaluation_mode_and_its_settings_are_its_own(
+    factories: str, tmp_path: Path
+) -> None:
+    dropping = load_model(f"{factories}:dropping")
+    assert not dropping.preprocess.training
+    image = torch.rand(1, 1, 6, 6)
+    assert torch.equal(dropping.logits(image), dropping.model(image))
+    mine = load_model(f"{factories}:named", image_shape=(1, 4, 9))
+    assert mine.image_shape == (1, 4, 9)
+    torch.save(mine.model.state_dict(), tmp_path / "mine.pt")
+    given = load_model(f"{factories}:named", checkpoint=tmp_path / "mine.pt")
+    assert "sha256" in given.settings["weights"]
+    module = sys.modules[next(name for name in reversed(sys.modules) if name.startswith("captum_proto_user_"))]
+    assert module.SETTINGS == {"weights": "by hand"}
+
+
 def test_factories_take_checkpoints(factories: str, tmp_path: Path) -> None:
     state = {"1.weight": torch.ones(3, 36), "1.bias": torch.zeros(3)}
     torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "net.pt")
@@ -513,10 +534,12 @@ def test_factories_take_checkpoints(factories: str, tmp_path: Path) -> None:
     ],
 )
 def test_factories_that_fail(factories: str, factory: str, options: dict, error: type[Exception], message: str) -> None:
-    path = list(sys.path)
+    path, modules = list(sys.path), set(sys.modules)
     with pytest.raises(error, match=message):
         load_model(factories + factory, **options)
     assert sys.path == path
+    if factory in (":modul", ":broken"):
+        assert not any(name.startswith("captum_proto_user_") for name in set(sys.modules) - modules)
 
 
 def test_factory_in_a_missing_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from captum_proto._utils.batches import Images
 from captum_proto._utils.targets import Group
 from captum_proto.attr import Prototypes
-from captum_proto.experiments.folders import file_stem, label_of, open_folder, write_text
+from captum_proto.experiments.folders import file_stem, labels_of, open_folder, write_text
 from captum_proto.metrics.comparison import PathComparison, pooled, summarise, summary_table
 from captum_proto.metrics.path_similarity import PathSimilarity
 from captum_proto.report.figures import comparison_figure, save_figure
@@ -60,14 +60,15 @@ def evaluate_to_folder(
     Returns:
         dict[Group, PathComparison]: By class.
     """
-    open_folder(folder, story or {}, overwrite=overwrite, resume=resume)
+    groups = list(dict.fromkeys(groups))
+    labels = dict(zip(groups, labels_of(groups, class_names), strict=True))
+    places = {group: folder / file_stem(group, class_names) for group in groups}
+    finished = [place / COMPARISON for place in places.values()]
+    open_folder(folder, story or {}, overwrite=overwrite, resume=resume, results=finished)
     comparisons: dict[Group, PathComparison] = {}
-    for group in groups:
-        label, place = label_of(group, class_names), folder / file_stem(group, class_names)
-        done = place / COMPARISON
-        if not resume:
-            done.unlink(missing_ok=True)  # of an earlier run; its settings may have been others
-        elif done.exists():
+    for group, place in places.items():
+        label, done = labels[group], place / COMPARISON
+        if resume and done.exists():
             comparisons[group] = PathComparison.load(done)
             continue
         images = images_of(group)
@@ -79,8 +80,8 @@ def evaluate_to_folder(
         comparison.save(done, overwrite=True)  # last: its presence says that the class is finished
         comparisons[group] = comparison
         say(f"\n{label}\n{comparison.table()}")
-    summaries = {label_of(group, class_names): one.summaries() for group, one in comparisons.items()}
-    text = "\n\n".join(f"{label_of(group, class_names)}\n{one.table()}" for group, one in comparisons.items())
+    summaries = {labels[group]: one.summaries() for group, one in comparisons.items()}
+    text = "\n\n".join(f"{labels[group]}\n{one.table()}" for group, one in comparisons.items())
     if len(comparisons) > 1:
         over = summarise(list(comparisons.values()))
         summaries["mean over classes"] = over

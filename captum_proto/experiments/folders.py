@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Sequence
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,14 @@ SETTINGS = "settings.json"
 RECORDED = "recorded"
 
 
-def open_folder(folder: Path, settings: dict[str, Any], *, overwrite: bool, resume: bool) -> None:
+def open_folder(
+    folder: Path, settings: dict[str, Any], *, overwrite: bool, resume: bool, results: Iterable[Path] = ()
+) -> None:
     """
     Make ``folder`` ready for a run with these settings, and write them to it.
+
+    ``results`` are the files and folders that a resumed run would take for its own. Unless this run resumes, they are of an earlier one:
+    they go before its settings do, so that nothing in the folder is ever taken for the result of other settings.
 
     Raises:
         FileExistsError: If it holds files, and the run may neither overwrite nor resume.
@@ -45,6 +53,12 @@ def open_folder(folder: Path, settings: dict[str, Any], *, overwrite: bool, resu
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise type(error)(f'"{folder}" cannot be made ({error.strerror}); choose a folder you may write to.') from error
+    if not resume:
+        for path in results:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
     write_json(folder / SETTINGS, settings, overwrite=True)
 
 
@@ -86,6 +100,16 @@ def label_of(group: Group, class_names: Sequence[str] | None) -> str:
     return "classes " + ", ".join(map(str, group[:4])) + (f" … ({len(group)})" if len(group) > 4 else "")
 
 
+def labels_of(groups: Sequence[Group], class_names: Sequence[str] | None) -> list[str]:
+    """A label for each of several different groups, and no two alike: ImageNet has two classes called crane."""
+    labels = [label_of(group, class_names) for group in groups]
+    seen = Counter(labels)
+    return [
+        label if seen[label] == 1 else f"{label} ({', '.join(map(str, group))})"
+        for label, group in zip(labels, groups, strict=True)
+    ]
+
+
 def file_stem(group: Group, class_names: Sequence[str] | None) -> str:
     """The same as part of a file name: ``0558_flute``, ``0151-0268``."""
     first, last = min(group), max(group)
@@ -94,4 +118,7 @@ def file_stem(group: Group, class_names: Sequence[str] | None) -> str:
         return f"{first:04d}" + (f"_{word}" if word else "")
     if len(group) == last - first + 1:
         return f"{first:04d}-{last:04d}"
-    return "_".join(f"{index:04d}" for index in group[:6]) + (f"_and_{len(group) - 6}_more" if len(group) > 6 else "")
+    stem = "_".join(f"{index:04d}" for index in group[:6])
+    if len(group) > 6:  # the digest tells groups apart that begin alike
+        stem += f"_and_{len(group) - 6}_more_{hashlib.sha256(str(group).encode()).hexdigest()[:8]}"
+    return stem

@@ -55,7 +55,7 @@ def generate_to_folder(
         Prototypes: All of them.
 
     Raises:
-        FileExistsError, ValueError: As :func:`~captum_proto.experiments.folders.open_folder`.
+        FileExistsError, ValueError: As :func:`~captum_proto.experiments.folders.open_folder`; and if ``batch_size`` is less than 1.
     """
     seeds = occurrence_seeds(groups, seed)
     transform = options.get("transform")
@@ -70,14 +70,14 @@ def generate_to_folder(
             "transform": None if transform is None else transform.settings(),
         },
     }
-    open_folder(folder, asked, overwrite=overwrite, resume=resume)
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
     finished, batches = folder / PROTOTYPES, folder / "batches"
+    open_folder(folder, asked, overwrite=overwrite, resume=resume, results=(finished, batches))
     if resume and finished.exists():
         prototypes = Prototypes.load(finished)
         write_json(folder / SETTINGS, {**asked, RECORDED: prototypes.settings}, overwrite=True)
         return prototypes
-    if not resume and batches.is_dir():
-        shutil.rmtree(batches)  # of a run that was interrupted; its settings may have been others
     parts = []
     for begin in range(0, len(groups), batch_size):
         rows = slice(begin, begin + batch_size)

@@ -678,6 +678,9 @@ def test_the_prototypes_of_one_class(make_cnn):
     assert torch.equal(zeros.images, prototypes.images[[0, 2]])
     assert torch.equal(zeros.history["loss"], prototypes.history["loss"][:, [0, 2]])
     assert torch.equal(zeros.snapshots[1], prototypes.snapshots[1][[0, 2]])
+    assert prototypes.of(0).target == [(0,), (0,)]
+    for spelling in ([1, 2], (2, 1), {1, 2}, [2, 1, 1, 2], range(1, 3)):
+        assert torch.equal(prototypes.of(spelling).images, prototypes.images[[1]])
     with pytest.raises(ValueError, match=r"there are no prototypes of \[7\]"):
         prototypes.of((7,))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 from dataclasses import asdict
 
 import numpy as np
@@ -377,9 +378,11 @@ def test_a_list_is_gone_through_twice_but_a_generator_cannot_be(parts):
 
 def test_how_many_were_left_out_is_told(parts):
     model, prototypes, same, other = parts
-    assert compare(parts).settings["left_out"] == 6
-    assert compare(parts, leave_one_out=False).settings["left_out"] == 0
-    half = PathSimilarity(model).fit(same[:3]).compare(prototypes, same, other, controls=())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # none of these is a mistake
+        assert compare(parts).settings["left_out"] == 6
+        assert compare(parts, leave_one_out=False).settings["left_out"] == 0
+        half = PathSimilarity(model).fit(same[:3]).compare(prototypes, same, other, controls=())
     assert half.settings["left_out"] == 3
     assert "3 of 6 same-class images were left out" in half.table()
 
