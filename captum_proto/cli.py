@@ -211,6 +211,9 @@ def _add_evaluation(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--ascent-steps", type=int, help="of the control by plain gradient ascent (default: --steps)")
     group.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")
+    group.add_argument(
+        "--workers", type=int, default=2, help="threads that read images while the model works (default: %(default)s)"
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -300,7 +303,7 @@ def _generation_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _story(args: argparse.Namespace, named: NamedModel) -> dict[str, Any]:
-    ignored = {"run", "debug", "command", "device", "out", "overwrite", "resume", "no_progress"}
+    ignored = {"run", "debug", "command", "device", "out", "overwrite", "resume", "no_progress", "workers"}
     arguments = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(args).items()
@@ -379,7 +382,11 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     def batches(images: ImageCollection) -> ImageBatches:
         return images.batches(
-            named.image_shape, args.image_batch, resize_ratio=named.resize_ratio, interpolation=named.interpolation
+            named.image_shape,
+            args.image_batch,
+            resize_ratio=named.resize_ratio,
+            interpolation=named.interpolation,
+            workers=args.workers,
         )
 
     def images_of(group: Group) -> ClassImages:

@@ -10,9 +10,10 @@ import os
 import re
 import struct
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -497,9 +498,17 @@ class ImageBatches:
         if not self.workers:
             yield from map(read, paths)
             return
-        with ThreadPoolExecutor(self.workers) as pool:
-            for start in range(0, len(paths), self.batch_size):
-                yield from pool.map(read, paths[start : start + self.batch_size])
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="captum_proto images")
+        rest = iter(paths)
+        try:
+            # Two batches ahead: while the model works on one, the next is decoded, and memory still holds but three.
+            ahead = deque(pool.submit(read, path) for path in islice(rest, 2 * self.batch_size))
+            while ahead:
+                image = ahead.popleft().result()
+                ahead.extend(pool.submit(read, path) for path in islice(rest, 1))
+                yield image
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def __repr__(self) -> str:
         return (
@@ -755,7 +764,8 @@ class ImageCollection:
             batch_size (int, optional): Images in a batch. Default: 32
             resize_ratio (float, optional): The resized image's side over the crop's; a NamedModel knows its own. Default: 256/224
             interpolation (str, optional): "nearest", "bilinear", "bicubic" or "lanczos". Default: "bilinear"
-            workers (int, optional): Threads that read files; the batches are the same with any number. Default: 0, read in this thread
+            workers (int, optional): Threads that read files, up to two batches ahead of what is asked for; the batches are the same
+                with any number. Default: 0, read in this thread
 
         Returns:
             ImageBatches: An iterable of tensors (N, C, H, W), float32 in [0, 1].

@@ -12,6 +12,7 @@
 #include <tuple>
 #include <vector>
 
+#include "kernels/accumulate.h"
 #include "kernels/dispatch.h"
 #include "kernels/high_frequency_loss.h"
 #include "kernels/rows.h"
@@ -176,6 +177,20 @@ std::tuple<Tensor, Tensor> path_distance(const Tensor& x, const Tensor& mean, co
   return {rho, l1};
 }
 
+void accumulate(Tensor sums, const Tensor& rows) {
+  check_rows(rows);
+  STD_TORCH_CHECK(sums.scalar_type() == ScalarType::Double && sums.dim() == 1 && sums.size(0) == rows.size(1) && sums.is_contiguous(),
+                  "sums have to be contiguous float64 of shape (", rows.size(1), ",).");
+  const auto out = mutable_data<double>(sums);
+  with_floating_type(rows, "rows", [&](auto type) {
+    using T = decltype(type);
+    const T* const values = data<T>(rows);
+    const int64_t count = rows.size(0), row_stride = rows.stride(0), stride = rows.stride(1);
+    in_parallel(rows.size(1), count,
+                [=](int64_t begin, int64_t end) { run<&accumulate_values<T>>(values, row_stride, stride, count, begin, end, out); });
+  });
+}
+
 void check_images(const Tensor& images, int64_t power) {
   STD_TORCH_CHECK(images.dim() == 4, "images has ", images.dim(), " dimensions; expected (N, C, H, W).");
   STD_TORCH_CHECK(power == 1 || power == 2, "power is ", power, "; expected 1 (absolute) or 2 (squared differences).");
@@ -251,4 +266,5 @@ STABLE_TORCH_LIBRARY_IMPL(captum_proto, CPU, library) {
   library.impl("rank", TORCH_BOX(&rank));
   library.impl("spearman", TORCH_BOX(&spearman));
   library.impl("path_distance", TORCH_BOX(&path_distance));
+  library.impl("accumulate", TORCH_BOX(&accumulate));
 }

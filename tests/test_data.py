@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import threading
+import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -431,6 +434,28 @@ def test_batches_hold_every_image_once_in_order_on_every_pass(twelve: ImageColle
     items = list(batches.items())
     assert [label for item in items for label in item.labels] == twelve.labels
     assert [path for item in items for path in item.paths] == twelve.paths
+
+
+def test_workers_read_two_batches_ahead_and_stop_when_nobody_asks_for_more(
+    twelve: ImageCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    decoded = data._decoded
+
+    def recorded(path: str, *geometry: Any) -> Any:
+        read.append(path)
+        return decoded(path, *geometry)
+
+    monkeypatch.setattr(data, "_decoded", recorded)
+    batches = iter(twelve.batches((3, 6, 6), batch_size=2, workers=1))
+    next(batches)
+    deadline = time.monotonic() + 10
+    while len(read) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert 4 <= len(read) <= 6
+    batches.close()  # type: ignore[attr-defined]
+    assert len(read) <= 6
+    assert not [thread for thread in threading.enumerate() if "captum_proto images" in thread.name]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -14,6 +14,7 @@ from captum.log import log_usage
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from captum_proto import ops
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import check_images
 from captum_proto._utils.model import Pipeline, fingerprint
@@ -152,21 +153,14 @@ class PathSimilarity:
         pipeline = self._pipeline(additional_forward_args)
         reference: PathReference | None = None
         plan: Capture | None = None
+        sums = _Sums([])
         for batch in self._batches(images, "images", show_progress, "fitting"):
             if plan is None or reference is None:
                 plan = self._plan(pipeline, batch)
                 reference = self._empty_reference(plan, batch)
+                sums = _Sums(reference.sums)
             batch = batch.to(pipeline.device, pipeline.image_dtype)
-            sums = reference.sums
-
-            def add(index: int, rows: Tensor, sums: list[Tensor] = sums) -> None:
-                if not sums[index].numel():
-                    sums[index] = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
-                # Image by image: the sum is then the same whatever the batch size.
-                for row in rows:
-                    sums[index] += row
-
-            plan.stream(batch, add)
+            plan.stream(batch, sums.batch())
             reference.pixel_sum += batch.to("cpu", torch.float64).sum(0)
             reference.digests += [digest(image) for image in batch]
         if reference is None or reference.count < 2:
@@ -401,6 +395,38 @@ class PathSimilarity:
 
         self._capture.stream(batch, score)
         return PathScores(reference.layers, torch.stack(spearman, 1).cpu(), torch.stack(l1, 1).cpu(), inside.cpu())
+
+
+class _Sums:
+    """
+    Adds activations to the sums of all layers, batch by batch.
+
+    A container returns the tensor of its last child. As long as it has done so in every batch, its sums are copied from the child's,
+    which is cheaper than adding all images again.
+    """
+
+    def __init__(self, sums: list[Tensor]) -> None:
+        self._sums = sums
+        self._copies: dict[int, int] = {}
+
+    def batch(self) -> Callable[[int, Tensor], None]:
+        """What to call with each layer's index and its output for one further batch."""
+        previous = _Previous()
+
+        def add(index: int, rows: Tensor) -> None:
+            sums, first = self._sums, not self._sums[index].numel()
+            if first:
+                sums[index] = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+            same = previous.is_same(rows)
+            if same and (first or self._copies.get(index) == previous.index):
+                self._copies[index] = previous.index
+                sums[index].copy_(sums[previous.index])
+            else:
+                self._copies.pop(index, None)
+                ops.accumulate(sums[index], rows)
+            previous.set(index, rows)
+
+        return add
 
 
 @dataclass

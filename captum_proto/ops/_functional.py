@@ -176,6 +176,34 @@ def path_distance(
     return torch.ops.captum_proto.path_distance(rows, mean.detach(), ranks)
 
 
+def accumulate(sums: Tensor, rows: Tensor) -> None:
+    r"""
+    Add rows to running sums, in place and row after row: the sums are the same to the last bit however rows come in batches.
+
+    Args:
+        sums (Tensor): Shape (D,), float64, contiguous; changed in place.
+        rows (Tensor): Shape (N, D), floating point, any strides.
+
+    Raises:
+        ValueError: If the shapes do not match.
+        TypeError: If ``sums`` is not float64, or ``rows`` are not floating point.
+
+    Examples::
+
+        >>> sums = torch.zeros(4, dtype=torch.float64)
+        >>> accumulate(sums, torch.ones(3, 4))
+        >>> sums
+        tensor([3., 3., 3., 3.], dtype=torch.float64)
+    """
+    if sums.dtype != torch.float64 or rows.dtype not in _FLOATING:
+        raise TypeError(f"sums have dtype {sums.dtype} and rows {rows.dtype}; expected float64 and floating point.")
+    if rows.dim() != 2 or sums.shape != rows.shape[1:] or not sums.is_contiguous():
+        raise ValueError(
+            f"sums have shape {tuple(sums.shape)} and rows {tuple(rows.shape)}; expected contiguous (D,) and (N, D)."
+        )
+    torch.ops.captum_proto.accumulate(sums, rows.detach())
+
+
 def _as_rows(x: Tensor, name: str) -> Tensor:
     if x.dim() != 2:
         raise ValueError(f"{name} has shape {tuple(x.shape)}; expected rows (N, D).")

@@ -48,6 +48,11 @@ def _(x: Tensor, mean: Tensor, doubled_ranks: Tensor) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape[0], dtype=torch.float64), x.new_empty(x.shape[0], dtype=torch.float64)
 
 
+@torch.library.register_fake(f"{NAMESPACE}::accumulate")
+def _(sums: Tensor, rows: Tensor) -> None:
+    return None
+
+
 def _setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
     images, power = inputs
     ctx.save_for_backward(images)

@@ -21,6 +21,8 @@ SCHEMAS = {
     "spearman": "(Tensor x, Tensor doubled_ranks) -> Tensor",
     # (N, D) floating, (D,) or (N, D) float32 or float64, (D,) or (N, D) int32 -> (N,) float64, (N,) float64
     "path_distance": "(Tensor x, Tensor mean, Tensor doubled_ranks) -> (Tensor, Tensor)",
+    # (D,) float64, (N, D) floating: the rows are added to the sums
+    "accumulate": "(Tensor(a!) sums, Tensor rows) -> ()",
 }
 
 #: The longest row that can be ranked: up to here the halves of every 128-bit sum are exact in float64.

@@ -125,3 +125,8 @@ def path_distance(x: Tensor, mean: Tensor, doubled_ranks: Tensor) -> tuple[Tenso
     for i, row in enumerate(x):
         l1[i] = (row.to(torch.float64) - (mean if mean.dim() == 1 else mean[i]).to(torch.float64)).abs().sum()
     return spearman(x, doubled_ranks), l1
+
+
+def accumulate(sums: Tensor, rows: Tensor) -> None:
+    for row in rows:  # one by one: the order of a sum over the batch would depend on its size
+        sums.add_(row)

@@ -507,3 +507,27 @@ def test_before_fitting_there_is_nothing_to_score_with(make_cnn, make_images, tm
     ):
         with pytest.raises(RuntimeError, match="there is no reference yet; call fit"):
             use()
+
+
+def test_fit_tells_when_a_container_stops_returning_its_childs_output(make_images):
+    """Its sums are copied from the child's as long as it does."""
+
+    class Sometimes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Conv2d(3, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.inner(x)
+            return y if float(x[0, 0, 0, 0]) < 0.5 else y * 2
+
+    model = nn.Sequential(Sometimes(), nn.Flatten(), nn.Linear(200, 3)).eval()
+    images = make_images(6)
+    images[:, 0, 0, 0] = torch.tensor([0.1, 0.2, 0.9, 0.3, 0.8, 0.1])
+    reference = PathSimilarity(model, ["0", "0.inner"], batch_size=1).fit(images).reference
+    with torch.no_grad():
+        inner = model[0].inner(images).flatten(1).double()
+    factors = torch.tensor([1, 1, 2, 1, 2, 1]).double().unsqueeze(1)
+    sums = dict(zip(reference.layers, reference.sums, strict=True))
+    torch.testing.assert_close(sums["0.inner"], inner.sum(0))
+    torch.testing.assert_close(sums["0"], (inner * factors).sum(0))
