@@ -57,12 +57,15 @@ def long_rows(rows: int, length: int, rounds: int) -> list[Case]:
             Contender(OURS, lambda x=x, r=reference: ops.spearman(x, r)),
             Contender(SORT, lambda x=x, part=part: sort(x[:part]), part / rows),
             Contender(SCIPY, lambda x=x, y=y: rows_with_scipy(x[:1], y), 1 / rows, every=2),
-            Contender(TWIN, lambda x=x, r=reference, part=part: _twin.spearman(x[:part], r.doubled_ranks), part / rows, 2),
+            Contender(
+                TWIN, lambda x=x, r=reference, part=part: _twin.spearman(x[:part], r.doubled_ranks), part / rows, 2
+            ),
         ]
         goals = [Goal(SCIPY, OURS, least=100), Goal(SORT, OURS, least=1 if name == "dense" else 2)]
         if torchmetrics is not None and name == "dense":
-            spearman = torchmetrics.spearman_corrcoef
-            contenders.append(Contender(METRICS, lambda x=x, y=y: spearman(x[0], y), 1 / rows, every=2))
+            contenders.append(
+                Contender(METRICS, lambda x=x, y=y: torchmetrics.spearman_corrcoef(x[0], y), 1 / rows, every=2)
+            )
             goals.append(Goal(METRICS, OURS, least=80))
         if pandas is not None:
 
@@ -90,8 +93,6 @@ def long_rows(rows: int, length: int, rounds: int) -> list[Case]:
                 )
             )
         alone = "one of the two threads"
-        with threads(1):
-            pass
         one = x[:1]
 
         def on_one_thread(x: Tensor = x, r: ops.SpearmanReference = reference) -> None:
