@@ -6,9 +6,16 @@ twin everywhere else.
 from captum_proto.ops import _schemas as _schemas  # isort: skip  # defines what the next two register kernels for
 from captum_proto.ops import _registration as _registration  # isort: skip
 from captum_proto.ops import _native
-from captum_proto.ops._functional import SpearmanReference, high_frequency_loss, path_distance, rank, spearman
+from captum_proto.ops._functional import (
+    SpearmanReference,
+    affine_sample,
+    high_frequency_loss,
+    path_distance,
+    rank,
+    spearman,
+)
 from captum_proto.ops._native import backend
 
 _native.load()
 
-__all__ = ["SpearmanReference", "backend", "high_frequency_loss", "path_distance", "rank", "spearman"]
+__all__ = ["SpearmanReference", "affine_sample", "backend", "high_frequency_loss", "path_distance", "rank", "spearman"]
