@@ -71,8 +71,8 @@ def affine_sample(
 
     :math:`S` being ``grid_sample(·, affine_grid(matrix, images.shape, align_corners=False), mode="bilinear", padding_mode="zeros",
     align_corners=False)`` of ``torch.nn.functional``: what comes from outside the image is ``fill``, and the border blends into it.
-    Coordinates are taken in float64 whatever the dtype of ``images``. Runs natively on CPU and CUDA where the extension is built,
-    else in PyTorch; the results agree to rounding.
+    Runs natively on CPU and CUDA where the extension is built, with coordinates in float64 whatever the dtype of ``images``; else in
+    PyTorch, which rounds coordinates to that dtype. The results agree to rounding.
 
     Args:
         images (Tensor): Shape (N, C, H, W), float32 or float64, any strides.
@@ -85,7 +85,7 @@ def affine_sample(
     Returns:
         Tensor: Shape and dtype of ``images``. Differentiable once, with respect to ``images`` alone. An infinite or missing (NaN) pixel
         affects those outputs that have it among the four pixels around their coordinate, also where its weight is zero.
-        Coordinates that are not finite are outside the image.
+        To the native kernels, coordinates that are not finite are outside the image; PyTorch leaves them open.
 
     Raises:
         ValueError: If shapes or devices do not match, ``std`` holds a zero, or ``matrix`` requires a gradient.

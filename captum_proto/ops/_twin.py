@@ -75,7 +75,7 @@ def affine_sample_backward(grad_output: Tensor, matrix: Tensor, scale: Tensor, c
 
 
 def _grid(matrix: Tensor, images: Tensor) -> Tensor:
-    """Where each output pixel is read, in the images' dtype. Taken in float64: on 224 pixels float32 is off by 1e-5 of one."""
+    """Where each output pixel is read: taken in float64, and rounded to the images' dtype, for which there is a sampler."""
     n, _, height, width = images.shape
     wide = torch.float32 if matrix.device.type == "mps" else torch.float64  # the one device without float64
     grid = torch.nn.functional.affine_grid(matrix.to(wide), [n, 1, height, width], align_corners=False)

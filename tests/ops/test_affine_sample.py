@@ -67,7 +67,8 @@ def test_equals_grid_sample_and_normalize(shape: tuple[int, ...], name: str, dty
     copy = images.detach().double().requires_grad_()
     samples = ops.affine_sample(images, matrix, mean=mean, std=std, fill=0.3)
     expected = oracle(copy, matrix, mean, std, 0.3)
-    tolerance = 1e-5 if dtype == torch.float32 else 1e-10
+    # The twin's sampler takes coordinates in the images' dtype, the kernels in float64.
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-5 if ops.backend()["cpu"]["native"] else 1e-4
     assert samples.dtype == dtype
     torch.testing.assert_close(samples.double(), expected, rtol=0, atol=tolerance)
     given = random(shape, dtype, seed=1)
@@ -181,6 +182,7 @@ def test_matrices_of_any_strides_and_dtypes() -> None:
     assert torch.equal(ops.affine_sample(images, half), ops.affine_sample(images, half.float()))
 
 
+@needs_kernels
 def test_identity_changes_nothing() -> None:
     for dtype in WIDE:
         images = random((2, 3, 15, 10), dtype)
