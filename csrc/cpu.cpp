@@ -4,6 +4,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/MemoryFormat.h>
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "kernels/accumulate.h"
+#include "kernels/affine_sample.h"
 #include "kernels/dispatch.h"
 #include "kernels/high_frequency_loss.h"
 #include "kernels/rows.h"
@@ -24,6 +26,8 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 constexpr int64_t longest_row = int64_t{1} << 28;
+/// Pixels of an image to be sampled are numbered in 32 bits, its rim included.
+constexpr int64_t most_pixels = int64_t{1} << 31;
 /// Below about this many values a second thread costs more than it brings.
 constexpr int64_t values_per_thread = 32768;
 
@@ -255,6 +259,106 @@ Tensor high_frequency_loss_backward(const Tensor& grad_output, const Tensor& ima
   return gradients;
 }
 
+/// Uninitialized, of these sizes and in one of two memory formats.
+Tensor empty_images(const Tensor& like, bool channels_last) {
+  const std::array<int64_t, 4> sizes{like.size(0), like.size(1), like.size(2), like.size(3)};
+  const auto format = channels_last ? torch::headeronly::MemoryFormat::ChannelsLast : torch::headeronly::MemoryFormat::Contiguous;
+  return torch::stable::empty({sizes.data(), sizes.size()}, like.scalar_type(), std::nullopt, like.device(), std::nullopt, format);
+}
+
+/// One value for each channel, in the images' dtype.
+template <class T>
+std::vector<T> channel_values(const Tensor& values, const Tensor& images, const char* name) {
+  STD_TORCH_CHECK(values.dim() == 1 && values.size(0) == images.size(1) && values.scalar_type() == images.scalar_type(), name,
+                  " has to have one value for each of the ", images.size(1), " channels, in the dtype of the images.");
+  std::vector<T> copy(static_cast<std::size_t>(values.size(0)));
+  for (int64_t c = 0; c < values.size(0); ++c) copy[c] = data<T>(values)[c * values.stride(0)];
+  return copy;
+}
+
+std::vector<AffineMap> affine_maps(const Tensor& matrix, const Tensor& images) {
+  STD_TORCH_CHECK(matrix.dim() == 3 && matrix.size(0) == images.size(0) && matrix.size(1) == 2 && matrix.size(2) == 3,
+                  "matrix has to be of shape (", images.size(0), ", 2, 3): one for each image.");
+  const bool is_double = matrix.scalar_type() == ScalarType::Double;
+  STD_TORCH_CHECK(is_double || matrix.scalar_type() == ScalarType::Float, "matrix has to be float32 or float64.");
+  std::vector<AffineMap> maps;
+  for (int64_t i = 0; i < matrix.size(0); ++i) {
+    double values[6];
+    for (int64_t k = 0; k < 6; ++k) {
+      const int64_t place = i * matrix.stride(0) + k / 3 * matrix.stride(1) + k % 3 * matrix.stride(2);
+      values[k] = is_double ? data<double>(matrix)[place] : static_cast<double>(data<float>(matrix)[place]);
+    }
+    maps.emplace_back(values, images.size(2), images.size(3));
+  }
+  return maps;
+}
+
+/// As many bands as keep all threads busy where there are few images.
+int64_t bands_for(int64_t planes, int64_t height) {
+  const int64_t threads = torch::stable::get_num_threads();
+  int64_t bands = 1;
+  while (bands < threads && planes * bands % threads != 0 && planes * bands < 4 * threads) ++bands;
+  return std::min(bands, std::max<int64_t>(1, height));
+}
+
+/// Calls body(T()) for images in float32 or float64 that the kernels can number.
+template <class Body>
+void with_images(const Tensor& images, const char* name, Body body) {
+  STD_TORCH_CHECK(images.dim() == 4, name, " has ", images.dim(), " dimensions; expected (N, C, H, W).");
+  STD_TORCH_CHECK(
+      images.size(2) < most_pixels && images.size(3) < most_pixels && (images.size(2) + 2) * (images.size(3) + 2) < most_pixels,
+      name, " has images of ", images.size(2), " x ", images.size(3), " pixels; at most 2^31 can be sampled.");
+  if (images.scalar_type() == ScalarType::Double) return body(double());
+  STD_TORCH_CHECK(images.scalar_type() == ScalarType::Float, name, " has to be float32 or float64.");
+  return body(float());
+}
+
+Tensor affine_sample(const Tensor& images, const Tensor& matrix, const Tensor& scale, const Tensor& shift, double fill,
+                     bool channels_last) {
+  Tensor samples;
+  with_images(images, "images", [&](auto type) {
+    using T = decltype(type);
+    samples = empty_images(images, channels_last);
+    const std::vector<AffineMap> maps = affine_maps(matrix, images);
+    const std::vector<T> scales = channel_values<T>(scale, images, "scale"), shifts = channel_values<T>(shift, images, "shift");
+    if (samples.numel() == 0) return;
+    AffineSampling<T> call{shape_of(images),     maps.data(),
+                           scales.data(),        shifts.data(),
+                           static_cast<T>(fill), data<T>(images),
+                           strides_of(images),   mutable_data<T>(samples),
+                           strides_of(samples),  1};
+    call.bands = bands_for(call.units(), call.shape.h);
+    in_parallel(call.units(), images.numel() / call.units(),
+                [&](int64_t begin, int64_t end) { run<&affine_sample_units<T>>(call, begin, end); });
+  });
+  return samples;
+}
+
+Tensor affine_sample_backward(const Tensor& grad_output, const Tensor& matrix, const Tensor& scale, bool channels_last) {
+  Tensor gradients;
+  with_images(grad_output, "grad_output", [&](auto type) {
+    using T = decltype(type);
+    gradients = empty_images(grad_output, channels_last);
+    const std::vector<AffineMap> maps = affine_maps(matrix, grad_output);
+    const std::vector<T> scales = channel_values<T>(scale, grad_output, "scale");
+    if (gradients.numel() == 0) return;
+    AffineSampling<T> call{shape_of(grad_output),
+                           maps.data(),
+                           scales.data(),
+                           nullptr,
+                           T(0),
+                           data<T>(grad_output),
+                           strides_of(grad_output),
+                           mutable_data<T>(gradients),
+                           strides_of(gradients),
+                           1};
+    call.bands = bands_for(call.units(), call.shape.h);
+    in_parallel(call.units(), grad_output.numel() / call.units(),
+                [&](int64_t begin, int64_t end) { run<&affine_sample_gradient_units<T>>(call, begin, end); });
+  });
+  return gradients;
+}
+
 }  // namespace
 }  // namespace captum_proto
 
@@ -262,6 +366,8 @@ STABLE_TORCH_LIBRARY_IMPL(captum_proto, CPU, library) {
   using namespace captum_proto;
   library.impl("high_frequency_loss", TORCH_BOX(&high_frequency_loss));
   library.impl("high_frequency_loss_backward", TORCH_BOX(&high_frequency_loss_backward));
+  library.impl("affine_sample", TORCH_BOX(&affine_sample));
+  library.impl("affine_sample_backward", TORCH_BOX(&affine_sample_backward));
   library.impl("doubled_rank", TORCH_BOX(&doubled_rank));
   library.impl("rank", TORCH_BOX(&rank));
   library.impl("spearman", TORCH_BOX(&spearman));

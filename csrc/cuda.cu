@@ -7,13 +7,16 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/MemoryFormat.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "kernels/cuda/affine_sample.cuh"
 #include "kernels/cuda/high_frequency_loss.cuh"
 #include "kernels/cuda/path_distance.cuh"
 
@@ -232,12 +235,84 @@ Tensor high_frequency_loss_backward(Tensor grad_output, Tensor images, int64_t p
   return gradient;
 }
 
+/// Uninitialised, of these sizes and in one of two memory formats.
+Tensor empty_images(const Tensor& like, bool channels_last) {
+  const std::vector<int64_t> sizes{like.size(0), like.size(1), like.size(2), like.size(3)};
+  const auto format = channels_last ? torch::headeronly::MemoryFormat::ChannelsLast : torch::headeronly::MemoryFormat::Contiguous;
+  return torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt, format);
+}
+
+/// Calls `function` with the type of images that can be sampled.
+template <class Function>
+void for_images(const Tensor& images, const char* name, const Function& function) {
+  require(images.dim() == 4,
+          std::string(name) + " must have the shape (images, channels, height, width), got " + shape_of(images) + ".");
+  require(images.size(2) < (int64_t{1} << 30) && images.size(3) < (int64_t{1} << 30),
+          std::string(name) + " must have sides of fewer than 2**30 pixels, got " + shape_of(images) + ".");
+  const bool is_double = images.scalar_type() == ScalarType::Double;
+  require(is_double || images.scalar_type() == ScalarType::Float, std::string(name) + " must be float32 or float64.");
+  return is_double ? function(Type<double>{}) : function(Type<float>{});
+}
+
+void require_on_device_of(const Tensor& images, const Tensor& other, const char* name) {
+  require(other.is_cuda() && other.get_device_index() == images.get_device_index(),
+          std::string(name) + " must be on the device of the images.");
+}
+
+cuda::Matrices matrices_of(const Tensor& matrix, const Tensor& images) {
+  require(matrix.dim() == 3 && matrix.size(0) == images.size(0) && matrix.size(1) == 2 && matrix.size(2) == 3,
+          "matrix must have the shape (images, 2, 3), got " + shape_of(matrix) + " for images of " + shape_of(images) + ".");
+  const bool is_double = matrix.scalar_type() == ScalarType::Double;
+  require(is_double || matrix.scalar_type() == ScalarType::Float, "matrix must be float32 or float64.");
+  require_on_device_of(images, matrix, "matrix");
+  return cuda::Matrices{matrix.const_data_ptr(), is_double, matrix.stride(0), matrix.stride(1), matrix.stride(2)};
+}
+
+template <typename T>
+cuda::ChannelValues<T> channel_values(const Tensor& values, const Tensor& images, const char* name) {
+  require(values.dim() == 1 && values.size(0) == images.size(1) && values.scalar_type() == images.scalar_type(),
+          std::string(name) + " must have one value per channel, in the dtype of the images, got " + shape_of(values) + ".");
+  require_on_device_of(images, values, name);
+  return cuda::ChannelValues<T>{static_cast<const T*>(values.const_data_ptr()), values.stride(0)};
+}
+
+Tensor affine_sample(Tensor images, Tensor matrix, Tensor scale, Tensor shift, double fill, bool channels_last) {
+  Tensor samples;
+  for_images(images, "images", [&](auto type) {
+    using T = typename decltype(type)::type;
+    const cuda::Matrices matrices = matrices_of(matrix, images);
+    const cuda::ChannelValues<T> scales = channel_values<T>(scale, images, "scale");
+    const cuda::ChannelValues<T> shifts = channel_values<T>(shift, images, "shift");
+    const OnDeviceOf device(images);
+    samples = empty_images(images, channels_last);
+    cuda::affine_sample(static_cast<const T*>(images.const_data_ptr()), layout_of(images), matrices, scales, shifts, fill,
+                        layout_of(samples), static_cast<T*>(samples.mutable_data_ptr()), device.stream);
+  });
+  return samples;
+}
+
+Tensor affine_sample_backward(Tensor grad_output, Tensor matrix, Tensor scale, bool channels_last) {
+  Tensor gradients;
+  for_images(grad_output, "grad_output", [&](auto type) {
+    using T = typename decltype(type)::type;
+    const cuda::Matrices matrices = matrices_of(matrix, grad_output);
+    const cuda::ChannelValues<T> scales = channel_values<T>(scale, grad_output, "scale");
+    const OnDeviceOf device(grad_output);
+    gradients = empty_images(grad_output, channels_last);
+    cuda::affine_sample_backward(static_cast<const T*>(grad_output.const_data_ptr()), layout_of(grad_output), matrices, scales,
+                                 layout_of(gradients), static_cast<T*>(gradients.mutable_data_ptr()), device.stream);
+  });
+  return gradients;
+}
+
 }  // namespace
 }  // namespace captum_proto
 
 STABLE_TORCH_LIBRARY_IMPL(captum_proto, CUDA, m) {
   m.impl("high_frequency_loss", TORCH_BOX(&captum_proto::high_frequency_loss));
   m.impl("high_frequency_loss_backward", TORCH_BOX(&captum_proto::high_frequency_loss_backward));
+  m.impl("affine_sample", TORCH_BOX(&captum_proto::affine_sample));
+  m.impl("affine_sample_backward", TORCH_BOX(&captum_proto::affine_sample_backward));
   m.impl("doubled_rank", TORCH_BOX(&captum_proto::doubled_rank));
   m.impl("rank", TORCH_BOX(&captum_proto::rank));
   m.impl("spearman", TORCH_BOX(&captum_proto::spearman));

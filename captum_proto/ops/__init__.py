@@ -9,6 +9,7 @@ from captum_proto.ops import _native
 from captum_proto.ops._functional import (
     SpearmanReference,
     accumulate,
+    affine_sample,
     high_frequency_loss,
     path_distance,
     rank,
@@ -18,4 +19,13 @@ from captum_proto.ops._native import backend
 
 _native.load()
 
-__all__ = ["SpearmanReference", "accumulate", "backend", "high_frequency_loss", "path_distance", "rank", "spearman"]
+__all__ = [
+    "SpearmanReference",
+    "accumulate",
+    "affine_sample",
+    "backend",
+    "high_frequency_loss",
+    "path_distance",
+    "rank",
+    "spearman",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,72 @@ def high_frequency_loss(images: Tensor, power: int = 1) -> Tensor:
     if power not in (1, 2):
         raise ValueError(f"power is {power!r}; high_frequency_loss knows 1 (absolute) and 2 (squared differences).")
     return torch.ops.captum_proto.high_frequency_loss(images, power)
+
+
+def affine_sample(
+    images: Tensor,
+    matrix: Tensor,
+    *,
+    mean: Sequence[float] | Tensor | None = None,
+    std: Sequence[float] | Tensor | None = None,
+    fill: float = 0.0,
+    channels_last: bool = False,
+) -> Tensor:
+    r"""
+    Images under an affine map of their own, sampled bilinearly and normalised channel by channel, in one pass.
+
+    .. math::
+        y = \frac{S(x - fill, matrix) + fill - mean}{std}
+
+    :math:`S` being ``grid_sample(·, affine_grid(matrix, images.shape, align_corners=False), mode="bilinear", padding_mode="zeros",
+    align_corners=False)`` of ``torch.nn.functional``: what comes from outside the image is ``fill``, and the border blends into it.
+    Runs natively on CPU and CUDA where the extension is built, with coordinates in float64 whatever the dtype of ``images``; else in
+    PyTorch, which rounds coordinates to that dtype. The results agree to rounding.
+
+    Args:
+        images (Tensor): Shape (N, C, H, W), float32 or float64, any strides.
+        matrix (Tensor): Shape (N, 2, 3), floating point: from output to input, in coordinates that go from -1 to 1 along each side.
+        mean (sequence of float or Tensor, optional): C values, or one for all channels. None: 0. Default: None
+        std (sequence of float or Tensor, optional): C values, or one for all channels. None: 1. Default: None
+        fill (float, optional): Value outside the image, before normalisation. Default: 0
+        channels_last (bool, optional): Memory format of the result: ``torch.channels_last``, or contiguous. Default: False
+
+    Returns:
+        Tensor: Shape and dtype of ``images``. Differentiable once, with respect to ``images`` alone. An infinite or missing (NaN) pixel
+        affects those outputs that have it among the four pixels around their coordinate, also where its weight is zero.
+        To the native kernels, coordinates that are not finite are outside the image; PyTorch leaves them open.
+
+    Raises:
+        ValueError: If shapes or devices do not match, ``std`` holds a zero, or ``matrix`` requires a gradient.
+        TypeError: If ``images`` is neither float32 nor float64, or ``matrix`` is not floating point.
+
+    Examples::
+
+        >>> images = torch.rand(2, 3, 224, 224, requires_grad=True)
+        >>> mirror = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).expand(2, 2, 3)
+        >>> affine_sample(images, mirror, mean=[0.5], std=[0.25]).sum().backward()
+    """
+    if images.dim() != 4:
+        raise ValueError(f"images has shape {tuple(images.shape)}; affine_sample expects (N, C, H, W).")
+    if images.dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"images has dtype {images.dtype}; affine_sample expects float32 or float64: convert with .float()."
+        )
+    if matrix.dim() != 3 or matrix.shape[0] != images.shape[0] or matrix.shape[1:] != (2, 3):
+        raise ValueError(f"matrix has shape {tuple(matrix.shape)}; for {images.shape[0]} images expected (N, 2, 3).")
+    if matrix.dtype not in _FLOATING:
+        raise TypeError(f"matrix has dtype {matrix.dtype}; affine_sample expects floating point.")
+    if matrix.device != images.device:
+        raise ValueError(f"matrix is on {matrix.device} and images on {images.device}; move one of them.")
+    if matrix.requires_grad:
+        raise ValueError("matrix requires a gradient, and affine_sample has none for it; pass matrix.detach().")
+    if matrix.dtype not in (torch.float32, torch.float64):
+        matrix = matrix.float()
+    scale = images.new_ones(images.shape[1]) if std is None else _per_channel(std, "std", images).reciprocal()
+    shift = images.new_full((images.shape[1],), fill)
+    if mean is not None:
+        shift = shift - _per_channel(mean, "mean", images)
+    return torch.ops.captum_proto.affine_sample(images, matrix, scale, shift * scale, float(fill), channels_last)
 
 
 def rank(x: Tensor) -> Tensor:
@@ -202,6 +269,19 @@ def accumulate(sums: Tensor, rows: Tensor) -> None:
             f"sums have shape {tuple(sums.shape)} and rows {tuple(rows.shape)}; expected contiguous (D,) and (N, D)."
         )
     torch.ops.captum_proto.accumulate(sums, rows.detach())
+
+
+def _per_channel(values: Sequence[float] | Tensor, name: str, images: Tensor) -> Tensor:
+    """``values`` as a tensor (C,) beside ``images``."""
+    if not isinstance(values, Tensor):
+        if name == "std" and 0 in values:
+            raise ValueError(f"std is {tuple(values)}; a channel cannot be divided by zero.")
+        values = torch.tensor(values, dtype=images.dtype)
+    if values.dim() != 1 or values.shape[0] not in (1, images.shape[1]):
+        raise ValueError(
+            f"{name} has shape {tuple(values.shape)}; for {images.shape[1]} channels expected as many values, or one."
+        )
+    return values.detach().to(images.device, images.dtype).expand(images.shape[1])
 
 
 def _as_rows(x: Tensor, name: str) -> Tensor:

@@ -5,7 +5,8 @@ tracing, and derivatives. Native modules add faster kernels for CPU and CUDA on 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -26,6 +27,16 @@ def _(images: Tensor, power: int) -> Tensor:
 @torch.library.register_fake(f"{NAMESPACE}::high_frequency_loss_backward")
 def _(grad_output: Tensor, images: Tensor, power: int) -> Tensor:
     return torch.empty_like(images)
+
+
+@torch.library.register_fake(f"{NAMESPACE}::affine_sample")
+def _(images: Tensor, matrix: Tensor, scale: Tensor, shift: Tensor, fill: float, channels_last: bool) -> Tensor:
+    return torch.empty_like(images, memory_format=_twin.memory_format(channels_last))
+
+
+@torch.library.register_fake(f"{NAMESPACE}::affine_sample_backward")
+def _(grad_output: Tensor, matrix: Tensor, scale: Tensor, channels_last: bool) -> Tensor:
+    return torch.empty_like(grad_output, memory_format=_twin.memory_format(channels_last))
 
 
 @torch.library.register_fake(f"{NAMESPACE}::doubled_rank")
@@ -53,22 +64,40 @@ def _(sums: Tensor, rows: Tensor) -> None:
     return None
 
 
-def _setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+def _setup_loss(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
     images, power = inputs
     ctx.save_for_backward(images)
     ctx.power = power
 
 
-def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+def _loss_backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
     (images,) = ctx.saved_tensors
     return torch.ops.captum_proto.high_frequency_loss_backward(grad_output, images, ctx.power), None
 
 
-def _no_second_derivative(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-    raise RuntimeError(
-        "high_frequency_loss can be differentiated once; leave out create_graph=True, or take differences with torch.diff instead."
-    )
+def _setup_sample(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, float, bool], output: Tensor) -> None:
+    images, matrix, scale, *_ = inputs
+    ctx.save_for_backward(matrix, scale)
+    # The gradient lies as the images do, if they lie in one of two usual ways.
+    ctx.channels_last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
 
 
-torch.library.register_autograd(f"{NAMESPACE}::high_frequency_loss", _backward, setup_context=_setup_context)
-torch.library.register_autograd(f"{NAMESPACE}::high_frequency_loss_backward", _no_second_derivative)
+def _sample_backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+    matrix, scale = ctx.saved_tensors
+    gradient = torch.ops.captum_proto.affine_sample_backward(grad_output, matrix, scale, ctx.channels_last)
+    return gradient, None, None, None, None, None
+
+
+def _refuse_second_derivative(name: str, instead: str) -> Callable[[Any, Tensor], NoReturn]:
+    def refuse(ctx: Any, grad: Tensor) -> NoReturn:
+        raise RuntimeError(f"{name} can be differentiated once; leave out create_graph=True{instead}.")
+
+    return refuse
+
+
+for name, setup, backward, instead in (
+    ("high_frequency_loss", _setup_loss, _loss_backward, ", or take differences with torch.diff instead"),
+    ("affine_sample", _setup_sample, _sample_backward, ""),
+):
+    torch.library.register_autograd(f"{NAMESPACE}::{name}", backward, setup_context=setup)
+    torch.library.register_autograd(f"{NAMESPACE}::{name}_backward", _refuse_second_derivative(name, instead))

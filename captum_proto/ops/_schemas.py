@@ -13,6 +13,13 @@ SCHEMAS = {
     "high_frequency_loss": "(Tensor images, int power) -> Tensor",
     # (N,) , (N, C, H, W) -> gradient in the dtype and layout of images
     "high_frequency_loss_backward": "(Tensor grad_output, Tensor images, int power) -> Tensor",
+    # (N, C, H, W) float32 or float64, any strides; (N, 2, 3) float32 or float64; (C,) and (C,) in the images' dtype
+    # -> (N, C, H, W), contiguous or channels_last: (sample of (images - fill) * scale) + shift
+    "affine_sample": (
+        "(Tensor images, Tensor matrix, Tensor scale, Tensor shift, float fill, bool channels_last) -> Tensor"
+    ),
+    # the gradient by the images, contiguous or channels_last, given the one by the samples
+    "affine_sample_backward": "(Tensor grad_output, Tensor matrix, Tensor scale, bool channels_last) -> Tensor",
     # (N, D) floating -> (N, D) int32
     "doubled_rank": "(Tensor x) -> Tensor",
     # (N, D) floating -> (N, D) float64; NaN in a row: the whole row NaN

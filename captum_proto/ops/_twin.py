@@ -46,6 +46,42 @@ def high_frequency_loss_backward(grad_output: Tensor, images: Tensor, power: int
     return grad.to(images.dtype)
 
 
+def memory_format(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def affine_sample(
+    images: Tensor, matrix: Tensor, scale: Tensor, shift: Tensor, fill: float, channels_last: bool
+) -> Tensor:
+    samples = torch.empty_like(images, memory_format=memory_format(channels_last))
+    if images.numel() == 0:
+        return samples
+    sampled = torch.nn.functional.grid_sample(
+        images - fill, _grid(matrix, images), mode="bilinear", padding_mode="zeros", align_corners=False
+    )
+    return samples.copy_(sampled * scale.view(-1, 1, 1) + shift.view(-1, 1, 1))
+
+
+def affine_sample_backward(grad_output: Tensor, matrix: Tensor, scale: Tensor, channels_last: bool) -> Tensor:
+    gradients = torch.empty_like(grad_output, memory_format=memory_format(channels_last))
+    if grad_output.numel() == 0:
+        return gradients
+    scaled = grad_output * scale.view(-1, 1, 1)
+    # Bilinear, zeros outside; the gradient by the images alone, which does not depend on them: any tensor of their shape will do.
+    gradient, _ = torch.ops.aten.grid_sampler_2d_backward(
+        scaled, scaled, _grid(matrix, scaled), 0, 0, False, [True, False]
+    )
+    return gradients.copy_(gradient)
+
+
+def _grid(matrix: Tensor, images: Tensor) -> Tensor:
+    """Where each output pixel is read: taken in float64, and rounded to the images' dtype, for which there is a sampler."""
+    n, _, height, width = images.shape
+    wide = torch.float32 if matrix.device.type == "mps" else torch.float64  # the one device without float64
+    grid = torch.nn.functional.affine_grid(matrix.to(wide), [n, 1, height, width], align_corners=False)
+    return grid.to(images.dtype)
+
+
 def _sort_keys(row: Tensor) -> Tensor:
     """Integers that order as the values of ``row`` do, with -0 equal to +0."""
     if row.dtype in (torch.float16, torch.bfloat16):

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from captum_proto import ops
 from captum_proto.optim.random import RandomStream
 
 
@@ -97,6 +98,29 @@ class RandomAffine:
         )
 
     def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
+        return self.normalized(images, random)
+
+    def normalized(
+        self,
+        images: Tensor,
+        random: RandomStream,
+        mean: Sequence[float] | Tensor | None = None,
+        std: Sequence[float] | Tensor | None = None,
+        channels_last: bool = False,
+    ) -> Tensor:
+        """
+        The transform and the normalisation that follows it, in one operator: ``(self(images, random) - mean) / std``.
+
+        Args:
+            images (Tensor): Shape (N, C, H, W), floating point.
+            random (RandomStream): Where the draws come from; the same as those of a plain call.
+            mean (sequence of float or Tensor, optional): As in :func:`affine`. Default: None
+            std (sequence of float or Tensor, optional): As in :func:`affine`. Default: None
+            channels_last (bool, optional): As in :func:`affine`. Default: False
+
+        Returns:
+            Tensor: Shape and dtype of ``images``.
+        """
         unit = random.uniform(4)  # always four, so that one range does not shift the draws of another
 
         def draw(column: int, low: float, high: float) -> Tensor:
@@ -110,24 +134,41 @@ class RandomAffine:
             ),
             scale=draw(3, *self.scale),
             fill=self.fill,
+            mean=mean,
+            std=std,
+            channels_last=channels_last,
         )
 
 
-def affine(images: Tensor, angle: Tensor, translate: Tensor, scale: Tensor, fill: float = 0.0) -> Tensor:
+def affine(
+    images: Tensor,
+    angle: Tensor,
+    translate: Tensor,
+    scale: Tensor,
+    fill: float = 0.0,
+    *,
+    mean: Sequence[float] | Tensor | None = None,
+    std: Sequence[float] | Tensor | None = None,
+    channels_last: bool = False,
+) -> Tensor:
     r"""
     Rotate, scale and shift each image by its own amounts, as ``torchvision.transforms.functional.affine`` does one image.
 
     Args:
-        images (Tensor): Shape (N, C, H, W), floating point.
+        images (Tensor): Shape (N, C, H, W), floating point. Half types are sampled in float32.
         angle (Tensor): Shape (N,), degrees clockwise about the centre.
         translate (Tensor): Shape (N, 2), fractions of width and height.
         scale (Tensor): Shape (N,), positive factors.
         fill (float, optional): Value outside the image. Default: 0
+        mean (sequence of float or Tensor, optional): Taken from each channel of the result, as ``Normalize`` does: C values, or one for
+            all. Default: None
+        std (sequence of float or Tensor, optional): What each channel is then divided by: C values, or one for all. Default: None
+        channels_last (bool, optional): Memory format of the result: ``torch.channels_last``, or contiguous. Default: False
 
     Returns:
-        Tensor: Shape and dtype of ``images``. Differentiable with respect to them.
+        Tensor: Shape and dtype of ``images``. Differentiable once, with respect to them alone.
     """
-    n, _, height, width = images.shape
+    height, width = images.shape[-2:]
     radians = angle.to(torch.float64) * (math.pi / 180)
     cos, sin = radians.cos() / scale, radians.sin() / scale
     # The inverse map, output to input, in the sampler's coordinates: -1 to 1 along each side, so a square in pixels is a rectangle.
@@ -137,11 +178,10 @@ def affine(images: Tensor, angle: Tensor, translate: Tensor, scale: Tensor, fill
         torch.stack([cos, sin * aspect, -cos * shift_x - sin * aspect * shift_y], 1),
         torch.stack([-sin / aspect, cos, sin / aspect * shift_x - cos * shift_y], 1),
     ]
-    theta = torch.stack(rows, 1).to(images.device, images.dtype)
-    grid = torch.nn.functional.affine_grid(theta, [n, 1, height, width], align_corners=False)
-    shifted = images - fill if fill else images
-    sampled = torch.nn.functional.grid_sample(shifted, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return sampled + fill if fill else sampled
+    wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
+    matrix = torch.stack(rows, 1).to(wide.device, wide.dtype)
+    sampled = ops.affine_sample(wide, matrix, mean=mean, std=std, fill=fill, channels_last=channels_last)
+    return sampled.to(images.dtype)
 
 
 class Compose:

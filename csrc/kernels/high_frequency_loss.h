@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "float_values.h"
+#include "images.h"
 #include "workspace.h"
 
 namespace captum_proto {
@@ -15,20 +16,6 @@ namespace captum_proto {
 /// The type in which differences of T are taken, and in which the loss is returned.
 template <class T>
 using Wide = decltype(widen(T{}));
-
-struct ImageShape {
-  std::int64_t n, c, h, w;
-
-  std::int64_t vertical_pairs() const { return h > 0 ? c * (h - 1) * w : 0; }
-  std::int64_t horizontal_pairs() const { return w > 0 ? c * h * (w - 1) : 0; }
-};
-
-/// Strides in values, of dimensions n, c, h, w.
-struct ImageStrides {
-  std::int64_t n, c, h, w;
-
-  bool interleaves_channels(const ImageShape& shape) const { return shape.c > 1 && c == 1 && w == shape.c; }
-};
 
 /// An image as planes of lines. Channels that lie side by side share one long line, in which the next pixel is `neighbour` values
 /// away; so channels_last is read as it lies.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from native.affine_samples import random_maps
 from native.operator_samples import FLOATING, assert_same_bits, references, rows_like_layers
 from torch import Tensor
 
@@ -26,6 +27,10 @@ WAYS = [
 
 def all_operators(x: Tensor, reference: Tensor, images: Tensor) -> list[Tensor]:
     loss = native.high_frequency_loss(images, 1)
+    # No tensor is made on the host, or a graph could not be captured.
+    wide = images.double() if images.dtype == torch.float64 else images.float()
+    matrix = (wide[:, :2, :1, :3] * 0.3).squeeze(2)
+    ones = torch.ones_like(wide[0, :, 0, 0])
     return [
         native.doubled_rank(x),
         native.rank(x),
@@ -33,6 +38,8 @@ def all_operators(x: Tensor, reference: Tensor, images: Tensor) -> list[Tensor]:
         *native.path_distance(x, x[0].float(), reference),
         loss,
         native.high_frequency_loss_backward(torch.ones_like(loss), images, 2),
+        native.affine_sample(wide, matrix, ones, ones, 0.5, True),
+        native.affine_sample_backward(wide, matrix, ones, False),
     ]
 
 
@@ -168,6 +175,9 @@ def samples() -> dict[str, list[Callable[[], tuple[object, ...]]]]:
     def images(dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.randn(2, 3, 6, 5, dtype=dtype, device="cuda")
 
+    def ones(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        return torch.ones(3, dtype=dtype, device="cuda"), torch.ones(3, dtype=dtype, device="cuda")
+
     return {
         "doubled_rank": [lambda: (rows(3, 50),), lambda: (rows(2, 3000, torch.float64),), lambda: (rows(0, 4),)],
         "rank": [lambda: (rows(3, 50),), lambda: (rows(2, 3000),), lambda: (rows(2, 20000, torch.float16),)],
@@ -185,6 +195,14 @@ def samples() -> dict[str, list[Callable[[], tuple[object, ...]]]]:
             lambda: (torch.ones(2, device="cuda"), images(), 1),
             lambda: (torch.ones(2, device="cuda"), images(torch.bfloat16), 2),
         ],
+        "affine_sample": [
+            lambda: (images().requires_grad_(), random_maps(2).cuda(), *ones(torch.float32), 0.5, False),
+            lambda: (images(torch.float64).requires_grad_(), random_maps(2).cuda(), *ones(torch.float64), 0.5, True),
+        ],
+        "affine_sample_backward": [
+            lambda: (images(), random_maps(2).float().cuda(), ones(torch.float32)[0], True),
+            lambda: (images(torch.float64), random_maps(2).cuda(), ones(torch.float64)[0], False),
+        ],
     }
 
 
@@ -194,7 +212,9 @@ def test_opcheck_of_rows(name: str) -> None:
         torch.library.opcheck(getattr(native, name).default, arguments())
 
 
-@pytest.mark.parametrize("name", ["high_frequency_loss", "high_frequency_loss_backward"])
+@pytest.mark.parametrize(
+    "name", ["high_frequency_loss", "high_frequency_loss_backward", "affine_sample", "affine_sample_backward"]
+)
 def test_opcheck_of_images(name: str) -> None:
     for arguments in samples()[name]:
         torch.library.opcheck(getattr(native, name).default, arguments())

@@ -9,6 +9,7 @@ import scipy.stats
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from native.affine_samples import EMPTY, MATRICES, SHAPES, gradient_in_order, random_maps, sample_in_order
 from native.operator_samples import (
     FLOATING,
     IMAGE_SHAPES,
@@ -78,6 +79,8 @@ def test_the_native_module_is_in_use() -> None:
     for name in (
         "high_frequency_loss",
         "high_frequency_loss_backward",
+        "affine_sample",
+        "affine_sample_backward",
         "doubled_rank",
         "rank",
         "spearman",
@@ -264,10 +267,50 @@ def test_more_than_two_billion_pixels() -> None:
             assert_same_bits(gradient[i : i + 1], expected)
 
 
+def compare_samples(images: Tensor, matrix: Tensor) -> None:
+    """The GPU against NumPy, in which every rounding is written down."""
+    channels = images.size(1)
+    scale = torch.linspace(0.5, 2, 2 * channels).to(images.dtype)[::2]
+    shift = torch.linspace(-1, 1, channels).to(images.dtype)
+    expected = sample_in_order(images, matrix, scale, shift, 0.3)
+    expected_gradient = gradient_in_order(images, matrix, scale)
+    gpu_images, gpu_matrix, gpu_scale = on_gpu(images), on_gpu(matrix), on_gpu(scale)
+    for channels_last in (False, True):
+        samples = native.affine_sample(gpu_images, gpu_matrix, gpu_scale, shift.cuda(), 0.3, channels_last)
+        gradient = native.affine_sample_backward(gpu_images, gpu_matrix, gpu_scale, channels_last)
+        assert_same_bits(samples.cpu(), expected)
+        assert_same_bits(gradient.cpu(), expected_gradient)
+        for result in (samples, gradient):
+            assert result.is_contiguous(memory_format=_twin.memory_format(channels_last))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [*SHAPES, *EMPTY], ids=str)
+def test_affine_sample(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    images = torch.randn(shape, dtype=torch.float64).to(dtype)
+    for matrix in MATRICES.values():
+        for matrix_dtype in (torch.float32, torch.float64):
+            compare_samples(images, torch.tensor(matrix, dtype=matrix_dtype).expand(shape[0], 2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_affine_sample_of_any_strides(dtype: torch.dtype) -> None:
+    for layout in image_layouts(torch.randn(2, 3, 9, 14).to(dtype)).values():
+        compare_samples(layout, random_maps(layout.size(0)).transpose(1, 2).contiguous().transpose(1, 2))
+
+
+def test_affine_sample_of_large_images() -> None:
+    compare_samples(torch.randn(3, 3, 224, 224), random_maps(3))
+    # Without an inverse each pixel looks through every row of the samples: slow, but right.
+    compare_samples(torch.randn(1, 3, 224, 224), torch.tensor([MATRICES["a diagonal"]]))
+
+
 def test_gradients() -> None:
     images = torch.randn(2, 3, 5, 4, dtype=torch.float64, device="cuda", requires_grad=True)
     for power in (1, 2):
         assert torch.autograd.gradcheck(lambda x, p=power: ops.high_frequency_loss(x, p), (images,))
+    matrix = random_maps(2).cuda()
+    assert torch.autograd.gradcheck(lambda x: ops.affine_sample(x, matrix, mean=[0.5], std=[0.25]), (images,))
 
 
 def test_channels_last_images_are_not_copied() -> None:
@@ -293,6 +336,11 @@ def test_scratch_memory_keeps_to_its_budget() -> None:
 def test_bad_arguments_give_a_sentence() -> None:
     x = torch.randn(2, 10, device="cuda")
     ranks = native.doubled_rank(x)
+    images, matrix, ones = (
+        torch.zeros(1, 3, 2, 2, device="cuda"),
+        torch.zeros(1, 2, 3, device="cuda"),
+        torch.ones(3).cuda(),
+    )
     bad: list[tuple[Callable[[], object], str]] = [
         (lambda: native.rank(x[0]), "shape"),
         (lambda: native.rank(x.int()), "float"),
@@ -302,6 +350,11 @@ def test_bad_arguments_give_a_sentence() -> None:
         (lambda: native.path_distance(x, x[:1, :4], ranks), "mean"),
         (lambda: native.high_frequency_loss(x, 1), "shape"),
         (lambda: native.high_frequency_loss(torch.zeros(1, 1, 2, 2, device="cuda"), 3), "power"),
+        (lambda: native.affine_sample(x, x, x, x, 0.0, False), "shape"),
+        (lambda: native.affine_sample(images, matrix[0], ones, ones, 0.0, False), "matrix"),
+        (lambda: native.affine_sample(images, matrix.cpu(), ones, ones, 0.0, False), "matrix must be on the device"),
+        (lambda: native.affine_sample(images, matrix, ones, ones.double(), 0.0, False), "shift"),
+        (lambda: native.affine_sample_backward(images, matrix, x[0], False), "scale"),
         (lambda: native.high_frequency_loss_backward(x[0], torch.zeros(1, 1, 2, 2, device="cuda"), 1), "grad_output"),
     ]
     for call, words in bad:

@@ -11,11 +11,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "kernels/affine_sample.h"
 #include "kernels/high_frequency_loss.h"
 #include "kernels/rows.h"
 
@@ -288,6 +290,88 @@ void check_images(const char* dtype, ImageShape shape, bool channels_last, Rando
   }
 }
 
+/// Samples and gradients of any shape, map and layout, in one band and in several, pixel by pixel with the kernels' roundings.
+template <class T>
+void check_samples(const char* dtype, ImageShape shape, bool in_last, bool out_last, Random& random) {
+  const std::int64_t plane = shape.h * shape.w, image = shape.c * plane, size = shape.n * image;
+  const auto strides_of = [&](bool last) {
+    return last ? ImageStrides{image, 1, shape.w * shape.c, shape.c} : ImageStrides{image, plane, shape.w, 1};
+  };
+  const ImageStrides in_strides = strides_of(in_last), out_strides = strides_of(out_last);
+  const auto place = [](const ImageStrides& strides, std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) {
+    return static_cast<std::size_t>(n * strides.n + c * strides.c + h * strides.h + w * strides.w);
+  };
+  const std::string where = std::string("affine samples, ") + dtype + ", " + std::to_string(shape.c) + " x " +
+                            std::to_string(shape.h) + " x " + std::to_string(shape.w) + (in_last ? ", from channels_last" : "") +
+                            (out_last ? ", to channels_last" : "");
+  const double special[][6] = {
+      {1, 0, 0, 0, 1, 0},     {0, 1, 0, -1, 0, 0},      {0, 0, 0.2, 0, 0, -0.1},   {1, 0, 3, 0, 1, 0},
+      {1, 0.3, 0, 0, 0, 0.3}, {NAN, 0, 0, 0, 1, 0},     {1, 0, 0, 0, INFINITY, 0}, {1e308, -1e308, 1e308, 0, 1e308, 0},
+      {30, 2, 0, -2, 30, 0},  {1e-9, 0, 0, 0, -1e-9, 0}};
+  std::uniform_real_distribution<double> coefficient(-1.5, 1.5);
+  for (std::size_t number = 0; number < std::size(special) + 4; ++number) {
+    std::vector<double> matrices(static_cast<std::size_t>(6 * shape.n));
+    std::vector<AffineMap> maps;
+    for (std::int64_t n = 0; n < shape.n; ++n) {
+      double* const matrix = matrices.data() + 6 * n;
+      for (int k = 0; k < 6; ++k) matrix[k] = number < std::size(special) && n == 0 ? special[number][k] : coefficient(random);
+      maps.emplace_back(matrix, shape.h, shape.w);
+    }
+    std::vector<T> in(static_cast<std::size_t>(size)), out(in.size(), T(-7)), again(in.size(), T(-7)), gradient(in.size(), T(-7));
+    std::vector<T> scale(static_cast<std::size_t>(shape.c)), shift(scale.size());
+    fill(in, kDense, random);
+    fill(scale, kDense, random);
+    fill(shift, kDense, random);
+    const T fill_value = T(0.3);
+    AffineSampling<T> call{shape,     maps.data(), scale.data(), shift.data(), fill_value,
+                           in.data(), in_strides,  out.data(),   out_strides,  1};
+    in_fresh_thread([&] { affine_sample_units(call, 0, call.units()); });
+    call.out = again.data();
+    call.bands = std::min<std::int64_t>(3, shape.h);
+    in_fresh_thread([&] {
+      for (std::int64_t i = call.units(); i-- > 0;) affine_sample_units(call, i, i + 1);
+    });
+    expect(size == 0 || std::memcmp(out.data(), again.data(), out.size() * sizeof(T)) == 0, "bands of " + where);
+    call.fill = 0;
+    call.out = gradient.data();
+    in_fresh_thread([&] {
+      for (std::int64_t i = call.units(); i-- > 0;) affine_sample_gradient_units(call, i, i + 1);
+    });
+    call.out = again.data();
+    call.bands = 1;
+    in_fresh_thread([&] { affine_sample_gradient_units(call, 0, call.units()); });
+    expect(size == 0 || std::memcmp(gradient.data(), again.data(), out.size() * sizeof(T)) == 0, "gradient's bands of " + where);
+
+    std::vector<T> sums(in.size(), T(0));
+    for (std::int64_t n = 0; n < shape.n; ++n) {
+      for (std::int64_t i = 0; i < plane; ++i) {
+        const AffineMap& map = maps[static_cast<std::size_t>(n)];
+        const std::int64_t h = i / shape.w, w = i % shape.w;
+        const double row = static_cast<double>(h), column = static_cast<double>(w);
+        const double x = map.ax * column + (map.bx * row + map.cx), y = map.ay * column + (map.by * row + map.cy);
+        const bool near = x >= -1 && x < static_cast<double>(shape.w) && y >= -1 && y < static_cast<double>(shape.h);
+        const std::int64_t left = near ? static_cast<std::int64_t>(std::floor(x)) : 0;
+        const std::int64_t top = near ? static_cast<std::int64_t>(std::floor(y)) : 0;
+        const T right_weight = static_cast<T>(x - static_cast<double>(left)),
+                lower_weight = static_cast<T>(y - static_cast<double>(top));
+        for (std::int64_t c = 0; c < shape.c; ++c) {
+          T terms[4] = {};
+          for (int tap = 0; near && tap < 4; ++tap) {
+            const std::int64_t to_row = top + tap / 2, to_column = left + tap % 2;
+            if (to_row < 0 || to_row >= shape.h || to_column < 0 || to_column >= shape.w) continue;
+            const T weight = (tap / 2 ? lower_weight : 1 - lower_weight) * (tap % 2 ? right_weight : 1 - right_weight);
+            terms[tap] = (in[place(in_strides, n, c, to_row, to_column)] - fill_value) * scale[c] * weight;
+            sums[place(out_strides, n, c, to_row, to_column)] += in[place(in_strides, n, c, h, w)] * scale[c] * weight;
+          }
+          const T sample = near ? ((terms[0] + terms[1]) + (terms[2] + terms[3])) + shift[c] : shift[c];
+          expect(sample == out[place(out_strides, n, c, h, w)], where);
+        }
+      }
+    }
+    for (std::size_t i = 0; i < sums.size(); ++i) expect(sums[i] == gradient[i], "gradient of " + where);
+  }
+}
+
 /// Every 16-bit float must survive widening and narrowing, and what lies between two of them must go to the nearer, ties to even.
 template <class T>
 void check_conversion(const char* dtype) {
@@ -327,6 +411,9 @@ void check_dtype(const char* dtype, Random& random) {
                                     ImageShape{1, 3, 4, 0}, ImageShape{1, 2, 260, 70}, ImageShape{1, 17, 4, 19}}) {
       check_images<T, 1>(dtype, shape, channels_last, random);
       check_images<T, 2>(dtype, shape, channels_last, random);
+      if constexpr (std::is_same_v<T, Wide<T>>) {
+        for (const bool to_channels_last : {false, true}) check_samples<T>(dtype, shape, channels_last, to_channels_last, random);
+      }
     }
   }
 }

@@ -12,6 +12,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "../../csrc/kernels/cuda/affine_sample.cuh"
 #include "../../csrc/kernels/cuda/high_frequency_loss.cuh"
 #include "../../csrc/kernels/cuda/path_distance.cuh"
 #include "broken_kernels.h"
@@ -149,11 +150,43 @@ void for_floating(const std::string& dtype, const Function& function) {
   throw std::runtime_error("dtype " + dtype);
 }
 
+/// The last tensor says how the result lies, and is filled.
+template <typename T>
+void sample(bool backward, const std::vector<Tensor>& tensors) {
+  const Tensor& images = tensors.at(0);
+  const Tensor& matrix = tensors.at(1);
+  const Tensor& result = tensors.back();
+  const bool is_double = matrix.dtype == "float64";
+  const void* const matrix_data =
+      is_double ? static_cast<const void*>(matrix.data<double>()) : static_cast<const void*>(matrix.data<float>());
+  const Matrices matrices{matrix_data, is_double, matrix.strides[0], matrix.strides[1], matrix.strides[2]};
+  const auto channels = [](const Tensor& values) { return ChannelValues<T>{values.data<const T>(), values.strides[0]}; };
+  if (backward) {
+    affine_sample_backward(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), result.layout(),
+                           result.data<T>(), nullptr);
+  } else {
+    affine_sample(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), channels(tensors.at(3)),
+                  *tensors.at(4).data<double>(), result.layout(), result.data<T>(), nullptr);
+  }
+}
+
 std::vector<Memory> answer(const std::string& name, int power, const Plan& plan, const std::vector<Tensor>& tensors) {
   std::vector<Memory> results;
   if (name.rfind("broken:", 0) == 0) {
     results.push_back(Memory(sizeof(int32_t) * broken::kThreads));
     broken::run(name.substr(7), reinterpret_cast<int32_t*>(results[0].data()));
+    return results;
+  }
+  if (name == "affine_sample" || name == "affine_sample_backward") {
+    const bool backward = name == "affine_sample_backward";
+    if (tensors.at(0).dtype == "float64") {
+      sample<double>(backward, tensors);
+    } else {
+      sample<float>(backward, tensors);
+    }
+    const Memory& filled = *tensors.back().storage;
+    results.emplace_back(filled.size());
+    if (filled.size() > 0) std::memcpy(results[0].data(), filled.data(), filled.size());
     return results;
   }
   HostScratch scratch;

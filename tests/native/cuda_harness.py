@@ -153,6 +153,22 @@ class Harness:
         answer = self.request("high_frequency_loss_backward", [grad_output, images, gradient], power)[0]
         return _tensor(answer, images.dtype).as_strided(gradient.shape, gradient.stride())
 
+    def affine_sample(
+        self, images: Tensor, matrix: Tensor, scale: Tensor, shift: Tensor, fill: float, channels_last: bool
+    ) -> Tensor:
+        tensors = [images, matrix, scale, shift, torch.tensor([fill], dtype=torch.float64)]
+        return self._images("affine_sample", tensors, channels_last)
+
+    def affine_sample_backward(self, grad_output: Tensor, matrix: Tensor, scale: Tensor, channels_last: bool) -> Tensor:
+        return self._images("affine_sample_backward", [grad_output, matrix, scale], channels_last)
+
+    def _images(self, operator: str, tensors: list[Tensor], channels_last: bool) -> Tensor:
+        """Like the first tensor, but in one of the two memory formats."""
+        memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        result = torch.full_like(tensors[0], float("nan"), memory_format=memory_format)
+        answer = self.request(operator, [*tensors, result])[0]
+        return _tensor(answer, result.dtype).as_strided(result.shape, result.stride())
+
 
 def _loss_dtype(images: Tensor) -> torch.dtype:
     return torch.float64 if images.dtype == torch.float64 else torch.float32

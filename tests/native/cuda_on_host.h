@@ -658,12 +658,14 @@ inline long long __double_as_longlong(double value) { return static_cast<long lo
 inline int __clz(int value) { return value == 0 ? 32 : __builtin_clz(static_cast<unsigned>(value)); }
 inline int __ffs(int value) { return __builtin_ffs(value); }
 // Compiled with -ffp-contract=off, so that each is one operation here too.
+inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline double __dadd_rn(double a, double b) { return a + b; }
 inline double __dmul_rn(double a, double b) { return a * b; }
 inline double __ddiv_rn(double a, double b) { return a / b; }
 inline double __dsqrt_rn(double a) { return std::sqrt(a); }
 using std::fabs;
+using std::floor;
 
 // ---- What csrc/kernels/cuda/platform.cuh offers for nvcc ---------------------------------------------------------------------
 

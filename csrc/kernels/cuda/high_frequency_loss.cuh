@@ -2,6 +2,7 @@
 #pragma once
 
 #include "block_sum.cuh"
+#include "layout.cuh"
 #include "scratch.cuh"
 #include "values.cuh"
 
@@ -26,25 +27,15 @@ struct Strides {
   int64_t step;
 };
 
-/// Sizes and strides of (N, C, H, W), channels_last or any other.
-struct Layout {
-  int64_t images, channels, height, width;
-  int64_t image_stride, channel_stride, height_stride, width_stride;
+inline Lines lines_of(const Layout& layout, bool together) {
+  return together ? Lines{1, layout.height, layout.width * layout.channels, layout.channels}
+                  : Lines{layout.channels, layout.height, layout.width, 1};
+}
 
-  /// Pixels of a row lie one after the other, each with its channels.
-  bool channels_innermost() const { return channels > 1 && channel_stride == 1 && width_stride == channels; }
-  /// Number of vertical, of horizontal neighbours in one image.
-  int64_t vertical_pairs() const { return height > 0 ? channels * (height - 1) * width : 0; }
-  int64_t horizontal_pairs() const { return width > 0 ? channels * height * (width - 1) : 0; }
-
-  Lines lines(bool together) const {
-    return together ? Lines{1, height, width * channels, channels} : Lines{channels, height, width, 1};
-  }
-  Strides strides(bool together) const {
-    return together ? Strides{image_stride, 0, height_stride, 1}
-                    : Strides{image_stride, channel_stride, height_stride, width_stride};
-  }
-};
+inline Strides strides_of(const Layout& layout, bool together) {
+  return together ? Strides{layout.image_stride, 0, layout.height_stride, 1}
+                  : Strides{layout.image_stride, layout.channel_stride, layout.height_stride, layout.width_stride};
+}
 
 template <typename T>
 __device__ __forceinline__ T magnitude(T difference, int power) {
@@ -108,9 +99,6 @@ __global__ void __launch_bounds__(kLossThreads) mean_differences(const double* p
   }
 }
 
-__device__ __forceinline__ float multiply(float a, float b) { return __fmul_rn(a, b); }
-__device__ __forceinline__ double multiply(double a, double b) { return __dmul_rn(a, b); }
-
 /// The derivative of |difference|^power by the difference, times `scale`; 0 where |difference| has none.
 template <typename T>
 __device__ __forceinline__ T slope(T difference, int power, T scale) {
@@ -157,11 +145,11 @@ template <typename T>
 void high_frequency_loss(const T* images, const Layout& layout, int power, Wide<T>* loss, Scratch& scratch, cudaStream_t stream) {
   if (layout.images == 0) return;
   const bool together = layout.channels_innermost();
-  const Lines lines = layout.lines(together);
+  const Lines lines = lines_of(layout, together);
   const int64_t stretches = ceil_div(lines.planes * lines.heights, kLinesPerBlock);
   double* partials = scratch.allocate<double>(2 * layout.images * stretches);
   launch("summing differences", sum_differences<T>, grid_for(layout.images * stretches), kLossThreads, 0, stream, images, lines,
-         layout.strides(together), layout.images, power, partials);
+         strides_of(layout, together), layout.images, power, partials);
   launch("averaging differences", mean_differences<Wide<T>>, grid_for(ceil_div(layout.images, kLossThreads / kWarp)), kLossThreads,
          0, stream, partials, layout.images, stretches, layout.vertical_pairs(), layout.horizontal_pairs(), loss);
 }
@@ -171,11 +159,11 @@ template <typename T>
 void high_frequency_loss_backward(const Wide<T>* grad_output, int64_t grad_output_stride, const T* images, const Layout& layout,
                                   int power, const Layout& gradient_layout, T* gradient, cudaStream_t stream) {
   const bool together = layout.channels_innermost() && gradient_layout.channels_innermost();
-  const Lines lines = layout.lines(together);
+  const Lines lines = lines_of(layout, together);
   const int64_t all_lines = layout.images * lines.planes * lines.heights;
   launch("gathering the gradient", gather_gradient<T>, grid_for(ceil_div(all_lines, kLossThreads / kWarp)), kLossThreads, 0, stream,
-         grad_output, grad_output_stride, images, lines, layout.strides(together), layout.images, layout.vertical_pairs(),
-         layout.horizontal_pairs(), power, gradient_layout.strides(together), gradient);
+         grad_output, grad_output_stride, images, lines, strides_of(layout, together), layout.images, layout.vertical_pairs(),
+         layout.horizontal_pairs(), power, strides_of(gradient_layout, together), gradient);
 }
 
 }  // namespace captum_proto::cuda

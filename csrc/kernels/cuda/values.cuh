@@ -46,6 +46,12 @@ __device__ __forceinline__ BFloat16 narrow<BFloat16>(float value) {
   return BFloat16{static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
+// Sums and products that are never fused with one another, so that every build rounds alike.
+__device__ __forceinline__ float multiply(float a, float b) { return __fmul_rn(a, b); }
+__device__ __forceinline__ double multiply(double a, double b) { return __dmul_rn(a, b); }
+__device__ __forceinline__ float add(float a, float b) { return __fadd_rn(a, b); }
+__device__ __forceinline__ double add(double a, double b) { return __dadd_rn(a, b); }
+
 /// A matrix with any strides. One row that all rows share has row_stride 0.
 template <typename T>
 struct Rows {
