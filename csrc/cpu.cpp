@@ -62,6 +62,22 @@ void in_parallel(int64_t count, int64_t values_each, const Body& body) {
   torch::stable::parallel_for(0, count, std::max<int64_t>(1, values_per_thread / std::max<int64_t>(1, values_each)), body);
 }
 
+/// Calls alone(begin, end) for ranges of rows, and together(row, team) for the last ones if threads would be left without a row.
+template <class Alone, class Together>
+void over_rows(const Tensor& x, const Alone& alone, const Together& together) {
+  const int64_t threads = torch::stable::get_num_threads();
+  const int64_t workers = std::min(threads, x.size(1) / values_per_thread);
+  // Together, rows take 1 / workers of the time and a bit more. One after another, they had better be few.
+  const int64_t left = x.size(0) % threads, last = 4 * left <= 3 * workers ? left : 0;
+  in_parallel(x.size(0) - last, x.size(1), alone);
+  const Team team{static_cast<std::size_t>(workers), [](std::size_t count, const Team::Work& work) {
+                    torch::stable::parallel_for(0, static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end) {
+                      for (int64_t worker = begin; worker < end; ++worker) work(static_cast<std::size_t>(worker));
+                    });
+                  }};
+  for (int64_t row = x.size(0) - last; row < x.size(0); ++row) together(row, team);
+}
+
 void check_rows(const Tensor& x) {
   STD_TORCH_CHECK(x.dim() == 2, "x has ", x.dim(), " dimensions; expected rows (N, D).");
   STD_TORCH_CHECK(x.size(1) <= longest_row, "x has rows of ", x.size(1), " values; at most ", longest_row,
@@ -114,7 +130,9 @@ Tensor doubled_rank(const Tensor& x) {
     using T = decltype(type);
     const Rows<T> rows = rows_of<T>(x);
     const auto out = mutable_data<std::int32_t>(ranks);
-    in_parallel(x.size(0), x.size(1), [=](int64_t begin, int64_t end) { rank_rows(rows, begin, end, out); });
+    over_rows(
+        x, [=](int64_t begin, int64_t end) { rank_rows(rows, begin, end, out); },
+        [=](int64_t row, const Team& team) { rank_row_together(rows, row, out, team); });
   });
   return ranks;
 }
@@ -126,7 +144,9 @@ Tensor rank(const Tensor& x) {
     using T = decltype(type);
     const Rows<T> rows = rows_of<T>(x);
     const auto out = mutable_data<double>(ranks);
-    in_parallel(x.size(0), x.size(1), [=](int64_t begin, int64_t end) { float_rank_rows(rows, begin, end, out); });
+    over_rows(
+        x, [=](int64_t begin, int64_t end) { float_rank_rows(rows, begin, end, out); },
+        [=](int64_t row, const Team& team) { float_rank_row_together(rows, row, out, team); });
   });
   return ranks;
 }
@@ -140,9 +160,14 @@ Tensor spearman(const Tensor& x, const Tensor& doubled_ranks) {
     using T = decltype(type);
     const Rows<T> rows = rows_of<T>(x);
     const auto out = mutable_data<double>(rho);
-    in_parallel(x.size(0), x.size(1), [=, &references](int64_t begin, int64_t end) {
-      spearman_rows(rows, references.rows(), references.shared(), begin, end, out);
-    });
+    over_rows(
+        x,
+        [=, &references](int64_t begin, int64_t end) {
+          spearman_rows(rows, references.rows(), references.shared(), begin, end, out);
+        },
+        [=, &references](int64_t row, const Team& team) {
+          spearman_row_together(rows, references.rows(), references.shared(), row, out, team);
+        });
   });
   return rho;
 }
@@ -163,9 +188,14 @@ std::tuple<Tensor, Tensor> path_distance(const Tensor& x, const Tensor& mean, co
     const auto with_mean_type = [&](auto mean_type) {
       using Mean = decltype(mean_type);
       const Rows<Mean> means = rows_of<Mean>(mean);
-      in_parallel(x.size(0), x.size(1), [=, &references](int64_t begin, int64_t end) {
-        path_distance_rows(rows, means, references.rows(), references.shared(), begin, end, rho_out, l1_out);
-      });
+      over_rows(
+          x,
+          [=, &references](int64_t begin, int64_t end) {
+            path_distance_rows(rows, means, references.rows(), references.shared(), begin, end, rho_out, l1_out);
+          },
+          [=, &references](int64_t row, const Team& team) {
+            path_distance_row_together(rows, means, references.rows(), references.shared(), row, rho_out, l1_out, team);
+          });
     };
     if (double_mean) {
       with_mean_type(double());
