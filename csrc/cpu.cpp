@@ -62,19 +62,25 @@ void in_parallel(int64_t count, int64_t values_each, const Body& body) {
   torch::stable::parallel_for(0, count, std::max<int64_t>(1, values_per_thread / std::max<int64_t>(1, values_each)), body);
 }
 
+/// As many workers as a row of `size` values is worth.
+Team team_of(int64_t size) {
+  const int64_t threads = torch::stable::get_num_threads();
+  return Team{static_cast<std::size_t>(std::max<int64_t>(1, std::min(threads, size / values_per_thread))),
+              [](std::size_t workers, const Team::Work& work) {
+                torch::stable::parallel_for(0, static_cast<int64_t>(workers), 1, [&](int64_t begin, int64_t end) {
+                  for (int64_t worker = begin; worker < end; ++worker) work(static_cast<std::size_t>(worker));
+                });
+              }};
+}
+
 /// Calls alone(begin, end) for ranges of rows, and together(row, team) for the last ones if threads would be left without a row.
 template <class Alone, class Together>
 void over_rows(const Tensor& x, const Alone& alone, const Together& together) {
-  const int64_t threads = torch::stable::get_num_threads();
-  const int64_t workers = std::min(threads, x.size(1) / values_per_thread);
-  // Together, rows take 1 / workers of the time and a bit more. One after another, they had better be few.
-  const int64_t left = x.size(0) % threads, last = 4 * left <= 3 * workers ? left : 0;
+  const Team team = team_of(x.size(1));
+  // Together a row takes 1 / workers of the time and a bit more, so rows that wait for one another had better be few.
+  const int64_t left = x.size(0) % torch::stable::get_num_threads();
+  const int64_t last = 4 * left <= 3 * static_cast<int64_t>(team.workers) && team.workers > 1 ? left : 0;
   in_parallel(x.size(0) - last, x.size(1), alone);
-  const Team team{static_cast<std::size_t>(workers), [](std::size_t count, const Team::Work& work) {
-                    torch::stable::parallel_for(0, static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end) {
-                      for (int64_t worker = begin; worker < end; ++worker) work(static_cast<std::size_t>(worker));
-                    });
-                  }};
   for (int64_t row = x.size(0) - last; row < x.size(0); ++row) together(row, team);
 }
 
@@ -106,7 +112,8 @@ class References {
     if (doubled_ranks.dim() == 2) return;
     shared_row_.resize(rows_.stride == 1 ? 0 : rows_.size);  // a copy, where the kernels cannot read them as they lie
     for (std::size_t i = 0; i < shared_row_.size(); ++i) shared_row_[i] = rows_.data[static_cast<int64_t>(i) * rows_.stride];
-    shared_.emplace(run<&summarize_ranks>(shared_row_.empty() ? rows_.data : shared_row_.data(), rows_.size));
+    shared_.emplace(summarize_ranks_together(shared_row_.empty() ? rows_.data : shared_row_.data(), rows_.size,
+                                             team_of(static_cast<int64_t>(rows_.size))));
   }
 
   const Rows<std::int32_t>& rows() const { return rows_; }

@@ -1,6 +1,7 @@
 // Sums of products of ranks, without rounding.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -42,7 +43,9 @@ struct RankedRow {
   RankedRow(const std::int32_t* ranks, std::size_t size, std::int64_t mean_rank)
       : ranks(ranks), has_nan(size == 0 || ranks[0] == 0) {
     const auto mean = static_cast<std::uint32_t>(mean_rank);
-    constexpr std::size_t block = 32;  // so many squares, each below 2^57, fit 64 bits
+    // So many squares, each below that of the mean, fit 64 bits.
+    const auto largest = static_cast<std::uint64_t>(mean_rank) * static_cast<std::uint64_t>(mean_rank);
+    const std::size_t block = std::min<std::uint64_t>(4096, ~std::uint64_t{0} / std::max<std::uint64_t>(1, largest));
     for (std::size_t begin = 0; begin < size; begin += block) {
       const std::size_t end = begin + block < size ? begin + block : size;
       std::int64_t block_sum = 0;

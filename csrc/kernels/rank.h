@@ -80,7 +80,7 @@ void rank_row(const T* row, std::size_t size, std::int32_t* ranks) {
     return;
   }
   Workspace& workspace = Workspace::of_this_thread();
-  if (worth_a_histogram(size, surveyed.key.largest_key())) {
+  if (worth_a_histogram(size - surveyed.survey.zeros, surveyed.key.largest_key())) {
     const BinOf<T> bin_of(surveyed.key);
     std::uint32_t* bins = workspace.get<std::uint32_t>(Workspace::kTable, bin_of.bins());
     count_values(row, size, bin_of, bins);
@@ -101,7 +101,7 @@ void rank_row_together(const T* row, std::size_t size, std::int32_t* ranks, cons
     return;
   }
   Workspace& workspace = Workspace::of_this_thread();
-  if (worth_a_histogram(size, surveyed.key.largest_key())) {
+  if (worth_a_histogram(size - surveyed.survey.zeros, surveyed.key.largest_key())) {
     const BinOf<T> bin_of(surveyed.key);
     std::uint32_t* tables = workspace.get<std::uint32_t>(Workspace::kTable, team.workers * bin_of.bins());
     team.share(size, [&](std::size_t worker, std::size_t begin, std::size_t end) {

@@ -180,7 +180,7 @@ double spearman_row(const T* row, std::size_t size, const RankedRow* other) {
   Workspace& workspace = Workspace::of_this_thread();
   RankSums sums;
   const SurveyedRow<T, PayloadFrom> surveyed(row, size, survey, PayloadFrom{other->ranks});
-  if (worth_a_histogram(size, surveyed.key.largest_key())) {
+  if (worth_a_histogram(size - surveyed.survey.zeros, surveyed.key.largest_key())) {
     const BinOf<T> bin_of(surveyed.key);
     RankBin* bins = workspace.get<RankBin>(Workspace::kTable, bin_of.bins());
     count_ranks(row, size, bin_of, other->ranks, bins);
@@ -200,7 +200,7 @@ double spearman_row_together(const T* row, std::size_t size, const RankedRow& ot
   Workspace& workspace = Workspace::of_this_thread();
   std::vector<RankSums> sums(team.workers);
   const SurveyedRow<T, PayloadFrom> surveyed(row, size, survey, PayloadFrom{other.ranks});
-  if (worth_a_histogram(size, surveyed.key.largest_key())) {
+  if (worth_a_histogram(size - surveyed.survey.zeros, surveyed.key.largest_key())) {
     const BinOf<T> bin_of(surveyed.key);
     RankBin* tables = workspace.get<RankBin>(Workspace::kTable, team.workers * bin_of.bins());
     team.share(size, [&](std::size_t worker, std::size_t begin, std::size_t end) {
