@@ -25,6 +25,8 @@ using torch::stable::Tensor;
 constexpr int64_t longest_row = int64_t{1} << 28;
 /// Below about this many values a second thread costs more than it brings.
 constexpr int64_t values_per_thread = 32768;
+/// The same for threads that share a row, and so have to wait for one another several times.
+constexpr int64_t values_per_worker = 131072;
 
 /// Calls body(T()) with the type that holds values of this dtype.
 template <class Body>
@@ -65,7 +67,7 @@ void in_parallel(int64_t count, int64_t values_each, const Body& body) {
 /// As many workers as a row of `size` values is worth.
 Team team_of(int64_t size) {
   const int64_t threads = torch::stable::get_num_threads();
-  return Team{static_cast<std::size_t>(std::max<int64_t>(1, std::min(threads, size / values_per_thread))),
+  return Team{static_cast<std::size_t>(std::max<int64_t>(1, std::min(threads, size / values_per_worker))),
               [](std::size_t workers, const Team::Work& work) {
                 torch::stable::parallel_for(0, static_cast<int64_t>(workers), 1, [&](int64_t begin, int64_t end) {
                   for (int64_t worker = begin; worker < end; ++worker) work(static_cast<std::size_t>(worker));
