@@ -30,6 +30,8 @@ constexpr int64_t longest_row = int64_t{1} << 28;
 constexpr int64_t most_pixels = int64_t{1} << 31;
 /// Below about this many values a second thread costs more than it brings.
 constexpr int64_t values_per_thread = 32768;
+/// The same for threads that share a row, and so have to wait for one another several times.
+constexpr int64_t values_per_worker = 131072;
 
 /// Calls body(T()) with the type that holds values of this dtype.
 template <class Body>
@@ -67,6 +69,28 @@ void in_parallel(int64_t count, int64_t values_each, const Body& body) {
   torch::stable::parallel_for(0, count, std::max<int64_t>(1, values_per_thread / std::max<int64_t>(1, values_each)), body);
 }
 
+/// As many workers as a row of `size` values is worth.
+Team team_of(int64_t size) {
+  const int64_t threads = torch::stable::get_num_threads();
+  return Team{static_cast<std::size_t>(std::max<int64_t>(1, std::min(threads, size / values_per_worker))),
+              [](std::size_t workers, const Team::Work& work) {
+                torch::stable::parallel_for(0, static_cast<int64_t>(workers), 1, [&](int64_t begin, int64_t end) {
+                  for (int64_t worker = begin; worker < end; ++worker) work(static_cast<std::size_t>(worker));
+                });
+              }};
+}
+
+/// Calls alone(begin, end) for ranges of rows, and together(row, team) for the last ones if threads would be left without a row.
+template <class Alone, class Together>
+void over_rows(const Tensor& x, const Alone& alone, const Together& together) {
+  const Team team = team_of(x.size(1));
+  // Together a row takes 1 / workers of the time and a bit more, so rows that wait for one another had better be few.
+  const int64_t left = x.size(0) % torch::stable::get_num_threads();
+  const int64_t last = 4 * left <= 3 * static_cast<int64_t>(team.workers) && team.workers > 1 ? left : 0;
+  in_parallel(x.size(0) - last, x.size(1), alone);
+  for (int64_t row = x.size(0) - last; row < x.size(0); ++row) together(row, team);
+}
+
 void check_rows(const Tensor& x) {
   STD_TORCH_CHECK(x.dim() == 2, "x has ", x.dim(), " dimensions; expected rows (N, D).");
   STD_TORCH_CHECK(x.size(1) <= longest_row, "x has rows of ", x.size(1), " values; at most ", longest_row,
@@ -95,7 +119,8 @@ class References {
     if (doubled_ranks.dim() == 2) return;
     shared_row_.resize(rows_.stride == 1 ? 0 : rows_.size);  // a copy, where the kernels cannot read them as they lie
     for (std::size_t i = 0; i < shared_row_.size(); ++i) shared_row_[i] = rows_.data[static_cast<int64_t>(i) * rows_.stride];
-    shared_.emplace(run<&summarize_ranks>(shared_row_.empty() ? rows_.data : shared_row_.data(), rows_.size));
+    shared_.emplace(summarize_ranks_together(shared_row_.empty() ? rows_.data : shared_row_.data(), rows_.size,
+                                             team_of(static_cast<int64_t>(rows_.size))));
   }
 
   const Rows<std::int32_t>& rows() const { return rows_; }
@@ -119,7 +144,9 @@ Tensor doubled_rank(const Tensor& x) {
     using T = decltype(type);
     const Rows<T> rows = rows_of<T>(x);
     const auto out = mutable_data<std::int32_t>(ranks);
-    in_parallel(x.size(0), x.size(1), [=](int64_t begin, int64_t end) { rank_rows(rows, begin, end, out); });
+    over_rows(
+        x, [=](int64_t begin, int64_t end) { rank_rows(rows, begin, end, out); },
+        [=](int64_t row, const Team& team) { rank_row_together(rows, row, out, team); });
   });
   return ranks;
 }
@@ -131,7 +158,9 @@ Tensor rank(const Tensor& x) {
     using T = decltype(type);
     const Rows<T> rows = rows_of<T>(x);
     const auto out = mutable_data<double>(ranks);
-    in_parallel(x.size(0), x.size(1), [=](int64_t begin, int64_t end) { float_rank_rows(rows, begin, end, out); });
+    over_rows(
+        x, [=](int64_t begin, int64_t end) { float_rank_rows(rows, begin, end, out); },
+        [=](int64_t row, const Team& team) { float_rank_row_together(rows, row, out, team); });
   });
   return ranks;
 }
@@ -145,9 +174,14 @@ Tensor spearman(const Tensor& x, const Tensor& doubled_ranks) {
     using T = decltype(type);
     const Rows<T> rows = rows_of<T>(x);
     const auto out = mutable_data<double>(rho);
-    in_parallel(x.size(0), x.size(1), [=, &references](int64_t begin, int64_t end) {
-      spearman_rows(rows, references.rows(), references.shared(), begin, end, out);
-    });
+    over_rows(
+        x,
+        [=, &references](int64_t begin, int64_t end) {
+          spearman_rows(rows, references.rows(), references.shared(), begin, end, out);
+        },
+        [=, &references](int64_t row, const Team& team) {
+          spearman_row_together(rows, references.rows(), references.shared(), row, out, team);
+        });
   });
   return rho;
 }
@@ -168,9 +202,14 @@ std::tuple<Tensor, Tensor> path_distance(const Tensor& x, const Tensor& mean, co
     const auto with_mean_type = [&](auto mean_type) {
       using Mean = decltype(mean_type);
       const Rows<Mean> means = rows_of<Mean>(mean);
-      in_parallel(x.size(0), x.size(1), [=, &references](int64_t begin, int64_t end) {
-        path_distance_rows(rows, means, references.rows(), references.shared(), begin, end, rho_out, l1_out);
-      });
+      over_rows(
+          x,
+          [=, &references](int64_t begin, int64_t end) {
+            path_distance_rows(rows, means, references.rows(), references.shared(), begin, end, rho_out, l1_out);
+          },
+          [=, &references](int64_t row, const Team& team) {
+            path_distance_row_together(rows, means, references.rows(), references.shared(), row, rho_out, l1_out, team);
+          });
     };
     if (double_mean) {
       with_mean_type(double());

@@ -1,6 +1,7 @@
 // Sums of products of ranks, without rounding.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -36,9 +37,15 @@ struct RankedRow {
   Int128 squares = 0;  // about the mean
   bool has_nan = false;
 
-  RankedRow(const std::int32_t* ranks, std::size_t size) : ranks(ranks), has_nan(size == 0 || ranks[0] == 0) {
-    const auto mean = static_cast<std::uint32_t>(doubled_rank_mean(size));
-    constexpr std::size_t block = 32;  // so many squares, each below 2^57, fit 64 bits
+  RankedRow(const std::int32_t* ranks, std::size_t size) : RankedRow(ranks, size, doubled_rank_mean(size)) {}
+
+  /// Of `size` ranks of a row whose ranks average to `mean_rank`.
+  RankedRow(const std::int32_t* ranks, std::size_t size, std::int64_t mean_rank)
+      : ranks(ranks), has_nan(size == 0 || ranks[0] == 0) {
+    const auto mean = static_cast<std::uint32_t>(mean_rank);
+    // So many squares, each below that of the mean, fit 64 bits.
+    const auto largest = static_cast<std::uint64_t>(mean_rank) * static_cast<std::uint64_t>(mean_rank);
+    const std::size_t block = std::min<std::uint64_t>(4096, ~std::uint64_t{0} / std::max<std::uint64_t>(1, largest));
     for (std::size_t begin = 0; begin < size; begin += block) {
       const std::size_t end = begin + block < size ? begin + block : size;
       std::int64_t block_sum = 0;
@@ -55,6 +62,9 @@ struct RankedRow {
 };
 
 inline RankedRow summarize_ranks(const std::int32_t* ranks, std::size_t size) { return RankedRow(ranks, size); }
+inline RankedRow summarize_share_of_ranks(const std::int32_t* ranks, std::size_t size, std::int64_t mean_rank) {
+  return RankedRow(ranks, size, mean_rank);
+}
 
 /// The last step, and the only one that rounds: each sum once to double, then product, root and quotient.
 inline double correlation(Int128 xy, Int128 xx, Int128 yy) {

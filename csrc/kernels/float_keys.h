@@ -87,6 +87,16 @@ struct Survey {
   std::uint32_t zeros = 0;  // values equal to zero, of either sign
   std::uint32_t negatives = 0;
   bool has_nan = false;
+
+  /// Takes in what another part of the row has told.
+  void add(const Survey& other) {
+    smallest = std::min<Key>(smallest - 1, other.smallest - 1) + 1;  // 0, where all values are zero, is no minimum
+    largest = std::max(largest, other.largest);
+    used_bits |= other.used_bits;
+    zeros += other.zeros;
+    negatives += other.negatives;
+    has_nan |= other.has_nan;
+  }
 };
 
 template <class T>

@@ -9,10 +9,10 @@
 
 namespace captum_proto {
 
-/// Whether a row of `size` values with keys up to `largest_key` is cheaper to count than to sort.
+/// Whether `count` values other than zero, with keys up to `largest_key`, are cheaper to count than to sort.
 template <class Key>
-bool worth_a_histogram(std::size_t size, Key largest_key) {
-  return largest_key < 65536 && largest_key < 4 * size;
+bool worth_a_histogram(std::size_t count, Key largest_key) {
+  return largest_key < 65536 && largest_key < 2 * count;
 }
 
 /// Where values are counted: in the bin of their key, or for zeros in one of a few more bins, past the last.

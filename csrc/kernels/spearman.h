@@ -5,13 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <vector>
 
 #include "avx2.h"
 #include "exact.h"
 #include "float_keys.h"
 #include "histogram.h"
+#include "partition.h"
 #include "short_row.h"
 #include "sorted_runs.h"
+#include "team.h"
 #include "workspace.h"
 
 namespace captum_proto {
@@ -36,6 +39,12 @@ class RankSums {
   Int128 products = 0;     // of the row's doubled ranks with the other row's
   Int128 other_ranks = 0;  // the other row's doubled ranks, over the values seen so far
   Int128 tie_loss = 0;
+
+  void add(const RankSums& other) {
+    products += other.products;
+    other_ranks += other.other_ranks;
+    tie_loss += other.tie_loss;
+  }
 
   void add_group(std::size_t begin, std::size_t count, Int128 sum_of_other_ranks) {
     products += sum_of_other_ranks * static_cast<Int128>(2 * begin + count + 1);
@@ -110,21 +119,24 @@ class RankSums {
   }
 };
 
-/// Sums over the values that are not zero.
+/// What a histogram knows of equal values.
+struct RankBin {
+  std::uint64_t ranks;  // the other row's doubled ranks
+  std::uint64_t count;
+};
+
 template <class T>
-RankSums rank_sums_by_histogram(const T* row, std::size_t size, const Survey<T>& survey, const KeyMap<T>& key,
-                                const std::int32_t* other, Workspace& workspace) {
-  struct Bin {
-    std::uint64_t ranks;
-    std::uint64_t count;
-  };
-  const BinOf<T> bin_of(key);
-  Bin* bins = workspace.get<Bin>(Workspace::kTable, bin_of.bins());
-  std::fill_n(bins, bin_of.bins(), Bin{0, 0});
+void count_ranks(const T* row, std::size_t size, BinOf<T> bin_of, const std::int32_t* other, RankBin* bins) {
+  std::fill_n(bins, bin_of.bins(), RankBin{0, 0});
   bin_of.for_each(row, size, true, [=](std::size_t i, std::size_t bin) {
     bins[bin].ranks += static_cast<std::uint32_t>(other[i]);
     ++bins[bin].count;
   });
+}
+
+/// Sums over the values that are not zero.
+template <class T>
+RankSums rank_sums_of_bins(const BinOf<T>& bin_of, const Survey<T>& survey, const RankBin* bins) {
   RankSums sums;
   visit_bins(
       bin_of, survey, [&](std::size_t bin) { return bins[bin].count; },
@@ -148,6 +160,15 @@ double spearman_of_short_row(const T* row, std::size_t size, const RankedRow& ot
   return correlation(xy, xx, other.squares);
 }
 
+/// From the sums over a row's values other than zero to its correlation.
+template <class T>
+double spearman_of_sums(RankSums sums, std::size_t size, const Survey<T>& survey, const RankedRow& other) {
+  // What the other values have not taken of the other row's ranks belongs to the zeros.
+  if (survey.zeros > 0) sums.add_group(survey.negatives, survey.zeros, other.sum - sums.other_ranks);
+  const Int128 xy = sums.products - other.sum * doubled_rank_mean(size);
+  return correlation(xy, sum_of_squares(size, sums.tie_loss), other.squares);
+}
+
 /// Correlates one row of contiguous values with one row of doubled ranks.
 template <class T>
 double spearman_row(const T* row, std::size_t size, const RankedRow* other) {
@@ -159,15 +180,42 @@ double spearman_row(const T* row, std::size_t size, const RankedRow* other) {
   Workspace& workspace = Workspace::of_this_thread();
   RankSums sums;
   const SurveyedRow<T, PayloadFrom> surveyed(row, size, survey, PayloadFrom{other->ranks});
-  if (worth_a_histogram(size, surveyed.key.largest_key())) {
-    sums = rank_sums_by_histogram(row, size, survey, surveyed.key, other->ranks, workspace);
+  if (worth_a_histogram(size - surveyed.survey.zeros, surveyed.key.largest_key())) {
+    const BinOf<T> bin_of(surveyed.key);
+    RankBin* bins = workspace.get<RankBin>(Workspace::kTable, bin_of.bins());
+    count_ranks(row, size, bin_of, other->ranks, bins);
+    sums = rank_sums_of_bins(bin_of, survey, bins);
   } else {
     visit_sorted_runs(surveyed, workspace, sums);
   }
-  // What the other values have not taken of the other row's ranks belongs to the zeros.
-  if (survey.zeros > 0) sums.add_group(survey.negatives, survey.zeros, other->sum - sums.other_ranks);
-  const Int128 xy = sums.products - other->sum * doubled_rank_mean(size);
-  return correlation(xy, sum_of_squares(size, sums.tie_loss), other->squares);
+  return spearman_of_sums(sums, size, survey, *other);
+}
+
+/// As spearman_row(), by several workers.
+template <class T>
+double spearman_row_together(const T* row, std::size_t size, const RankedRow& other, const Team& team) {
+  if (other.has_nan) return not_a_number;
+  const Survey<T> survey = survey_together(row, size, team);
+  if (survey.has_nan) return not_a_number;
+  Workspace& workspace = Workspace::of_this_thread();
+  std::vector<RankSums> sums(team.workers);
+  const SurveyedRow<T, PayloadFrom> surveyed(row, size, survey, PayloadFrom{other.ranks});
+  if (worth_a_histogram(size - surveyed.survey.zeros, surveyed.key.largest_key())) {
+    const BinOf<T> bin_of(surveyed.key);
+    RankBin* tables = workspace.get<RankBin>(Workspace::kTable, team.workers * bin_of.bins());
+    team.share(size, [&](std::size_t worker, std::size_t begin, std::size_t end) {
+      run<&count_ranks<T>>(row + begin, end - begin, bin_of, other.ranks + begin, tables + worker * bin_of.bins());
+    });
+    for (std::size_t i = bin_of.bins(); i < team.workers * bin_of.bins(); ++i) {
+      tables[i % bin_of.bins()].ranks += tables[i].ranks;
+      tables[i % bin_of.bins()].count += tables[i].count;
+    }
+    sums[0] = rank_sums_of_bins(bin_of, survey, tables);
+  } else {
+    visit_sorted_runs_together(surveyed, workspace, team, sums.data());
+  }
+  for (std::size_t worker = 1; worker < team.workers; ++worker) sums[0].add(sums[worker]);
+  return spearman_of_sums(sums[0], size, survey, other);
 }
 
 }  // namespace captum_proto

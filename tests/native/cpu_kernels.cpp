@@ -158,6 +158,43 @@ void fill(std::vector<T>& row, Kind kind, Random& random) {
 /// Runs `body` in a thread of its own: its workspace is fresh, so that sanitizers see every buffer at its exact size.
 void in_fresh_thread(const std::function<void()>& body) { std::thread(body).join(); }
 
+/// Every worker but the first is a thread.
+void in_threads(std::size_t workers, const Team::Work& work) {
+  std::vector<std::thread> threads;
+  for (std::size_t worker = 1; worker < workers; ++worker) threads.emplace_back(work, worker);
+  work(0);
+  for (std::thread& thread : threads) thread.join();
+}
+
+/// One row by several workers, against the same by one call for the row alone, to the bit.
+template <class T>
+void check_together(Rows<T> x, const RankedRow& reference, const std::vector<float>& mean, std::size_t workers,
+                    const std::string& where) {
+  const std::size_t size = x.size;
+  const Rows<float> means{mean.data(), size, 0, 1};
+  const Rows<std::int32_t> references{reference.ranks, size, 0, 1};
+  std::vector<std::int32_t> ranks(size, -1), expected_ranks(size, -1);
+  std::vector<double> float_ranks(size, -1), expected_float_ranks(size, -1);
+  double rho[3] = {-7, -7, -7}, l1 = -7, expected_rho = -7, expected_l1 = -7;
+  path_distance_rows(x, means, references, &reference, 0, 1, &expected_rho, &expected_l1);
+  rank_rows(x, 0, 1, expected_ranks.data());
+  float_rank_rows(x, 0, 1, expected_float_ranks.data());
+  const Team team{workers, in_threads};
+  in_fresh_thread([&] { rank_row_together(x, 0, ranks.data(), team); });
+  in_fresh_thread([&] { float_rank_row_together(x, 0, float_ranks.data(), team); });
+  spearman_row_together(x, references, &reference, 0, &rho[0], team);
+  in_fresh_thread([&] { spearman_row_together(x, references, nullptr, 0, &rho[1], team); });
+  in_fresh_thread([&] { path_distance_row_together(x, means, references, nullptr, 0, &rho[2], &l1, team); });
+  const std::string what = " by " + std::to_string(workers) + " workers, of " + where;
+  expect(ranks == expected_ranks, "ranks" + what);
+  expect(std::equal(float_ranks.begin(), float_ranks.end(), expected_float_ranks.begin(), same), "float ranks" + what);
+  for (const double each : rho) expect(same(each, expected_rho), "Spearman" + what);
+  expect(same(l1, expected_l1), "L1" + what);
+  const RankedRow summary = summarize_ranks_together(reference.ranks, size, team);
+  expect(summary.sum == reference.sum && summary.squares == reference.squares && summary.has_nan == reference.has_nan,
+         "summary" + what);
+}
+
 template <class T>
 void check_rows(const char* dtype, std::size_t size, Kind kind, Random& random) {
   constexpr std::int64_t n = 3;
@@ -204,6 +241,15 @@ void check_rows(const char* dtype, std::size_t size, Kind kind, Random& random) 
     const double expected_l1 = static_cast<double>(distance);
     expect(same(l1[i], expected_l1) || std::fabs(l1[i] - expected_l1) <= 1e-12 * expected_l1, "L1 of " + where);
     ++rows_tried;
+  }
+
+  // Starting threads takes long, so only some rows are tried.
+  const std::size_t workers = 1 + random() % 4;
+  if (size >= 1024 || random() % 8 == 0) check_together(rows, shared, mean, workers, where);
+  if (size >= 2049) {  // every second value, from the last on
+    const std::size_t half = size / 2 + 1;
+    const std::vector<std::int32_t> half_q = naive_ranks(std::vector<double>(reference.begin(), reference.begin() + half));
+    check_together(Rows<T>{x.data() + size - 1, half, 0, -2}, RankedRow(half_q.data(), half), mean, workers, where + ", strided");
   }
 
   // Every second value of rows that run backwards in memory, one after another, and one row expanded.

@@ -1,6 +1,7 @@
 """
-The CPU kernels by themselves, under AddressSanitizer and UndefinedBehaviorSanitizer: against naive implementations, inside
-``cpu_kernels.cpp``, and against SciPy. PyTorch takes no part; how the operators wrap the kernels is tested in ``tests/ops``.
+The CPU kernels by themselves, under AddressSanitizer and UndefinedBehaviorSanitizer, and under ThreadSanitizer: against naive
+implementations, inside ``cpu_kernels.cpp``, and against SciPy. PyTorch takes no part; how the operators wrap the kernels is tested in
+``tests/ops``.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ FLAGS = [
 ]
 
 
-def compile_kernels(program: Path, flags: list[str]) -> Path:
+def compile_kernels(program: Path, flags: list[str], sanitizers: list[str] = SANITIZERS) -> Path:
     assert COMPILER is not None
-    command = [COMPILER, *FLAGS, *SANITIZERS, *flags, str(SOURCE), "-o", str(program)]
+    command = [COMPILER, *FLAGS, *sanitizers, *flags, str(SOURCE), "-o", str(program)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return program
@@ -78,6 +79,21 @@ def output_of(program: Path, *arguments: object, data: bytes = b"") -> bytes:
 
 def test_kernels_agree_with_naive_implementations_and_sanitizers_stay_silent(program: Path) -> None:
     assert b" 0 failures" in output_of(program, "check", 0)
+
+
+def test_workers_at_one_row_do_not_race(tmp_path: Path) -> None:
+    sanitizer = ["-fsanitize=thread", "-O1"]
+    trial = tmp_path / "trial.cpp"
+    trial.write_text("int main() {}")
+    program = tmp_path / "trial"
+    assert COMPILER is not None
+    if (
+        subprocess.run([COMPILER, *sanitizer, str(trial), "-o", str(program)], check=False).returncode
+        or subprocess.run([program], check=False).returncode
+    ):
+        pytest.skip("the compiler has no ThreadSanitizer that runs here")
+    compile_kernels(tmp_path / "kernels", [], sanitizer)
+    assert b" 0 failures" in output_of(tmp_path / "kernels", "check", 1)
 
 
 def bfloat16_bits(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
