@@ -31,7 +31,7 @@ constexpr int64_t most_pixels = int64_t{1} << 31;
 /// Below about this many values a second thread costs more than it brings.
 constexpr int64_t values_per_thread = 32768;
 /// The same for threads that share a row, and so have to wait for one another several times.
-constexpr int64_t values_per_worker = 131072;
+constexpr int64_t values_per_worker = 196608;
 
 /// Calls body(T()) with the type that holds values of this dtype.
 template <class Body>

@@ -27,8 +27,8 @@ KINDS = [
     "not a number",
     "crowded",
 ]
-#: Two threads share a row from 262,144 values on, three from 393,216 on, four from 524,288 on.
-LENGTHS = [262_143, 262_144, 393_217, 524_289]
+#: Two threads share a row from 393,216 values on, three from 589,824 on, four from 786,432 on.
+LENGTHS = [393_215, 393_216, 589_825, 786_433]
 
 
 def rows(kind: str, n: int, d: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
@@ -82,7 +82,7 @@ def assert_equal(results: list[torch.Tensor], expected: list[torch.Tensor]) -> N
 @pytest.mark.parametrize("dtype", FLOATING)
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_row_has_the_same_results_with_any_number_of_threads(kind: str, dtype: torch.dtype) -> None:
-    d = 524_289 if dtype == torch.float32 else 262_145
+    d = 786_433 if dtype == torch.float32 else 393_217
     x = rows(kind, 1, d, dtype)
     mean = rows("after a ReLU", 1, d, torch.float32, seed=1)[0]
     shared, own = _twin.doubled_rank(mean.unsqueeze(0))[0], _twin.doubled_rank(rows("few values", 1, d, dtype, seed=2))
@@ -113,10 +113,10 @@ def test_rows_left_over_equal_the_others(kind: str, d: int) -> None:
 
 @pytest.mark.parametrize("dtype", FLOATING)
 def test_strided_rows_and_references(dtype: torch.dtype) -> None:
-    base = rows("after a ReLU", 3, 530_000, dtype)
-    mean = rows("dense", 1, 530_000, torch.float32, seed=1)
+    base = rows("after a ReLU", 3, 800_000, dtype)
+    mean = rows("dense", 1, 800_000, torch.float32, seed=1)
     q = _twin.doubled_rank(mean)
-    for x in (base[:1, ::2], base[:1, :265_000].flip(1), base.t()[:265_000].t()[1:2], base[2:, 1::2]):
+    for x in (base[:1, ::2], base[:1, :400_000].flip(1), base.t()[:400_000].t()[1:2], base[2:, 1::2]):
         own_mean, own = mean[:, ::2], _twin.doubled_rank(mean[:, ::2])
         with threads(2):
             assert_equal(
@@ -127,7 +127,7 @@ def test_strided_rows_and_references(dtype: torch.dtype) -> None:
 
 
 def test_calls_from_threads_of_their_own() -> None:
-    x = rows("after a ReLU", 4, 300_000, torch.float32)
+    x = rows("after a ReLU", 4, 400_000, torch.float32)
     with threads(2), ThreadPoolExecutor(4) as executor:
         together = list(executor.map(lambda row: ops.rank(row.unsqueeze(0)), x))
     with threads(1):
