@@ -113,7 +113,7 @@ def main() -> None:
     forward(model, same)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times: dict[str, list[float | None]] = {contender.name: [] for contender in contenders}
-    rounds = 2 if args.quick else 3
+    rounds = 2
     for index in range(rounds):
         for contender in contenders if index % 2 == 0 else contenders[::-1]:
             times[contender.name].append(seconds(contender.run))

@@ -72,7 +72,7 @@ def main() -> None:
         args.out,
     )
     full = torch.get_num_threads()
-    sizes = (20, 40) if args.quick else (60, 120, 240)
+    sizes = (20, 40) if args.quick else (40, 80, 160)
     plan = [(n, "all", full) for n in sizes] + [(sizes[0], "layer?", full)] + [(sizes[0], "all", 1)]
     runs = []
     for images, layers, threads in plan:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision import transforms
+from torchvision.transforms import v2 as transforms_v2
 
 
 def modules_of(forward_func: Callable[..., Any]) -> list[nn.Module]:
@@ -150,6 +152,17 @@ class Pipeline:
         other = copy.copy(self)
         other.forward_func, other.channels_last = forward_func, channels_last
         return other
+
+    @property
+    def normalization(self) -> tuple[list[float], list[float]] | None:
+        """Mean and standard deviation of each channel, if that is all the preprocessing there is."""
+        if type(self.preprocess) not in (transforms.Normalize, transforms_v2.Normalize):
+            return None
+        mean, std = (
+            torch.as_tensor(value, dtype=torch.float64).flatten().tolist()
+            for value in (self.preprocess.mean, self.preprocess.std)
+        )  # type: ignore[union-attr]
+        return mean, std
 
     def prepare(self, images: Tensor) -> Tensor:
         """The user's preprocessing, with the one thing it may not do checked. It and the model may work in place: they get a copy."""

@@ -21,7 +21,7 @@ from captum_proto._utils.targets import Group, group_mask
 from captum_proto.optim.images import Parametrization, Pixels
 from captum_proto.optim.losses import class_probability, class_score, probability_variance
 from captum_proto.optim.random import EVALUATION, START, TRANSFORM, RandomStream
-from captum_proto.optim.transforms import Transform
+from captum_proto.optim.transforms import RandomAffine, Transform
 
 #: How often the host looks at values that the device has computed. Every look makes a GPU wait.
 _LOOK_EVERY = 32
@@ -280,7 +280,7 @@ class Ascent:
         elif self.settings.preprocess_first:
             prepared = transform(self.pipeline.prepare(images), random)  # type: ignore[arg-type]
         else:
-            prepared = self.pipeline.prepare(transform(images, random))  # type: ignore[arg-type]
+            prepared = self._warped_and_prepared(images, transform, random)  # type: ignore[arg-type]
         if self._network is None:  # the first step shows whether the network may be arranged otherwise
             settings = self.settings
             self.arrangement = arrange(
@@ -298,6 +298,14 @@ class Ascent:
                 "model, its preprocessing and the transform."
             )
         return output if output.dtype == torch.float64 else output.float()
+
+    def _warped_and_prepared(self, images: Tensor, transform: Transform, random: RandomStream) -> Tensor:
+        """T, then the model's preprocessing: in one operator if they are an affine map and a normalisation."""
+        normalization = self.pipeline.normalization
+        if type(transform) is RandomAffine and normalization is not None:
+            channels_last = self._network is not None and self._network.channels_last
+            return transform.normalized(images, random, *normalization, channels_last=channels_last)
+        return self.pipeline.prepare(transform(images, random))
 
     def _mask_for(self, logits: Tensor) -> Tensor:
         if self._mask is None:
