@@ -32,8 +32,15 @@ format: $(VENV)/.installed-test
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-bench: $(VENV)/.installed
+# One file per claim, each with its peers and its floor; results/*.json, and RESULTS.md from them.
+bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/spearman.py
+	$(BIN)/python benchmarks/high_frequency_loss.py
+	$(BIN)/python benchmarks/generation_step.py
+	$(BIN)/python benchmarks/time_to_quality.py
+	$(BIN)/python benchmarks/class_evaluation.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/results.py
 
 # torch comes first and by itself: the native modules are built against it, so its build may not be isolated from it.
 $(VENV)/.torch:
@@ -47,6 +54,10 @@ $(VENV)/.installed: $(VENV)/.torch $(NATIVE)
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install --quiet --no-build-isolation --editable ".[test]"
+	touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[bench]"
 	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
@@ -63,6 +74,9 @@ test-cuda:
 bench-cuda:
 	CAPTUM_PROTO_BUILD=cuda $(PYTHON) setup.py build_ext --inplace
 	$(PYTHON) benchmarks/cuda_timings.py
+	$(PYTHON) benchmarks/generation_step.py --device cuda --autocast bfloat16
+	$(PYTHON) benchmarks/class_evaluation.py --device cuda
+	$(PYTHON) benchmarks/results.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-output docs/_build captum_proto/*.so

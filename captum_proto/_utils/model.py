@@ -156,12 +156,13 @@ class Pipeline:
     @property
     def normalization(self) -> tuple[list[float], list[float]] | None:
         """Mean and standard deviation of each channel, if that is all the preprocessing there is."""
-        if type(self.preprocess) not in (transforms.Normalize, transforms_v2.Normalize):
+        preprocess: Any = self.preprocess
+        if type(preprocess) not in (transforms.Normalize, transforms_v2.Normalize):
             return None
         mean, std = (
             torch.as_tensor(value, dtype=torch.float64).flatten().tolist()
-            for value in (self.preprocess.mean, self.preprocess.std)
-        )  # type: ignore[union-attr]
+            for value in (preprocess.mean, preprocess.std)
+        )
         return mean, std
 
     def prepare(self, images: Tensor) -> Tensor:
