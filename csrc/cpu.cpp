@@ -222,15 +222,17 @@ std::tuple<Tensor, Tensor> path_distance(const Tensor& x, const Tensor& mean, co
 
 void accumulate(Tensor sums, const Tensor& rows) {
   check_rows(rows);
-  STD_TORCH_CHECK(sums.scalar_type() == ScalarType::Double && sums.dim() == 1 && sums.size(0) == rows.size(1) && sums.is_contiguous(),
-                  "sums have to be contiguous float64 of shape (", rows.size(1), ",).");
+  STD_TORCH_CHECK(
+      sums.scalar_type() == ScalarType::Double && sums.dim() == 1 && sums.size(0) == rows.size(1) && sums.is_contiguous(),
+      "sums have to be contiguous float64 of shape (", rows.size(1), ",).");
   const auto out = mutable_data<double>(sums);
   with_floating_type(rows, "rows", [&](auto type) {
     using T = decltype(type);
     const T* const values = data<T>(rows);
     const int64_t count = rows.size(0), row_stride = rows.stride(0), stride = rows.stride(1);
-    in_parallel(rows.size(1), count,
-                [=](int64_t begin, int64_t end) { run<&accumulate_values<T>>(values, row_stride, stride, count, begin, end, out); });
+    in_parallel(rows.size(1), count, [=](int64_t begin, int64_t end) {
+      run<&accumulate_values<T>>(values, row_stride, stride, count, begin, end, out);
+    });
   });
 }
 
