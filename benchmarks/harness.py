@@ -141,7 +141,7 @@ def judged(goal: Goal, times: dict[str, list[float | None]]) -> dict[str, Any]:
     ratios = ratio(times, goal.slow, goal.fast)
     value = statistics.median(ratios)
     met = (goal.least is None or value >= goal.least) and (goal.most is None or value <= goal.most)
-    bound = f"at least {goal.least:g}" if goal.least is not None else f"at most {goal.most:g}"
+    bound = f"at least {goal.least:.3g}" if goal.least is not None else f"at most {goal.most:.3g}"
     return {
         "goal": f"{goal.slow} / {goal.fast}: {bound} x",
         "measured": value,

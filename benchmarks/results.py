@@ -20,6 +20,12 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
 
 
+def milliseconds(seconds: float) -> str:
+    """Four figures, or whole ones above a second."""
+    value = 1e3 * seconds
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 def of_case(case: dict[str, Any]) -> list[str]:
     lines = [f"**{case['name']}**" + (f" ({case['note']})" if case["note"] else ""), ""]
     rows = []
@@ -30,7 +36,13 @@ def of_case(case: dict[str, Any]) -> list[str]:
         ratio = statistics.median(a / b for a, b in pairs if a is not None and b is not None)
         rate = f"{case['values'] / median / 1e6:.1f}" if case["values"] else ""
         rows.append(
-            [name, f"{1e3 * median:.4g}", f"{1e3 * min(there):.3g} to {1e3 * max(there):.3g}", rate, f"{ratio:.2f}"]
+            [
+                name,
+                milliseconds(median),
+                f"{milliseconds(min(there))} to {milliseconds(max(there))}",
+                rate,
+                f"{ratio:.2f}",
+            ]
         )
     header = ["", "median ms", "range ms", "M values/s", "times ours"]
     if not case["values"]:
