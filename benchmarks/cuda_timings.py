@@ -10,33 +10,19 @@ The floor is what a copy reaches in the same run, counting bytes read and bytes 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import platform
 import statistics
-import sys
-import types
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from harness import ops, text_table, versions
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-try:
-    importlib.import_module("captum_proto")
-except (ImportError, RuntimeError):  # torchvision raises the latter where it does not fit PyTorch
-    # The operators need only PyTorch: measure them also where the rest of the package cannot be imported.
-    sys.modules["captum_proto"] = types.ModuleType("captum_proto")
-    sys.modules["captum_proto"].__path__ = [str(ROOT / "captum_proto")]
-
-from captum_proto import ops  # noqa: E402
-from captum_proto._utils.tables import text_table  # noqa: E402
-from captum_proto._utils.versions import versions  # noqa: E402
-from captum_proto.ops import _twin  # noqa: E402
+from captum_proto.ops import _twin
 
 native = torch.ops.captum_proto
 

@@ -41,6 +41,11 @@ def rows_with_scipy(x: Tensor, y: Tensor) -> None:
         scipy.stats.spearmanr(row.numpy(), y.numpy())
 
 
+def on_one_thread(x: Tensor, reference: ops.SpearmanReference) -> None:
+    with threads(1):
+        ops.spearman(x, reference)
+
+
 def long_rows(rows: int, length: int, rounds: int) -> list[Case]:
     torchmetrics, pandas = peer("torchmetrics.functional"), peer("pandas")
     generator = torch.Generator().manual_seed(0)
@@ -95,14 +100,10 @@ def long_rows(rows: int, length: int, rounds: int) -> list[Case]:
         alone = "one of the two threads"
         one = x[:1]
 
-        def on_one_thread(x: Tensor = x, r: ops.SpearmanReference = reference) -> None:
-            with threads(1):
-                ops.spearman(x, r)
-
         cases.append(
             Case(
                 f"{rows} x {length}, float32, {name}: threads",
-                [Contender(OURS, contenders[0].run), Contender(alone, on_one_thread)],
+                [Contender(OURS, contenders[0].run), Contender(alone, lambda x=x, r=reference: on_one_thread(x, r))],
                 [Goal(alone, OURS, least=1.8)] if torch.get_num_threads() == 2 else [],
                 x.numel(),
                 x.nbytes,
@@ -110,14 +111,13 @@ def long_rows(rows: int, length: int, rounds: int) -> list[Case]:
             )
         )
 
-        def row_on_one_thread(x: Tensor = one, r: ops.SpearmanReference = reference) -> None:
-            with threads(1):
-                ops.spearman(x, r)
-
         cases.append(
             Case(
                 f"1 x {length}, float32, {name}: threads",
-                [Contender(OURS, lambda x=one, r=reference: ops.spearman(x, r)), Contender(alone, row_on_one_thread)],
+                [
+                    Contender(OURS, lambda x=one, r=reference: ops.spearman(x, r)),
+                    Contender(alone, lambda x=one, r=reference: on_one_thread(x, r)),
+                ],
                 [],
                 length,
                 one.nbytes,
