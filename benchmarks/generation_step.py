@@ -147,10 +147,9 @@ def main() -> None:
         contenders = {name: partial(clock.step, run, steps) for name, run in present.items()}
         times = measure(contenders, rounds if batch < 64 else 1)
         per_image = {name: [t / batch for t in values if t is not None] for name, values in times.items()}
-        least = {1: 3.0, 4: 3.0, 16: 3.0}
         goals = [Goal(OURS, FLOOR, most=1 / 0.85)]
-        goals += [Goal(LUCENT, OURS, least=least[batch])] if batch in least else []
-        goals += [Goal(LUCENT, BF16, least={1: 4.0, 16: 6.0}.get(batch, 4.0))] if half and batch in least else []
+        goals += [Goal(LUCENT, OURS, least=3)] if batch <= 16 else []
+        goals += [Goal(LUCENT, BF16, least=6 if batch == 16 else 4)] if half and batch <= 16 else []
         inside = statistics.median(b / a for a, b in zip(per_image[OURS], per_image[FLOOR], strict=True))
         case = Case(
             f"batch of {batch}, {device.type}",

@@ -43,7 +43,7 @@ from captum_proto._utils.tables import text_table  # noqa: E402
 from captum_proto._utils.versions import versions  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
-_PEERS = ("torch-lucent", "kornia", "torchmetrics", "pandas", "matplotlib")
+_PEERS = ("torch-lucent", "kornia", "torchmetrics", "pandas")
 
 
 @dataclass

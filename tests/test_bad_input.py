@@ -330,6 +330,8 @@ def test_shapes_of_prototypes(model, arguments, error, fragment):
         ),
         ({"autocast": "bfloat16"}, ValueError, "autocast is 'bfloat16'"),
         ({"autocast": True}, ValueError, "autocast is True"),
+        ({"lr_schedule": "linear"}, ValueError, 'lr_schedule is "linear"; expected one of constant, cosine'),
+        ({"parametrization": "wavelet"}, ValueError, 'parametrization is "wavelet"; expected one of pixels, fourier'),
         ({"batch_size": 0}, ValueError, "batch_size is 0; expected at least 1, or None"),
         ({"steps": -1}, ValueError, "steps is -1; expected a whole number of at least 0"),
         ({"lr": float("nan")}, ValueError, "lr is nan; expected a finite number"),

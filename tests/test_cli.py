@@ -20,6 +20,7 @@ from captum_proto import PathComparison, PathSimilarity, PrototypeGeneration, Pr
 from captum_proto.cli import main
 from captum_proto.data import ImageCollection
 from captum_proto.models import load_model
+from captum_proto.optim import FourierImage
 
 pytest.importorskip("sklearn")
 
@@ -225,6 +226,7 @@ def test_every_option_reaches_the_generation(command: str, tmp_path: Path, model
     line += ["--warmup-steps", "3", "--warmup-tolerance", "0.25", "--degrees", "20", "--translate", "0.1", "0.2"]
     line += ["--scale", "0.8", "1.1", "--fill", "0.3", "--preprocess-first", "--no-clamp", "--autocast", "bfloat16"]
     line += ["--batch-size", "2", "--seed", "4", "--no-progress"]
+    line += ["--parametrization", "fourier", "--lr-schedule", "cosine"]
     place = tmp_path / "out"
     if command == "evaluate":
         line += ["--images", str(image_folder), "--controls"]
@@ -248,6 +250,8 @@ def test_every_option_reaches_the_generation(command: str, tmp_path: Path, model
         },
         "preprocess_first": True,
         "clamp": False,
+        "parametrization": FourierImage().settings(),
+        "lr_schedule": "cosine",
         "autocast": "bfloat16",
         "batch_size": 2,
     }

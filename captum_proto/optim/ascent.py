@@ -111,7 +111,7 @@ class Step:
         phase (str): "warmup" or "ascent".
         step (int): From 0, within its phase.
         prototypes (range): Which of the prototypes asked for are in this batch.
-        images (Tensor): (N, C, H, W), after the step. May be a view: clone what you keep.
+        images (Tensor): (N, C, H, W), after the step. May share memory with the optimisation: clone what you keep.
         terms (dict[str, Tensor]): The values of ``AscentResult.history`` at this step, each (N,), on the model's device.
     """
 

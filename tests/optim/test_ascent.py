@@ -53,6 +53,7 @@ def by_hand(model, preprocess, group, key, start, s: AscentSettings) -> tuple[Te
         history["warmup_variance"].append(variance.item())
         take_step(optimizer, variance)
     optimizer = torch.optim.Adam([x], lr=s.lr, betas=s.betas, eps=s.eps, foreach=False)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=s.steps)
     for step in range(s.steps):
         random = RandomStream(key, TRANSFORM, step)
         if s.transform is None:
@@ -69,6 +70,8 @@ def by_hand(model, preprocess, group, key, start, s: AscentSettings) -> tuple[Te
         history["logit"].append(score.item())
         history["probability"].append(logits.softmax(1)[0, list(group)].sum().item())
         take_step(optimizer, loss)
+        if s.lr_schedule == "cosine":
+            schedule.step()
     return x.detach(), history
 
 
@@ -82,6 +85,7 @@ CHOICES = {
     "warm-up": {"warmup_steps": 7},
     "other Adam": {"lr": 0.2, "betas": (0.5, 0.9), "eps": 1e-3, "warmup_steps": 3},
     "unclamped": {"clamp": False, "lr": 0.3},
+    "cosine": {"lr_schedule": "cosine", "lr": 0.2, "warmup_steps": 2},
     "another range": {"value_range": (-1.0, 2.5), "lr": 0.5},
     "everything": {
         "transform": Jitter(),

@@ -114,3 +114,16 @@ def test_the_callers_autocast_stays_outside():
         assert Pipeline(model)(images).dtype == torch.float32
         with borrowed(model):  # as always where a pipeline runs; else the caller's casted weights are reused
             assert Pipeline(model, autocast=torch.float16)(images).dtype == torch.float16
+
+
+@pytest.mark.parametrize("supported", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_emulated_half_precision_is_warned_of(dtype, supported, monkeypatch, recwarn):
+    name = "_is_mkldnn_bf16_supported" if dtype == torch.bfloat16 else "_is_mkldnn_fp16_supported"
+    monkeypatch.setattr(torch.ops.mkldnn, name, lambda: supported)
+    Pipeline(torch.nn.Linear(2, 2), autocast=dtype)
+    said = [str(warning.message) for warning in recwarn]
+    assert any("emulates it" in text and str(dtype).removeprefix("torch.") in text for text in said) is not supported
+    recwarn.clear()
+    Pipeline(torch.nn.Linear(2, 2))
+    assert not recwarn.list
