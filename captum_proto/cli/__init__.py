@@ -1,0 +1,53 @@
+"""The command line: ``captum-proto COMMAND``. One command a file; what they share is in ``arguments``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+
+from captum_proto.cli import demo, evaluate, generate, info
+from captum_proto.cli.arguments import EXIT_CODES
+
+#: In the order in which the help names them.
+COMMANDS = (generate, evaluate, info, demo)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="captum-proto",
+        description="What does a class look like to a model, and can that picture be trusted?",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the command line.
+
+    Args:
+        arguments (sequence of str, optional): What follows ``captum-proto``. Default: ``sys.argv[1:]``
+
+    Returns:
+        int: The exit code: 0 done, 1 something given cannot be used, 130 interrupted. Wrong usage exits with 2.
+    """
+    args = _parser().parse_args(arguments)
+    warnings.filterwarnings("once", module="captum_proto")
+    try:
+        args.run(args)
+    except KeyboardInterrupt:
+        hint = "; what was finished is on disk, --resume goes on from there" if hasattr(args, "resume") else ""
+        print(f"captum-proto: interrupted{hint}", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
+        if args.debug:
+            raise
+        print(f"captum-proto: error: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,54 @@
+"""``captum-proto generate``: prototypes of classes."""
+
+from __future__ import annotations
+
+import argparse
+
+from captum_proto.attr import PrototypeGeneration
+from captum_proto.cli import arguments as shared
+from captum_proto.experiments.folders import label_of
+from captum_proto.experiments.generation import generate_to_folder
+
+_EXAMPLES = """examples:
+  captum-proto generate --model efficientnet-lite0 --target 558 --target 12 --target 669 --out flute-finch-net
+  captum-proto generate --model torchvision:resnet18 --target "house finch" --count 4 --autocast bfloat16 --out finches
+  captum-proto generate --model torchvision:resnet50 --checkpoint mine.safetensors --target 151-268 --out dogs
+  captum-proto generate --model nets/mine.py:factory --image-shape 1 28 28 --target 3 --transform none --out threes
+"""
+
+
+def add(commands: shared.Commands) -> None:
+    parser = shared.command(commands, "generate", "make prototypes of classes", _EXAMPLES)
+    shared.add_model(parser)
+    shared.add_targets(parser)
+    shared.add_generation(parser)
+    shared.add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    named = shared.load(args)
+    groups = [group for group in shared.targets(args.target, named) for _ in range(shared.count_of(args, 1))]
+    prototypes = generate_to_folder(
+        PrototypeGeneration(named.model, named.preprocess),
+        groups,
+        named.image_shape,
+        args.out,
+        options=shared.generation_options(args),
+        seed=args.seed,
+        batch_size=args.batch_size,
+        class_names=named.class_names,
+        story=shared.story(args, named),
+        overwrite=args.overwrite,
+        resume=args.resume,
+        show_progress=not args.no_progress,
+    )
+    transformed = args.transform != "none"
+    print("target, seed: logit and probability as it is" + ("; expected under the transforms" if transformed else ""))
+    for i, group in enumerate(prototypes.target):
+        line = f"{label_of(group, named.class_names)}, {prototypes.seeds[i]}: {float(prototypes.logits[i]):.2f}, "
+        line += f"p = {float(prototypes.probabilities[i]):.4f}"
+        if transformed:
+            line += f"; {float(prototypes.transformed_logits[i]):.2f}, p = {float(prototypes.transformed_probabilities[i]):.4f}"
+        print(line)
+    print(f"written: {args.out}")
