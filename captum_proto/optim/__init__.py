@@ -1,9 +1,19 @@
 """What an optimisation is made of: random numbers, transforms, losses, and the ascent that uses them."""
 
 from captum_proto.optim.ascent import Ascent, AscentResult, AscentSettings, Step
-from captum_proto.optim.images import FourierImage, Parametrization, Pixels
+from captum_proto.optim.images import FourierImage, Parametrization, PhaseImage, Pixels
 from captum_proto.optim.random import CONTROL, EVALUATION, START, TRANSFORM, RandomStream, prototype_keys
-from captum_proto.optim.transforms import Compose, PerImage, RandomAffine, Transform, affine
+from captum_proto.optim.transforms import (
+    Compose,
+    EachAffine,
+    Pad,
+    PerImage,
+    RandomAffine,
+    RandomChoiceAffine,
+    Transform,
+    affine,
+    feature_visualization_transform,
+)
 
 __all__ = [
     "CONTROL",
@@ -14,14 +24,19 @@ __all__ = [
     "AscentResult",
     "AscentSettings",
     "Compose",
+    "EachAffine",
     "FourierImage",
+    "Pad",
     "Parametrization",
     "PerImage",
+    "PhaseImage",
     "Pixels",
     "RandomAffine",
+    "RandomChoiceAffine",
     "RandomStream",
     "Step",
     "Transform",
     "affine",
+    "feature_visualization_transform",
     "prototype_keys",
 ]

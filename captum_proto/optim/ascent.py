@@ -21,7 +21,7 @@ from captum_proto._utils.targets import Group, group_mask
 from captum_proto.optim.images import Parametrization, Pixels
 from captum_proto.optim.losses import class_probability, class_score, probability_variance
 from captum_proto.optim.random import EVALUATION, START, TRANSFORM, RandomStream
-from captum_proto.optim.transforms import RandomAffine, Transform
+from captum_proto.optim.transforms import EachAffine, RandomAffine, Transform
 
 #: How often the host looks at values that the device has computed. Every look makes a GPU wait.
 _LOOK_EVERY = 32
@@ -302,7 +302,7 @@ class Ascent:
     def _warped_and_prepared(self, images: Tensor, transform: Transform, random: RandomStream) -> Tensor:
         """T, then the model's preprocessing: in one operator if they are an affine map and a normalisation."""
         normalization = self.pipeline.normalization
-        if type(transform) is RandomAffine and normalization is not None:
+        if (type(transform) is RandomAffine or type(transform) is EachAffine) and normalization is not None:
             channels_last = self._network is not None and self._network.channels_last
             return transform.normalized(images, random, *normalization, channels_last=channels_last)
         return self.pipeline.prepare(transform(images, random))

@@ -121,23 +121,187 @@ class RandomAffine:
         Returns:
             Tensor: Shape and dtype of ``images``.
         """
-        unit = random.uniform(4)  # always four, so that one range does not shift the draws of another
+        return _drawn(images, random, [self], mean, std, channels_last)
 
-        def draw(column: int, low: float, high: float) -> Tensor:
-            return low + (high - low) * unit[:, column]
 
-        return affine(
-            images,
-            angle=draw(0, *self.degrees),
-            translate=torch.stack(
-                [draw(1, -self.translate[0], self.translate[0]), draw(2, -self.translate[1], self.translate[1])], 1
-            ),
-            scale=draw(3, *self.scale),
-            fill=self.fill,
-            mean=mean,
-            std=std,
-            channels_last=channels_last,
-        )
+def _drawn(
+    images: Tensor,
+    random: RandomStream,
+    transforms: Sequence[RandomAffine],
+    mean: Sequence[float] | Tensor | None,
+    std: Sequence[float] | Tensor | None,
+    channels_last: bool,
+) -> Tensor:
+    """Each image by its own draw, from the ranges of its own transform or from those of the one there is."""
+    unit = random.uniform(4)  # always four, so that one range does not shift the draws of another
+    low = [(t.degrees[0], -t.translate[0], -t.translate[1], t.scale[0]) for t in transforms]
+    high = [(t.degrees[1], t.translate[0], t.translate[1], t.scale[1]) for t in transforms]
+    least, most = (torch.tensor(ends, dtype=unit.dtype, device=unit.device) for ends in (low, high))
+    angle, horizontal, vertical, scale = (least + (most - least) * unit).unbind(1)
+    return affine(
+        images,
+        angle=angle,
+        translate=torch.stack([horizontal, vertical], 1),
+        scale=scale,
+        fill=transforms[0].fill,
+        mean=mean,
+        std=std,
+        channels_last=channels_last,
+    )
+
+
+class EachAffine:
+    """
+    A random affine transform of its own for each image: what lets several protocols be optimised as one batch.
+
+    Each image draws what it would draw alone under its transform.
+
+    Args:
+        transforms (sequence of RandomAffine): One for each image of a batch, all with the same fill.
+
+    Raises:
+        ValueError: If there are none, or their fills differ.
+
+    Examples::
+
+        >>> transform = EachAffine([RandomAffine(30), RandomAffine(180, scale=(0.7, 1.3))])
+        >>> stream = RandomStream(prototype_keys([0, 0], [(12,), (12,)]), TRANSFORM)
+        >>> transform(torch.rand(2, 3, 32, 32), stream).shape
+        torch.Size([2, 3, 32, 32])
+    """
+
+    def __init__(self, transforms: Sequence[RandomAffine]) -> None:
+        self.transforms = list(transforms)
+        fills = sorted({transform.fill for transform in self.transforms})
+        if len(fills) != 1:
+            raise ValueError(f"transforms have the fills {fills}; expected at least one transform, all with the same.")
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": "EachAffine", "transforms": [transform.settings() for transform in self.transforms]}
+
+    def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
+        return self.normalized(images, random)
+
+    def normalized(
+        self,
+        images: Tensor,
+        random: RandomStream,
+        mean: Sequence[float] | Tensor | None = None,
+        std: Sequence[float] | Tensor | None = None,
+        channels_last: bool = False,
+    ) -> Tensor:
+        """As :meth:`RandomAffine.normalized`."""
+        if len(images) != len(self.transforms):
+            raise ValueError(
+                f"there are {len(images)} images and {len(self.transforms)} transforms; give one for each."
+            )
+        return _drawn(images, random, self.transforms, mean, std, channels_last)
+
+
+class Pad:
+    """
+    A frame around the image.
+
+    Args:
+        pixels (int): Its width on every side.
+        fill (float, optional): Its value. Default: 0.5
+
+    Raises:
+        ValueError: If ``pixels`` is negative.
+
+    Examples::
+
+        >>> Pad(12)(torch.rand(1, 3, 224, 224), None).shape
+        torch.Size([1, 3, 248, 248])
+    """
+
+    def __init__(self, pixels: int, fill: float = 0.5) -> None:
+        if pixels < 0:
+            raise ValueError(f"pixels is {pixels}; expected at least 0.")
+        self.pixels, self.fill = int(pixels), float(fill)
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": "Pad", "pixels": self.pixels, "fill": self.fill}
+
+    def __call__(self, images: Tensor, random: RandomStream | None) -> Tensor:
+        return torch.nn.functional.pad(images, [self.pixels] * 4, value=self.fill)
+
+
+class RandomChoiceAffine:
+    """
+    A rotation, a scale and whole-pixel shifts, each chosen anew for every image from a list: the steps of Lucid's transforms.
+
+    Args:
+        degrees (sequence of float, optional): Angles, each as likely as the others; one named twice is twice as likely. Default: (0,)
+        scales (sequence of float, optional): Factors. Default: (1,)
+        jitter (int, optional): Shifts of 0 to ``jitter - 1`` pixels to the right and downwards; 0 for none. Default: 0
+        fill (float, optional): Value outside the image. Default: 0
+
+    Raises:
+        ValueError: If a list is empty, a factor is not positive, or ``jitter`` is negative.
+
+    Examples::
+
+        >>> transform = RandomChoiceAffine(degrees=range(-10, 11), jitter=8)
+        >>> transform(torch.rand(1, 3, 32, 32), RandomStream(prototype_keys([0], [(12,)]), TRANSFORM)).shape
+        torch.Size([1, 3, 32, 32])
+    """
+
+    def __init__(
+        self, degrees: Sequence[float] = (0.0,), scales: Sequence[float] = (1.0,), jitter: int = 0, fill: float = 0.0
+    ) -> None:
+        self.degrees = [float(angle) for angle in degrees]
+        self.scales = [float(scale) for scale in scales]
+        self.jitter, self.fill = int(jitter), float(fill)
+        if not self.degrees or not self.scales or min(self.scales) <= 0 or self.jitter < 0:
+            raise ValueError(
+                f"degrees is {list(degrees)}, scales is {list(scales)} and jitter is {jitter}; expected at least one angle, positive "
+                "factors and at least 0 pixels."
+            )
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": "RandomChoiceAffine",
+            "degrees": self.degrees,
+            "scales": self.scales,
+            "jitter": self.jitter,
+            "fill": self.fill,
+        }
+
+    def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
+        unit = random.uniform(4)
+
+        def choice(column: int, values: Sequence[float]) -> Tensor:
+            drawn = (unit[:, column] * len(values)).long()
+            return torch.tensor(values, dtype=unit.dtype, device=unit.device)[drawn]
+
+        pixels = (unit[:, 2:] * self.jitter).floor()
+        size = torch.tensor(images.shape[:-3:-1], dtype=unit.dtype, device=unit.device)  # width, height
+        return affine(images, choice(0, self.degrees), pixels / size, choice(1, self.scales), self.fill)
+
+
+def feature_visualization_transform() -> Compose:
+    """
+    The standard transforms of feature visualisation: Olah, Mordvintsev and Schubert (Distill 2017), with Lucid's and Lucent's values.
+
+    A grey frame of 12 pixels, a shift of up to 8, a scale of 0.9 to 1.1, a rotation of up to 10 degrees, a shift of up to 4, each with
+    black outside. Unlike Lucent's, each image has its own draws, and an enlarged image is cut at the frame.
+
+    Examples::
+
+        >>> transform = feature_visualization_transform()
+        >>> transform(torch.rand(1, 3, 224, 224), RandomStream(prototype_keys([0], [(12,)]), TRANSFORM)).shape
+        torch.Size([1, 3, 248, 248])
+    """
+    return Compose(
+        [
+            Pad(12, fill=0.5),
+            RandomChoiceAffine(jitter=8),
+            RandomChoiceAffine(scales=[1 + (i - 5) / 50 for i in range(11)]),
+            RandomChoiceAffine(degrees=[*range(-10, 11), *[0] * 5]),
+            RandomChoiceAffine(jitter=4),
+        ]
+    )
 
 
 def affine(
