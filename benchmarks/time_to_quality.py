@@ -18,7 +18,7 @@ from harness import Case, Contender, Goal, Report, parser, peer
 from torch import Tensor
 
 from captum_proto import PrototypeGeneration
-from captum_proto.attr.prototype_generation import PAPER_TRANSFORM
+from captum_proto.attr import PAPER_TRANSFORM
 from captum_proto.models import load_model
 from captum_proto.optim import EVALUATION, RandomStream, prototype_keys
 

@@ -17,16 +17,14 @@ from captum_proto._utils.checks import check_images
 from captum_proto._utils.model import Pipeline, fingerprint
 from captum_proto._utils.targets import occurrence_seeds, parse_targets
 from captum_proto._utils.versions import versions
+from captum_proto.attr.presets import PAPER_TRANSFORM
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.optim.ascent import Ascent, AscentSettings, Callback, default_high_frequency_weight
 from captum_proto.optim.images import as_parametrization
 from captum_proto.optim.random import prototype_keys
-from captum_proto.optim.transforms import RandomAffine, as_transform
+from captum_proto.optim.transforms import as_transform
 
 TensorOrTuple = TypeVar("TensorOrTuple", Tensor, tuple[Tensor, ...])
-
-#: The transform of the paper.
-PAPER_TRANSFORM = RandomAffine(180, translate=(0.5, 0.5), scale=(0.7, 1.3))
 
 
 class PrototypeGeneration(Attribution):
@@ -132,9 +130,10 @@ class PrototypeGeneration(Attribution):
             clamp (bool, optional): Whether each step ends with a projection onto ``value_range``; the paper leaves it open. Default: True
             betas (tuple[float, float], optional): Adam's decay rates. Default: (0.9, 0.999)
             eps (float, optional): Adam's denominator term. Default: 1e-8
-            parametrization (str or Parametrization, optional): What is optimised: "pixels", as in the paper, or "fourier", the
+            parametrization (str or Parametrization, optional): What is optimised: "pixels", as in the paper; "fourier", the
                 coefficients of :class:`~captum_proto.optim.FourierImage`, with which images change at all scales at once and far fewer
-                steps do. Default: "pixels"
+                steps do; or "phase", the phases alone of :class:`~captum_proto.optim.PhaseImage`, whose magnitudes stay those of natural
+                images. Default: "pixels"
             lr_schedule (str, optional): "constant", as in the paper, or "cosine": down to zero over the ascent. Default: "constant"
             fold_batch_norm (bool, optional): Whether batch normalisations go into the layers before them while images are optimised, in a
                 copy of the model and only if its logits stay the same up to rounding. Default: True
@@ -163,6 +162,7 @@ class PrototypeGeneration(Attribution):
             >>> prototypes = PrototypeGeneration(model).generate([[0, 1], [2]], (1, 8, 8), steps=8, seed=5)
             >>> prototypes.target, prototypes.seeds
             ([(0, 1), (2,)], [5, 5])
+            >>> best = PrototypeGeneration(model).generate(3, (1, 8, 8), **{**PRESETS["best"], "steps": 8})
         """
         shape = _image_shape(image_shape, start, value_range)
         groups = parse_targets(target, expand_to=None if start is None else len(start))

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from captum_proto._utils.checks import check_device, nearest
+from captum_proto._utils.checks import check_device
 from captum_proto._utils.model import device_of, fingerprint
-from captum_proto._utils.targets import Group
 from captum_proto._utils.versions import versions
-from captum_proto.metrics import CONTROLS
+from captum_proto.attr import PRESETS
+from captum_proto.experiments.classes import NaturalImages
+from captum_proto.experiments.options import OPTIONS, generation_options
+from captum_proto.metrics import CONTROLS, PathSimilarity
 from captum_proto.models import NamedModel, load_model
-from captum_proto.optim import RandomAffine
 from captum_proto.optim.ascent import SCHEDULES
 from captum_proto.optim.images import PARAMETRIZATIONS
 
@@ -39,12 +39,14 @@ def command(commands: Commands, name: str, summary: str, examples: str = "") -> 
     return parser
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
-        required=True,
-        help="torchvision:NAME, timm:NAME, efficientnet-lite0 (1, 2), digits, or path/to/module.py:factory",
+        required=not several,
+        action="append" if several else "store",
+        help=("repeat for several: " if several else "")
+        + "torchvision:NAME, timm:NAME, efficientnet-lite0 (1, 2), digits, or path/to/module.py:factory",
     )
     group.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="weights, .safetensors or .pt, instead of the model's own"
@@ -76,60 +78,55 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
 
 
 def add_generation(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("generation (defaults are the paper's where it states one)")
-    group.add_argument("--steps", type=int, default=512, help="steps of ascent (default: %(default)s)")
-    group.add_argument("--lr", type=float, default=0.05, help="Adam's learning rate (default: %(default)s)")
+    group = parser.add_argument_group("generation (what is not given is the preset's)")
+    group.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="paper",
+        help='settings that belong together; "best" is best by path similarity and to the eye (default: %(default)s)',
+    )
+    group.add_argument("--steps", type=int, help="steps of ascent (paper: 512)")
+    group.add_argument("--lr", type=float, help="Adam's learning rate (paper: 0.05)")
     group.add_argument(
         "--high-frequency-weight",
         type=float,
         metavar="λ",
-        help="default: 1000 at 3x224x224, the same pull per pixel elsewhere",
+        help="paper: 1000 at 3x224x224, the same pull per pixel elsewhere",
     )
-    group.add_argument("--high-frequency-power", type=int, choices=(1, 2), default=1, help="default: %(default)s")
-    group.add_argument("--warmup-steps", type=int, default=64, help="default: %(default)s")
+    group.add_argument("--high-frequency-power", type=int, choices=(1, 2), help="default: 1")
+    group.add_argument("--warmup-steps", type=int, help="paper: 64")
+    group.add_argument("--warmup-tolerance", type=float, help="end a warm-up at this variance (default: 0)")
+    group.add_argument("--transform", choices=("paper", "feature-visualization", "none"), help="paper: affine")
+    group.add_argument("--degrees", type=float, help="rotation within ± this (paper: 180)")
     group.add_argument(
-        "--warmup-tolerance", type=float, default=0.0, help="end a warm-up at this variance (default: %(default)s)"
+        "--translate", type=float, nargs=2, metavar=("X", "Y"), help="greatest shift, as fractions (paper: 0.5 0.5)"
     )
-    group.add_argument("--transform", choices=("affine", "none"), default="affine", help="default: %(default)s")
-    group.add_argument("--degrees", type=float, default=180.0, help="rotation within ± this (default: %(default)s)")
+    group.add_argument("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"), help="paper: 0.7 1.3")
+    group.add_argument("--fill", type=float, help="value outside the image (paper: 0)")
     group.add_argument(
-        "--translate",
-        type=float,
-        nargs=2,
-        default=(0.5, 0.5),
-        metavar=("X", "Y"),
-        help="greatest shift, as fractions (default: 0.5 0.5)",
+        "--preprocess-first", action="store_true", default=None, help="preprocess before the transform, not after it"
     )
-    group.add_argument(
-        "--scale", type=float, nargs=2, default=(0.7, 1.3), metavar=("LOW", "HIGH"), help="default: 0.7 1.3"
-    )
-    group.add_argument("--fill", type=float, default=0.0, help="value outside the image (default: %(default)s)")
-    group.add_argument("--preprocess-first", action="store_true", help="preprocess before the transform, not after it")
     group.add_argument("--no-clamp", action="store_true", help="let pixels leave the valid range")
     group.add_argument(
         "--parametrization",
         choices=PARAMETRIZATIONS,
-        default="pixels",
-        help="what is optimised; in a Fourier basis far fewer steps do (default: %(default)s)",
+        help="what is optimised: pixels (the paper), Fourier coefficients (far fewer steps do), or phases alone",
     )
-    group.add_argument("--lr-schedule", choices=SCHEDULES, default="constant", help="default: %(default)s")
+    group.add_argument("--lr-schedule", choices=SCHEDULES, help="paper: constant")
     group.add_argument("--autocast", choices=("bfloat16", "float16"), help="mixed precision")
     group.add_argument("--batch-size", type=int, default=8, help="prototypes at a time (default: %(default)s)")
     group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
 
 
-def add_evaluation(parser: argparse.ArgumentParser) -> None:
+def add_evaluation(parser: argparse.ArgumentParser, required: bool = True) -> None:
     group = parser.add_argument_group("evaluation")
     group.add_argument(
         "--images",
-        required=True,
+        required=required,
         metavar="DIR",
         help='natural images: an ImageNet-style tree, a folder per class, or a flat folder with classes in the file names; or "digits"',
     )
     group.add_argument("--split", help="of an ImageNet-style tree (default: val, else what there is)")
-    group.add_argument(
-        "--prototypes", type=Path, metavar="FILE", help="a prototypes.safetensors, instead of generating"
-    )
     group.add_argument("--limit", type=int, help="images of each class (default: all)")
     group.add_argument("--others", type=int, help="images of other classes (default: as many as of the class)")
     group.add_argument(
@@ -149,9 +146,12 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
         "--no-leave-one-out", action="store_true", help="the paper's way: each natural image is part of its own mean"
     )
     group.add_argument(
-        "--controls", nargs="*", default=list(CONTROLS), metavar="NAME", help=f"of {', '.join(CONTROLS)} (default: all)"
+        "--controls", nargs="*", metavar="NAME", help=f"of {', '.join(CONTROLS)}; quote what has a space (default: all)"
     )
-    group.add_argument("--ascent-steps", type=int, help="of the control by plain gradient ascent (default: --steps)")
+    group.add_argument("--control-count", type=int, metavar="N", help="images of each control that is made by chance")
+    group.add_argument(
+        "--ascent-steps", type=int, help="of the controls by gradient ascent (default: as of prototypes)"
+    )
     group.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")
     group.add_argument(
         "--workers", type=int, default=2, help="threads that read images while the model works (default: %(default)s)"
@@ -166,8 +166,12 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-progress", action="store_true", help="no progress bars")
 
 
+def default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def load(args: argparse.Namespace) -> NamedModel:
-    device = check_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = check_device(args.device or default_device())
     if args.model.startswith(("torchvision:", "timm:")) and not (args.random_weights or args.checkpoint):
         print(f"{args.model}: published weights that are not in the cache yet are downloaded", file=sys.stderr)
     named = load_model(
@@ -186,37 +190,6 @@ def load(args: argparse.Namespace) -> NamedModel:
     return named
 
 
-def targets(texts: Sequence[str], named: NamedModel) -> list[Group]:
-    """Indices, names, "151-268" and "3,5,8" as groups of classes."""
-    names = named.class_names or []
-    by_name: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        by_name.setdefault(name.casefold(), []).append(index)
-    groups: list[Group] = []
-    for text in texts:
-        indices: list[int] = []
-        try:
-            if text.casefold() in by_name:
-                indices = by_name[text.casefold()]
-            else:
-                for part in text.split(","):
-                    first, _, last = part.strip().partition("-")
-                    indices += range(int(first), int(last or first) + 1)
-        except ValueError as error:
-            hint = (
-                nearest(text.casefold(), by_name)
-                or f'; expected an index{", a name" if names else ""} or a group such as "151-268".'
-            )
-            raise ValueError(f'there is no class "{text}"{hint}') from error
-        if not indices:
-            raise ValueError(f'the group "{text}" is empty; expected the lower index first, such as "151-268".')
-        if len(indices) > 1 and text.casefold() in by_name:
-            alike = ", ".join(map(str, indices))
-            raise ValueError(f'"{text}" names the classes {alike} alike; use the index of the one you mean.')
-        groups.append(tuple(sorted(set(indices))))
-    return groups
-
-
 def count_of(args: argparse.Namespace, default: int) -> int:
     count: int = default if args.count is None else args.count
     if count < 1:
@@ -224,24 +197,12 @@ def count_of(args: argparse.Namespace, default: int) -> int:
     return count
 
 
-def generation_options(args: argparse.Namespace) -> dict[str, Any]:
-    transform = None
-    if args.transform == "affine":
-        transform = RandomAffine(args.degrees, tuple(args.translate), tuple(args.scale), args.fill)
-    return {
-        "steps": args.steps,
-        "lr": args.lr,
-        "high_frequency_weight": args.high_frequency_weight,
-        "high_frequency_power": args.high_frequency_power,
-        "warmup_steps": args.warmup_steps,
-        "warmup_tolerance": args.warmup_tolerance,
-        "transform": transform,
-        "preprocess_first": args.preprocess_first,
-        "clamp": not args.no_clamp,
-        "parametrization": args.parametrization,
-        "lr_schedule": args.lr_schedule,
-        "autocast": getattr(torch, args.autocast) if args.autocast else None,
-    }
+def generation_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of generate: what was given, and the preset's for the rest."""
+    given = {name: getattr(args, name, None) for name in OPTIONS}
+    if args.no_clamp:
+        given["clamp"] = False
+    return generation_options({name: value for name, value in given.items() if value is not None})
 
 
 def story(args: argparse.Namespace, named: NamedModel) -> dict[str, Any]:
@@ -262,3 +223,38 @@ def story(args: argparse.Namespace, named: NamedModel) -> dict[str, Any]:
         },
         "versions": versions(),
     }
+
+
+def say_skipped(natural: NaturalImages) -> None:
+    """Name the files that could not be read."""
+    if natural.skipped:
+        print(f"{len(natural.skipped)} files were skipped:", file=sys.stderr)
+        for path, reason in natural.skipped:
+            print(f"  {path}: {reason}", file=sys.stderr)
+
+
+def natural_images(args: argparse.Namespace, named: NamedModel) -> NaturalImages:
+    """The natural images that :func:`add_evaluation`'s arguments ask for."""
+    return NaturalImages(
+        args.images,
+        named,
+        split=args.split,
+        limit=args.limit,
+        others=args.others,
+        seed=getattr(args, "seed", 0),
+        batch_size=args.image_batch,
+        workers=args.workers,
+    )
+
+
+def path_similarity_of(args: argparse.Namespace, named: NamedModel) -> PathSimilarity:
+    """An unfitted similarity as :func:`add_evaluation`'s arguments ask for it."""
+    return PathSimilarity(
+        named.model,
+        args.layers[0] if args.layers in (["leaf"], ["all"]) else args.layers,
+        named.preprocess,
+        repeat=args.repeat,
+        alias=args.alias,
+        value_range=None if getattr(args, "no_clamp", False) else (0.0, 1.0),
+        batch_size=args.image_batch,
+    )

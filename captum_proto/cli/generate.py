@@ -6,6 +6,7 @@ import argparse
 
 from captum_proto.attr import PrototypeGeneration
 from captum_proto.cli import arguments as shared
+from captum_proto.experiments.classes import parse_classes
 from captum_proto.experiments.folders import label_of
 from captum_proto.experiments.generation import generate_to_folder
 
@@ -27,14 +28,15 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    options = shared.generation_arguments(args)
     named = shared.load(args)
-    groups = [group for group in shared.targets(args.target, named) for _ in range(shared.count_of(args, 1))]
+    groups = [group for group in parse_classes(args.target, named.class_names) for _ in range(shared.count_of(args, 1))]
     prototypes = generate_to_folder(
         PrototypeGeneration(named.model, named.preprocess),
         groups,
         named.image_shape,
         args.out,
-        options=shared.generation_options(args),
+        options=options,
         seed=args.seed,
         batch_size=args.batch_size,
         class_names=named.class_names,
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         resume=args.resume,
         show_progress=not args.no_progress,
     )
-    transformed = args.transform != "none"
+    transformed = options["transform"] is not None
     print("target, seed: logit and probability as it is" + ("; expected under the transforms" if transformed else ""))
     for i, group in enumerate(prototypes.target):
         line = f"{label_of(group, named.class_names)}, {prototypes.seeds[i]}: {float(prototypes.logits[i]):.2f}, "

@@ -14,7 +14,8 @@ from captum_proto._utils.targets import Group
 from captum_proto._utils.versions import versions
 from captum_proto.attr import PAPER_TRANSFORM, PrototypeGeneration, Prototypes
 from captum_proto.data import digits_images
-from captum_proto.experiments.evaluation import ClassImages, evaluate_to_folder
+from captum_proto.experiments.classes import ClassImages
+from captum_proto.experiments.evaluation import evaluate_to_folder
 from captum_proto.experiments.folders import label_of, open_folder
 from captum_proto.experiments.generation import generate_to_folder
 from captum_proto.metrics import PathSimilarity

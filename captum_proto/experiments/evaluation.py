@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captum_proto._utils.batches import Images
 from captum_proto._utils.targets import Group
 from captum_proto.attr import Prototypes
+from captum_proto.experiments.classes import ClassImages
 from captum_proto.experiments.folders import file_stem, labels_of, open_folder, write_text
 from captum_proto.metrics.comparison import PathComparison, pooled, summarise, summary_table
 from captum_proto.metrics.path_similarity import PathSimilarity
@@ -17,14 +16,6 @@ from captum_proto.report.figures import comparison_figure, save_figure
 from captum_proto.report.tables import save_summaries
 
 COMPARISON = "comparison.safetensors"
-
-
-@dataclass(frozen=True)
-class ClassImages:
-    """Natural images for one class: of the class, of others, and what became of files that could not be read."""
-
-    same: Images
-    other: Images
 
 
 def evaluate_to_folder(

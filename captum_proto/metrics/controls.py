@@ -1,7 +1,7 @@
 """
 Images that no one would call a prototype, scored like one.
 
-A criterion of trust that these pass proves nothing. Three of them know no data; the mean image does.
+A criterion of trust that these pass proves nothing. All but the mean image know no data.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from captum_proto._utils.checks import check_logits, nearest
 from captum_proto._utils.model import Pipeline, borrowed
 from captum_proto._utils.targets import parse_targets
 from captum_proto.optim.ascent import Ascent, AscentSettings
+from captum_proto.optim.images import FourierImage
 from captum_proto.optim.random import CONTROL, RandomStream, prototype_keys
+from captum_proto.optim.transforms import feature_visualization_transform
 
+#: Those that know no data, by name.
+DATA_FREE = ("grey", "noise", "ascent", "feature visualisation")
 #: By name, in the order of a report.
-CONTROLS = ("grey", "noise", "ascent", "mean image")
+CONTROLS = (*DATA_FREE, "mean image")
 
 
 def check_controls(controls: Iterable[str]) -> list[str]:
@@ -55,18 +59,20 @@ def control_images(
 
     Args:
         pipeline (Pipeline): The model and its preprocessing.
-        images (Tensor): The prototypes, (P, C, H, W).
+        images (Tensor): The prototypes that noise and ascents are made beside, (P, C, H, W).
         mean_image (Tensor): The pixelwise mean of the natural images, (C, H, W).
         target (TargetType or nested list, optional): The classes of the prototypes; None: those the model sees in them.
         controls (list[str]): Of :data:`CONTROLS`.
         value_range (tuple[float, float]): The valid range of a pixel.
-        ascent_steps (int): Steps of plain gradient ascent.
-        seed (int): Of noise and ascent.
+        ascent_steps (int): Steps of plain gradient ascent, and of feature visualisation.
+        seed (int): Of noise and ascents.
         show_progress (bool): Whether to show a progress bar.
 
     Returns:
         dict[str, Tensor]: "grey": one image of the middle of the range. "noise": P images of uniform noise. "ascent": P images by gradient
-        ascent on the logit, without transforms, high-frequency loss or warm-up. "mean image": one.
+        ascent on the logit, without transforms, high-frequency loss or warm-up. "feature visualisation": P images as Olah, Mordvintsev and
+        Schubert make them (Distill 2017): Fourier coefficients under shifts, scales and rotations of a few pixels and degrees. "mean
+        image": one.
     """
     _, channels, height, width = images.shape
     shape = (channels, height, width)
@@ -78,16 +84,23 @@ def control_images(
     if "noise" in controls:
         keys = prototype_keys([seed + i for i in range(count)], [()] * count)
         made["noise"] = RandomStream(keys, CONTROL).uniform(images[0].numel(), low, high).view(count, *shape).float()
-    if "ascent" in controls:
+    ascents = {
+        # no transforms, no high-frequency loss, no warm-up
+        "ascent": AscentSettings(steps=ascent_steps, value_range=value_range),
+        "feature visualisation": AscentSettings(
+            steps=ascent_steps,
+            value_range=value_range,
+            transform=feature_visualization_transform(min(height, width)),
+            parametrization=FourierImage(),
+        ),
+    }
+    for name in [name for name in ascents if name in controls]:
         groups = parse_targets(_classes_seen(pipeline, images) if target is None else target, expand_to=count)
         keys = prototype_keys([seed + i for i in range(count)], groups)
-        plain = AscentSettings(
-            steps=ascent_steps, value_range=value_range
-        )  # no transforms, no high-frequency loss, no warm-up
         with tqdm(
-            total=count * ascent_steps, desc="control: gradient ascent", unit="step", disable=not show_progress
+            total=count * ascent_steps, desc=f"control: {name}", unit="step", disable=not show_progress
         ) as progress:
-            made["ascent"] = Ascent(pipeline, groups, keys, plain, progress=progress).run(shape).images
+            made[name] = Ascent(pipeline, groups, keys, ascents[name], progress=progress).run(shape).images
     if "mean image" in controls:
         made["mean image"] = mean_image.unsqueeze(0)
     return {name: made[name] for name in CONTROLS if name in made}

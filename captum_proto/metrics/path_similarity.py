@@ -215,6 +215,7 @@ class PathSimilarity:
         *,
         target: Any = None,
         controls: Iterable[str] = CONTROLS,
+        control_count: int | None = None,
         leave_one_out: bool = True,
         ascent_steps: int = 512,
         seed: int = 0,
@@ -223,8 +224,8 @@ class PathSimilarity:
         r"""
         The paper's three-way comparison of prototypes with images of the same and of other classes, beside controls.
 
-        A criterion that a grey square passes proves nothing: so mid-grey, uniform noise, plain gradient ascent (which know no data) and the
-        mean image (which does) are scored in the same way.
+        A criterion that a grey square passes proves nothing: so mid-grey, uniform noise, plain gradient ascent and feature visualisation
+        (which know no data) and the mean image (which does) are scored in the same way.
 
         Args:
             prototypes (Prototypes or Tensor): Images (P, C, H, W) in ``value_range``.
@@ -234,10 +235,12 @@ class PathSimilarity:
             additional_forward_args (any, optional): As in :meth:`fit`. Default: None
             target (TargetType or nested list, optional): The class of the prototypes, for the control by gradient ascent. Default: None,
                 that of ``prototypes`` if they know it, else the class the model sees in each
-            controls (iterable of str, optional): Of "grey", "noise", "ascent" and "mean image". Default: all
+            controls (iterable of str, optional): Of "grey", "noise", "ascent", "feature visualisation" and "mean image". Default: all
+            control_count (int, optional): How many images of noise, of ascent and of feature visualisation there are. Default: None, as
+                many as prototypes
             leave_one_out (bool, optional): Whether each natural image is compared with the mean of the others. False is the paper's way, in
                 which every image is part of what it is compared with. Default: True
-            ascent_steps (int, optional): Steps of the control by gradient ascent. Default: 512
+            ascent_steps (int, optional): Steps of the controls by gradient ascent. Default: 512
             seed (int, optional): Of the controls. Default: 0
             show_progress (bool, optional): Whether to show progress bars. Default: False
 
@@ -248,6 +251,10 @@ class PathSimilarity:
             TypeError, ValueError: As :meth:`fit` and :meth:`evaluate`; and if a control is unknown.
         """
         controls = check_controls(controls)
+        if control_count is not None and control_count < 1:
+            raise ValueError(
+                f"control_count is {control_count}; expected at least 1, or None for as many as prototypes."
+            )
         images = check_images(getattr(prototypes, "images", prototypes), self.value_range, "prototypes")
         if target is None and hasattr(prototypes, "target"):
             target = [list(group) for group in prototypes.target]
@@ -259,9 +266,9 @@ class PathSimilarity:
         groups: dict[str, Images] = {"prototype": images, "same class": same_class, "other class": other_class}
         groups |= control_images(
             self._pipeline(additional_forward_args),
-            images,
+            images[:control_count],
             reference.mean_image(),
-            target,
+            target if control_count is None or not isinstance(target, (list, Tensor)) else target[:control_count],
             controls,
             value_range=self.value_range or (0.0, 1.0),
             ascent_steps=ascent_steps,

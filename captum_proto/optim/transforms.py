@@ -280,30 +280,6 @@ class RandomChoiceAffine:
         return affine(images, choice(0, self.degrees), pixels / size, choice(1, self.scales), self.fill)
 
 
-def feature_visualization_transform() -> Compose:
-    """
-    The standard transforms of feature visualisation: Olah, Mordvintsev and Schubert (Distill 2017), with Lucid's and Lucent's values.
-
-    A grey frame of 12 pixels, a shift of up to 8, a scale of 0.9 to 1.1, a rotation of up to 10 degrees, a shift of up to 4, each with
-    black outside. Unlike Lucent's, each image has its own draws, and an enlarged image is cut at the frame.
-
-    Examples::
-
-        >>> transform = feature_visualization_transform()
-        >>> transform(torch.rand(1, 3, 224, 224), RandomStream(prototype_keys([0], [(12,)]), TRANSFORM)).shape
-        torch.Size([1, 3, 248, 248])
-    """
-    return Compose(
-        [
-            Pad(12, fill=0.5),
-            RandomChoiceAffine(jitter=8),
-            RandomChoiceAffine(scales=[1 + (i - 5) / 50 for i in range(11)]),
-            RandomChoiceAffine(degrees=[*range(-10, 11), *[0] * 5]),
-            RandomChoiceAffine(jitter=4),
-        ]
-    )
-
-
 def affine(
     images: Tensor,
     angle: Tensor,
@@ -405,6 +381,67 @@ class PerImage:
                     torch.cuda.default_generators[images.device.index].manual_seed(seed)
                 transformed.append(self.function(image.unsqueeze(0)))
         return torch.cat(transformed)
+
+
+class SameSize:
+    """
+    A transform that changes the size of images, and then the cut at their centre that gives them their size again.
+
+    Args:
+        transform (Transform): Its images must not become smaller.
+
+    Examples::
+
+        >>> SameSize(Pad(12))(torch.rand(1, 3, 224, 224), None).shape
+        torch.Size([1, 3, 224, 224])
+    """
+
+    def __init__(self, transform: Any) -> None:
+        self.transform = as_transform(transform)
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": "SameSize", "transform": self.transform.settings()}
+
+    def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
+        height, width = images.shape[-2:]
+        images = self.transform(images, random)
+        top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+        if top < 0 or left < 0:
+            raise ValueError(
+                f"the transform made {height} x {width} images {images.shape[-2]} x {images.shape[-1]}; expected no smaller ones."
+            )
+        return images[..., top : top + height, left : left + width]
+
+
+def feature_visualization_transform(size: int = 224) -> SameSize:
+    """
+    The standard transforms of feature visualisation: Olah, Mordvintsev and Schubert (Distill 2017), with Lucid's and Lucent's values.
+
+    At 224 pixels: a grey frame of 12 pixels, a shift of up to 7, a scale of 0.9 to 1.1, a rotation of up to 10 degrees, a shift of up
+    to 3. Unlike Lucent's, each image has its own draws, and what the network sees is cut to the image's own size.
+
+    Args:
+        size (int, optional): The shorter side of the images; frame and shifts go with it. Default: 224
+
+    Examples::
+
+        >>> transform = feature_visualization_transform()
+        >>> transform(torch.rand(1, 3, 224, 224), RandomStream(prototype_keys([0], [(12,)]), TRANSFORM)).shape
+        torch.Size([1, 3, 224, 224])
+    """
+
+    def pixels(at_224: int) -> int:
+        return max(1, round(at_224 * size / 224))
+
+    return SameSize(
+        [
+            Pad(pixels(12), fill=0.5),
+            RandomChoiceAffine(jitter=pixels(8)),
+            RandomChoiceAffine(scales=[1 + (i - 5) / 50 for i in range(11)]),
+            RandomChoiceAffine(degrees=[*range(-10, 11), *[0] * 5]),
+            RandomChoiceAffine(jitter=pixels(4)),
+        ]
+    )
 
 
 def as_transform(transform: Any) -> Transform:

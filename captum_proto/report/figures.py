@@ -25,6 +25,7 @@ _COLOURS = {
     "grey": "#777777",
     "noise": "#000000",
     "ascent": "#CC79A7",
+    "feature visualisation": "#56B4E9",
     "mean image": "#E69F00",
 }
 #: The paper's moving averages: of means and of standard deviations, in layers.
@@ -110,6 +111,29 @@ def comparison_figure(comparison: PathComparison, title: str = "") -> Figure:
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
     if title:
         figure.suptitle(title)
+    return figure
+
+
+def ranking_figure(names: Sequence[str], values: Sequence[Sequence[float]], label: str, most: int = 25) -> Figure:
+    """
+    The first of a ranking: a point for each prototype, a line at each mean.
+
+    Args:
+        names (sequence of str): From the best to the worst.
+        values (sequence of sequence of float): Of each.
+        label (str): What the values are.
+        most (int, optional): How many are drawn. Default: 25
+    """
+    names, values = list(names)[:most], list(values)[:most]
+    figure = Figure(figsize=(9, 1.2 + 0.32 * len(names)), layout="constrained")
+    axis = figure.subplots()
+    for row, one in enumerate(values):
+        axis.plot(one, [row] * len(one), "o", color="#0072B2", alpha=0.45, markersize=5, markeredgewidth=0)
+        axis.plot([np.mean(one)] * 2, [row - 0.35, row + 0.35], color="#D55E00", linewidth=2)
+    axis.set_yticks(range(len(names)), names)
+    axis.invert_yaxis()
+    axis.set_xlabel(label)
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
     return figure
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from captum_proto import PathComparison, PathSimilarity, Prototypes
 from captum_proto._utils.targets import Group
-from captum_proto.experiments.evaluation import ClassImages, evaluate_to_folder
+from captum_proto.experiments.classes import ClassImages
+from captum_proto.experiments.evaluation import evaluate_to_folder
 
 
 def test_a_resumed_evaluation_takes_nothing_of_the_run_it_overwrites(make_cnn, make_images, tmp_path: Path) -> None:

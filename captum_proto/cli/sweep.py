@@ -1,0 +1,190 @@
+"""``captum-proto sweep``: a grid over the arguments of generation."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from captum_proto._utils.checks import check_device
+from captum_proto._utils.versions import versions
+from captum_proto.cli import arguments as shared
+from captum_proto.experiments.classes import NaturalImages
+from captum_proto.experiments.sweep import PAPER_PROTOCOLS, Sweep, sweep_from_tables, sweep_to_folder
+from captum_proto.metrics import CONTROLS, PathSimilarity
+from captum_proto.metrics.controls import check_controls
+from captum_proto.models import NamedModel
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_EXAMPLES = """examples:
+  captum-proto sweep --model torchvision:resnet18 --target goldfish --seeds 0-4 --protocols paper --images imagenet --limit 100 --out table4
+  captum-proto sweep --model efficientnet-lite0 --target 151-268 --grid "lr=[0.02, 0.1]" --set preset=best --images photos --out rates
+  captum-proto sweep --file presets.toml --images photos --out presets
+
+a file holds the same in TOML:
+  model = ["efficientnet-lite0", "efficientnet-lite1"]
+  target = ["151-268", "house finch"]
+  seeds = [0, 1, 2, 3, 4]
+  fixed = { steps = 256 }                                  # arguments of generate, everywhere the same
+  [grid]                                                   # every combination of these
+  lr = [0.05, 0.1]
+  parametrization = ["pixels", { name = "phase", contrast = 1.2 }]
+  [settings.paper]                                         # or arguments that belong together, by name
+  preset = "paper"
+  [settings.best]
+  preset = "best"
+"""
+#: Entries of a file that stand for arguments of the command line, which override them.
+_ENTRIES = ("images", "limit", "others", "controls", "control_count", "ascent_steps", "batch_size")
+
+
+def add(commands: shared.Commands) -> None:
+    parser = shared.command(
+        commands, "sweep", "every combination of a grid over generation's arguments, ranked", _EXAMPLES
+    )
+    grid = parser.add_argument_group("what is made")
+    grid.add_argument("--file", type=Path, metavar="TOML", help="a sweep as a file; what is given here overrides it")
+    grid.add_argument("--target", action="append", metavar="CLASS", help="as for generate; repeat for several")
+    grid.add_argument("--seeds", metavar="FIRST-LAST", help='such as "0-4" or "0,3,8" (default: 0)')
+    grid.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="NAME=[…]",
+        help='values of an argument of generate, in TOML: "lr = [0.05, 0.1]"; repeat for several',
+    )
+    grid.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help='one value for all, in TOML: "steps = 256"'
+    )
+    grid.add_argument(
+        "--protocols",
+        choices=("paper",),
+        help="add the paper's grid of 125 affine protocols: scale, rotation, translation",
+    )
+    grid.add_argument("--batch-size", type=int, help="prototypes at a time (default: 8)")
+    shared.add_model(parser, several=True)
+    shared.add_evaluation(parser, required=False)
+    shared.add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    tables = {} if args.file is None else _read(args.file)
+    arguments, entries = sweep_from_tables(tables, _ENTRIES)
+    for name in _ENTRIES:
+        if getattr(args, name, None) is None and name in entries:
+            setattr(args, name, entries[name])
+    for name, given in (("models", args.model), ("targets", args.target)):
+        if given:
+            arguments[name] = given
+        elif name not in arguments:
+            raise ValueError(f"there are no {name}; give --{name[:-1]}, or {name[:-1]} in the sweep file.")
+    if args.seeds is not None:
+        arguments["seeds"] = _seeds(args.seeds)
+    arguments.setdefault("seeds", [0])
+    arguments["fixed"] = {**arguments.get("fixed", {}), **_assignments(args.set, "--set")}
+    arguments["grid"] = {
+        **arguments.get("grid", {}),
+        **(PAPER_PROTOCOLS if args.protocols else {}),
+        **_assignments(args.grid, "--grid"),
+    }
+    sweep = Sweep(**arguments)
+    if args.checkpoint is not None and len(sweep.models) > 1:
+        raise ValueError(f"a checkpoint was given for {len(sweep.models)} models; sweep them one by one.")
+    device = check_device(args.device or shared.default_device())
+    controls = check_controls(args.controls if args.controls is not None else CONTROLS)
+
+    def open_model(name: str) -> NamedModel:
+        return shared.load(argparse.Namespace(**{**vars(args), "model": name, "device": str(device)}))
+
+    def natural(named: NamedModel) -> NaturalImages:
+        return shared.natural_images(args, named)
+
+    def similarity(named: NamedModel) -> PathSimilarity:
+        return shared.path_similarity_of(args, named)
+
+    result = sweep_to_folder(
+        sweep,
+        args.out,
+        open_model=open_model,
+        natural=natural if args.images else None,
+        new_similarity=similarity,
+        comparison_options={
+            "controls": controls,
+            "control_count": args.control_count or 2,
+            "leave_one_out": not args.no_leave_one_out,
+            "ascent_steps": args.ascent_steps or 512,
+        },
+        batch_size=8 if args.batch_size is None else args.batch_size,
+        story={
+            "command": "sweep",
+            "images": args.images,
+            "split": args.split,
+            "limit": args.limit,
+            "others": args.others,
+            "layers": args.layers,
+            "repeat": args.repeat,
+            "alias": args.alias,
+            "controls": controls,
+            "control_count": args.control_count or 2,
+            "ascent_steps": args.ascent_steps or 512,
+            "leave_one_out": not args.no_leave_one_out,
+            "checkpoint": None if args.checkpoint is None else str(args.checkpoint),
+            "random_weights": args.random_weights,
+            "device": str(device),
+            "versions": versions(),
+        },
+        overwrite=args.overwrite,
+        resume=args.resume,
+        show_progress=not args.no_progress,
+    )
+    if result.skipped:
+        print(f"{len(result.skipped)} files were skipped:", *result.skipped, sep="\n  ", file=sys.stderr)
+    print(f"written: {args.out}")
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise type(error)(f'the sweep file "{path}" cannot be read ({error.strerror}); give a TOML file.') from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f'"{path}" is no TOML ({error}); see captum-proto sweep --help for an example.') from error
+
+
+def _assignments(texts: list[str], option: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        try:
+            if not equals:
+                raise ValueError("there is no =")
+            try:
+                found[name] = tomllib.loads(f"value = {value}")["value"]
+            except tomllib.TOMLDecodeError:
+                if option == "--grid" or not value.replace("-", "").isalnum():
+                    raise
+                found[name] = value  # a bare word is a text
+        except ValueError as error:
+            example = "lr=[0.05, 0.1]" if option == "--grid" else "steps=256"
+            raise ValueError(
+                f'{option} is "{text}", which cannot be read ({error}); expected such as "{example}".'
+            ) from error
+    return found
+
+
+def _seeds(text: str) -> list[int]:
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.strip().partition("-")
+            seeds += range(int(first), int(last or first) + 1)
+    except ValueError as error:
+        raise ValueError(f'seeds is "{text}"; expected such as "0-4" or "0,3,8".') from error
+    return seeds

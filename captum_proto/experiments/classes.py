@@ -1,0 +1,138 @@
+"""Which classes are meant, and natural images of them and of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from captum_proto._utils.batches import Images
+from captum_proto._utils.checks import nearest
+from captum_proto._utils.targets import Group
+from captum_proto.data import ImageBatches, ImageCollection, digits_images
+from captum_proto.models import NamedModel
+
+
+def parse_classes(texts: Sequence[str], class_names: Sequence[str] | None) -> list[Group]:
+    """
+    Groups of classes from what people write: an index, a name, "151-268" or "3,5,8".
+
+    Raises:
+        ValueError: If there is no such class, saying which name is near.
+    """
+    names = class_names or []
+    by_name: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        by_name.setdefault(name.casefold(), []).append(index)
+    groups: list[Group] = []
+    for text in texts:
+        indices: list[int] = []
+        try:
+            if text.casefold() in by_name:
+                indices = by_name[text.casefold()]
+            else:
+                for part in text.split(","):
+                    first, _, last = part.strip().partition("-")
+                    indices += range(int(first), int(last or first) + 1)
+        except ValueError as error:
+            hint = (
+                nearest(text.casefold(), by_name)
+                or f'; expected an index{", a name" if names else ""} or a group such as "151-268".'
+            )
+            raise ValueError(f'there is no class "{text}"{hint}') from error
+        if not indices:
+            raise ValueError(f'the group "{text}" is empty; expected the lower index first, such as "151-268".')
+        if len(indices) > 1 and text.casefold() in by_name:
+            alike = ", ".join(map(str, indices))
+            raise ValueError(f'"{text}" names the classes {alike} alike; use the index of the one you mean.')
+        groups.append(tuple(sorted(set(indices))))
+    return groups
+
+
+@dataclass(frozen=True)
+class ClassImages:
+    """Natural images for one class: of the class, and of others."""
+
+    same: Images
+    other: Images
+
+
+class NaturalImages:
+    """
+    Natural images for a model: a folder of photographs, or scikit-learn's digits.
+
+    Args:
+        source (str): A folder, as :meth:`captum_proto.data.ImageCollection.discover` reads it, or "digits".
+        named (NamedModel): The model: its class names, the size of its images, and how they are resized.
+        split (str, optional): Of an ImageNet-style tree. Default: None
+        limit (int, optional): Images of each class. Default: None, all
+        others (int, optional): Images of other classes. Default: None, as many as of the class
+        seed (int, optional): Of the draw. Default: 0
+        batch_size (int, optional): Images at a time. Default: 32
+        workers (int, optional): Threads that read them. Default: 2
+    """
+
+    def __init__(
+        self,
+        source: str,
+        named: NamedModel,
+        *,
+        split: str | None = None,
+        limit: int | None = None,
+        others: int | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+        workers: int = 2,
+    ) -> None:
+        self.named, self.limit, self.others, self.seed = named, limit, others, seed
+        self.batch_size, self.workers = batch_size, workers
+        self.collection = (
+            None if source == "digits" else ImageCollection.discover(source, named.class_names, split=split)
+        )
+
+    def of(self, group: Group) -> ClassImages:
+        """
+        Images of a class or a group of classes, and of all others.
+
+        Raises:
+            ValueError: If there are none, or fewer than asked for.
+        """
+        if self.collection is None:
+            rest = sorted(set(range(10)) - set(group))
+            same = digits_images(classes=group, limit=self.limit, seed=self.seed).images
+            others = len(same) if self.others is None else self.others
+            return ClassImages(same, digits_images(classes=rest, limit=others, seed=self.seed).images)
+        inside = self._inside(group, self.limit)
+        elsewhere = len(self.collection) - len(self._inside(group, None))
+        others = min(len(inside), elsewhere) if self.others is None else self.others
+        return ClassImages(
+            self._batches(inside), self._batches(self.collection.except_(group, limit=others, seed=self.seed))
+        )
+
+    def elsewhere(self, group: Group, count: int) -> Images:
+        """At most ``count`` images of other classes, drawn apart from those that :meth:`of` gives."""
+        if self.collection is None:
+            rest = sorted(set(range(10)) - set(group))
+            return digits_images(classes=rest, limit=count, seed=self.seed + 1).images
+        outside = self.collection.except_(group)
+        return self._batches(self.collection.except_(group, limit=min(count, len(outside)), seed=self.seed + 1))
+
+    @property
+    def skipped(self) -> list[tuple[Path, str]]:
+        """Files left out so far, each with the reason."""
+        return [] if self.collection is None else self.collection.skipped
+
+    def _inside(self, group: Group, limit: int | None) -> ImageCollection:
+        assert self.collection is not None
+        # Of a superclass, the classes that are there; of a single class, an error if it is not.
+        present: Iterable[int] = [index for index in group if index in self.collection.classes]
+        return self.collection.of((len(group) > 1 and present) or group, limit=limit, seed=self.seed)
+
+    def _batches(self, images: ImageCollection) -> ImageBatches:
+        return images.batches(
+            self.named.image_shape,
+            self.batch_size,
+            resize_ratio=self.named.resize_ratio,
+            interpolation=self.named.interpolation,
+            workers=self.workers,
+        )

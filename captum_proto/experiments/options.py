@@ -1,0 +1,133 @@
+"""Arguments of ``generate`` from plain values, as a TOML file or a command line has them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from captum_proto._utils.checks import nearest
+from captum_proto.attr import PAPER_TRANSFORM, PRESETS, PrototypeGeneration
+from captum_proto.optim import FourierImage, Pixels, RandomAffine, feature_visualization_transform
+from captum_proto.optim.images import PhaseImage
+
+#: Parts of an affine transform, which may be given by themselves.
+AFFINE = ("degrees", "translate", "scale", "fill")
+#: Arguments of generate that a file cannot hold, or that the experiment itself gives.
+_NOT_PLAIN = frozenset(
+    ("self", "target", "image_shape", "additional_forward_args", "start", "seed", "batch_size", "callback")
+) | {"snapshot_steps", "show_progress"}
+_PARAMETRIZATIONS: dict[str, type] = {"pixels": Pixels, "fourier": FourierImage, "phase": PhaseImage}
+_TRANSFORMS = {"none": None, "paper": PAPER_TRANSFORM, "feature-visualization": feature_visualization_transform()}
+#: What may be given by name: a preset, the parts of an affine transform, and arguments of generate.
+OPTIONS = (
+    "preset",
+    *AFFINE,
+    *(
+        name
+        for name in inspect.signature(inspect.unwrap(PrototypeGeneration.generate)).parameters
+        if name not in _NOT_PLAIN
+    ),
+)
+
+
+def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Keyword arguments of :meth:`captum_proto.PrototypeGeneration.generate` from plain values.
+
+    Args:
+        values (mapping): By the name of an argument of generate, and: ``preset``, the name of the preset that the others change;
+            ``degrees``, ``translate``, ``scale`` and ``fill``, parts of the affine transform, each possibly "none"; ``transform`` as
+            "none", "paper", "feature-visualization" or a table of those parts; ``parametrization`` as a name or a table with ``name`` and
+            the arguments of its class; ``autocast`` as "bfloat16", "float16" or "none".
+
+    Returns:
+        dict[str, Any]: What is not given is the preset's, or where there is none "paper"'s.
+
+    Raises:
+        ValueError: If a name or a value is unknown.
+        TypeError: If a value is of the wrong type.
+    """
+    for name in values:
+        if name not in OPTIONS:
+            hint = nearest(name, OPTIONS) or f"; expected some of {', '.join(OPTIONS)}."
+            raise ValueError(f'there is no argument "{name}"{hint}')
+    options = dict(PRESETS[_one_of("preset", values.get("preset", "paper"), PRESETS)])
+    for name, value in values.items():
+        if name == "transform":
+            options[name] = _transform(value)
+        elif name == "parametrization":
+            options[name] = _parametrization(value)
+        elif name == "autocast":
+            options[name] = _dtype(value)
+        elif name not in AFFINE and name != "preset":
+            options[name] = tuple(value) if isinstance(value, list) else value
+    parts = {name: values[name] for name in AFFINE if name in values}
+    if parts:
+        base = options["transform"]
+        options["transform"] = _affine(parts, base if isinstance(base, RandomAffine) else PAPER_TRANSFORM)
+    return options
+
+
+def _one_of(name: str, value: Any, known: Mapping[str, Any]) -> str:
+    if not isinstance(value, str) or value not in known:
+        hint = nearest(str(value), known) or f"; expected one of {', '.join(known)}."
+        raise ValueError(f'{name} is "{value}"{hint}')
+    return value
+
+
+def _transform(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        for name in value:
+            if name not in AFFINE:
+                raise ValueError(
+                    f'transform has "{name}"{nearest(name, AFFINE) or "; expected some of " + ", ".join(AFFINE) + "."}'
+                )
+        return _affine(value, RandomAffine(0))
+    return _TRANSFORMS[_one_of("transform", value, _TRANSFORMS)]
+
+
+def _affine(parts: Mapping[str, Any], base: RandomAffine) -> RandomAffine:
+    nothing = {"degrees": 0.0, "translate": 0.0, "scale": 1.0, "fill": 0.0}
+    values: dict[str, Any] = {
+        "degrees": base.degrees,
+        "translate": base.translate,
+        "scale": base.scale,
+        "fill": base.fill,
+        **{name: nothing[name] if value == "none" else value for name, value in parts.items()},
+    }
+    for name in ("translate", "scale"):  # one number is both
+        if isinstance(values[name], (int, float)):
+            values[name] = (values[name], values[name])
+    try:
+        if any(isinstance(value, str) for value in values.values()):
+            raise TypeError("a text")
+        return RandomAffine(**values)
+    except (TypeError, AttributeError) as error:
+        given = ", ".join(f"{name} = {value!r}" for name, value in parts.items())
+        raise TypeError(f'{given} is no affine transform; expected numbers, pairs of numbers, or "none".') from error
+
+
+def _parametrization(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        arguments = {name: one for name, one in value.items() if name != "name"}
+        made = _PARAMETRIZATIONS[_one_of("the name of parametrization", value.get("name"), _PARAMETRIZATIONS)]
+        try:
+            return made(**arguments)
+        except TypeError as error:
+            known = [name for name in inspect.signature(made).parameters if name != "magnitudes"]
+            raise ValueError(
+                f"parametrization has {sorted(arguments)}; {made.__name__} takes {', '.join(known) or 'nothing'}."
+            ) from error
+    return _PARAMETRIZATIONS[_one_of("parametrization", value, _PARAMETRIZATIONS)]()
+
+
+def _dtype(value: Any) -> torch.dtype | None:
+    if value in (None, "none"):
+        return None
+    if value not in ("bfloat16", "float16"):
+        raise ValueError(f'autocast is "{value}"; expected bfloat16, float16 or none.')
+    dtype: torch.dtype = getattr(torch, value)
+    return dtype
