@@ -23,6 +23,9 @@ _EXAMPLES = """examples:
   captum-proto evaluate --model digits --images digits --target 3 --out three
 """
 
+#: So many skipped files are named on the page, for each class.
+_MOST_SKIPPED = 20
+
 
 def add(commands: shared.Commands) -> None:
     parser = shared.command(
@@ -64,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
             class_names=named.class_names,
             overwrite=True,
             show_progress=not args.no_progress,
+            page=False,
         )
 
     def batches(images: ImageCollection) -> ImageBatches:
@@ -87,7 +91,13 @@ def run(args: argparse.Namespace) -> None:
         elsewhere = len(collection) - len(collection.of(present or group))
         others = min(len(inside), elsewhere) if args.others is None else args.others
         outside = collection.except_(group, limit=others, seed=args.seed)
-        return ClassImages(batches(inside), batches(outside))
+
+        def failures() -> list[str]:
+            skipped = [f'The image "{path}" was skipped: {reason}.' for path, reason in collection.skipped]
+            rest = len(skipped) - _MOST_SKIPPED
+            return skipped[:_MOST_SKIPPED] + ([f"{rest} more images were skipped."] if rest > 0 else [])
+
+        return ClassImages(batches(inside), batches(outside), failures)
 
     evaluate_to_folder(
         lambda: PathSimilarity(
