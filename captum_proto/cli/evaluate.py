@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
             class_names=named.class_names,
             overwrite=True,
             show_progress=not args.no_progress,
+            page=False,
         )
 
     evaluate_to_folder(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from captum_proto._utils.checks import nearest
 from captum_proto._utils.targets import Group
 from captum_proto.data import ImageBatches, ImageCollection, digits_images
 from captum_proto.models import NamedModel
+
+#: So many files that could not be read are named one by one.
+_MOST_SKIPPED = 20
 
 
 def parse_classes(texts: Sequence[str], class_names: Sequence[str] | None) -> list[Group]:
@@ -51,10 +54,11 @@ def parse_classes(texts: Sequence[str], class_names: Sequence[str] | None) -> li
 
 @dataclass(frozen=True)
 class ClassImages:
-    """Natural images for one class: of the class, and of others."""
+    """Natural images for one class: of the class, of others, and, once they were read, sentences on files that could not be."""
 
     same: Images
     other: Images
+    failures: Callable[[], list[str]] = list
 
 
 class NaturalImages:
@@ -106,7 +110,9 @@ class NaturalImages:
         elsewhere = len(self.collection) - len(self._inside(group, None))
         others = min(len(inside), elsewhere) if self.others is None else self.others
         return ClassImages(
-            self._batches(inside), self._batches(self.collection.except_(group, limit=others, seed=self.seed))
+            self._batches(inside),
+            self._batches(self.collection.except_(group, limit=others, seed=self.seed)),
+            self._failures,
         )
 
     def elsewhere(self, group: Group, count: int) -> Images:
@@ -121,6 +127,11 @@ class NaturalImages:
     def skipped(self) -> list[tuple[Path, str]]:
         """Files left out so far, each with the reason."""
         return [] if self.collection is None else self.collection.skipped
+
+    def _failures(self) -> list[str]:
+        named = [f'The image "{path}" was skipped: {reason}.' for path, reason in self.skipped]
+        rest = len(named) - _MOST_SKIPPED
+        return named[:_MOST_SKIPPED] + ([f"{rest} more images were skipped."] if rest > 0 else [])
 
     def _inside(self, group: Group, limit: int | None) -> ImageCollection:
         assert self.collection is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ from captum_proto._utils.versions import versions
 from captum_proto.attr import PAPER_TRANSFORM, PrototypeGeneration, Prototypes
 from captum_proto.data import digits_images
 from captum_proto.experiments.classes import ClassImages
-from captum_proto.experiments.evaluation import evaluate_to_folder
-from captum_proto.experiments.folders import label_of, open_folder
-from captum_proto.experiments.generation import generate_to_folder
+from captum_proto.experiments.evaluation import evaluate_to_folder, evaluation_page
+from captum_proto.experiments.folders import SETTINGS, label_of, open_folder, read_settings
+from captum_proto.experiments.generation import generate_to_folder, generation_page
 from captum_proto.metrics import PathSimilarity
 from captum_proto.models import load_model
 from captum_proto.optim import RandomAffine
+from captum_proto.report.html import write_page
+from captum_proto.report.page import Curves, Page, Section
 
 #: Flute, house finch, mosquito net: classes of the paper, an object, an animal and a texture.
 IMAGENET_CLASSES: list[Group] = [(558,), (12,), (669,)]
@@ -116,7 +120,9 @@ def run_demo(
         overwrite=overwrite,
         say=lambda text: print(text) if "mean over" in text else None,
     )
-    print(f"\n{time.perf_counter() - begin:.0f} s. Pictures, tables and figures are in {folder}:")
+    report = write_page(demo_page(folder), folder)
+    print(f"\n{time.perf_counter() - begin:.0f} s. Everything on one page: {report}")
+    print(f"Pictures, tables and figures are in {folder}:")
     for name in (
         "imagenet/prototypes.png",
         "digits/prototypes.png",
@@ -124,6 +130,60 @@ def run_demo(
         "digits-similarity/curves.png",
     ):
         print(f"  {folder / name}")
+
+
+def demo_page(folder: Path) -> Page:
+    """
+    What the demonstration has to show, from the files in its folder; of an interrupted one, the parts it finished.
+
+    Args:
+        folder (Path): That :func:`run_demo` wrote to.
+
+    Returns:
+        Page: Paths are relative to ``folder``.
+
+    Raises:
+        FileExistsError: If the folder holds no readable settings.
+    """
+    page = Page("Demonstration", settings=read_settings(folder))
+    parts: dict[str, tuple[str, Callable[[Path], Page]]] = {
+        "imagenet": ("Three ImageNet classes", generation_page),
+        "digits": ("Ten digits", generation_page),
+        "digits-similarity": ("Path similarity of the digits", evaluation_page),
+    }
+    for name, (title, make) in parts.items():
+        if not (folder / name / SETTINGS).exists():
+            page.failures.append(
+                f"{title}: not there, the demonstration is not finished; start it again with --overwrite."
+            )
+            continue
+        part = make(folder / name)
+        page.failures += [f"{title}: {sentence}" for sentence in part.failures]
+        page.settings[name] = part.settings
+        for section in part.sections:
+            section = _inside(section, name)
+            if make is generation_page:
+                section.title = title
+                section.text += part.summary if name == "imagenet" else []  # of the digits, more is known below
+            else:
+                section.title = f"{title}: {section.title}"
+            page.sections.append(section)
+        if make is evaluation_page:
+            page.summary = ["Of the ten digits, path similarity was measured as well.", *part.summary]
+    return page
+
+
+def _inside(section: Section, folder: str) -> Section:
+    """A section whose files are seen from the folder above."""
+    return replace(
+        section,
+        pictures=[replace(one, path=f"{folder}/{one.path}") for one in section.pictures],
+        curves=[
+            Curves(f"{folder}/{one.comparison}", one.caption, [f"{folder}/{path}" for path in one.more])
+            for one in section.curves
+        ],
+        files=[f"{folder}/{path}" for path in section.files],
+    )
 
 
 def _print_probabilities(prototypes: Prototypes, class_names: list[str] | None) -> None:

@@ -6,16 +6,20 @@ import hashlib
 import json
 import re
 import shutil
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.files import whole_file
 from captum_proto._utils.targets import Group
+from captum_proto.report.html import REPORT
+from captum_proto.report.page import PAGE
 
 SETTINGS = "settings.json"
-#: What a run adds to its settings when it is finished.
+#: What a run adds to its settings: what it is about to make, and, when it is finished, what came of it.
 RECORDED = "recorded"
 
 
@@ -26,7 +30,8 @@ def open_folder(
     Make ``folder`` ready for a run with these settings, and write them to it.
 
     ``results`` are the files and folders that a resumed run would take for its own. Unless this run resumes, they are of an earlier one:
-    they go before its settings do, so that nothing in the folder is ever taken for the result of other settings.
+    they go before its settings do, so that nothing in the folder is ever taken for the result of other settings. The page of an earlier
+    run goes in any case: this run writes its own when it is finished.
 
     Raises:
         FileExistsError: If it holds files, and the run may neither overwrite nor resume.
@@ -53,6 +58,8 @@ def open_folder(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise type(error)(f'"{folder}" cannot be made ({error.strerror}); choose a folder you may write to.') from error
+    for name in (PAGE, REPORT):
+        (folder / name).unlink(missing_ok=True)
     if not resume:
         for path in results:
             if path.is_dir():
@@ -88,6 +95,25 @@ def write_text(path: Path, text: str, overwrite: bool = False) -> None:
     """Text, ending in a line break."""
     with whole_file(path, overwrite) as temporary:
         temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+
+
+@contextmanager
+def noted_warnings() -> Iterator[list[str]]:
+    """What is warned of in the block, as a list that grows; each warning is shown as ever."""
+    noted: list[str] = []
+    show = warnings.showwarning
+
+    def note(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+        if str(message) not in noted:
+            noted.append(str(message))
+        show(message, category, *rest, **named)
+
+    # Not warnings.catch_warnings: leaving it makes Python forget which warnings it has shown.
+    warnings.showwarning = note
+    try:
+        yield noted
+    finally:
+        warnings.showwarning = show
 
 
 def label_of(group: Group, class_names: Sequence[str] | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,24 @@ from torch import nn
 from captum_proto._utils.files import whole_file
 from captum_proto._utils.targets import Group, occurrence_seeds
 from captum_proto.attr import PrototypeGeneration, Prototypes
-from captum_proto.experiments.folders import RECORDED, SETTINGS, file_stem, label_of, open_folder, write_json
+from captum_proto.experiments.folders import (
+    RECORDED,
+    SETTINGS,
+    file_stem,
+    label_of,
+    noted_warnings,
+    open_folder,
+    read_settings,
+    write_json,
+)
 from captum_proto.report.figures import prototype_sheet, save_figure, to_display
+from captum_proto.report.html import write_page
+from captum_proto.report.page import Page, Picture, Section, Table
 
 PROTOTYPES = "prototypes.safetensors"
+_BATCHES = "batches"
+#: Of what is recorded: of each prototype the label of its class and the beginning of its file's name; and what was warned of.
+_LABELS, _STEMS, _FAILURES = "labels", "file_stems", "warnings"
 
 
 def generate_to_folder(
@@ -33,9 +47,10 @@ def generate_to_folder(
     overwrite: bool = False,
     resume: bool = False,
     show_progress: bool = False,
+    page: bool = True,
 ) -> Prototypes:
     """
-    Generate prototypes and write a PNG of each, a sheet of all, everything as safetensors, and the settings.
+    Generate prototypes and write a PNG of each, a sheet of all, everything as safetensors, the settings, and the page of all this.
 
     Args:
         generation (PrototypeGeneration): The model and its preprocessing.
@@ -50,6 +65,7 @@ def generate_to_folder(
         overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
         resume (bool, optional): Whether to go on with what an interrupted run left in ``folder``. Default: False
         show_progress (bool, optional): Whether to show a progress bar. Default: False
+        page (bool, optional): Whether to write the page; False where the prototypes are part of a greater one. Default: True
 
     Returns:
         Prototypes: All of them.
@@ -72,16 +88,44 @@ def generate_to_folder(
     }
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
-    finished, batches = folder / PROTOTYPES, folder / "batches"
+    finished, batches = folder / PROTOTYPES, folder / _BATCHES
     open_folder(folder, asked, overwrite=overwrite, resume=resume, results=(finished, batches))
-    if resume and finished.exists():
-        prototypes = Prototypes.load(finished)
-        write_json(folder / SETTINGS, {**asked, RECORDED: prototypes.settings}, overwrite=True)
-        return prototypes
+    begun = {
+        _LABELS: [label_of(group, class_names) for group in groups],
+        _STEMS: [file_stem(group, class_names) for group in groups],
+    }
+    write_json(folder / SETTINGS, {**asked, RECORDED: begun}, overwrite=True)
+    with noted_warnings() as warned:
+        prototypes = _made(generation, groups, image_shape, folder, options, seeds, batch_size, resume, show_progress)
+    if not (resume and finished.exists()):
+        write_prototypes(prototypes, folder, class_names)
+    recorded = {**prototypes.settings, **begun, _FAILURES: warned}
+    write_json(folder / SETTINGS, {**asked, RECORDED: recorded}, overwrite=True)
+    if batches.exists():
+        shutil.rmtree(batches)
+    if page:
+        write_page(generation_page(folder), folder)
+    return prototypes
+
+
+def _made(
+    generation: PrototypeGeneration,
+    groups: list[Group],
+    image_shape: tuple[int, int, int],
+    folder: Path,
+    options: dict[str, Any],
+    seeds: list[int],
+    batch_size: int,
+    resume: bool,
+    show_progress: bool,
+) -> Prototypes:
+    """All prototypes, those that an interrupted run finished taken from the folder."""
+    if resume and (folder / PROTOTYPES).exists():
+        return Prototypes.load(folder / PROTOTYPES)
     parts = []
     for begin in range(0, len(groups), batch_size):
         rows = slice(begin, begin + batch_size)
-        path = batches / f"{begin:05d}.safetensors"
+        path = folder / _BATCHES / f"{begin:05d}.safetensors"
         if resume and path.exists():
             parts.append(Prototypes.load(path))
             continue
@@ -94,23 +138,164 @@ def generate_to_folder(
         )
         part.save(path, overwrite=True)
         parts.append(part)
-    prototypes = Prototypes.concatenate(parts)
-    write_prototypes(prototypes, folder, class_names)
-    write_json(folder / SETTINGS, {**asked, RECORDED: prototypes.settings}, overwrite=True)
-    shutil.rmtree(batches)
-    return prototypes
+    return Prototypes.concatenate(parts)
 
 
 def write_prototypes(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
     """A PNG of each prototype at its own size, a sheet of all, and the safetensors file."""
     value_range = tuple(prototypes.settings.get("value_range", (0.0, 1.0)))
     prototypes.save(folder / PROTOTYPES, overwrite=True)
-    for group, seed, image in zip(prototypes.target, prototypes.seeds, prototypes.images, strict=True):
-        path = folder / f"{file_stem(group, class_names)}_seed{seed}.png"
-        with whole_file(path, overwrite=True) as temporary:
-            Image.fromarray(to_display(image, value_range)).save(temporary, format="png")
+    for index, group in enumerate(prototypes.target):
+        _write_picture(
+            prototypes, index, folder / _picture_name(file_stem(group, class_names), prototypes.seeds[index])
+        )
     labels = [label_of(group, class_names) for group in prototypes.target]
     save_figure(prototype_sheet(prototypes, labels, value_range), folder / "prototypes.png", overwrite=True)
+
+
+def generation_page(folder: Path) -> Page:
+    """
+    What a folder of prototypes has to show, from the files in it; of an interrupted run, the batches it finished.
+
+    Args:
+        folder (Path): That :func:`generate_to_folder` wrote to.
+
+    Returns:
+        Page: Paths are relative to ``folder``.
+
+    Raises:
+        FileExistsError: If the folder holds no readable settings.
+    """
+    settings = read_settings(folder)
+    recorded = settings.get(RECORDED) or {}
+    failures = list(recorded.get(_FAILURES, []))
+    prototypes = _found(folder, failures)
+    asked = len(settings.get("target", []))
+    name = (settings.get("model") or {}).get("name")
+    page = Page(f"Prototypes of {name}" if name else "Prototypes", settings=settings, failures=failures)
+    if prototypes is None or len(prototypes) < asked:
+        there = 0 if prototypes is None else len(prototypes)
+        page.failures.insert(
+            0,
+            f"The run is not finished: {there} of {asked} prototypes are there; the same command with --resume goes on.",
+        )
+    if prototypes is None:
+        page.summary = ["No prototype is finished yet."]
+        return page
+    labels = _of_each(recorded.get(_LABELS), prototypes, lambda group: _label_there(folder, group))
+    section = Section("Prototypes", pictures=prototype_pictures(prototypes, folder, labels, recorded.get(_STEMS)))
+    section.tables = [_logit_table(prototypes, labels)]
+    section.files = [one for one in (PROTOTYPES, "prototypes.png", SETTINGS) if (folder / one).exists()]
+    page.sections = [section]
+    page.summary = _generation_summary(prototypes)
+    return page
+
+
+def prototype_pictures(
+    prototypes: Prototypes, folder: Path, labels: Sequence[str], stems: Sequence[str] | None = None
+) -> list[Picture]:
+    """
+    The pictures of prototypes in a folder, with captions; one that is not there yet is written.
+
+    Args:
+        prototypes (Prototypes): The prototypes.
+        folder (Path): Where :func:`write_prototypes` wrote them.
+        labels (sequence of str): What the class of each is called.
+        stems (sequence of str, optional): How each file's name begins. Default: what is there, else the class's index
+
+    Returns:
+        list[Picture]: One for each prototype, with a path relative to ``folder``.
+    """
+    pictures = []
+    names = _of_each(stems, prototypes, lambda group: _stem_there(folder, group))
+    for index, (label, stem) in enumerate(zip(labels, names, strict=False)):
+        path = _picture_name(stem, prototypes.seeds[index])
+        if not (folder / path).exists():
+            _write_picture(prototypes, index, folder / path)
+        pictures.append(Picture(path, f"{label}, seed {prototypes.seeds[index]}: {_probabilities(prototypes, index)}"))
+    return pictures
+
+
+def _found(folder: Path, failures: list[str]) -> Prototypes | None:
+    """All prototypes, or those of the finished batches, or None."""
+    finished = folder / PROTOTYPES
+    paths = [finished] if finished.exists() else sorted((folder / _BATCHES).glob("*.safetensors"))
+    parts = []
+    for path in paths:
+        try:
+            parts.append(Prototypes.load(path))
+        except (OSError, ValueError, KeyError) as error:
+            failures.append(f"Prototypes cannot be read: {error}")
+    return Prototypes.concatenate(parts) if parts else None
+
+
+def _of_each(recorded: Sequence[str] | None, prototypes: Prototypes, otherwise: Callable[[Group], str]) -> list[str]:
+    """What was recorded for each prototype, or a word made from its classes where an older run recorded nothing."""
+    if recorded is not None and len(recorded) >= len(prototypes):
+        return list(recorded)[: len(prototypes)]  # batches finish in order
+    return [otherwise(group) for group in prototypes.target]
+
+
+def _stem_there(folder: Path, group: Group) -> str:
+    """How the names of a class's pictures begin, as far as its index tells."""
+    stem = file_stem(group, None)
+    there = sorted(path.name for path in folder.glob(f"{stem}*_seed*.png") if path.name[len(stem)] == "_")
+    return there[0].rpartition("_seed")[0] if there and len(group) == 1 else stem
+
+
+def _label_there(folder: Path, group: Group) -> str:
+    """What the class is called, as far as the names of its pictures tell."""
+    word = _stem_there(folder, group).partition("_")[2] if len(group) == 1 else ""
+    return word.replace("-", " ") or label_of(group, None)
+
+
+def _picture_name(stem: str, seed: int) -> str:
+    return f"{stem}_seed{seed}.png"
+
+
+def _write_picture(prototypes: Prototypes, index: int, path: Path) -> None:
+    value_range = tuple(prototypes.settings.get("value_range", (0.0, 1.0)))
+    with whole_file(path, overwrite=True) as temporary:
+        Image.fromarray(to_display(prototypes.images[index], value_range)).save(temporary, format="png")
+
+
+def _probabilities(prototypes: Prototypes, index: int) -> str:
+    text = f"p = {float(prototypes.probabilities[index]):.3f}"
+    if prototypes.settings.get("transform") is not None:
+        text += f", {float(prototypes.transformed_probabilities[index]):.3f} expected under the transforms"
+    return text
+
+
+def _logit_table(prototypes: Prototypes, labels: Sequence[str]) -> Table:
+    transformed = prototypes.settings.get("transform") is not None
+    header = ["class", "seed", "logit", "p"] + (["logit, transformed", "p, transformed"] if transformed else [])
+    names = ["logits", "probabilities"] + (["transformed_logits", "transformed_probabilities"] if transformed else [])
+    rows = [
+        [
+            label,
+            str(seed),
+            *(f"{float(getattr(prototypes, name)[i]):.{2 if 'logits' in name else 4}f}" for name in names),
+        ]
+        for i, (label, seed) in enumerate(zip(labels, prototypes.seeds, strict=True))
+    ]
+    way = "; transformed: the mean under fresh draws of the transforms" if transformed else ""
+    return Table(header, rows, f"The class's logit and probability p for the picture as it is{way}.")
+
+
+def _generation_summary(prototypes: Prototypes) -> list[str]:
+    count, classes = len(prototypes), len(set(prototypes.target))
+    unsure = int((prototypes.probabilities < 0.5).sum())
+    text = [
+        f"{count} {'prototype' if count == 1 else 'prototypes'} of {classes} {'class' if classes == 1 else 'classes'}: what the "
+        "network sees as most typical of them."
+    ]
+    if unsure:
+        text.append(f"{unsure} of {count} have a class probability below one half as they are.")
+    text.append(
+        "A high probability is no reason to trust a picture: plain gradient ascent reaches it with noise. Whether the network processes "
+        "these as it processes natural images is not measured here; captum-proto evaluate does that, beside controls."
+    )
+    return text
 
 
 def _plain(value: Any) -> Any:

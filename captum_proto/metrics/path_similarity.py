@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -216,6 +216,7 @@ class PathSimilarity:
         target: Any = None,
         controls: Iterable[str] = CONTROLS,
         control_count: int | None = None,
+        further: Mapping[str, Images] | None = None,
         leave_one_out: bool = True,
         ascent_steps: int = 512,
         seed: int = 0,
@@ -238,6 +239,8 @@ class PathSimilarity:
             controls (iterable of str, optional): Of "grey", "noise", "ascent", "feature visualisation" and "mean image". Default: all
             control_count (int, optional): How many images of noise, of ascent and of feature visualisation there are. Default: None, as
                 many as prototypes
+            further (mapping[str, Tensor or iterable], optional): Other groups of images to score, by name: another method's pictures.
+                Default: None
             leave_one_out (bool, optional): Whether each natural image is compared with the mean of the others. False is the paper's way, in
                 which every image is part of what it is compared with. Default: True
             ascent_steps (int, optional): Steps of the controls by gradient ascent. Default: 512
@@ -275,6 +278,12 @@ class PathSimilarity:
             seed=seed,
             show_progress=show_progress,
         )
+        for name, group in (further or {}).items():
+            if name in groups or name in CONTROLS:
+                raise ValueError(
+                    f'a further group is called "{name}", as one of the comparison\'s own; choose another name.'
+                )
+            groups[name] = group
         scores = {
             name: self.evaluate(
                 group,

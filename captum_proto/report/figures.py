@@ -15,7 +15,8 @@ from torch import Tensor
 
 from captum_proto._utils.files import whole_file
 from captum_proto.attr.prototypes import Prototypes
-from captum_proto.metrics.comparison import OTHER, SAME, PathComparison, smooth
+from captum_proto.metrics.comparison import OTHER, SAME, PathComparison
+from captum_proto.report.curves import MEASURES, Line, line
 
 #: Okabe and Ito's colours, which the colour-blind can tell apart.
 _COLOURS = {
@@ -28,13 +29,8 @@ _COLOURS = {
     "feature visualisation": "#56B4E9",
     "mean image": "#E69F00",
 }
-#: The paper's moving averages: of means and of standard deviations, in layers.
-_MEAN_WINDOW, _SPREAD_WINDOW = 10, 5
-
-
-def _window(most: int, layers: int) -> int:
-    """The paper's window, or about a sixth of the layers where there are few."""
-    return max(1, min(most, layers // 6))
+#: The measures of the four panels, row by row.
+_PANELS = ("spearman", "spearman-normalised", "l1", "l1-normalised")
 
 
 def to_display(image: Tensor, value_range: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
@@ -88,25 +84,21 @@ def comparison_figure(comparison: PathComparison, title: str = "") -> Figure:
         deviation over images, moving mean over 5.
     """
     figure = Figure(figsize=(13, 8), layout="constrained")
-    (spearman, spearman_normalised), (l1, l1_normalised) = figure.subplots(2, 2, sharex=True)
-    baseline = comparison.mean_l1(SAME)
-    for group in comparison.groups:
-        _curve(spearman, group, comparison.mean_spearman(group), _over_images(comparison.spearman[group]))
-        _curve(l1, group, comparison.mean_l1(group) / baseline)
-        if group not in (SAME, OTHER):
-            _curve(spearman_normalised, group, comparison.normalised_spearman(group).clamp(-1, 3))
-            _curve(l1_normalised, group, comparison.normalised_l1(group).clamp(-3, 3))
-    spearman.set_ylabel("Spearman with the mean natural activations")
-    spearman_normalised.set_ylabel("normalised Spearman: 1 same class, 0 other")
-    l1.set_ylabel("L1 distance, relative to the same class")
-    l1.set_yscale("log")
-    l1.set_ylim(bottom=0.1)  # the mean image is at no distance at all in the first layers
-    l1_normalised.set_ylabel("normalised L1: 0 same class, 1 other")
-    for axis, lines in ((spearman_normalised, (0, 1)), (l1_normalised, (0, 1)), (l1, (1,))):
-        for line in lines:
-            axis.axhline(line, color="#bbbbbb", linewidth=0.8, zorder=0)
-    for axis in (l1, l1_normalised):
-        axis.set_xlabel(f"layer, in the order in which they return (1 to {len(comparison.layers)})")
+    panels = dict(zip(_PANELS, figure.subplots(2, 2, sharex=True).flatten(), strict=True))
+    for measure in MEASURES:
+        axis = panels[measure.key]
+        for group in comparison.groups:
+            if measure.shows(group):
+                _draw(axis, line(comparison, group, measure))
+        axis.set_ylabel(measure.label)
+        for value in measure.lines:
+            axis.axhline(value, color="#bbbbbb", linewidth=0.8, zorder=0)
+        if measure.logarithmic:
+            axis.set_yscale("log")
+            axis.set_ylim(bottom=0.1)  # the mean image is at no distance at all in the first layers
+    for key in ("l1", "l1-normalised"):
+        panels[key].set_xlabel(f"layer, in the order in which they return (1 to {len(comparison.layers)})")
+    spearman = panels["spearman"]
     handles, names = spearman.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
     if title:
@@ -143,24 +135,14 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], overwrite: bool = 
         figure.savefig(temporary, format=Path(path).suffix.lstrip("."), dpi=120)
 
 
-def _curve(axis: Axes, group: str, values: Tensor, spread: Tensor | None = None) -> None:
-    """One smoothed line; gaps, where a layer has no value, are bridged so that smoothing does not spread them."""
-    living = ~values.isnan() & values.isfinite()
-    if not bool(living.any()):
+def _draw(axis: Axes, curve: Line | None) -> None:
+    """One smoothed line, with a band for natural images."""
+    if curve is None:
         return
-    where = np.arange(1, len(values) + 1)[living.numpy()]
-    curve = smooth(values[living], _window(_MEAN_WINDOW, int(living.sum())))
-    natural = group in (SAME, OTHER)
-    width = 2.4 if group == "prototype" else 1.8 if natural else 1.1
-    style = "-" if natural or group == "prototype" else "--"
-    colour = _COLOURS.get(group)
-    axis.plot(where, curve.numpy(), style, color=colour, linewidth=width, label=group)
-    if spread is not None and natural:
-        band = smooth(spread[living].nan_to_num(0.0), _window(_SPREAD_WINDOW, int(living.sum())))
-        axis.fill_between(where, (curve - band).numpy(), (curve + band).numpy(), color=colour, alpha=0.15, linewidth=0)
-
-
-def _over_images(values: Tensor) -> Tensor:
-    """(L,): the standard deviation over images; 0 where there is one."""
-    mean = values.nanmean(0)
-    return ((values - mean).square().nanmean(0)).sqrt()
+    natural, colour = curve.group in (SAME, OTHER), _COLOURS.get(curve.group)
+    width = 2.4 if curve.group == "prototype" else 1.8 if natural else 1.1
+    style = "-" if natural or curve.group == "prototype" else "--"
+    axis.plot(curve.layers, curve.values, style, color=colour, linewidth=width, label=curve.group)
+    if curve.spread is not None:
+        low, high = curve.values - curve.spread, curve.values + curve.spread
+        axis.fill_between(curve.layers, low, high, color=colour, alpha=0.15, linewidth=0)

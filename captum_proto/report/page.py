@@ -53,10 +53,12 @@ class Curves:
     Attributes:
         comparison (str): A saved :class:`~captum_proto.PathComparison`, relative to the folder.
         caption (str): What they say.
+        more (list[str]): Further ones, of other classes: the curves are then means over all their images.
     """
 
     comparison: str
     caption: str = ""
+    more: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Verdict:
         expected (str): The paper's value, or the goal. Empty: none.
         difference (str): Of the two. Empty: none.
         passed (bool, optional): Whether the expectation is met. None: it is no matter of passing.
+        note (str): What has to be read with it, such as which controls pass as well. Empty: nothing.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Verdict:
     expected: str = ""
     difference: str = ""
     passed: bool | None = None
+    note: str = ""
 
 
 @dataclass

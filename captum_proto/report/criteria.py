@@ -1,0 +1,349 @@
+"""
+What a comparison says in words and figures: each criterion beside what natural images reach, and which controls pass it too.
+
+A criterion that an image passes which no one would call a prototype proves nothing, and the report says so where it shows the criterion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from captum_proto._utils.tables import number, percent
+from captum_proto.metrics.comparison import OTHER, SAME, GroupSummary, PathComparison, summarise
+from captum_proto.report.page import Table, Verdict
+
+PROTOTYPE, MEAN_IMAGE = "prototype", "mean image"
+#: Controls that know no data, as a sentence names them.
+NO_DATA = {
+    "grey": "a grey square",
+    "noise": "uniform noise",
+    "ascent": "gradient ascent without transforms",
+    "feature visualisation": "feature visualisation",
+}
+#: What the names of the criteria mean, for the page to say once.
+NOTATION = (
+    "SS is the Spearman correlation of an image's activations in a layer with the mean activations over natural images of the class, D "
+    "their L1 distance; SS_I and D_I are the means of both over same-class images, and I is any one of them. A criterion is expected to "
+    "hold as often as it does for a natural image of the class."
+)
+
+
+@dataclass(frozen=True)
+class _Criterion:
+    name: str
+    #: A group's figure.
+    value: Callable[[GroupSummary], float]
+    #: By image and layer, whether the criterion holds; None where the figure is no share of layers.
+    holds: Callable[[PathComparison, str], Tensor] | None = None
+
+
+_CRITERIA = (
+    _Criterion("Mean Spearman correlation", lambda row: row.spearman),
+    _Criterion(
+        "Layers with SS ≥ SS_I",
+        lambda row: row.spearman_above_mean,
+        lambda comparison, group: comparison.spearman[group] >= comparison.mean_spearman(SAME),
+    ),
+    _Criterion(
+        "Layers with SS ≥ every I",
+        lambda row: row.spearman_above_every,
+        lambda comparison, group: comparison.spearman[group] >= comparison.spearman[SAME].nan_to_num(-math.inf).amax(0),
+    ),
+    _Criterion(
+        "Layers with D ≤ D_I",
+        lambda row: row.l1_below_mean,
+        lambda comparison, group: comparison.l1[group] <= comparison.mean_l1(SAME),
+    ),
+)
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """
+    The confidence interval of a mean, by Student's t.
+
+    Args:
+        values (sequence of float): Independent values; NaN are left out.
+        level (float, optional): Of confidence. Default: 0.95
+
+    Returns:
+        tuple[float, float]: Its ends; None for fewer than two values.
+    """
+    finite = torch.tensor([value for value in values if not math.isnan(value)], dtype=torch.float64)
+    if len(finite) < 2:
+        return None
+    half = float(stats.t.ppf((1 + level) / 2, len(finite) - 1) * finite.std() / math.sqrt(len(finite)))
+    mean = float(finite.mean())
+    return mean - half, mean + half
+
+
+def criteria(comparisons: Sequence[PathComparison]) -> list[Verdict]:
+    """
+    The paper's criteria, for the prototypes of one class or as means over several.
+
+    Args:
+        comparisons (sequence of PathComparison): One for each class, of the same model and groups.
+
+    Returns:
+        list[Verdict]: The prototypes' figure, expected to be at least that of a natural image of the class. The note of each says which
+        controls pass it too, or do as well as the prototypes.
+    """
+    if any(PROTOTYPE not in comparison.groups for comparison in comparisons):
+        return []
+    rows = {row.group: row for row in summarise(comparisons)}
+    return [_verdict(criterion, comparisons, rows) for criterion in _CRITERIA]
+
+
+def conclusion(comparisons: Sequence[PathComparison]) -> list[str]:
+    """
+    What the comparison says of the prototypes, in sentences that do not flatter.
+
+    Args:
+        comparisons (sequence of PathComparison): One for each class, of the same model and groups.
+
+    Returns:
+        list[str]: Where the prototypes stand among natural images and controls, and what does not tell them apart.
+    """
+    rows = {row.group: row for row in summarise(comparisons)}
+    if PROTOTYPE not in rows:
+        return []
+    own, same, other = (rows[group].spearman for group in (PROTOTYPE, SAME, OTHER))
+    controls = {group: rows[group].spearman for group in NO_DATA if group in rows}
+    shown = f"natural images of the class {number(same)}, of other classes {number(other)}"
+    over = f", as the mean over {len(comparisons)} classes" if len(comparisons) > 1 else ""
+    text = [f"The prototypes' mean Spearman correlation over layers is {number(own)}{over}; {shown}."]
+    best = max(controls, key=lambda group: _or_least(controls[group]), default=None)
+    if best is None:
+        text.append("No control that knows no data was run: what these figures are worth is not known.")
+    else:
+        text[0] = text[0][:-1] + f"; the best control that knows no data, {NO_DATA[best]}, {number(controls[best])}."
+    if math.isnan(own):
+        text.append("No layer of the prototypes has a rank correlation, so nothing can be said of them.")
+    elif best is not None and _or_least(controls[best]) >= own:
+        text.append(f"They do no better than {NO_DATA[best]}: nothing here is a reason to trust these pictures.")
+    elif own <= other:
+        text.append("That is no higher than images of other classes: these pictures are not to be trusted far.")
+    elif own < same:
+        text.append(
+            "That lies between images of other classes and of the class itself: the network processes the pictures as something like the "
+            "class, but not as it processes natural images of it."
+        )
+    else:
+        text.append("By this measure the network processes the pictures as it processes natural images of the class.")
+    if MEAN_IMAGE in rows and rows[MEAN_IMAGE].spearman >= own:
+        text.append(
+            f"The mean of the natural images, which knows the data, reaches {number(rows[MEAN_IMAGE].spearman)}: a high value takes no "
+            "picture that anyone would recognise."
+        )
+    return text
+
+
+def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
+    """
+    Every group's figures, with intervals.
+
+    Args:
+        comparisons (sequence of PathComparison): One for each class, of the same model and groups.
+
+    Returns:
+        Table: For one class, intervals over a group's images; for several, means and intervals over classes.
+    """
+    several = len(comparisons) > 1
+    each = [{row.group: row for row in comparison.summaries()} for comparison in comparisons]
+    rows = []
+    for row in summarise(comparisons):
+        of_classes = [one[row.group] for one in each]
+        over = [one.spearman for one in of_classes] if several else _by_image(comparisons[0], row.group).tolist()
+        cells = [row.group, str(row.images), number(row.spearman), _between(interval(over), number)]
+        for criterion in _CRITERIA[1:]:
+            if row.group == SAME:
+                cells.append(percent(_natural(criterion, comparisons)))
+            else:
+                ends = interval([criterion.value(one) for one in of_classes])
+                spread = several and ends is not None and ends[0] != ends[1]
+                within = f" ({_between(_within_one(ends), _bare_percent)})" if spread else ""
+                cells.append(percent(criterion.value(row)) + within)
+        cells += [number(row.normalised_spearman, 2), number(row.normalised_l1, 2), str(row.undefined)]
+        rows.append([cells[0], *(cell.replace("-", "−") for cell in cells[1:])])
+    layers = len(comparisons[0].layers)
+    left_out = sum(int(comparison.settings.get("left_out", 0)) for comparison in comparisons)
+    natural = sum(len(comparison.spearman[SAME]) for comparison in comparisons)
+    caption = (
+        f"{f'Means over {len(comparisons)} classes' if several else 'Means over images'}, with 95 % intervals over "
+        f"{'classes' if several else 'images, none for a single one'}. Shares are of the {layers} layers, {_dead(comparisons)} dead ones "
+        "left out; for the same class they are what a single natural image reaches on average. "
+        f"{left_out} of {natural} same-class images were left out of the mean they are compared with. Undefined: layers in which no image "
+        "of the group has a rank correlation; they count as failing."
+    )
+    header = ["group", "images", "Spearman", "95 % interval", "SS ≥ SS_I", "SS ≥ every I", "D ≤ D_I"]
+    return Table([*header, "SS norm.", "D norm.", "undefined"], rows, caption)
+
+
+def comparison_failures(comparisons: Mapping[str, PathComparison]) -> list[str]:
+    """
+    What could not be measured, in sentences: layers that were skipped, layers that are dead, correlations that are undefined.
+
+    Args:
+        comparisons (mapping[str, PathComparison]): By the label of the class.
+
+    Returns:
+        list[str]: What is the same for several classes is said once.
+    """
+    labels: dict[str, list[str]] = {}
+    for label, comparison in comparisons.items():
+        for sentence in _failures(comparison):
+            labels.setdefault(sentence, []).append(label)
+    return [
+        f"{'Every class' if len(of) == len(comparisons) > 1 else _few(of)}: {sentence}"
+        for sentence, of in labels.items()
+    ]
+
+
+def _failures(comparison: PathComparison) -> Iterator[str]:
+    skipped = comparison.settings.get("skipped")
+    for name, reason in (skipped if isinstance(skipped, dict) else {}).items():
+        yield f'layer "{name}" was left out: {reason}.'
+    dead = [name for name, is_dead in zip(comparison.layers, comparison.dead.tolist(), strict=True) if is_dead]
+    if dead:
+        yield (
+            f"{len(dead)} of {len(comparison.layers)} layers are dead, that is, no same-class image has a rank correlation there, and are "
+            f"left out of every mean: {_few(dead)}."
+        )
+    for group in comparison.groups:
+        undefined = comparison.mean_spearman(group).isnan() & ~comparison.dead
+        if bool(undefined.any()):
+            names = [name for name, none in zip(comparison.layers, undefined.tolist(), strict=True) if none]
+            yield (
+                f"{group} has no rank correlation in {len(names)} layers, because its activations are constant there; they count as "
+                f"failing: {_few(names)}."
+            )
+
+
+def _verdict(criterion: _Criterion, comparisons: Sequence[PathComparison], rows: dict[str, GroupSummary]) -> Verdict:
+    share = criterion.holds is not None
+    show = percent if share else number
+    own, natural = criterion.value(rows[PROTOTYPE]), _natural(criterion, comparisons)
+    if math.isnan(own) or math.isnan(natural):
+        difference, passed = "", None
+    else:
+        gap = f"{100 * (own - natural):+.1f} points" if share else f"{own - natural:+.3f}"
+        difference, passed = gap.replace("-", "−"), own >= natural
+    of = "a same-class image on average" if share else "same-class images"
+    return Verdict(
+        name=criterion.name,
+        measured=f"{show(own)}{_uncertainty(criterion, comparisons)}",
+        expected=f"at least {show(natural)}, {of}",
+        difference=difference,
+        passed=passed,
+        note=_note({group: criterion.value(row) for group, row in rows.items()}, natural, show),
+    )
+
+
+def _note(values: dict[str, float], natural: float, show: Callable[[float], str]) -> str:
+    """Which images that are no prototypes of the class pass a criterion, or do as well as its prototypes."""
+    own = values[PROTOTYPE]
+    controls = {name: values[group] for group, name in NO_DATA.items() if group in values}
+    if not controls:
+        return "No control that knows no data was run, so it is not known what passing this criterion is worth."
+    passing = [f"{name} ({show(value)})" for name, value in controls.items() if value >= natural]
+    as_well = [f"{name} ({show(value)})" for name, value in controls.items() if natural > value >= own]
+    better = [name for name, value in controls.items() if value >= own and value >= natural]
+    sentences = []
+    if passing:
+        and_better = ""
+        if better:
+            who = "does" if len(passing) == 1 else "all do" if len(better) == len(passing) else f"{_and(better)} do"
+            and_better = f" and {who} as well as the prototypes or better"
+        verb = "passes" if len(passing) == 1 else "pass"
+        sentences.append(
+            f"{_and(passing)} {verb} this criterion too{and_better}: it does not tell a prototype from what knows no data."
+        )
+    if as_well:
+        verb, know = ("does", "knows") if len(as_well) == 1 else ("do", "know")
+        sentences.append(f"{_and(as_well)} {verb} as well as the prototypes or better, and {know} no data.")
+    if values.get(OTHER, math.nan) >= own:
+        sentences.append(f"Images of other classes do as well as the prototypes or better ({show(values[OTHER])}).")
+    return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+
+
+def _natural(criterion: _Criterion, comparisons: Sequence[PathComparison]) -> float:
+    """What a natural image of the class reaches: the mean over classes."""
+    return _mean([_natural_of(criterion, comparison) for comparison in comparisons])
+
+
+def _natural_of(criterion: _Criterion, comparison: PathComparison) -> float:
+    if criterion.holds is None:
+        return criterion.value(comparison.summary(SAME))
+    return float(criterion.holds(comparison, SAME)[:, ~comparison.dead].double().mean())
+
+
+def _uncertainty(criterion: _Criterion, comparisons: Sequence[PathComparison]) -> str:
+    share = criterion.holds is not None
+    show = _bare_percent if share else number
+    if len(comparisons) > 1:
+        ends = interval([criterion.value(comparison.summary(PROTOTYPE)) for comparison in comparisons])
+        ends = _within_one(ends) if share else ends
+        if ends is not None and ends[0] == ends[1]:
+            return f" (in each of {len(comparisons)} classes)"
+        return "" if ends is None else f" (95 % interval {_between(ends, show)} over {len(comparisons)} classes)"
+    (comparison,) = comparisons
+    count = len(comparison.spearman[PROTOTYPE])
+    if count < 2:
+        return " (one prototype, no interval)"
+    if criterion.holds is None:
+        ends = interval(_by_image(comparison, PROTOTYPE).tolist())
+        return "" if ends is None else f" (95 % interval {_between(ends, show)} over {count} prototypes)"
+    single = criterion.holds(comparison, PROTOTYPE)[:, ~comparison.dead].double().mean(1)
+    return f" (single prototypes {_between((float(single.min()), float(single.max())), show)})"
+
+
+def _dead(comparisons: Sequence[PathComparison]) -> str:
+    """How many layers are dead, from the least to the most."""
+    counts = sorted(int(comparison.dead.sum()) for comparison in comparisons)
+    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+
+
+def _by_image(comparison: PathComparison, group: str) -> Tensor:
+    """(N,): each image's mean over the living layers."""
+    return comparison.spearman[group][:, ~comparison.dead].nanmean(1)
+
+
+def _between(ends: tuple[float, float] | None, show: Callable[[float], str]) -> str:
+    if ends is None:
+        return "–"
+    joint = " to " if min(ends) < 0 else "–"
+    return f"{show(ends[0])}{joint}{show(ends[1])}".replace("-", "−")
+
+
+def _within_one(ends: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if ends is None else (max(0.0, ends[0]), min(1.0, ends[1]))
+
+
+def _bare_percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def _mean(values: list[float]) -> float:
+    finite = [value for value in values if not math.isnan(value)]
+    return sum(finite) / len(finite) if finite else math.nan
+
+
+def _or_least(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def _few(names: list[str], most: int = 5) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+__all__ = ["NOTATION", "NO_DATA", "comparison_failures", "comparison_table", "conclusion", "criteria", "interval"]

@@ -1,0 +1,133 @@
+// Curves that answer: which layer, what each group has there, which groups to show, and which measure.
+// The page is whole without this; whatever comes from the results enters it as text, never as HTML.
+"use strict";
+
+function element(name, properties, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+let figures = 0;
+
+function enliven(figure) {
+  const data = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
+  const panels = [...figure.querySelectorAll(".panel")];
+  const reading = figure.querySelector(".reading");
+  const name = `curves-${(figures += 1)}`;
+  const hidden = new Set();
+  const values = [];
+  const last = data.layers.length - 1;
+  let measure = panels[0].dataset.measure;
+  let layer = null;
+
+  function shown(group) {
+    const row = data.measures[measure].values[group];
+    const value = row === null || layer === null ? null : row[layer];
+    return value === null ? "–" : value.toFixed(data.measures[measure].digits).replace("-", "−");
+  }
+
+  function update() {
+    for (const panel of panels) {
+      panel.classList.toggle("shown", panel.dataset.measure === measure);
+    }
+    for (const part of figure.querySelectorAll(".plot [data-group]")) {
+      part.classList.toggle("hidden", hidden.has(Number(part.dataset.group)));
+    }
+    values.forEach((value, group) => {
+      value.textContent = layer === null ? "" : shown(group);
+    });
+    if (layer === null) {
+      return;
+    }
+    reading.replaceChildren(`Layer ${layer + 1} of ${last + 1}: `, element("b", { textContent: data.layers[layer] }));
+    const all = data.groups.filter((_, group) => !hidden.has(group));
+    const text = all.map((group) => `${group} ${shown(data.groups.indexOf(group))}`).join(", ");
+    for (const panel of panels) {
+      const plot = panel.querySelector(".plot");
+      const cursor = plot.querySelector(".cursor");
+      cursor.hidden = false;
+      cursor.style.left = `${(100 * (layer + 0.5)) / (last + 1)}%`;
+      plot.setAttribute("aria-valuenow", String(layer + 1));
+      plot.setAttribute("aria-valuetext", `layer ${layer + 1}, ${data.layers[layer]}: ${text}`);
+    }
+  }
+
+  function move(to) {
+    layer = Math.max(0, Math.min(last, to));
+    update();
+  }
+
+  function point(event) {
+    const box = event.currentTarget.getBoundingClientRect();
+    move(Math.floor(((event.clientX - box.left) / box.width) * (last + 1)));
+  }
+
+  const page = Math.max(1, Math.round(last / 10));
+  const keys = {
+    ArrowLeft: () => layer - 1,
+    ArrowDown: () => layer - 1,
+    ArrowRight: () => (layer === null ? 0 : layer + 1),
+    ArrowUp: () => (layer === null ? 0 : layer + 1),
+    PageDown: () => layer - page,
+    PageUp: () => layer + page,
+    Home: () => 0,
+    End: () => last,
+  };
+
+  function press(event) {
+    if (event.key in keys && !event.altKey && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      move(keys[event.key]());
+    }
+  }
+
+  const choices = element("fieldset", {}, element("legend", { textContent: "What the curves show" }));
+  for (const panel of panels) {
+    const key = panel.dataset.measure;
+    const input = element("input", { type: "radio", name, id: `${name}-${key}`, value: key, checked: key === measure });
+    input.addEventListener("change", () => {
+      measure = key;
+      update();
+    });
+    const label = element("label", { htmlFor: input.id, textContent: data.measures[key].title });
+    choices.append(element("span", {}, input, label));
+
+    const plot = panel.querySelector(".plot");
+    plot.append(element("div", { className: "cursor", hidden: true }));
+    plot.tabIndex = 0;
+    plot.setAttribute("role", "slider");
+    plot.setAttribute("aria-label", `${data.measures[key].title}: layer`);
+    plot.setAttribute("aria-valuemin", "1");
+    plot.setAttribute("aria-valuemax", String(last + 1));
+    plot.setAttribute("aria-valuenow", "1");
+    plot.addEventListener("pointermove", point);
+    plot.addEventListener("pointerdown", point);
+    plot.addEventListener("keydown", press);
+  }
+  figure.querySelector(".switch").append(choices);
+
+  for (const entry of figure.querySelectorAll(".legend li")) {
+    const group = Number(entry.dataset.group);
+    const value = element("span", { className: "value" });
+    const button = element("button", { type: "button" }, ...entry.childNodes, value);
+    button.setAttribute("aria-pressed", "true");
+    button.addEventListener("click", () => {
+      const now = !hidden.delete(group);
+      if (now) {
+        hidden.add(group);
+      }
+      button.setAttribute("aria-pressed", String(!now));
+      update();
+    });
+    values[group] = value;
+    entry.replaceChildren(button);
+  }
+
+  reading.hidden = false;
+  reading.textContent = "Point at a layer, or use the arrow keys, to read its values; choose a name to hide or show its line.";
+  figure.classList.add("live");
+  update();
+}
+
+document.querySelectorAll("[data-curves]").forEach(enliven);
