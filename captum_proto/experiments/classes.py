@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from captum_proto._utils.batches import Images
+from captum_proto._utils.checkpoints import sha256
 from captum_proto._utils.checks import nearest
+from captum_proto._utils.model import tensor_bytes
 from captum_proto._utils.targets import Group
 from captum_proto.data import ImageBatches, ImageCollection, digits_images
 from captum_proto.models import NamedModel
@@ -122,6 +125,17 @@ class NaturalImages:
             return digits_images(classes=rest, limit=count, seed=self.seed + 1).images
         outside = self.collection.except_(group)
         return self._batches(self.collection.except_(group, limit=min(count, len(outside)), seed=self.seed + 1))
+
+    def listed(self, group: Group) -> list[dict[str, str]]:
+        """The images of a class that :meth:`of` gives: the file and the SHA-256 of each; of digits, that of the values."""
+        if self.collection is None:
+            images = digits_images(classes=group, limit=self.limit, seed=self.seed).images
+            return [
+                {"file": f"digits {index}", "sha256": hashlib.sha256(tensor_bytes(image)).hexdigest()}
+                for index, image in enumerate(images)
+            ]
+        paths = self._inside(group, self.limit).paths
+        return [{"file": str(path), "sha256": sha256(path)} for path in paths]
 
     @property
     def skipped(self) -> list[tuple[Path, str]]:

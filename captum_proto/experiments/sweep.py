@@ -30,7 +30,8 @@ from captum_proto.metrics import PathComparison, PathSimilarity
 from captum_proto.metrics.comparison import OTHER, SAME
 from captum_proto.models import NamedModel
 from captum_proto.optim import EachAffine, PhaseImage, RandomAffine
-from captum_proto.report.figures import ranking_figure, save_figure, to_display
+from captum_proto.report.criteria import interval
+from captum_proto.report.figures import points_figure, save_figure, to_display
 
 #: The paper's 125 protocols of affine transforms (arXiv:2309.17144, appendix; Table 4 has the best of them).
 PAPER_PROTOCOLS: dict[str, list[Any]] = {
@@ -38,6 +39,8 @@ PAPER_PROTOCOLS: dict[str, list[Any]] = {
     "degrees": ["none", 30, 60, 90, 180],
     "translate": ["none", 0.05, 0.1, 0.2, 0.5],
 }
+#: So many combinations are drawn.
+_MOST_DRAWN = 25
 #: How many photographs of other classes the magnitudes of a ``PhaseImage`` are measured on.
 MEASURED_IMAGES = 90
 
@@ -139,8 +142,7 @@ class Rank:
         score (float): Mean over models, classes and seeds of the Spearman, or without natural images of the expected logit.
         over_seeds (float): Standard deviation over seeds of the mean over models and classes; NaN for one seed.
         over_classes (float): Standard deviation over models and classes of the mean over seeds; NaN for one of them.
-        low (float): Lower end of the 95 % interval of the mean, from Student's t over seeds; NaN for one seed.
-        high (float): Its upper end.
+        ends (tuple[float, float], optional): The 95 % interval of the mean, by Student's t over seeds; None for one seed.
         cells (list[Cell]): What it is a mean of.
     """
 
@@ -148,8 +150,7 @@ class Rank:
     score: float
     over_seeds: float
     over_classes: float
-    low: float
-    high: float
+    ends: tuple[float, float] | None
     cells: list[Cell]
 
     def mean(self, name: str) -> float:
@@ -166,6 +167,7 @@ class SweepResult:
         comparisons (dict[tuple[str, str], PathComparison]): By model and class, all prototypes as one group; empty without natural images.
         rows (dict[tuple[str, str], list[tuple[int, int]]]): The combination and seed of each prototype of a comparison.
         skipped (list[str]): Files that could not be read, each with the reason.
+        made (dict[str, list[MadeRow]]): By model, every prototype in the order in which it was made.
     """
 
     sweep: Sweep
@@ -173,6 +175,7 @@ class SweepResult:
     comparisons: dict[tuple[str, str], PathComparison] = field(default_factory=dict)
     rows: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    made: dict[str, list[MadeRow]] = field(default_factory=dict)
 
     @property
     def scored(self) -> bool:
@@ -187,8 +190,8 @@ class SweepResult:
             cells = [cell for cell in self.cells if cell.combination == index]
             by_seed = _means(cells, lambda cell: cell.seed, name)
             by_class = _means(cells, lambda cell: (cell.model, cell.target), name)
-            low, high = interval(by_seed)
-            ranks.append(Rank(combination, float(np.mean(by_seed)), _sd(by_seed), _sd(by_class), low, high, cells))
+            score, ends = float(np.mean(by_seed)), interval(by_seed)
+            ranks.append(Rank(combination, score, _sd(by_seed), _sd(by_class), ends, cells))
         return sorted(ranks, key=lambda rank: -rank.score if not math.isnan(rank.score) else math.inf)
 
     def verdict(self) -> str:
@@ -230,7 +233,7 @@ class SweepResult:
         )
         rows = []
         for rank in self.ranking():
-            row = [rank.combination.name, str(len(rank.cells)), number(rank.score), _interval_text(rank.low, rank.high)]
+            row = [rank.combination.name, str(len(rank.cells)), number(rank.score), _interval_text(rank.ends)]
             row += [number(rank.over_seeds), number(rank.over_classes)]
             if self.scored:
                 row.append(f"{rank.score - rank.mean('same_spearman'):+.3f}")
@@ -333,6 +336,7 @@ def sweep_to_folder(
             images = None if natural is None else natural(named)
             stem = file_stem_of(model)
             rows = _generate(sweep, named, groups, images, folder / "prototypes" / stem, batch_size, progress)
+            result.made[model] = [row for row, _ in rows]
             labels = dict(zip(groups, labels_of(groups, named.class_names), strict=True))
             for group in groups:
                 mine = [(row, prototype) for row, prototype in rows if row.group == group]
@@ -359,7 +363,7 @@ def sweep_to_folder(
 
 
 @dataclass(frozen=True)
-class _Row:
+class MadeRow:
     """A prototype that is to be made."""
 
     combination: int
@@ -375,13 +379,13 @@ def _generate(
     folder: Path,
     batch_size: int,
     progress: tqdm[Any],
-) -> list[tuple[_Row, Prototypes]]:
+) -> list[tuple[MadeRow, Prototypes]]:
     """Every prototype of one model, in batches of those that differ in no more than their affine transform, class and seed."""
-    batches: dict[str, list[_Row]] = {}
+    batches: dict[str, list[MadeRow]] = {}
     options: dict[tuple[int, Group], dict[str, Any]] = {}
     for (index, combination), group in itertools.product(enumerate(sweep.combinations()), groups):
         options[index, group] = made = _options(combination, group, images)
-        batches.setdefault(_key(made), []).extend(_Row(index, group, seed) for seed in sweep.seeds)
+        batches.setdefault(_key(made), []).extend(MadeRow(index, group, seed) for seed in sweep.seeds)
     generation = PrototypeGeneration(named.model, named.preprocess)
     weights = fingerprint(named.model)
     finished = []
@@ -498,7 +502,7 @@ def _save_picture(prototype: Prototypes, path: Path) -> None:
 
 
 def _cell(
-    model: str, target: str, row: _Row, prototype: Prototypes, comparison: PathComparison | None, index: int
+    model: str, target: str, row: MadeRow, prototype: Prototypes, comparison: PathComparison | None, index: int
 ) -> Cell:
     cell = Cell(
         combination=row.combination,
@@ -538,10 +542,10 @@ def _only(comparison: PathComparison, rows: Sequence[int]) -> PathComparison:
 def _figures(comparison: PathComparison, group: str) -> list[str]:
     summary = comparison.summary(group)
     living = ~comparison.dead
-    low, high = interval(comparison.spearman[group][:, living].nanmean(1).tolist())
+    ends = interval(comparison.spearman[group][:, living].nanmean(1).tolist())
     shares = [summary.spearman_above_mean, summary.spearman_above_every, summary.l1_below_mean]
     shown = ["–"] * 3 if group == SAME else [percent(share) for share in shares]
-    return [str(summary.images), number(summary.spearman), _interval_text(low, high), *shown]
+    return [str(summary.images), number(summary.spearman), _interval_text(ends), *shown]
 
 
 def _write(result: SweepResult, folder: Path) -> None:
@@ -561,18 +565,13 @@ def _write(result: SweepResult, folder: Path) -> None:
         _write_rows(folder / "classes.csv", header, rows)
         text += f"\n\n{text_table(header, rows)}"
     write_text(folder / "ranking.txt", text, overwrite=True)
-    save_figure(
-        ranking_figure(
-            [rank.combination.name for rank in result.ranking()],
-            [
-                [cell.spearman if result.scored else cell.transformed_logit for cell in r.cells]
-                for r in result.ranking()
-            ],
-            "Spearman with the mean natural activations" if result.scored else "expected logit",
-        ),
-        folder / "ranking.png",
-        overwrite=True,
-    )
+    ranks = result.ranking()
+    shown = {
+        rank.combination.name: [cell.spearman if result.scored else cell.transformed_logit for cell in rank.cells]
+        for rank in ranks[:_MOST_DRAWN]
+    }
+    label = "Spearman with the mean natural activations" if result.scored else "expected logit"
+    save_figure(points_figure(shown, label), folder / "ranking.png", overwrite=True)
 
 
 def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -582,20 +581,8 @@ def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]
         writer.writerows(rows)
 
 
-def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Student's interval of a mean; NaN for fewer than two values."""
-    values = [value for value in values if not math.isnan(value)]
-    if len(values) < 2:
-        return math.nan, math.nan
-    mean, error = float(np.mean(values)), float(stats.sem(values))
-    if error == 0:
-        return mean, mean
-    low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error)
-    return float(low), float(high)
-
-
-def _interval_text(low: float, high: float) -> str:
-    return "–" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+def _interval_text(ends: tuple[float, float] | None) -> str:
+    return "–" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def _means(cells: Iterable[Cell], key: Callable[[Cell], Any], name: str) -> list[float]:
@@ -666,7 +653,6 @@ __all__ = [
     "Rank",
     "Sweep",
     "SweepResult",
-    "interval",
     "sweep_from_tables",
     "sweep_to_folder",
 ]

@@ -279,7 +279,7 @@ class PathSimilarity:
             show_progress=show_progress,
         )
         for name, group in (further or {}).items():
-            if name in groups or name in CONTROLS:
+            if name in groups:
                 raise ValueError(
                     f'a further group is called "{name}", as one of the comparison\'s own; choose another name.'
                 )

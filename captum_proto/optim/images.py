@@ -165,12 +165,14 @@ class PhaseImage:
     Args:
         decay_power (float, optional): p of the power law :math:`m_f \propto f^{-p}`; natural images have about 1. Default: 1
         contrast (float, optional): Standard deviation of a plane before the colours are mixed and squeezed, under the power law. Default: 1
+        brightness (float, optional): How far the mean of a plane may be from zero, under the power law: its phase decides where between
+            -brightness and brightness it is. Natural images have about half their contrast. Default: 0, every plane has mean zero
         magnitudes (Tensor, optional): Shape (C, H, W // 2 + 1): m itself, in place of the power law; see :meth:`measured`. Default: None
         decorrelate (bool, optional): Whether three channels are mixed by the colour correlations; other numbers of channels never are.
             Default: True
 
     Raises:
-        ValueError: If ``contrast`` is not positive, or ``magnitudes`` are not finite and at least 0.
+        ValueError: If ``contrast`` is not positive, ``brightness`` is negative, or ``magnitudes`` are not finite and at least 0.
 
     Examples::
 
@@ -186,11 +188,14 @@ class PhaseImage:
         self,
         decay_power: float = 1.0,
         contrast: float = 1.0,
+        brightness: float = 0.0,
         magnitudes: Tensor | None = None,
         decorrelate: bool = True,
     ) -> None:
         if not contrast > 0:
             raise ValueError(f"contrast is {contrast}; expected a positive standard deviation.")
+        if not brightness >= 0:
+            raise ValueError(f"brightness is {brightness}; expected at least 0.")
         if magnitudes is not None:
             if magnitudes.dim() != 3 or not bool(magnitudes.isfinite().all()) or bool((magnitudes < 0).any()):
                 raise ValueError(
@@ -200,6 +205,7 @@ class PhaseImage:
             magnitudes = magnitudes.detach().to("cpu", torch.float64)
         self.decay_power = float(decay_power)
         self.contrast = float(contrast)
+        self.brightness = float(brightness)
         self.magnitudes = magnitudes
         self.decorrelate = bool(decorrelate)
         self._scales: dict[tuple[Any, ...], Tensor] = {}
@@ -236,12 +242,16 @@ class PhaseImage:
     def settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {"name": "PhaseImage", "decorrelate": self.decorrelate}
         if self.magnitudes is None:
-            return settings | {"decay_power": self.decay_power, "contrast": self.contrast}
+            return settings | {
+                "decay_power": self.decay_power,
+                "contrast": self.contrast,
+                "brightness": self.brightness,
+            }
         digest = hashlib.sha256(self.magnitudes.contiguous().numpy().tobytes()).hexdigest()
         return settings | {"magnitudes": f"sha256:{digest}"}
 
     def __repr__(self) -> str:
-        what = f"decay_power={self.decay_power:g}, contrast={self.contrast:g}"
+        what = f"decay_power={self.decay_power:g}, contrast={self.contrast:g}, brightness={self.brightness:g}"
         if self.magnitudes is not None:
             what = f"magnitudes={tuple(self.magnitudes.shape)}"
         return f"PhaseImage({what}, decorrelate={self.decorrelate})"
@@ -276,6 +286,7 @@ class PhaseImage:
                 if width % 2 == 0:
                     twice[-1] = 1.0
                 law = law * self.contrast * math.sqrt(height * width) / (law.square() * twice).sum().sqrt()
+                law[0, 0] = self.brightness * math.sqrt(height * width)
                 magnitudes = law.expand(channels, -1, -1)
             else:
                 magnitudes = self.magnitudes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,21 +72,27 @@ def prototype_sheet(
     return figure
 
 
-def comparison_figure(comparison: PathComparison, title: str = "") -> Figure:
+def comparison_figure(comparison: PathComparison, title: str = "", measures: Sequence[str] = _PANELS) -> Figure:
     r"""
     The paper's curves over layers, with the controls in the same axes: Spearman and L1, as they are and normalised.
 
     Args:
         comparison (PathComparison): What to draw.
         title (str, optional): Above the figure. Default: none
+        measures (sequence of str, optional): What is drawn, a panel for each: of "spearman", "spearman-normalised", "l1" and
+            "l1-normalised". Default: all
 
     Returns:
-        Figure: Four panels. Curves are moving means over 10 layers (fewer where there are few), bands one standard
+        Figure: Two panels a row. Curves are moving means over 10 layers (fewer where there are few), bands one standard
         deviation over images, moving mean over 5.
     """
-    figure = Figure(figsize=(13, 8), layout="constrained")
-    panels = dict(zip(_PANELS, figure.subplots(2, 2, sharex=True).flatten(), strict=True))
+    rows, columns = math.ceil(len(measures) / 2), min(2, len(measures))
+    figure = Figure(figsize=(1 + 6 * columns, 1 + 3.5 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    panels = dict(zip(measures, axes.flatten(), strict=False))
     for measure in MEASURES:
+        if measure.key not in panels:
+            continue
         axis = panels[measure.key]
         for group in comparison.groups:
             if measure.shows(group):
@@ -96,36 +103,59 @@ def comparison_figure(comparison: PathComparison, title: str = "") -> Figure:
         if measure.logarithmic:
             axis.set_yscale("log")
             axis.set_ylim(bottom=0.1)  # the mean image is at no distance at all in the first layers
-    for key in ("l1", "l1-normalised"):
-        panels[key].set_xlabel(f"layer, in the order in which they return (1 to {len(comparison.layers)})")
-    spearman = panels["spearman"]
-    handles, names = spearman.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    for axis in axes[-1]:
+        axis.set_xlabel(f"layer, in the order in which they return (1 to {len(comparison.layers)})")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4 * columns), frameon=False)
     if title:
         figure.suptitle(title)
     return figure
 
 
-def ranking_figure(names: Sequence[str], values: Sequence[Sequence[float]], label: str, most: int = 25) -> Figure:
+def points_figure(values: Mapping[str, Sequence[float]], label: str) -> Figure:
     """
-    The first of a ranking: a point for each prototype, a line at each mean.
+    A row for each name: a point for each value, a line at their mean.
 
     Args:
-        names (sequence of str): From the best to the worst.
-        values (sequence of sequence of float): Of each.
+        values (mapping[str, sequence of float]): By name, from top to bottom.
         label (str): What the values are.
-        most (int, optional): How many are drawn. Default: 25
     """
-    names, values = list(names)[:most], list(values)[:most]
-    figure = Figure(figsize=(9, 1.2 + 0.32 * len(names)), layout="constrained")
+    figure = Figure(figsize=(9, 1.2 + 0.32 * len(values)), layout="constrained")
     axis = figure.subplots()
-    for row, one in enumerate(values):
+    for row, one in enumerate(values.values()):
         axis.plot(one, [row] * len(one), "o", color="#0072B2", alpha=0.45, markersize=5, markeredgewidth=0)
-        axis.plot([np.mean(one)] * 2, [row - 0.35, row + 0.35], color="#D55E00", linewidth=2)
-    axis.set_yticks(range(len(names)), names)
+        axis.plot([np.nanmean(one)] * 2, [row - 0.35, row + 0.35], color="#D55E00", linewidth=2)
+    axis.set_yticks(range(len(values)), list(values))
     axis.invert_yaxis()
     axis.set_xlabel(label)
     axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    return figure
+
+
+def picture_grid(pictures: Mapping[str, Mapping[str, Tensor]], value_range: tuple[float, float] = (0.0, 1.0)) -> Figure:
+    """
+    A row of pictures for each name, the columns named above them.
+
+    Args:
+        pictures (mapping[str, mapping[str, Tensor]]): By row and column, images (C, H, W).
+        value_range (tuple[float, float], optional): The range of a pixel. Default: (0, 1)
+    """
+    columns = list(dict.fromkeys(column for row in pictures.values() for column in row))
+    figure = Figure(figsize=(1.9 * len(columns) + 1.2, 1.9 * len(pictures) + 0.3), layout="constrained")
+    axes = figure.subplots(len(pictures), len(columns), squeeze=False)
+    for number, (row, images) in enumerate(pictures.items()):
+        for axis, column in zip(axes[number], columns, strict=True):
+            axis.set_xticks([])
+            axis.set_yticks([])
+            for spine in axis.spines.values():
+                spine.set_visible(False)
+            if column in images:
+                axis.imshow(
+                    to_display(images[column], value_range), cmap="gray", vmin=0, vmax=255, interpolation="nearest"
+                )
+            if number == 0:
+                axis.set_title(column, fontsize=9)
+        axes[number][0].set_ylabel(textwrap.fill(row, 22), fontsize=9)
     return figure
 
 

@@ -1,0 +1,131 @@
+"""``captum-proto reproduce``: the paper's tables and figures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from captum_proto._utils.checks import check_device
+from captum_proto._utils.versions import versions
+from captum_proto.cli import arguments as shared
+from captum_proto.experiments import paper
+from captum_proto.experiments.reproduce import ITEMS, Stage, check_items, reproduce_to_folder, small_stages
+from captum_proto.models import NamedModel
+
+_EXAMPLES = """examples:
+  captum-proto reproduce --model torchvision:resnet18 --model torchvision:googlenet --images imagenet --out paper
+  captum-proto reproduce --model torchvision:resnet18 --images imagenet --items table1,fig4,fig5 --out table1
+  captum-proto reproduce --model torchvision:resnet18 --images imagenet --items table2 --table2 lighter=A --table2 darker=B --out table2
+  captum-proto reproduce --small --out small                       # digits and EfficientNet-Lite0, minutes on a laptop
+  captum-proto reproduce --small --images photos --out small       # the network as well compared with photographs
+"""
+
+
+def add(commands: shared.Commands) -> None:
+    parser = shared.command(commands, "reproduce", "the paper's tables and figures, with controls", _EXAMPLES)
+    shared.add_model(parser, several=True)
+    group = parser.add_argument_group("what is made again")
+    group.add_argument("--images", metavar="DIR", help="natural images: ImageNet, or a folder that evaluate reads")
+    group.add_argument(
+        "--items", default=",".join(ITEMS), help="some of %(default)s, with commas between them (default: all)"
+    )
+    group.add_argument(
+        "--small", action="store_true", help="the same code on digits and EfficientNet-Lite0, within ten minutes"
+    )
+    group.add_argument(
+        "--target", action="append", metavar="CLASS", help="repeat for several (default: the paper's eleven)"
+    )
+    group.add_argument("--limit", type=int, help=f"images of each class (default: {paper.IMAGES_PER_CLASS})")
+    group.add_argument("--count", type=int, default=1, help="prototypes of each class (default: %(default)s)")
+    group.add_argument("--steps", type=int, default=512, help="of every ascent (default: %(default)s)")
+    group.add_argument("--warmup-steps", type=int, default=64, help="default: %(default)s")
+    group.add_argument(
+        "--protocol-target", default=str(paper.GOLDFISH), metavar="CLASS", help="of Table 4 (default: goldfish)"
+    )
+    group.add_argument("--protocol-seeds", type=int, default=5, metavar="N", help="of Table 4 (default: %(default)s)")
+    for table, example in (("table2", "lighter=DIR"), ("table3", "without=DIR")):
+        group.add_argument(
+            f"--{table}", action="append", default=[], metavar="NAME=DIR", help=f"a group of images, such as {example}"
+        )
+    group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    group.add_argument("--batch-size", type=int, default=8, help="prototypes at a time (default: %(default)s)")
+    group.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")
+    group.add_argument("--workers", type=int, default=2, help="threads that read images (default: %(default)s)")
+    shared.add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    items = check_items([name.strip() for name in args.items.split(",") if name.strip()])
+    groups = {table: _groups(table, getattr(args, table)) for table in ("table2", "table3")}
+    device = check_device(args.device or shared.default_device())
+    if args.small:
+        if args.model:
+            raise ValueError("--small has its own models; leave --model out, or --small.")
+        stages = small_stages(args.images)
+    else:
+        stages = _stages(args)
+
+    def open_model(name: str) -> NamedModel:
+        return shared.load(argparse.Namespace(**{**vars(args), "model": name, "device": str(device)}))
+
+    reproduce_to_folder(
+        stages,
+        args.out,
+        open_model=open_model,
+        items=items,
+        groups=groups,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        image_batch=args.image_batch,
+        workers=args.workers,
+        story={
+            "command": "reproduce",
+            "small": args.small,
+            "checkpoint": None if args.checkpoint is None else str(args.checkpoint),
+            "random_weights": args.random_weights,
+            "groups": {table: {name: str(path) for name, path in one.items()} for table, one in groups.items()},
+            "batch_size": args.batch_size,
+            "device": str(device),
+            "versions": versions(),
+        },
+        overwrite=args.overwrite,
+        resume=args.resume,
+        show_progress=not args.no_progress,
+    )
+    print(f"written: {args.out}, beginning with {args.out / 'report.html'}")
+
+
+def _stages(args: argparse.Namespace) -> list[Stage]:
+    if not args.model:
+        raise ValueError("there is no model; give --model, once for each, or --small.")
+    if not args.images:
+        raise ValueError("there are no natural images; give --images with the folder of ImageNet, or --small.")
+    if args.checkpoint is not None and len(args.model) > 1:
+        raise ValueError(f"a checkpoint was given for {len(args.model)} models; reproduce them one by one.")
+    options: dict[str, Any] = {"steps": args.steps, "warmup_steps": args.warmup_steps}
+    return [
+        Stage(
+            model=model,
+            targets=args.target or [str(index) for index in paper.CLASSES],
+            images=args.images,
+            limit=paper.IMAGES_PER_CLASS if args.limit is None else args.limit,
+            count=args.count,
+            options=options,
+            steps=args.steps,
+            protocol_target=args.protocol_target,
+            protocol_seeds=list(range(args.seed, args.seed + args.protocol_seeds)),
+        )
+        for model in dict.fromkeys(args.model)
+    ]
+
+
+def _groups(table: str, texts: list[str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise ValueError(f'--{table} is "{text}"; expected NAME=DIR, such as lighter=photos/lighter.')
+        found[name] = Path(path)
+    return found

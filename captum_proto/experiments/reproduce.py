@@ -1,0 +1,779 @@
+"""
+The paper's tables and figures, made again: Prototype Generation (arXiv:2309.17144), with the controls that it leaves out.
+
+Prototypes of each class are compared with natural images, as in sections 3 and 4 of the paper; every item is then read off the same
+comparisons, so that no table and figure can tell different stories.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from scipy import stats
+
+from captum_proto._utils.batches import Images
+from captum_proto._utils.checks import nearest
+from captum_proto._utils.files import whole_file
+from captum_proto._utils.tables import number, percent
+from captum_proto._utils.targets import Group
+from captum_proto._utils.versions import versions
+from captum_proto.attr import PRESETS, PrototypeGeneration, Prototypes
+from captum_proto.experiments import paper
+from captum_proto.experiments.classes import NaturalImages, parse_classes
+from captum_proto.experiments.evaluation import COMPARISON, evaluate_to_folder
+from captum_proto.experiments.folders import file_stem, labels_of, open_folder, write_json, write_text
+from captum_proto.experiments.generation import generate_to_folder
+from captum_proto.experiments.sweep import PAPER_PROTOCOLS, Sweep, file_stem_of, sweep_to_folder
+from captum_proto.metrics import DATA_FREE, PathComparison, PathSimilarity
+from captum_proto.metrics.comparison import OTHER, SAME, pooled
+from captum_proto.models import NamedModel
+from captum_proto.optim import RandomAffine, feature_visualization_transform
+from captum_proto.report.criteria import interval
+from captum_proto.report.figures import comparison_figure, picture_grid, points_figure, save_figure
+from captum_proto.report.html import write_page
+from captum_proto.report.page import Curves, Page, Picture, Section, Table, Verdict
+
+#: Everything there is to make again, in the order of the page.
+ITEMS = ("fig1", "fig2", "table1", "fig4", "fig5", "fig8", "table4", "fig7", "fig9", "table2", "table3")
+#: Methods whose pictures stand beside the prototypes, by preset.
+BASELINES = {"ascent": "ascent", "feature visualisation": "feature-visualization"}
+#: Resamples of the classes behind an interval.
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Stage:
+    """
+    One model, and on what it is to be looked at.
+
+    Args:
+        model (str): Its name.
+        targets (list[str]): Classes or groups of classes.
+        images (str, optional): A folder of natural images, or "digits". None: pictures are made, and compared with nothing.
+        limit (int, optional): Images of each class. None: all.
+        count (int): Prototypes of each class.
+        options (dict): Arguments of generate for the prototypes, beside the preset "paper".
+        steps (int): Of every ascent of the baselines and controls.
+        protocol_target (str): The class of Table 4.
+        protocols (dict[str, list]): The grid of Table 4.
+        protocol_seeds (list[int]): Its seeds.
+    """
+
+    model: str
+    targets: list[str]
+    images: str | None
+    limit: int | None = paper.IMAGES_PER_CLASS
+    count: int = 1
+    options: dict[str, Any] = field(default_factory=dict)
+    steps: int = 512
+    protocol_target: str = str(paper.GOLDFISH)
+    protocols: dict[str, list[Any]] = field(default_factory=lambda: dict(PAPER_PROTOCOLS))
+    protocol_seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
+
+
+def small_stages(images: str | None = None) -> list[Stage]:
+    """
+    The protocol on a small stage: the digits, and an ImageNet network on photographs if there are any.
+
+    Args:
+        images (str, optional): A folder of ImageNet photographs, for EfficientNet-Lite0. Default: None, its pictures are made and not
+            compared
+
+    Returns:
+        list[Stage]: For :func:`reproduce_to_folder`, minutes on a laptop.
+    """
+    # A digit turned upside down is another digit, so digits are shaken, not spun; squared differences keep strokes, remove speckles.
+    digits = Stage(
+        model="digits",
+        targets=[str(digit) for digit in range(10)],
+        images="digits",
+        limit=40,  # the training held back 43 to 46 of each
+        options={
+            "steps": 256,
+            "transform": RandomAffine(15, translate=(0.1, 0.1), scale=(0.9, 1.1)),
+            "high_frequency_weight": 30.0,
+            "high_frequency_power": 2,
+        },
+        steps=256,
+        protocol_target="3",
+        protocols={
+            "scale": ["none", [0.9, 1.1], [0.7, 1.3]],
+            "degrees": ["none", 15, 180],
+            "translate": ["none", 0.1, 0.5],
+        },
+        protocol_seeds=[0, 1, 2],
+    )
+    network = Stage(
+        model="efficientnet-lite0",
+        targets=["151-268", "7-24,80-100,127-146"] if images else ["558", "12"],
+        images=images,
+        limit=24,
+        options={"steps": 128, "warmup_steps": 16},
+        steps=128,
+        protocol_target="151-268" if images else "558",
+        protocols={"scale": [[0.7, 1.3]], "degrees": ["none", 180], "translate": ["none", 0.5]},
+        protocol_seeds=[0, 1],
+    )
+    return [digits, network]
+
+
+@dataclass
+class Item:
+    """
+    What one table or figure came to.
+
+    Attributes:
+        name (str): Of :data:`ITEMS`.
+        title (str): What it shows.
+        verdicts (list[Verdict]): The paper's value beside ours.
+        header (list[str]): Of its values.
+        rows (list[list]): Every value.
+        figure (Figure, optional): Of them.
+        text (list[str]): What else is to be said.
+        pictures (list[Picture]): Beside the figure.
+    """
+
+    name: str
+    title: str
+    verdicts: list[Verdict] = field(default_factory=list)
+    header: list[str] = field(default_factory=list)
+    rows: list[list[Any]] = field(default_factory=list)
+    figure: Figure | None = None
+    text: list[str] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+
+
+@dataclass
+class _Run:
+    """One stage, carried out: what the items are read off."""
+
+    stage: Stage
+    named: NamedModel
+    folder: Path
+    labels: dict[Group, str]
+    comparisons: dict[Group, PathComparison]
+    images: dict[str, list[dict[str, str]]]
+
+    @property
+    def model(self) -> str:
+        return self.stage.model
+
+    def every(self) -> list[PathComparison]:
+        return list(self.comparisons.values())
+
+    def place(self, group: Group) -> Path:
+        return self.folder / "classes" / file_stem(group, self.named.class_names)
+
+
+def reproduce_to_folder(
+    stages: Sequence[Stage],
+    folder: Path,
+    *,
+    open_model: Callable[[str], NamedModel],
+    items: Sequence[str] = ITEMS,
+    groups: Mapping[str, Mapping[str, Path]] | None = None,
+    seed: int = 0,
+    batch_size: int = 8,
+    image_batch: int = 32,
+    workers: int = 2,
+    story: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    show_progress: bool = False,
+    say: Callable[[str], None] = print,
+) -> list[Verdict]:
+    """
+    Make the paper's tables and figures again.
+
+    Args:
+        stages (sequence of Stage): The models, each with its classes and natural images.
+        folder (Path): Where to write: a folder for each model, in it one for each item.
+        open_model (Callable): A model by its name.
+        items (sequence of str, optional): Of :data:`ITEMS`. Default: all
+        groups (mapping, optional): For "table2" and "table3", the folder of each group of images by its name. Default: None
+        seed (int, optional): Of everything random. Default: 0
+        batch_size (int, optional): Prototypes at a time. Default: 8
+        image_batch (int, optional): Natural images at a time. Default: 32
+        workers (int, optional): Threads that read images. Default: 2
+        story (mapping, optional): What else to record in the settings. Default: None
+        overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
+        resume (bool, optional): Whether to go on with what an interrupted run left. Default: False
+        show_progress (bool, optional): Whether to show progress bars. Default: False
+        say (Callable, optional): Where verdicts are printed. Default: print
+
+    Returns:
+        list[Verdict]: One line for each figure, over all models.
+
+    Raises:
+        ValueError: If an item is unknown, or a class has fewer images than are asked for.
+        FileExistsError: As :func:`~captum_proto.experiments.folders.open_folder`.
+    """
+    asked = {**(story or {}), "items": list(items), "stages": [_stage_story(stage) for stage in stages], "seed": seed}
+    places = [folder / file_stem_of(stage.model) for stage in stages]
+    open_folder(folder, asked, overwrite=overwrite, resume=resume, results=places)
+    page = Page("Prototype Generation, made again", settings=asked)
+    lines: list[Verdict] = []
+    for stage, place in zip(stages, places, strict=True):
+        named = open_model(stage.model)
+        weights = str(named.settings.get("weights", ""))
+        title = f"{stage.model}: "
+        if weights.startswith("random"):
+            page.failures.append(
+                f"{stage.model} has random weights: its prototypes and figures show that the protocol runs, and nothing about the paper."
+            )
+        run = _carry_out(
+            stage,
+            named,
+            place,
+            seed=seed,
+            batch_size=batch_size,
+            image_batch=image_batch,
+            workers=workers,
+            resume=resume,
+            show_progress=show_progress,
+        )
+        made = _Making(run, seed, batch_size, image_batch, workers, resume, show_progress, groups or {})
+        for name in items:
+            item = made.item(name)
+            if item is None:
+                page.failures.append(f"{title}{name}: {made.why_not(name)}")
+                continue
+            section = _write(item, run, place / name, asked)
+            _beneath(section, f"{place.name}/{name}")
+            section.title = f"{title}{item.title}"
+            page.sections.append(section)
+            for verdict in item.verdicts:
+                lines.append(verdict)
+                say(f"{stage.model}, {name}, {verdict_line(verdict)}")
+        if run.comparisons:
+            page.sections.append(_classes_section(run, place))
+        for comparison in run.every():
+            page.failures += comparison.settings.get("failures", [])
+    page.failures = list(dict.fromkeys(page.failures))
+    page.summary = [
+        f"{len(lines)} figures over {len(stages)} models; the paper's value, where it has one, stands beside each."
+    ]
+    write_page(page, folder)
+    return lines
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """One line: the figure, the paper's value, the difference."""
+    line = f"{verdict.name}: {verdict.measured}"
+    if verdict.expected:
+        line += f"; paper {verdict.expected}"
+    return line + (f"; difference {verdict.difference}" if verdict.difference else "")
+
+
+def _stage_story(stage: Stage) -> dict[str, Any]:
+    values = {name: getattr(stage, name) for name in stage.__dataclass_fields__}
+    options = {name: value.settings() if hasattr(value, "settings") else value for name, value in stage.options.items()}
+    return {**values, "options": options}
+
+
+def _carry_out(
+    stage: Stage,
+    named: NamedModel,
+    folder: Path,
+    *,
+    seed: int,
+    batch_size: int,
+    image_batch: int,
+    workers: int,
+    resume: bool,
+    show_progress: bool,
+) -> _Run:
+    """Prototypes, baselines and controls of every class, compared with natural images as the paper does."""
+    groups = parse_classes(stage.targets, named.class_names)
+    labels = dict(zip(groups, labels_of(groups, named.class_names), strict=True))
+    natural = None if stage.images is None else _natural(stage, named, seed, image_batch, workers)
+    if natural is not None:
+        for group in groups:
+            natural.of(group)  # before anything takes time: are there images of every class?
+    generation = PrototypeGeneration(named.model, named.preprocess)
+
+    def generate(group: Group, place: Path, name: str, options: Mapping[str, Any]) -> Prototypes:
+        return generate_to_folder(
+            generation,
+            [group] * stage.count,
+            named.image_shape,
+            place / name,
+            options=dict(options),
+            seed=seed,
+            batch_size=batch_size,
+            class_names=named.class_names,
+            resume=(place / name).exists(),
+            show_progress=show_progress,
+            page=False,
+        )
+
+    def prototypes_of(group: Group, place: Path) -> Prototypes:
+        return generate(group, place, "prototypes", {**PRESETS["paper"], **stage.options})
+
+    def baselines_of(group: Group, place: Path) -> dict[str, Images]:
+        options = {name: {**PRESETS[preset], "steps": stage.steps} for name, preset in BASELINES.items()}
+        options["feature visualisation"]["transform"] = feature_visualization_transform(min(named.image_shape[1:]))
+        return {name: generate(group, place, name, one).images for name, one in options.items()}
+
+    run = _Run(stage, named, folder, labels, {}, {})
+    if natural is None:
+        for group in groups:
+            prototypes_of(group, run.place(group))
+            baselines_of(group, run.place(group))
+        return run
+    run.comparisons = evaluate_to_folder(
+        lambda: PathSimilarity(named.model, preprocess=named.preprocess, batch_size=image_batch),
+        prototypes_of,
+        natural.of,
+        groups,
+        folder / "classes",
+        options={
+            "leave_one_out": False,  # the paper's way
+            "controls": ("grey", "noise", "mean image"),
+            "ascent_steps": stage.steps,
+            "seed": seed,
+            "show_progress": show_progress,
+        },
+        further_of=baselines_of,
+        class_names=named.class_names,
+        story={"command": "evaluate", "model": {"name": stage.model, **_plain(named.settings)}, "versions": versions()},
+        resume=resume,
+        overwrite=not resume,
+        say=lambda text: None,
+    )
+    run.images = {labels[group]: natural.listed(group) for group in groups}
+    return run
+
+
+def _natural(stage: Stage, named: NamedModel, seed: int, image_batch: int, workers: int) -> NaturalImages:
+    assert stage.images is not None
+    return NaturalImages(stage.images, named, limit=stage.limit, seed=seed, batch_size=image_batch, workers=workers)
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in settings.items()}
+
+
+class _Making:
+    """The items of one run."""
+
+    def __init__(
+        self,
+        run: _Run,
+        seed: int,
+        batch_size: int,
+        image_batch: int,
+        workers: int,
+        resume: bool,
+        show_progress: bool,
+        groups: Mapping[str, Mapping[str, Path]],
+    ) -> None:
+        self.run, self.seed, self.batch_size, self.groups = run, seed, batch_size, groups
+        self.image_batch, self.workers, self.resume, self.show_progress = image_batch, workers, resume, show_progress
+        self._sweep: Any = None
+
+    def item(self, name: str) -> Item | None:
+        """One table or figure; None where it needs what was not given."""
+        makers: dict[str, Callable[[], Item | None]] = {
+            "fig1": self._fig1,
+            "fig2": self._fig2,
+            "table1": self._table1,
+            "fig4": lambda: self._shares("fig4"),
+            "fig5": lambda: self._shares("fig5"),
+            "fig8": self._fig8,
+            "table4": self._table4,
+            "fig7": self._fig7,
+            "fig9": self._fig9,
+            "table2": lambda: self._groups("table2"),
+            "table3": lambda: self._groups("table3"),
+        }
+        return makers[name]()
+
+    def why_not(self, name: str) -> str:
+        """Why :meth:`item` gave nothing."""
+        return f"not made, because it compares groups of images that were not given; pass --{name} NAME=DIR for each of its groups."
+
+    def _fig1(self) -> Item:
+        run = self.run
+        pictures: dict[str, dict[str, torch.Tensor]] = {}
+        rows: list[list[Any]] = []
+        shape = run.named.image_shape
+        for group, label in run.labels.items():
+            place = run.place(group)
+            made = {
+                name: Prototypes.load(place / name / "prototypes.safetensors") for name in ("prototypes", *BASELINES)
+            }
+            pictures[label] = {
+                "prototype" if name == "prototypes" else name: one.images[0] for name, one in made.items()
+            }
+            pictures[label]["grey"] = torch.full(shape, 0.5)
+            pictures[label]["noise"] = torch.rand(shape, generator=torch.Generator().manual_seed(self.seed))
+            if run.stage.images is not None:
+                pictures[label]["mean image"] = self._mean_image(group)
+            for name, one in made.items():
+                rows.append([label, name, float(one.probabilities[0]), float(one.transformed_probabilities[0])])
+        item = Item("fig1", "prototypes beside what came before", figure=picture_grid(pictures))
+        item.header, item.rows = ["class", "picture", "probability as it is", "expected under its transforms"], rows
+        item.text = [
+            "For each class: the prototype; feature visualisation as Olah, Mordvintsev and Schubert make it (Distill 2017); gradient "
+            "ascent on the logit alone; a grey square, noise, and the mean of the natural images."
+        ]
+        return item
+
+    def _mean_image(self, group: Group) -> torch.Tensor:
+        total: torch.Tensor | None = None
+        count = 0
+        same = _natural(self.run.stage, self.run.named, self.seed, self.image_batch, self.workers).of(group).same
+        for batch in torch.split(same, 64) if isinstance(same, torch.Tensor) else same:
+            total = batch.double().sum(0) + (0 if total is None else total)
+            count += len(batch)
+        assert total is not None
+        return (total / count).float()
+
+    def _fig2(self) -> Item:
+        comparisons = self.run.every()
+        item = Item("fig2", "path similarity of all of these pictures")
+        item.figure = comparison_figure(pooled(comparisons), measures=("spearman", "l1"))
+        item.header, item.rows = _layer_rows(self.run)
+        item.text = [_best_control(comparisons)]
+        return item
+
+    def _table1(self) -> Item:
+        run, comparisons = self.run, self.run.every()
+        item = Item("table1", "mean Spearman correlation")
+        points: dict[str, list[float]] = {}
+        for group in comparisons[0].groups:
+            each = [one.summary(group) for one in comparisons]
+            values = [one.spearman for one in each]
+            points[group] = values
+            over_layers = float(np.nanmean([one.spearman_over_layers for one in each]))
+            published = paper.VALUES.get(("table1", group, run.model))
+            mean = float(np.nanmean(values))
+            item.verdicts.append(
+                Verdict(
+                    f"mean Spearman, {group}",
+                    f"{mean:.3f} ± {number(_sd(values))} over {len(values)} classes, ± {over_layers:.3f} over layers"
+                    + _interval_words(interval(values)),
+                    published.text if published else "",
+                    f"{mean - published.value:+.3f}" if published else "",
+                )
+            )
+            item.rows += [[label, group, value] for label, value in zip(run.labels.values(), values, strict=True)]
+        item.header = ["class", "group", "mean Spearman over layers"]
+        item.figure = points_figure(points, "mean Spearman over layers, a point for each class")
+        item.text = [_best_control(comparisons)]
+        return item
+
+    def _shares(self, name: str) -> Item:
+        """Figures 4 and 5: curves over layers, and in how many of them an assertion holds."""
+        run, comparisons = self.run, self.run.every()
+        spearman = name == "fig5"
+        title = "Spearman correlation, layer by layer" if spearman else "L1 distance, layer by layer"
+        item = Item(name, title)
+        item.header, item.rows = _layer_rows(run)
+        if spearman:
+            readings: dict[str, Callable[[np.ndarray, str], float]] = {
+                "layers with SS ≥ SS_I": lambda chosen, group: _share_of_means(comparisons, chosen, group, "spearman"),
+                "layers with SS ≥ every I": lambda chosen, group: float(
+                    np.mean([comparisons[i].summary(group).spearman_above_every for i in chosen])
+                ),
+            }
+        else:
+            readings = {"layers with D ≤ D_I": lambda chosen, group: _share_of_means(comparisons, chosen, group, "l1")}
+        for reading, share in readings.items():
+            everyone = np.arange(len(comparisons))
+            ours = share(everyone, "prototype")
+            published = paper.VALUES.get((name, reading, run.model))
+            low, high = _over_classes(len(comparisons), lambda chosen, share=share: share(chosen, "prototype"))  # type: ignore[misc]
+            span = f", 95 % over classes {percent(low)} to {percent(high)}" if not math.isnan(low) else ""
+            item.verdicts.append(
+                Verdict(
+                    reading,
+                    f"{percent(ours)} of {len(comparisons[0].layers)}{span}",
+                    published.text if published else "",
+                    f"{100 * (ours - published.value):+.1f} points" if published else "",
+                )
+            )
+            for group in comparisons[0].groups:
+                if group not in ("prototype", SAME, OTHER):
+                    item.verdicts.append(Verdict(f"{reading}: {group}", percent(share(everyone, group))))
+        item.figure = comparison_figure(pooled(comparisons), measures=("spearman" if spearman else "l1",))
+        if not spearman:
+            item.text = [
+                "A grey square knows nothing of the class: where it passes as well, this criterion alone proves nothing."
+            ]
+        return item
+
+    def _fig8(self) -> Item:
+        comparisons = self.run.every()
+        item = Item("fig8", "both measures, normalised between same and other classes")
+        item.header, item.rows = _layer_rows(self.run)
+        for name, curve, ends in (
+            ("normalised Spearman", PathComparison.normalised_spearman, "1 same class, 0 other classes"),
+            ("normalised L1", PathComparison.normalised_l1, "0 same class, 1 other classes"),
+        ):
+            values = [float(np.nanmedian(curve(one, "prototype").numpy())) for one in comparisons]
+            item.verdicts.append(
+                Verdict(
+                    f"{name}, median over layers ({ends})",
+                    f"{np.mean(values):.2f} ± {number(_sd(values), 2)} over {len(values)} classes"
+                    + _interval_words(interval(values), 2),
+                )
+            )
+        item.figure = comparison_figure(pooled(comparisons), measures=("spearman-normalised", "l1-normalised"))
+        return item
+
+    def _swept(self) -> Any:
+        """Table 4's sweep, made once."""
+        if self._sweep is None:
+            stage, named = self.run.stage, self.run.named
+            sweep = Sweep(
+                models=[stage.model],
+                targets=[stage.protocol_target],
+                seeds=stage.protocol_seeds,
+                fixed={"preset": "paper", **_plain_options(stage.options)},
+                grid=stage.protocols,
+            )
+            folder = self.run.folder / "table4" / "sweep"
+            self._sweep = sweep_to_folder(
+                sweep,
+                folder,
+                open_model=lambda name: named,
+                natural=lambda named: _natural(stage, named, self.seed, self.image_batch, self.workers),
+                comparison_options={
+                    "leave_one_out": False,
+                    "controls": ("grey", "noise", "mean image"),
+                    "seed": self.seed,
+                },
+                batch_size=self.batch_size,
+                story={"command": "sweep", "model": stage.model},
+                resume=folder.exists(),
+                show_progress=self.show_progress,
+                say=lambda text: None,
+            )
+        return self._sweep
+
+    def _table4(self) -> Item:
+        result = self._swept()
+        ranks = result.ranking()
+        item = Item("table4", f"{len(ranks)} affine protocols, ranked")
+        best, second = ranks[0], ranks[min(1, len(ranks) - 1)]
+        for name, value, measured in (
+            (
+                "best protocol",
+                best.score,
+                f"{best.score:.3f} ± {number(best.over_seeds)} over seeds ({best.combination.name})",
+            ),
+            ("first over second", best.score - second.score, f"{best.score - second.score:.3f}"),
+        ):
+            published = paper.VALUES.get(("table4", name, self.run.model))
+            difference = f"{value - published.value:+.3f}" if published else ""
+            item.verdicts.append(Verdict(name, measured, published.text if published else "", difference))
+        item.text = [result.verdict()]
+        item.header, item.rows = result.ranking_rows()
+        names = [rank.combination.name for rank in ranks]
+        item.figure = points_figure(
+            {name: [cell.spearman for cell in rank.cells] for name, rank in list(zip(names, ranks, strict=True))[:10]},
+            "mean Spearman over layers, a point for each seed; the first ten",
+        )
+        return item
+
+    def _fig7(self) -> Item:
+        result = self._swept()
+        ranks = result.ranking()
+        shown = ranks if len(ranks) <= 10 else [*ranks[:5], *ranks[-5:]]
+        combinations = [combination.name for combination in result.sweep.combinations()]
+        sheet: dict[str, dict[str, torch.Tensor]] = {}
+        by_row = self._images_of_sweep()
+        for rank in shown:
+            index = combinations.index(rank.combination.name)
+            sheet[rank.combination.name] = {
+                f"seed {seed}": by_row[index, seed] for seed in self.run.stage.protocol_seeds[:5]
+            }
+        item = Item("fig7", "prototypes of the best and the worst affine protocols", figure=picture_grid(sheet))
+        item.header = ["protocol", "seed", "Spearman", "probability as it is", "expected probability"]
+        item.rows = [
+            [rank.combination.name, cell.seed, cell.spearman, cell.probability, cell.transformed_probability]
+            for rank in shown
+            for cell in rank.cells
+        ]
+        return item
+
+    def _images_of_sweep(self) -> dict[tuple[int, int], torch.Tensor]:
+        """The prototypes of Table 4, by combination and seed, from the pictures it wrote."""
+        result = self._swept()
+        folder = self.run.folder / "table4" / "sweep" / "prototypes" / file_stem_of(self.run.model)
+        images = [one for path in sorted(folder.glob("*.safetensors")) for one in Prototypes.load(path).images]
+        rows = result.made[self.run.model]
+        return {(row.combination, row.seed): image for row, image in zip(rows, images, strict=True)}
+
+    def _fig9(self) -> Item | None:
+        return None
+
+    def _groups(self, name: str) -> Item | None:
+        return None
+
+
+def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arguments of generate that do not depend on the protocol."""
+    return {name: value for name, value in options.items() if name != "transform"}
+
+
+def _layer_rows(run: _Run) -> tuple[list[str], list[list[Any]]]:
+    """Every value behind the curves: class, group, layer, mean over images and spread."""
+    header = ["class", "group", "index", "layer", "images", "spearman", "spearman_sd", "l1", "l1_sd"]
+    rows: list[list[Any]] = []
+    for (_, label), comparison in zip(run.labels.items(), run.every(), strict=True):
+        for group in comparison.groups:
+            spearman, l1 = comparison.spearman[group], comparison.l1[group]
+            mean, spread = comparison.mean_spearman(group).tolist(), _spread(spearman)
+            distance, distance_spread = comparison.mean_l1(group).tolist(), _spread(l1)
+            for index, layer in enumerate(comparison.layers):
+                values = (mean[index], spread[index], distance[index], distance_spread[index])
+                rows.append([label, group, index, layer, len(spearman), *map(repr, values)])
+    return header, rows
+
+
+def _spread(values: torch.Tensor) -> list[float]:
+    """By layer, the standard deviation over images that have a value; NaN for fewer than two."""
+    array = values.numpy()
+    counts = (~np.isnan(array)).sum(0)
+    means = np.nansum(array, 0) / np.maximum(counts, 1)
+    squares = np.nansum((array - means) ** 2, 0)
+    return [float(math.sqrt(s / (n - 1))) if n > 1 else math.nan for s, n in zip(squares, counts, strict=True)]
+
+
+def _share_of_means(comparisons: Sequence[PathComparison], chosen: np.ndarray, group: str, measure: str) -> float:
+    """The share of layers in which the mean over classes fulfils the assertion, as the paper counts them."""
+    some = [comparisons[i] for i in chosen]
+    if measure == "l1":
+        ours = torch.stack([one.mean_l1(group) for one in some]).mean(0)
+        natural = torch.stack([one.mean_l1(SAME) for one in some]).mean(0)
+        return float((ours <= natural).double().mean())
+    ours = torch.stack([one.mean_spearman(group) for one in some]).nanmean(0)
+    natural = torch.stack([one.mean_spearman(SAME) for one in some]).nanmean(0)
+    living = ~natural.isnan()
+    return float((ours >= natural)[living].double().mean()) if bool(living.any()) else math.nan
+
+
+def _over_classes(classes: int, value: Callable[[np.ndarray], float]) -> tuple[float, float]:
+    """The bootstrap interval of a figure over classes, 95 %; NaN for a single class."""
+    if classes < 2:
+        return math.nan, math.nan
+    found = stats.bootstrap(
+        (np.arange(classes),),
+        value,
+        vectorized=False,
+        n_resamples=_RESAMPLES if classes > 3 else 200,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def _sd(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def _interval_words(ends: tuple[float, float] | None, digits: int = 3) -> str:
+    return "" if ends is None else f", 95 % interval {ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
+
+
+def _best_control(comparisons: Sequence[PathComparison]) -> str:
+    """Whether prototypes are above what knows no data."""
+    means = {
+        group: float(np.mean([one.summary(group).spearman for one in comparisons])) for group in comparisons[0].groups
+    }
+    free = {group: value for group, value in means.items() if group in (*DATA_FREE, *BASELINES)}
+    best = max(free, key=lambda group: free[group])
+    ahead = means["prototype"] - free[best]
+    words = "above" if ahead > 0 else "not above"
+    return (
+        f"Prototypes are {words} every picture that knows no data: the best of those is {best}, with a mean Spearman of {free[best]:.3f} "
+        f"against {means['prototype']:.3f}. The mean image, which knows the data, has {means.get('mean image', math.nan):.3f}."
+    )
+
+
+def _write(item: Item, run: _Run, folder: Path, asked: Mapping[str, Any]) -> Section:
+    """An item's values, figure, manifest and verdict, and its section of the page."""
+    files = ["values.csv", "manifest.json", "verdict.txt"]
+    with (
+        whole_file(folder / "values.csv", overwrite=True) as path,
+        path.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(item.header)
+        writer.writerows(item.rows)
+    section = Section(item.title, text=list(item.text), verdicts=item.verdicts, pictures=list(item.pictures))
+    if item.figure is not None:
+        for ending in ("png", "svg"):
+            save_figure(item.figure, folder / f"figure.{ending}", overwrite=True)
+        files += ["figure.png", "figure.svg"]
+        section.pictures.insert(0, Picture("figure.png", item.title, small=False))
+    first = run.every()[0] if run.comparisons else None
+    manifest = {
+        "item": item.name,
+        "model": {"name": run.model, **_plain(run.named.settings)},
+        "settings": {**asked, "comparison": None if first is None else {**first.settings, "failures": None}},
+        "prototypes": _prototype_settings(run),
+        "seeds": list(range(asked["seed"], asked["seed"] + run.stage.count)),
+        "versions": versions(),
+        "layers": [] if first is None else first.layers,
+        "images": run.images,
+    }
+    write_json(folder / "manifest.json", manifest, overwrite=True)
+    lines = [verdict_line(verdict) for verdict in item.verdicts] or [item.title]
+    write_text(folder / "verdict.txt", "\n".join([*lines, *item.text]), overwrite=True)
+    section.files = files
+    if item.name == "table4":
+        section.tables = [Table(item.header, item.rows[:10], "The first ten protocols.")]
+    return section
+
+
+def _prototype_settings(run: _Run) -> dict[str, Any]:
+    group = next(iter(run.labels))
+    return Prototypes.load(run.place(group) / "prototypes" / "prototypes.safetensors").settings
+
+
+def _beneath(section: Section, folder: str) -> None:
+    """Paths of a section's files, as seen from above."""
+    section.files = [f"{folder}/{file}" for file in section.files]
+    section.pictures = [Picture(f"{folder}/{one.path}", one.caption, one.small) for one in section.pictures]
+
+
+def _classes_section(run: _Run, place: Path) -> Section:
+    """The curves over all classes, to look into."""
+    stems = [f"{place.name}/classes/{file_stem(group, run.named.class_names)}/{COMPARISON}" for group in run.labels]
+    return Section(
+        f"{run.model}: every layer",
+        text=[f"All {len(stems)} classes together; {place.name}/classes/report.html has each by itself."],
+        curves=[Curves(stems[0], "Means over all images of all classes.", stems[1:])],
+        files=[f"{place.name}/classes/report.html"],
+    )
+
+
+def check_items(items: Iterable[str]) -> list[str]:
+    """
+    Names of items.
+
+    Raises:
+        ValueError: If one is unknown, saying which is near.
+    """
+    names = list(items)
+    for name in names:
+        if name not in ITEMS:
+            raise ValueError(
+                f'there is no item "{name}"{nearest(name, ITEMS) or "; expected some of " + ", ".join(ITEMS) + "."}'
+            )
+    return names
+
+
+__all__ = ["ITEMS", "Item", "Stage", "check_items", "reproduce_to_folder", "small_stages", "verdict_line"]
