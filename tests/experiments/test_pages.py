@@ -197,9 +197,10 @@ def test_a_demonstration_shows_the_parts_that_are_there(model: nn.Module, tmp_pa
     with pytest.warns(UserWarning, match="weather"):
         evaluate(model, tmp_path / "digits-similarity")
     page = demo_page(tmp_path)
-    assert [section.title for section in page.sections][:2] == [
+    assert [section.title for section in page.sections][:3] == [
         "Ten digits",
-        "Path similarity of the digits: Mean over 2 classes",
+        "Path similarity of the digits: mean over 2 classes",
+        "Digit ash",
     ]
     assert page.failures[0].startswith("Three ImageNet classes: not there, the demonstration is not finished")
     assert page.sections[0].pictures[0].path == "digits/0000_ash_seed0.png"
