@@ -95,6 +95,22 @@ def test_the_conclusion_does_not_flatter(levels: dict[str, float], words: str) -
     assert words in " ".join(conclusion([comparison(levels)]))
 
 
+def test_what_may_be_chance_is_said() -> None:
+    far, near = comparison(), comparison()
+    assert "may be chance" not in " ".join(conclusion([far]))
+    near.spearman["prototype"][0] += 0.3
+    (doubt,) = [sentence for sentence in conclusion([near]) if "may be chance" in sentence]
+    assert doubt.startswith("The 95 % interval of the prototypes over 2 prototypes, −")
+    assert (
+        "to 1.000, includes the value of natural images of the class, images of other classes" in doubt
+    )  # no correlation is more
+    for values in (near.spearman, near.l1):
+        values["prototype"] = values["prototype"][:1]
+    assert "how much another would differ is not known" in " ".join(conclusion([near]))
+    assert criteria([near])[0].measured.endswith("(one prototype, no interval)")
+    assert criteria([far])[2].measured == "0.0 % (each prototype 0.0 %)"
+
+
 def test_the_table_has_every_group_with_intervals() -> None:
     one, other = comparison(), comparison({"prototype": 0.3})
     table = comparison_table([one])
