@@ -24,6 +24,8 @@ from captum_proto.ops import _native
 
 ROOT = Path(__file__).resolve().parents[1]
 SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
+#: What the HTML page is made of, beside Python.
+TEMPLATES = {f"captum_proto/report/templates/report.{kind}" for kind in ("html", "css", "js")}
 
 needs_setuptools = pytest.mark.skipif(
     not shutil.which("c++") or not (ROOT / "setup.py").exists(), reason="needs a compiler and the source tree"
@@ -97,6 +99,7 @@ def test_without_pytorch_the_wheel_is_pure_python_and_says_so(
     assert name.endswith("py3-none-any.whl")
     assert native_modules(contents) == []
     assert {f"captum_proto/_csrc/{source}" for source in sources()} <= set(contents)
+    assert set(contents) >= TEMPLATES
 
 
 @needs_setuptools
@@ -134,6 +137,7 @@ def test_the_source_distribution_has_what_a_build_needs(
         names = {name.partition("/")[2] for name in tar.getnames()}
     assert {f"csrc/{source}" for source in sources()} <= names
     assert {"setup.py", "pyproject.toml", "LICENSE", "README.md", "captum_proto/ops/_native.py"} <= names
+    assert names >= TEMPLATES
     assert native_modules(list(names)) == []
 
 

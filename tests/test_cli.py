@@ -101,6 +101,7 @@ def test_generate_writes_pictures_tensors_and_settings(tmp_path: Path, capsys: p
         picture = np.asarray(Image.open(next(out.glob(f"{group[0]:04d}*_seed{seed}.png"))))
         np.testing.assert_array_equal(picture, (image[0] * 255).round().to(torch.uint8).numpy())
     assert Image.open(out / "prototypes.png").width > 100
+    assert (out / "report.html").exists()
     settings = json.loads((out / "settings.json").read_text())
     assert settings["arguments"]["steps"] == 6
     assert settings["recorded"]["warmup_steps"] == 2
@@ -301,6 +302,9 @@ def test_evaluate_writes_every_value_the_table_and_the_figure(
     assert float(one["l1"]) == float(comparison.l1["other class"][2, 3])
     with (out / "summary.csv").open() as file:
         assert {row["class"] for row in csv.DictReader(file)} == {"ash", "cedar", "mean over classes"}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "broken.png&#34; was skipped" in page
+    assert not (out / "0000_ash" / "prototypes" / "report.html").exists()  # the prototypes are on the page of all
     assert (out / "summary.txt").read_text() in captured.out + (out / "summary.txt").read_text()
     assert comparison.table() in (out / "summary.txt").read_text()
     for picture in (
@@ -330,6 +334,29 @@ def test_evaluate_takes_prototypes_layers_and_options(tmp_path: Path) -> None:
         "grey": 1,
     }
     assert comparison.settings["leave_one_out"] is False
+    given = Prototypes.load(out / "0003_3" / "prototypes" / "prototypes.safetensors")  # for the page to show
+    assert torch.equal(given.images, Prototypes.load(made / "prototypes.safetensors").images)
+
+
+def test_report_makes_the_page_again_and_shows_it(
+    tmp_path: Path, model_file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, shown = tmp_path / "out", []
+    assert main(["generate", "--model", model_file, "--target", "ash", "--out", str(out), *FAST]) == 0
+    first = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    monkeypatch.setattr("webbrowser.open", lambda address: not shown.append(address))
+    assert main(["report", str(out)]) == 0
+    assert f"written: {out / 'report.html'}" in capsys.readouterr().out
+    assert (out / "report.html").read_bytes() == first
+    assert shown == []
+    assert main(["report", str(out), "--open"]) == 0
+    assert shown == [(out / "report.html").as_uri()]
+    monkeypatch.setattr("webbrowser.open", lambda address: False)
+    assert main(["report", str(out), "--open"]) == 1
+    assert "there is no browser to show" in capsys.readouterr().err
+    assert main(["report", str(tmp_path)]) == 1
+    assert "holds neither page.json nor settings.json" in capsys.readouterr().err
 
 
 def test_prototypes_of_another_model_are_refused(
@@ -517,7 +544,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_help_has_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("generate", "evaluate", "info", "demo"):
+    for command in ("generate", "evaluate", "report", "info", "demo"):
         with pytest.raises(SystemExit) as exit_info:
             main([command, "--help"])
         assert exit_info.value.code == 0

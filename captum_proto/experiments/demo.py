@@ -165,8 +165,10 @@ def demo_page(folder: Path) -> Page:
             if make is generation_page:
                 section.title = title
                 section.text += part.summary if name == "imagenet" else []  # of the digits, more is known below
+            elif section.title.startswith("Mean"):
+                section.title = f"{title}: {section.title.lower()}"
             else:
-                section.title = f"{title}: {section.title}"
+                section.title = f"Digit {section.title}"
             page.sections.append(section)
         if make is evaluation_page:
             page.summary = ["Of the ten digits, path similarity was measured as well.", *part.summary]

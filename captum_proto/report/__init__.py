@@ -1,1 +1,1 @@
-"""Results as people read them: figures and tables."""
+"""Results as people read them: figures, tables, and the page of all of them."""

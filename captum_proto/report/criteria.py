@@ -135,6 +135,7 @@ def conclusion(comparisons: Sequence[PathComparison]) -> list[str]:
         )
     else:
         text.append("By this measure the network processes the pictures as it processes natural images of the class.")
+    text += _doubt(comparisons, rows)
     if MEAN_IMAGE in rows and rows[MEAN_IMAGE].spearman >= own:
         text.append(
             f"The mean of the natural images, which knows the data, reaches {number(rows[MEAN_IMAGE].spearman)}: a high value takes no "
@@ -158,15 +159,19 @@ def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
     rows = []
     for row in summarise(comparisons):
         of_classes = [one[row.group] for one in each]
-        over = [one.spearman for one in of_classes] if several else _by_image(comparisons[0], row.group).tolist()
-        cells = [row.group, str(row.images), number(row.spearman), _between(interval(over), number)]
+        cells = [
+            row.group,
+            str(row.images),
+            number(row.spearman),
+            _between(_spearman_interval(comparisons, row.group), number),
+        ]
         for criterion in _CRITERIA[1:]:
             if row.group == SAME:
                 cells.append(percent(_natural(criterion, comparisons)))
             else:
                 ends = interval([criterion.value(one) for one in of_classes])
                 spread = several and ends is not None and ends[0] != ends[1]
-                within = f" ({_between(_within_one(ends), _bare_percent)})" if spread else ""
+                within = f" ({_between(_within(ends, 0.0), _bare_percent)})" if spread else ""
                 cells.append(percent(criterion.value(row)) + within)
         cells += [number(row.normalised_spearman, 2), number(row.normalised_l1, 2), str(row.undefined)]
         rows.append([cells[0], *(cell.replace("-", "−") for cell in cells[1:])])
@@ -271,6 +276,22 @@ def _note(values: dict[str, float], natural: float, show: Callable[[float], str]
     return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
 
 
+def _doubt(comparisons: Sequence[PathComparison], rows: dict[str, GroupSummary]) -> list[str]:
+    """What the spread of the prototypes leaves open."""
+    ends = _spearman_interval(comparisons, PROTOTYPE)
+    if ends is None:
+        return ["This is one prototype: how much another would differ is not known."]
+    names = {SAME: "natural images of the class", OTHER: "images of other classes", **NO_DATA}
+    inside = [name for group, name in names.items() if group in rows and ends[0] <= rows[group].spearman <= ends[1]]
+    if not inside:
+        return []
+    over = f"{len(comparisons)} classes" if len(comparisons) > 1 else f"{rows[PROTOTYPE].images} prototypes"
+    return [
+        f"The 95 % interval of the prototypes over {over}, {_between(ends, number)}, includes the value of {_and(inside)}: that order may "
+        "be chance."
+    ]
+
+
 def _natural(criterion: _Criterion, comparisons: Sequence[PathComparison]) -> float:
     """What a natural image of the class reaches: the mean over classes."""
     return _mean([_natural_of(criterion, comparison) for comparison in comparisons])
@@ -287,19 +308,20 @@ def _uncertainty(criterion: _Criterion, comparisons: Sequence[PathComparison]) -
     show = _bare_percent if share else number
     if len(comparisons) > 1:
         ends = interval([criterion.value(comparison.summary(PROTOTYPE)) for comparison in comparisons])
-        ends = _within_one(ends) if share else ends
         if ends is not None and ends[0] == ends[1]:
             return f" (in each of {len(comparisons)} classes)"
+        ends = _within(ends, 0.0 if share else -1.0)
         return "" if ends is None else f" (95 % interval {_between(ends, show)} over {len(comparisons)} classes)"
     (comparison,) = comparisons
     count = len(comparison.spearman[PROTOTYPE])
     if count < 2:
         return " (one prototype, no interval)"
     if criterion.holds is None:
-        ends = interval(_by_image(comparison, PROTOTYPE).tolist())
+        ends = _spearman_interval(comparisons, PROTOTYPE)
         return "" if ends is None else f" (95 % interval {_between(ends, show)} over {count} prototypes)"
     single = criterion.holds(comparison, PROTOTYPE)[:, ~comparison.dead].double().mean(1)
-    return f" (single prototypes {_between((float(single.min()), float(single.max())), show)})"
+    low, high = float(single.min()), float(single.max())
+    return f" (each prototype {show(low)} %)" if low == high else f" (single prototypes {_between((low, high), show)})"
 
 
 def _dead(comparisons: Sequence[PathComparison]) -> str:
@@ -320,8 +342,16 @@ def _between(ends: tuple[float, float] | None, show: Callable[[float], str]) -> 
     return f"{show(ends[0])}{joint}{show(ends[1])}".replace("-", "−")
 
 
-def _within_one(ends: tuple[float, float] | None) -> tuple[float, float] | None:
-    return None if ends is None else (max(0.0, ends[0]), min(1.0, ends[1]))
+def _within(ends: tuple[float, float] | None, low: float) -> tuple[float, float] | None:
+    """No share is below 0 and no correlation below -1; neither is above 1."""
+    return None if ends is None else (max(low, ends[0]), min(1.0, ends[1]))
+
+
+def _spearman_interval(comparisons: Sequence[PathComparison], group: str) -> tuple[float, float] | None:
+    """Over classes where there are several, else over images."""
+    if len(comparisons) > 1:
+        return _within(interval([comparison.summary(group).spearman for comparison in comparisons]), -1.0)
+    return _within(interval(_by_image(comparisons[0], group).tolist()), -1.0)
 
 
 def _bare_percent(share: float) -> str:

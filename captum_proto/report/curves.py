@@ -111,7 +111,7 @@ def line(comparison: PathComparison, group: str, measure: Measure) -> Line | Non
     Args:
         comparison (PathComparison): The scores.
         group (str): One of its groups.
-        measure (Measure): One of :data:`MEASURES`.
+        measure (Measure): One of ``MEASURES``.
 
     Returns:
         Line: The moving mean over 10 layers, fewer where there are few; None where no layer has a value.

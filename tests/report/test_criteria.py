@@ -1,0 +1,150 @@
+"""What a comparison is said to show: the figures are those of the comparison, and no control that does as well goes unnamed."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from captum_proto import PathComparison
+from captum_proto.metrics.comparison import SAME
+from captum_proto.report.criteria import comparison_failures, comparison_table, conclusion, criteria, interval
+
+LEVELS = {"prototype": 0.4, "same class": 0.5, "other class": 0.2, "grey": 0.1, "noise": 0.1, "ascent": 0.1}
+
+
+def comparison(levels: dict[str, float] | None = None, l1: dict[str, float] | None = None) -> PathComparison:
+    """Twenty layers, groups at given heights, two images of each but of grey, seven natural ones."""
+    generator = torch.Generator().manual_seed(0)
+
+    def scores(level: float, group: str, spread: float) -> Tensor:
+        count = 1 if group == "grey" else 7 if group == "same class" else 2
+        return level + spread * torch.randn(count, 20, generator=generator, dtype=torch.float64)
+
+    spearman = {group: scores(level, group, 0.01) for group, level in {**LEVELS, **(levels or {})}.items()}
+    distances = {group: scores((l1 or {}).get(group, 2 - LEVELS.get(group, 1)), group, 0.01) for group in spearman}
+    settings = {"left_out": 7, "reference_images": 7}
+    return PathComparison([f"layer{i}" for i in range(20)], spearman, distances, settings)
+
+
+def test_intervals_are_those_of_scipy() -> None:
+    values = [0.1, 0.4, 0.35, 0.2]
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert interval(values) == pytest.approx((expected.low, expected.high))
+    assert interval([*values, math.nan]) == interval(values)
+    assert interval([0.3]) is None
+
+
+def test_each_criterion_is_beside_what_natural_images_reach() -> None:
+    one = comparison()
+    row = one.summary("prototype")
+    spearman, mean, every, distance = criteria([one])
+    assert spearman.measured.startswith(f"{row.spearman:.3f} (95 % interval ")
+    assert spearman.expected == f"at least {one.summary(SAME).spearman:.3f}, same-class images"
+    assert spearman.difference.startswith("−0.1")
+    single = (one.spearman[SAME] >= one.spearman[SAME].mean(0)).double().mean()
+    assert mean.expected == f"at least {100 * single:.1f} %, a same-class image on average"
+    assert every.expected.startswith("at least 14.3 %")  # one in seven is the highest
+    assert [verdict.passed for verdict in (spearman, mean, every, distance)] == [False] * 4
+    assert "over 2 classes" in criteria([one, comparison({"prototype": 0.3})])[0].measured
+    assert criteria([one, one])[0].measured == f"{row.spearman:.3f} (in each of 2 classes)"  # no interval of no width
+
+
+def test_a_control_that_passes_is_named_beside_the_criterion() -> None:
+    grey_is_near = comparison(l1={"grey": 1.0, "prototype": 1.4})
+    *_, distance = criteria([grey_is_near])
+    assert distance.passed
+    assert distance.note.startswith(
+        "A grey square (100.0 %) passes this criterion too and does as well as the prototypes"
+    )
+    grey_is_nearer = comparison({"grey": 0.45, "other class": 0.45})
+    note = criteria([grey_is_nearer])[0].note
+    assert "A grey square (0.4" in note
+    assert "does as well as the prototypes or better, and knows no data." in note
+    assert "Images of other classes do as well as the prototypes or better (0.4" in note
+    both = criteria([comparison(l1={"grey": 1.0, "noise": 1.0})])[3].note
+    assert both.startswith(
+        "A grey square (100.0 %) and uniform noise (100.0 %) pass this criterion too and all do as well"
+    )
+    assert criteria([comparison()])[0].note == ""
+
+
+def test_without_controls_nothing_is_known_and_the_page_says_so() -> None:
+    one = comparison()
+    for group in ("grey", "noise", "ascent"):
+        del one.spearman[group], one.l1[group]
+    assert all(verdict.note.startswith("No control that knows no data was run") for verdict in criteria([one]))
+    assert "what these figures are worth is not known" in " ".join(conclusion([one]))
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [
+        ({}, "That lies between images of other classes and of the class itself"),
+        ({"prototype": 0.6}, "as it processes natural images of the class"),
+        ({"prototype": 0.15}, "no higher than images of other classes: these pictures are not to be trusted far"),
+        ({"noise": 0.45}, "no better than uniform noise: nothing here is a reason to trust these pictures"),
+        ({"prototype": math.nan}, "nothing can be said of them"),
+        ({"mean image": 0.7}, "The mean of the natural images, which knows the data, reaches 0.70"),
+    ],
+)
+def test_the_conclusion_does_not_flatter(levels: dict[str, float], words: str) -> None:
+    assert words in " ".join(conclusion([comparison(levels)]))
+
+
+def test_what_may_be_chance_is_said() -> None:
+    far, near = comparison(), comparison()
+    assert "may be chance" not in " ".join(conclusion([far]))
+    near.spearman["prototype"][0] += 0.3
+    (doubt,) = [sentence for sentence in conclusion([near]) if "may be chance" in sentence]
+    assert doubt.startswith("The 95 % interval of the prototypes over 2 prototypes, −")
+    assert (
+        "to 1.000, includes the value of natural images of the class, images of other classes" in doubt
+    )  # no correlation is more
+    for values in (near.spearman, near.l1):
+        values["prototype"] = values["prototype"][:1]
+    assert "how much another would differ is not known" in " ".join(conclusion([near]))
+    assert criteria([near])[0].measured.endswith("(one prototype, no interval)")
+    assert criteria([far])[2].measured == "0.0 % (each prototype 0.0 %)"
+
+
+def test_the_table_has_every_group_with_intervals() -> None:
+    one, other = comparison(), comparison({"prototype": 0.3})
+    table = comparison_table([one])
+    assert [row[0] for row in table.rows] == one.groups
+    assert all(len(row) == len(table.header) for row in table.rows)
+    grey = next(row for row in table.rows if row[0] == "grey")
+    assert grey[3] == "–"  # one image
+    expected = interval(one.spearman["noise"].mean(1).tolist())
+    assert expected is not None
+    noise = next(row for row in table.rows if row[0] == "noise")
+    assert noise[3] == (
+        f"{expected[0]:.3f} to {expected[1]:.3f}" if expected[0] < 0 else f"{expected[0]:.3f}–{expected[1]:.3f}"
+    )
+    assert "7 of 7 same-class images were left out" in table.caption
+    over = comparison_table([one, other])
+    assert "Means over 2 classes" in over.caption
+    assert "14 of 14" in over.caption
+
+
+def test_what_could_not_be_measured_is_said_once() -> None:
+    one, other = comparison(), comparison()
+    for each in (one, other):
+        each.settings["skipped"] = {"gate": "a tuple, no tensor"}
+        for values in each.spearman.values():
+            values[:, 3] = math.nan
+        each.spearman["grey"][:, 5:12] = math.nan
+    other.spearman["noise"][:, 0] = math.nan
+    assert comparison_failures({"ash": one, "birch": other}) == [
+        'Every class: layer "gate" was left out: a tuple, no tensor.',
+        "Every class: 1 of 20 layers are dead, that is, no same-class image has a rank correlation there, and are left out of every mean: "
+        "layer3.",
+        "Every class: grey has no rank correlation in 7 layers, because its activations are constant there; they count as failing: "
+        "layer5, layer6, layer7, layer8, layer9 and 2 more.",
+        "birch: noise has no rank correlation in 1 layers, because its activations are constant there; they count as failing: layer0.",
+    ]
+    assert comparison_failures({"ash": comparison()}) == []
+    assert criteria([one])[0].passed is False

@@ -1,0 +1,399 @@
+"""The page: whole, safe whatever a name holds, readable without JavaScript, and honest about files that are not what they should be."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+import math
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captum_proto import PathComparison
+from captum_proto.report import html as report
+from captum_proto.report.curves import MEASURES, ticks
+from captum_proto.report.html import REPORT, render, write_page, write_report
+from captum_proto.report.page import PAGE, Curves, Page, Picture, Section, Table, Verdict
+
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+QUOTES = "\"'><b onmouseover='alert(1)'>&amp;"
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+
+class Document(HTMLParser):
+    """Elements with their attributes and the text inside them; an element that is not closed is an error."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+            self.texts.setdefault(tag, []).append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        for tag in set(self.open):
+            self.texts[tag][-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def comparison(layers: int = 24, prefix: str = "layer") -> PathComparison:
+    generator = torch.Generator().manual_seed(0)
+    groups = {"prototype": 2, "same class": 4, "other class": 4, "grey": 1, "noise": 2, "my own": 1}
+    spearman = {name: torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in groups.items()}
+    spearman["grey"][:, :7] = math.nan
+    l1 = {name: 1 + torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in groups.items()}
+    return PathComparison([f"{prefix}{i}" for i in range(layers)], spearman, l1)
+
+
+def picture(path: Path, size: tuple[int, int] = (8, 8), seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def page_in(folder: Path, name: str = "flute") -> Page:
+    """A page with some of everything, its files in the folder."""
+    picture(folder / "one.png")
+    picture(folder / "a folder" / "wide.png", (300, 120))
+    comparison().save(folder / "comparison.safetensors", overwrite=True)
+    (folder / "scores #1.csv").write_text("x")
+    section = Section(
+        f"Section {name}",
+        text=[f"Text {name}"],
+        verdicts=[
+            Verdict("Spearman", "0.5", "at least 0.6", "−0.1", False, f"a grey square passes too {name}"),
+            Verdict(f"L1 {name}", "80 %", passed=True),
+        ],
+        pictures=[Picture("one.png", f"picture {name}"), Picture("a folder/wide.png", "wide", small=False)],
+        tables=[Table(["group", "Spearman"], [["prototype", "0.500"], [name, "−0.1"], ["short"]], f"table {name}")],
+        curves=[Curves("comparison.safetensors", f"curves {name}")],
+        files=["scores #1.csv"],
+    )
+    settings = {"seed": 0, name: {"inner": [1, 2], name: name}, "none": None, "nested": [{"a": name}], "empty": {}}
+    return Page(f"Title {name}", [f"Summary {name}"], [section, Section("Second")], settings, [f"Failure {name}"])
+
+
+def test_the_page_says_everything_without_javascript(tmp_path: Path) -> None:
+    path = write_page(page_in(tmp_path), tmp_path)
+    assert path == tmp_path / REPORT
+    text = path.read_text(encoding="utf-8")
+    document = Document(re.sub(r"<script.*?</script>", "", text, flags=re.S))
+    (body,) = document.texts["body"]
+    for words in ("Text flute", "Summary flute", "table flute", "a grey square passes too flute", "Failure flute"):
+        assert words in body
+    for words in ("at least 0.6", "−0.1", "not met", "met", "curves flute", "inner", "1, 2", "scores #1.csv"):
+        assert words in body
+    assert document.texts["h1"] == ["Title flute"]
+    assert document.texts["h2"] == ["Section flute", "Second", "What failed", "Settings"]
+    # Each group's curve, of every measure that it has, beside the controls.
+    for measure in MEASURES:
+        assert measure.label in body
+    curves = [one for one in document.all("path") if "data-group" in one and str(one["class"]).startswith("curve")]
+    assert [sum(one["data-group"] == str(i) for one in curves) for i in range(6)] == [4, 2, 2, 4, 4, 4]
+    assert all(re.fullmatch(r"M[-\d. L]+", str(one["d"])) for one in curves)
+    for name in comparison().groups:
+        assert name in body
+
+
+def test_the_page_is_self_contained_and_accessible(tmp_path: Path) -> None:
+    text = write_page(page_in(tmp_path), tmp_path).read_text(encoding="utf-8")
+    document = Document(text)
+    assert text.startswith("<!doctype html>")
+    assert "://" not in text
+    assert not re.search(r"url\(|@import|<link|<iframe|<object|<base", text)
+    assert all(str(one["src"]).startswith("data:image/") for one in document.all("img"))
+    assert [one["href"] for one in document.all("a")] == [
+        "#failed", "#section-1", "#section-2", "#failed", "#settings", "scores%20%231.csv",
+    ]  # fmt: skip
+    assert document.all("html") == [{"lang": "en"}]
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in document.all("meta")
+    ids = [attributes["id"] for _, attributes in document.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {str(one["href"])[1:] for one in document.all("a") if str(one["href"]).startswith("#")} <= set(ids)
+    assert all(one["alt"] for one in document.all("img"))
+    assert all(one.get("scope") in ("row", "col", "rowgroup") for one in document.all("th"))
+    figures = [one for one in document.all("svg") if one.get("role") == "img"]
+    assert len(figures) == 4
+    assert all("prototype 0." in str(one["aria-label"]) or "1." in str(one["aria-label"]) for one in figures)
+    source = next(one["src"] for one in document.all("img") if one["alt"] == "picture flute")
+    assert base64.b64decode(str(source).partition(",")[2]) == (tmp_path / "one.png").read_bytes()  # as it is
+
+
+@pytest.mark.parametrize("name", [HOSTILE, QUOTES, "{{ 7 * 7 }} {% raw %}", "<!--", "\u2028", "]]>"])
+def test_names_are_text_whatever_they_hold(name: str, tmp_path: Path) -> None:
+    page = page_in(tmp_path, name)
+    hostile = comparison(3, f"{name}.")
+    hostile.spearman[name], hostile.l1[name] = hostile.spearman["noise"], hostile.l1["noise"]
+    hostile.save(tmp_path / "hostile.safetensors")
+    page.sections[0].curves.append(Curves("hostile.safetensors"))
+    page.sections[0].files.append(f"missing {name}")
+    text = write_page(page, tmp_path).read_text(encoding="utf-8")
+    document = Document(text)
+    assert [tag for tag, attributes in document.elements if any(key.startswith("on") for key in attributes)] == []
+    assert "b" not in document.texts
+    assert len(document.all("img")) == 2
+    assert [one.get("type") for one in document.all("script")] == ["application/json", "application/json", None]
+    data = json.loads(document.texts["script"][1])
+    assert data["layers"] == hostile.layers
+    assert data["groups"][-1] == name
+    (body,) = document.texts["body"]
+    assert document.texts["h1"] == [f"Title {name}"]
+    assert document.texts["title"] == [f"Title {name}"]
+    for words in (
+        f"Text {name}",
+        f"table {name}",
+        f"too {name}",
+        f"Failure {name}",
+        f"curves {name}",
+        f'"missing {name}"',
+    ):
+        assert words in body
+    assert name in document.texts["table"][-1]  # the settings
+
+
+def test_no_script_but_the_pages_own_may_run(tmp_path: Path) -> None:
+    document = Document(write_page(page_in(tmp_path), tmp_path).read_text(encoding="utf-8"))
+    policy = next(one["content"] for one in document.all("meta") if one.get("http-equiv") == "Content-Security-Policy")
+    own = base64.b64encode(hashlib.sha256(document.texts["script"][-1].encode()).digest()).decode()
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{own}'"
+
+
+def test_values_are_those_of_the_comparison(tmp_path: Path) -> None:
+    one, page = comparison(), page_in(tmp_path)
+    document = Document(render(page, tmp_path))
+    measures = json.loads(document.texts["script"][0])["measures"]
+    for measure in MEASURES:
+        for group, values in zip(one.groups, measures[measure.key]["values"], strict=True):
+            if not measure.shows(group):
+                assert values is None
+                continue
+            expected = measure.values(one, group).tolist()
+            shown = [math.nan if value is None else value for value in values]
+            assert shown == pytest.approx(expected, rel=1e-3, nan_ok=True)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 40])
+def test_curves_of_any_number_of_layers_and_of_none_that_lives(layers: int, tmp_path: Path) -> None:
+    one = comparison(layers)
+    one.spearman["noise"][:] = math.nan
+    one.l1["prototype"][:] = 0.0  # nothing on a logarithmic axis
+    one.save(tmp_path / "c.safetensors")
+    text = render(
+        Page("t", sections=[Section("s", curves=[Curves("c.safetensors", more=["c.safetensors"])])]), tmp_path
+    )
+    document = Document(text)
+    assert "What failed" in document.texts["h2"]
+    assert "Nothing failed, and nothing was skipped." in text
+    for shape in document.all("path"):
+        assert "nan" not in str(shape["d"])
+        assert "inf" not in str(shape["d"])
+
+
+def test_ticks_are_round() -> None:
+    assert ticks(-0.13, 0.97) == [0.0, 0.2, 0.4, 0.6, 0.8]
+    assert ticks(1, 199, 5) == [50, 100, 150]
+    assert ticks(1, 1) == [1]
+    assert all(2 <= len(ticks(0.37, 0.37 + 10**power * 3.3)) <= 8 for power in range(-6, 6))
+
+
+def test_what_is_missing_or_damaged_is_left_out_and_said(tmp_path: Path) -> None:
+    page = page_in(tmp_path)
+    whole = (tmp_path / "one.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[:-40])
+    (tmp_path / "text.png").write_text("no picture")
+    picture(tmp_path / "odd.bmp")
+    saved = (tmp_path / "comparison.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(saved[: len(saved) // 2])
+    picture(tmp_path.parent / "secret.png")
+    (tmp_path / "link.png").symlink_to(tmp_path.parent / "secret.png")
+    (section, _) = page.sections
+    section.pictures += [
+        Picture(path, path)
+        for path in (
+            "gone.png",
+            "cut.png",
+            "text.png",
+            "odd.bmp",
+            "../secret.png",
+            "link.png",
+            str(tmp_path.parent / "secret.png"),
+        )
+    ]
+    section.curves += [Curves("gone.safetensors"), Curves("cut.safetensors"), Curves("one.png")]
+    section.curves.append(Curves("gone.safetensors", more=["comparison.safetensors"]))
+    section.files += ["gone.csv", "javascript:alert(1)"]
+    document = Document(write_page(page, tmp_path).read_text(encoding="utf-8"))
+    failures = document.texts["ul"][-1]
+    assert '"gone.png" is missing from the folder of the results.' in failures
+    for name in ("cut.png", "text.png", "odd.bmp"):
+        assert f'The picture "{name}" cannot be read (' in failures
+    for name in ("../secret.png", "link.png", "secret.png"):
+        assert f'{name}" lies outside the folder of the results and is left out.' in failures
+    assert failures.count('"gone.safetensors" is missing') == 1
+    for name in ("cut.safetensors", "one.png"):
+        assert f'The comparison "{name}" cannot be read (' in failures
+    assert '"gone.csv" is missing' in failures
+    assert len(document.all("img")) == 2
+    assert len([one for one in document.all("figure") if one.get("class") == "curves"]) == 2
+    assert not [one for one in document.all("a") if str(one["href"]).startswith(("javascript", "gone"))]
+
+
+def test_of_many_pictures_there_are_thumbnails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "_MANY_PICTURES", 2)
+    picture(tmp_path / "large one.png", (400, 200))
+    for i in range(2):
+        picture(tmp_path / f"small{i}.png", (32, 32), seed=i)
+    pictures = [Picture(name, name) for name in ("large one.png", "small0.png", "small1.png")]
+    text = render(Page("t", sections=[Section("s", pictures=pictures)]), tmp_path)
+    document = Document(text)
+    large, small, _ = document.all("img")
+    thumbnail = Image.open(io.BytesIO(base64.b64decode(str(large["src"]).partition(",")[2])))
+    assert thumbnail.size == (160, 80)
+    assert thumbnail.format in ("WEBP", "JPEG")
+    assert base64.b64decode(str(small["src"]).partition(",")[2]) == (tmp_path / "small0.png").read_bytes()
+    assert "Of 3 pictures, 1 are shown as thumbnails of at most 160 pixels a side" in text
+    assert "large%20one.png" in [one["href"] for one in document.all("a")]
+
+
+def test_of_many_comparisons_the_first_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "_MOST_CURVES", 1)
+    comparison(3).save(tmp_path / "c.safetensors")
+    text = render(Page("t", sections=[Section("s", curves=[Curves("c.safetensors")] * 3)]), tmp_path)
+    assert "Curves of the first 1 comparisons are drawn here, those of 2 more are not." in text
+
+
+def test_a_page_is_made_again_from_its_description(tmp_path: Path) -> None:
+    first = write_page(page_in(tmp_path), tmp_path).read_bytes()
+    (tmp_path / REPORT).unlink()
+    assert write_report(tmp_path).read_bytes() == first
+    assert {path.name for path in tmp_path.iterdir()} == {
+        PAGE, REPORT, "one.png", "a folder", "comparison.safetensors", "scores #1.csv",
+    }  # fmt: skip
+    with pytest.raises(FileNotFoundError, match=r"holds no page\.json"):
+        write_report(tmp_path / "a folder")
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_and_curves_stand_out(scheme: str) -> None:
+    """WCAG 2: text 4.5 to 1, what is drawn 3 to 1."""
+    light, dark = report._source("report.css").split("@media (prefers-color-scheme: dark)")
+    found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light if scheme == "light" else dark))
+    assert set(found) >= {"paper", "ink", "quiet", "link", "good", "bad", *report._GROUPS.values()}
+    for name, colour in found.items():
+        if name in ("paper", "hair", "faint"):
+            continue
+        low, high = sorted((luminance(colour), luminance(found["paper"])))
+        least = 4.5 if name in ("ink", "quiet", "link", "good", "bad") else 3.0
+        assert (high + 0.05) / (low + 0.05) >= least, name
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+
+#: The page in a frame as wide as a phone, with its own policy; the script outside plays the reader.
+READER = """<!doctype html><body><iframe id="frame" style="width: 390px; height: 800px" srcdoc="{page}"></iframe>
+<pre id="result"></pre><script>
+const results = {{}};
+document.querySelector("#frame").onload = () => {{
+  const page = document.querySelector("#frame").contentDocument;
+  const all = (query) => [...page.querySelectorAll(query)];
+  const texts = (query) => all(query).map((one) => one.textContent);
+  const plot = () => page.querySelector(".panel.shown .plot");
+  results.wide = page.documentElement.scrollWidth;
+  results.table = all(".wide").map((one) => one.getBoundingClientRect().right);
+  results.live = all(".curves.live").length;
+  results.before = texts(".value");
+  const box = plot().getBoundingClientRect();
+  plot().dispatchEvent(new PointerEvent("pointermove", {{ clientX: box.left + box.width * 0.52 }}));
+  results.reading = texts(".reading");
+  results.values = texts(".value");
+  const press = (key) => plot().dispatchEvent(new KeyboardEvent("keydown", {{ key }}));
+  press("Home");
+  press("ArrowLeft");
+  press("ArrowRight");
+  results.keyboard = texts(".reading");
+  results.spoken = [plot().getAttribute("role"), plot().getAttribute("aria-valuetext"), plot().tabIndex];
+  press("End");
+  results.end = plot().getAttribute("aria-valuenow");
+  all(".legend button")[0].click();
+  results.hidden = all(".plot .g-prototype").map((one) => one.ownerDocument.defaultView.getComputedStyle(one).display);
+  results.pressed = all(".legend button").map((one) => one.getAttribute("aria-pressed"));
+  all(".legend button")[0].click();
+  results.again = all(".legend button")[0].getAttribute("aria-pressed");
+  all(".switch input")[1].click();
+  results.shown = all(".panel.shown").map((one) => one.dataset.measure);
+  results.switched = texts(".value");
+  document.querySelector("#result").textContent = JSON.stringify(results);
+}};
+</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_in_a_browser_the_curves_answer(tmp_path: Path) -> None:
+    page = page_in(tmp_path, HOSTILE)
+    text = write_page(page, tmp_path).read_text(encoding="utf-8")
+    (tmp_path / "reader.html").write_text(READER.format(page=html.escape(text)), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=4000"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "reader.html").as_uri()]
+    ran = subprocess.run([str(CHROMIUM), *options], capture_output=True, text=True, check=False, timeout=120)
+    assert "CONSOLE" not in ran.stderr
+    found = re.search(r'<pre id="result">(.*?)</pre>', ran.stdout, re.S)
+    assert found is not None
+    assert found[1], ran.stderr
+    results = json.loads(html.unescape(found[1]))
+    one = comparison()
+
+    def values(layer: int, measure: int) -> list[str]:
+        chosen = MEASURES[measure]
+        each = [float(chosen.values(one, group)[layer]) for group in one.groups]
+        return ["–" if math.isnan(value) else f"{value:.{chosen.digits}f}" for value in each]
+
+    assert results["wide"] <= 390  # the page does not scroll sideways
+    assert max(results["table"]) <= 390
+    assert results["live"] == 1
+    assert results["before"] == [""] * 6
+    assert results["reading"] == ["Layer 13 of 24: layer12"]
+    assert [float(shown) for shown in results["values"]] == pytest.approx([float(v) for v in values(12, 0)], abs=2e-3)
+    assert results["keyboard"] == ["Layer 2 of 24: layer1"]
+    assert results["spoken"][0] == "slider"
+    assert results["spoken"][1].startswith("layer 2, layer1: prototype 0.")
+    assert "grey –" in results["spoken"][1]
+    assert results["spoken"][2] == 0
+    assert results["end"] == "24"
+    assert set(results["hidden"]) == {"none"}
+    assert results["pressed"] == ["false"] + ["true"] * 5
+    assert results["again"] == "true"
+    assert results["shown"] == ["l1"]
+    assert [float(shown) for shown in results["switched"]] == pytest.approx([float(v) for v in values(23, 1)], abs=2e-2)
