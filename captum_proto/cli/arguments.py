@@ -113,6 +113,14 @@ def add_generation(parser: argparse.ArgumentParser) -> None:
         help="what is optimised; in a Fourier basis far fewer steps do (default: %(default)s)",
     )
     group.add_argument("--lr-schedule", choices=SCHEDULES, default="constant", help="default: %(default)s")
+    group.add_argument(
+        "--diversity",
+        metavar="pixels|gram:LAYER",
+        help="make the prototypes of a class differ, in pixels or in the Gram matrices of a layer (default: not)",
+    )
+    group.add_argument(
+        "--diversity-weight", type=float, help="in logits (default: 10 for pixels, 30 for Gram matrices)"
+    )
     group.add_argument("--autocast", choices=("bfloat16", "float16"), help="mixed precision")
     group.add_argument("--batch-size", type=int, default=8, help="prototypes at a time (default: %(default)s)")
     group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
@@ -240,6 +248,8 @@ def generation_options(args: argparse.Namespace) -> dict[str, Any]:
         "clamp": not args.no_clamp,
         "parametrization": args.parametrization,
         "lr_schedule": args.lr_schedule,
+        "diversity": args.diversity,
+        "diversity_weight": args.diversity_weight,
         "autocast": getattr(torch, args.autocast) if args.autocast else None,
     }
 
