@@ -20,6 +20,7 @@ from captum_proto._utils.versions import versions
 from captum_proto.attr.presets import PAPER_TRANSFORM
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.optim.ascent import Ascent, AscentSettings, Callback, default_high_frequency_weight
+from captum_proto.optim.diversity import Diversity, as_diversity, check_batches
 from captum_proto.optim.images import as_parametrization
 from captum_proto.optim.random import prototype_keys
 from captum_proto.optim.transforms import as_transform
@@ -39,9 +40,10 @@ class PrototypeGeneration(Attribution):
     :class:`captum_proto.PathSimilarity`.
 
     The model is frozen and in evaluation mode while it is looked at, and comes back exactly as it was, after an error and after an
-    interrupt too. Every prototype has its own random numbers, from its seed and its class, and no prototype sees another: alone or in a
-    batch it is the same optimisation. A network's own kernels round differently at different batch sizes, though, and in float32 a long
-    ascent amplifies that to other details of the picture; for equal pixels use equal batch sizes, or float64.
+    interrupt too. Every prototype has its own random numbers, from its seed and its class, and no prototype sees another (unless
+    ``diversity`` is asked for): alone or in a batch it is the same optimisation. A network's own kernels round differently at different
+    batch sizes, though, and in float32 a long ascent amplifies that to other details of the picture; for equal pixels use equal batch
+    sizes, or float64.
 
     Args:
         forward_func (Callable): The model, or a function of a batch that returns logits (N, K), such as ``lambda x: model(x)["logits"]``.
@@ -92,6 +94,8 @@ class PrototypeGeneration(Attribution):
         lr_schedule: str = "constant",
         fold_batch_norm: bool = True,
         channels_last: bool | None = None,
+        diversity: Any = None,
+        diversity_weight: float | None = None,
         autocast: torch.dtype | None = None,
         seed: int | Sequence[int] = 0,
         batch_size: int | None = None,
@@ -139,6 +143,12 @@ class PrototypeGeneration(Attribution):
                 copy of the model and only if its logits stay the same up to rounding. Default: True
             channels_last (bool, optional): Whether the model gets its images in channels_last while they are optimised. None: if it has
                 two-dimensional convolutions, and is on a CPU or computes in half precision. Default: None
+            diversity (str or Diversity, optional): What pulls the prototypes of a class apart during the ascent: "pixels", their mean
+                absolute difference (:class:`~captum_proto.optim.PixelDiversity`, as in the paper's appendix C), or "gram:LAYER", the
+                similarity of their Gram matrices in a layer (:class:`~captum_proto.optim.GramDiversity`), which does vary the pictures.
+                The one case in which prototypes see each other, and they must be in one batch. Default: None
+            diversity_weight (float, optional): How much that counts beside the logit, at least 0. None: 10 for pixels in (0, 1), 30 for
+                Gram matrices. Default: None
             autocast (torch.dtype, optional): torch.bfloat16 or torch.float16 for mixed precision; gradients of float16 are scaled. Fast
                 where the device has arithmetic of that type, and very slow on CPUs that have not. Default: None
             seed (int or sequence of int, optional): The first seed, or one for each prototype. Default: 0
@@ -166,6 +176,11 @@ class PrototypeGeneration(Attribution):
         """
         shape = _image_shape(image_shape, start, value_range)
         groups = parse_targets(target, expand_to=None if start is None else len(start))
+        diversity = as_diversity(diversity, self.forward_func)
+        if diversity is None and diversity_weight is not None:
+            raise ValueError(
+                f"diversity_weight is {diversity_weight}, but diversity is None; name one, or leave both out."
+            )
         seeds = occurrence_seeds(groups, seed)
         settings = AscentSettings(
             steps=steps,
@@ -186,9 +201,13 @@ class PrototypeGeneration(Attribution):
             lr_schedule=lr_schedule,
             fold_batch_norm=fold_batch_norm,
             channels_last=channels_last,
+            diversity=diversity,
+            diversity_weight=_diversity_weight(diversity, diversity_weight),
         )
         if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
             raise ValueError(f"batch_size is {batch_size}; expected at least 1, or None for all prototypes at once.")
+        if diversity is not None:
+            check_batches(groups, batch_size)
         if evaluation_draws < 0:
             raise ValueError(f"evaluation_draws is {evaluation_draws}; expected at least 0.")
         snapshot_steps = frozenset(snapshot_steps)
@@ -323,6 +342,12 @@ def _image_shape(image_shape: Any, start: Tensor | None, value_range: tuple[floa
         )
     channels, height, width = (int(side) for side in shape)
     return channels, height, width
+
+
+def _diversity_weight(diversity: Diversity | None, weight: float | None) -> float:
+    if diversity is None:
+        return 0.0
+    return diversity.default_weight if weight is None else weight
 
 
 def _batches(total: int, batch_size: int | None) -> list[range]:

@@ -31,7 +31,7 @@ class Prototypes:
         transformed_probabilities (Tensor): (N,), the mean probability under fresh draws of the transform.
         history (dict[str, Tensor]): One value for each step and prototype. Of the warm-up: "warmup_variance" (W, N). Of the ascent,
             before each step's update: "loss", "logit", "probability" (both under that step's transform) and "high_frequency_loss",
-            each (S, N). A prototype whose batch ended early is NaN from there on.
+            each (S, N); with diversity also "diversity_loss". A prototype whose batch ended early is NaN from there on.
         snapshots (dict[int, Tensor]): Images after so many steps, each (N, C, H, W) on the CPU.
         settings (dict): Every argument, as JSON can hold it, with the versions that made them.
     """

@@ -113,6 +113,14 @@ def add_generation(parser: argparse.ArgumentParser) -> None:
         help="what is optimised: pixels (the paper), Fourier coefficients (far fewer steps do), or phases alone",
     )
     group.add_argument("--lr-schedule", choices=SCHEDULES, help="paper: constant")
+    group.add_argument(
+        "--diversity",
+        metavar="pixels|gram:LAYER",
+        help="make the prototypes of a class differ, in pixels or in the Gram matrices of a layer (default: not)",
+    )
+    group.add_argument(
+        "--diversity-weight", type=float, help="in logits (default: 10 for pixels, 30 for Gram matrices)"
+    )
     group.add_argument("--autocast", choices=("bfloat16", "float16"), help="mixed precision")
     group.add_argument("--batch-size", type=int, default=8, help="prototypes at a time (default: %(default)s)")
     group.add_argument("--seed", type=int, default=0, help="default: %(default)s")

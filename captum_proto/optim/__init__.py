@@ -1,6 +1,7 @@
 """What an optimisation is made of: random numbers, transforms, losses, and the ascent that uses them."""
 
 from captum_proto.optim.ascent import Ascent, AscentResult, AscentSettings, Step
+from captum_proto.optim.diversity import Diversity, GramDiversity, PixelDiversity, partners_of
 from captum_proto.optim.images import FourierImage, Parametrization, PhaseImage, Pixels
 from captum_proto.optim.random import CONTROL, EVALUATION, START, TRANSFORM, RandomStream, prototype_keys
 from captum_proto.optim.transforms import (
@@ -25,12 +26,15 @@ __all__ = [
     "AscentResult",
     "AscentSettings",
     "Compose",
+    "Diversity",
     "EachAffine",
     "FourierImage",
+    "GramDiversity",
     "Pad",
     "Parametrization",
     "PerImage",
     "PhaseImage",
+    "PixelDiversity",
     "Pixels",
     "RandomAffine",
     "RandomChoiceAffine",
@@ -40,5 +44,6 @@ __all__ = [
     "Transform",
     "affine",
     "feature_visualization_transform",
+    "partners_of",
     "prototype_keys",
 ]

@@ -18,6 +18,7 @@ from captum_proto._utils.checks import check_logits
 from captum_proto._utils.model import Pipeline, borrowed
 from captum_proto._utils.network import Arrangement, arrange, check_arrangement
 from captum_proto._utils.targets import Group, group_mask
+from captum_proto.optim.diversity import Diversity, layer_of, partners_of
 from captum_proto.optim.images import Parametrization, Pixels
 from captum_proto.optim.losses import class_probability, class_score, probability_variance
 from captum_proto.optim.random import EVALUATION, START, TRANSFORM, RandomStream
@@ -58,6 +59,8 @@ class AscentSettings:
         lr_schedule (str): "constant" as in the paper, or "cosine" for a learning rate that falls to zero over the steps of ascent.
         fold_batch_norm (bool): Whether batch normalisations go into the layers before them, in a copy, while images are optimised.
         channels_last (bool, optional): Whether the network gets its images in channels_last; None: where that is faster.
+        diversity (Diversity, optional): What pulls prototypes of the same class apart, within a batch.
+        diversity_weight (float): How much it counts, at least 0.
     """
 
     steps: int = 512
@@ -76,13 +79,15 @@ class AscentSettings:
     lr_schedule: str = "constant"
     fold_batch_norm: bool = True
     channels_last: bool | None = None
+    diversity: Diversity | None = None
+    diversity_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 0), ("warmup_steps", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} is {value!r}; expected a whole number of at least {least}.")
-        for name in ("lr", "high_frequency_weight", "warmup_tolerance", "eps"):
+        for name in ("lr", "high_frequency_weight", "warmup_tolerance", "eps", "diversity_weight"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{name} is {value!r}; expected a finite number of at least 0.")
@@ -99,6 +104,7 @@ class AscentSettings:
         values["betas"], values["value_range"] = list(self.betas), list(self.value_range)
         values["transform"] = None if self.transform is None else self.transform.settings()
         values["parametrization"] = self.parametrization.settings()
+        values["diversity"] = None if self.diversity is None else self.diversity.settings()
         return values
 
 
@@ -131,7 +137,8 @@ class AscentResult:
     """
     Attributes:
         images (Tensor): (N, C, H, W).
-        history (dict[str, Tensor]): "warmup_variance" (W, N); "loss", "logit", "probability" and "high_frequency_loss", each (S, N).
+        history (dict[str, Tensor]): "warmup_variance" (W, N); "loss", "logit", "probability" and "high_frequency_loss", each (S, N);
+            with diversity also "diversity_loss".
         snapshots (dict[int, Tensor]): Images after so many steps of ascent, (N, C, H, W) on the CPU.
         stopped (bool): Whether a callback ended it.
     """
@@ -167,7 +174,8 @@ class _Canvas:
 
 class Ascent:
     """
-    The optimisation of one batch of images. Images do not see each other: losses are summed, so each gradient is its own.
+    The optimisation of one batch of images. Images do not see each other: losses are summed, so each gradient is its own. With diversity,
+    and only then, an image sees where the others of its class stand, as constants: its gradient is still that of its own loss.
 
     Args:
         pipeline (Pipeline): From images to logits.
@@ -206,6 +214,10 @@ class Ascent:
         self._mask: Tensor | None = None
         half = torch.float16 in (pipeline.autocast, pipeline.dtype)
         self._loss_scale = torch.full((len(keys),), _FLOAT16_LOSS_SCALE, device=pipeline.device) if half else None
+        mine = groups[self.prototypes.start : self.prototypes.stop]
+        self._partners = None if settings.diversity is None else partners_of(mine, pipeline.device)
+        #: What the layer that diversity looks at returned in the last pass, if there is one.
+        self._watched: list[Any] = []
 
     def run(self, start: Tensor | tuple[int, int, int]) -> AscentResult:
         """
@@ -215,7 +227,7 @@ class Ascent:
             ValueError: If the model's output cannot be optimised, or turns into NaN on the way.
             TypeError: If the model's output is no tensor.
         """
-        with _graph_allowed(), borrowed(self.pipeline.forward_func):
+        with _graph_allowed(), borrowed(self.pipeline.forward_func), self._watching():
             canvas = _Canvas(self.settings, self._start(start))
             images = canvas.look()
             self._network = None
@@ -228,6 +240,46 @@ class Ascent:
             result.images = canvas.look()
             self._check_images(result.images)
         return result
+
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[None]:
+        """
+        Keep what the layer that diversity looks at returns, for the length of the block.
+
+        The network that runs may be a copy, made with this hook in it; folding leaves a layer that is being watched as it is. The output
+        is copied at once: an in-place layer may come next.
+        """
+        layer = None if self.settings.diversity is None else self.settings.diversity.layer
+        if layer is None:
+            yield
+            return
+
+        watched = self._watched  # not self: the copy of the network would hold on to it, and it to the copy
+
+        def keep(_module: Any, _inputs: Any, output: Any) -> None:
+            watched[:] = [output.clone() if isinstance(output, Tensor) else output]
+
+        handle = layer_of(self.pipeline.forward_func, layer)[1].register_forward_hook(keep)
+        try:
+            yield
+        finally:
+            handle.remove()
+            watched.clear()
+
+    def _diversity_loss(self, diversity: Diversity, images: Tensor) -> Tensor:
+        """(N,), of the images or of the layer's output for them."""
+        values: Any = images
+        if diversity.layer is not None:
+            values = self._watched.pop() if self._watched else None
+            if not isinstance(values, Tensor) or values.dim() < 2 or len(values) != len(images):
+                got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+                got = "nothing, for it did not run" if values is None else got
+                raise ValueError(
+                    f"the layer of {diversity!r} returned {got}; expected a tensor with one entry for each of the {len(images)} images: "
+                    "choose another layer."
+                )
+        assert self._partners is not None  # with diversity there are
+        return diversity.loss(values, self._partners)
 
     def _start(self, start: Tensor | tuple[int, int, int]) -> tuple[Tensor, tuple[int, ...]]:
         """Parameters to start from, and the shape of an image."""
@@ -343,7 +395,8 @@ class Ascent:
 
     def _ascend(self, canvas: _Canvas, result: AscentResult) -> None:
         settings = self.settings
-        history: dict[str, list[Tensor]] = {name: [] for name in _HISTORY[1:]}
+        names = _HISTORY[1:] if settings.diversity is None else (*_HISTORY[1:], "diversity_loss")
+        history: dict[str, list[Tensor]] = {name: [] for name in names}
         optimizer = self._optimizer(canvas.parameters)
         schedule = SCHEDULES[settings.lr_schedule]
         if 0 in self.snapshot_steps:
@@ -357,10 +410,14 @@ class Ascent:
                 score = class_score(logits, mask)
                 high_frequency = ops.high_frequency_loss(images, settings.high_frequency_power)
                 loss = settings.high_frequency_weight * high_frequency - score
+                diversity = []
+                if settings.diversity is not None:
+                    diversity.append(self._diversity_loss(settings.diversity, images))
+                    loss = loss + settings.diversity_weight * diversity[0]
                 gradient = self._gradient(loss, canvas.parameters)
                 self._update(optimizer, canvas.parameters, gradient, None)
                 with torch.no_grad():
-                    values = (loss, score, class_probability(logits, mask), high_frequency)
+                    values = (loss, score, class_probability(logits, mask), high_frequency, *diversity)
                 terms = {name: value.detach() for name, value in zip(history, values, strict=True)}
                 for name, value in terms.items():
                     history[name].append(value)
