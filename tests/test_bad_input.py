@@ -391,7 +391,8 @@ def test_a_layer_that_does_not_run():
 
 def test_an_unknown_control(model):
     with fails(
-        ValueError, 'there is no control "gray"; did you mean "grey"? choose of grey, noise, ascent, mean image'
+        ValueError,
+        'there is no control "gray"; did you mean "grey"? choose of grey, noise, ascent, feature visualisation, mean image',
     ):
         PathSimilarity(model).compare(GOOD, GOOD, GOOD, controls=("noise", "gray"))
 

@@ -19,6 +19,7 @@ from PIL import Image
 from captum_proto import PathComparison, PathSimilarity, PrototypeGeneration, Prototypes
 from captum_proto.cli import main
 from captum_proto.data import ImageCollection
+from captum_proto.metrics import CONTROLS
 from captum_proto.models import load_model
 from captum_proto.optim import FourierImage
 
@@ -291,7 +292,7 @@ def test_evaluate_writes_every_value_the_table_and_the_figure(
     captured = capsys.readouterr()
     assert "broken.png" in captured.err
     comparison = PathComparison.load(out / "0000_ash" / "comparison.safetensors")
-    assert comparison.groups == ["prototype", "same class", "other class", "grey", "noise", "ascent", "mean image"]
+    assert comparison.groups == ["prototype", "same class", "other class", *CONTROLS]
     assert len(comparison.spearman["same class"]) == 4  # the broken one is left out
     assert len(comparison.spearman["other class"]) == 5
     assert len(comparison.layers) == 5

@@ -29,7 +29,7 @@ _EXAMPLES = """examples:
 
 a file holds the same in TOML:
   model = ["efficientnet-lite0", "efficientnet-lite1"]
-  target = ["151-268", "house finch"]
+  target = ["151-268", "house finch"]                      # or a table of names: { dog = "151-268" }
   seeds = [0, 1, 2, 3, 4]
   fixed = { steps = 256 }                                  # arguments of generate, everywhere the same
   [grid]                                                   # every combination of these

@@ -30,8 +30,10 @@ from captum_proto.metrics import PathComparison, PathSimilarity
 from captum_proto.metrics.comparison import OTHER, SAME
 from captum_proto.models import NamedModel
 from captum_proto.optim import EachAffine, PhaseImage, RandomAffine
-from captum_proto.report.criteria import interval
+from captum_proto.report.criteria import NOTATION, interval
 from captum_proto.report.figures import points_figure, save_figure, to_display
+from captum_proto.report.html import write_page
+from captum_proto.report.page import Curves, Page, Picture, Section, Table
 
 #: The paper's 125 protocols of affine transforms (arXiv:2309.17144, appendix; Table 4 has the best of them).
 PAPER_PROTOCOLS: dict[str, list[Any]] = {
@@ -39,8 +41,8 @@ PAPER_PROTOCOLS: dict[str, list[Any]] = {
     "degrees": ["none", 30, 60, 90, 180],
     "translate": ["none", 0.05, 0.1, 0.2, 0.5],
 }
-#: So many combinations are drawn.
-_MOST_DRAWN = 25
+#: So many combinations are drawn, and so many have their pictures on the page.
+_MOST_DRAWN, _MOST_SHOWN = 25, 6
 #: How many photographs of other classes the magnitudes of a ``PhaseImage`` are measured on.
 MEASURED_IMAGES = 90
 
@@ -58,7 +60,8 @@ class Sweep:
             :func:`~captum_proto.experiments.options.generation_options` reads them.
         grid (dict[str, list]): Values of arguments, of which every combination is made.
         settings (dict[str, dict]): Arguments that belong together, by the name under which a table shows them; each is combined with the
-            whole grid. None: a single one that changes nothing.
+            whole grid. Empty: a single one that changes nothing.
+        names (dict[str, str]): What tables call a target. Empty: by its classes.
 
     Raises:
         ValueError: If something is empty, twice there, or unknown.
@@ -70,6 +73,7 @@ class Sweep:
     fixed: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, list[Any]] = field(default_factory=dict)
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("models", "targets", "seeds"):
@@ -168,6 +172,7 @@ class SweepResult:
         rows (dict[tuple[str, str], list[tuple[int, int]]]): The combination and seed of each prototype of a comparison.
         skipped (list[str]): Files that could not be read, each with the reason.
         made (dict[str, list[MadeRow]]): By model, every prototype in the order in which it was made.
+        stems (dict[tuple[str, str], str]): By model and class, what its files are called.
     """
 
     sweep: Sweep
@@ -176,6 +181,7 @@ class SweepResult:
     rows: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     made: dict[str, list[MadeRow]] = field(default_factory=dict)
+    stems: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def scored(self) -> bool:
@@ -321,7 +327,7 @@ def sweep_to_folder(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
-    parts = [folder / name for name in ("prototypes", "scores", "pictures")]
+    parts = [folder / name for name in ("prototypes", "scores", "pictures", "curves")]
     asked = {**(story or {}), "sweep": sweep.to_json(), "batch_size": batch_size}
     open_folder(folder, asked, overwrite=overwrite, resume=resume, results=parts)
     result = SweepResult(sweep, [])
@@ -338,11 +344,15 @@ def sweep_to_folder(
             rows = _generate(sweep, named, groups, images, folder / "prototypes" / stem, batch_size, progress)
             result.made[model] = [row for row, _ in rows]
             labels = dict(zip(groups, labels_of(groups, named.class_names), strict=True))
+            labels |= {
+                group: sweep.names[t] for group, t in zip(groups, sweep.targets, strict=True) if t in sweep.names
+            }
             for group in groups:
                 mine = [(row, prototype) for row, prototype in rows if row.group == group]
                 for row, prototype in mine:
                     place = folder / "pictures" / stem / file_stem(group, named.class_names)
                     _save_picture(prototype, place / f"{row.combination:03d}_seed{row.seed}.png")
+                result.stems[model, labels[group]] = file_stem(group, named.class_names)
                 comparison = None
                 if images is not None:
                     place = folder / "scores" / stem / f"{file_stem(group, named.class_names)}.safetensors"
@@ -358,6 +368,7 @@ def sweep_to_folder(
             if images is not None:
                 result.skipped += [f"{path}: {reason}" for path, reason in images.skipped]
     _write(result, folder)
+    write_page(_page(result, folder, asked), folder)
     say(result.table())
     return result
 
@@ -574,6 +585,44 @@ def _write(result: SweepResult, folder: Path) -> None:
     save_figure(points_figure(shown, label), folder / "ranking.png", overwrite=True)
 
 
+def _page(result: SweepResult, folder: Path, settings: dict[str, Any]) -> Page:
+    """The ranking, the pictures of the first combinations, and every class beside natural images and controls."""
+    ranks = result.ranking()
+    page = Page("Sweep", settings=settings, failures=[f"The image {one}." for one in result.skipped])
+    page.summary = [f"{len(ranks)} combinations, {len(result.cells)} prototypes. {result.verdict()}"]
+    files = ["cells.csv", "ranking.csv", "ranking.txt"]
+    ranking = Section("Ranking", tables=[Table(*result.ranking_rows())], files=files)
+    ranking.pictures = [Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)]
+    page.sections.append(ranking)
+    if result.scored:
+        ranking.files.append("classes.csv")
+        caption = "Each combination's prototypes beside natural images and controls, by model and class."
+        page.sections.append(Section("By class", text=[NOTATION], tables=[Table(*result.class_rows(), caption)]))
+    combinations = [combination.name for combination in result.sweep.combinations()]
+    for rank in ranks[:_MOST_SHOWN]:
+        index = combinations.index(rank.combination.name)
+        section = Section(rank.combination.name)
+        for cell in rank.cells:
+            stem = result.stems[cell.model, cell.target]
+            picture = f"pictures/{file_stem_of(cell.model)}/{stem}/{index:03d}_seed{cell.seed}.png"
+            score = f", Spearman {cell.spearman:.3f}" if result.scored else ""
+            section.pictures.append(
+                Picture(picture, f"{cell.target}, {cell.model}, seed {cell.seed}: p = {cell.probability:.3f}{score}")
+            )
+        if result.scored:
+            section.curves = [_curves(result, folder, index, key) for key in result.comparisons]
+        page.sections.append(section)
+    return page
+
+
+def _curves(result: SweepResult, folder: Path, index: int, key: tuple[str, str]) -> Curves:
+    """One combination's prototypes of a class beside natural images and controls, saved for the page."""
+    model, target = key
+    path = f"curves/{file_stem_of(model)}/{result.stems[key]}/{index:03d}.safetensors"
+    result.comparison_of(index, model, target).save(folder / path, overwrite=True)
+    return Curves(path, f"{target}, {model}.")
+
+
 def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     with whole_file(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -634,7 +683,12 @@ def sweep_from_tables(tables: Mapping[str, Any], others: Iterable[str] = ()) -> 
     rest: dict[str, Any] = {}
     known = [*_KEYS, *others]
     for key, value in tables.items():
-        if key in _KEYS:
+        if key == "target" and isinstance(value, Mapping):
+            arguments["targets"], arguments["names"] = (
+                list(value.values()),
+                {text: name for name, text in value.items()},
+            )
+        elif key in _KEYS:
             listed = key in ("model", "target") and isinstance(value, str)
             arguments[_KEYS[key]] = [value] if listed else value
         elif key in others:

@@ -266,7 +266,7 @@ def equal(a: PathComparison, b: PathComparison, group: str) -> bool:
 
 def test_every_comparison_has_its_controls(parts):
     report = compare(parts)
-    assert report.groups == ["prototype", SAME, OTHER, "grey", "noise", "ascent", "mean image"]
+    assert report.groups == ["prototype", SAME, OTHER, "grey", "noise", "ascent", "feature visualisation", "mean image"]
     assert report.groups[3:] == list(CONTROLS)
     assert {group: len(value) for group, value in report.spearman.items()} == {
         "prototype": 3,
@@ -275,6 +275,7 @@ def test_every_comparison_has_its_controls(parts):
         "grey": 1,
         "noise": 3,
         "ascent": 3,
+        "feature visualisation": 3,
         "mean image": 1,
     }
     for group in report.groups:
@@ -341,11 +342,30 @@ def test_only_the_controls_asked_for(parts):
     assert compare(parts, controls=()).groups == ["prototype", SAME, OTHER]
 
 
+def test_fewer_images_of_the_controls_than_prototypes(parts):
+    everything, fewer = compare(parts), compare(parts, control_count=2)
+    for group in ("noise", "ascent", "feature visualisation"):
+        assert len(everything.spearman[group]) == 3
+        assert torch.equal(fewer.l1[group], everything.l1[group][:2])
+    with pytest.raises(ValueError, match="control_count is 0"):
+        compare(parts, control_count=0)
+
+
+def test_further_groups_are_scored_as_images_of_their_own(parts):
+    model, prototypes, same, other = parts
+    report = compare(parts, controls=(), further={"theirs": 1 - prototypes})
+    assert report.groups == ["prototype", SAME, OTHER, "theirs"]
+    alone = compare((model, 1 - prototypes, same, other), controls=())
+    assert torch.equal(report.l1["theirs"], alone.l1["prototype"])
+    with pytest.raises(ValueError, match="choose another name"):
+        compare(parts, further={"grey": prototypes})
+
+
 def test_the_seed_is_that_of_the_controls(parts):
     first, again, other = compare(parts), compare(parts), compare(parts, seed=1)
     assert all(equal(first, again, group) for group in first.groups)
     differ = [group for group in first.groups if not equal(first, other, group)]
-    assert differ == ["noise", "ascent"]
+    assert differ == ["noise", "ascent", "feature visualisation"]
     assert other.settings["seed"] == 1
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from captum_proto import PrototypeGeneration
-from captum_proto.optim import FourierImage, Parametrization, Pixels, RandomStream, prototype_keys
+from captum_proto.optim import FourierImage, Parametrization, PhaseImage, Pixels, RandomStream, prototype_keys
 from captum_proto.optim.images import as_parametrization
 from captum_proto.optim.random import START
 
@@ -131,3 +131,102 @@ def test_parametrizations_by_name_and_refusals():
         as_parametrization(3)
     with pytest.raises(ValueError, match="sd is 0"):
         FourierImage(sd=0)
+
+
+# --- phases alone ----------------------------------------------------------------------------------------------------------------------
+
+
+def magnitudes_of(images: torch.Tensor) -> np.ndarray:
+    """The magnitudes of an image's planes before the sigmoid, of one channel."""
+    return np.abs(np.fft.rfft2(images.logit().numpy(), norm="ortho"))
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (15, 12), (9, 13)])
+def test_phases_leave_the_magnitudes_as_they_are(height, width):
+    phases = PhaseImage(decay_power=1.3, contrast=0.6, brightness=0.4)
+    images = [
+        phases.images(phases.noise(stream(5), (1, height, width), (0.0, 1.0)), (1, height, width), (0.0, 1.0)),
+        phases.images(torch.zeros(1, 1, height, width // 2 + 1, dtype=torch.float64), (1, height, width), (0.0, 1.0)),
+    ]
+    # Columns that stand for themselves alone have conjugate rows, of which a real image keeps only the symmetric part.
+    own = slice(1, (width + 1) // 2)
+    for one in images:
+        np.testing.assert_allclose(
+            magnitudes_of(one)[..., own], magnitudes_of(images[0])[:1, :, :, own].repeat(len(one), 0), rtol=1e-9
+        )
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])[:, own]
+    slope = np.polyfit(np.log(frequency.ravel()), np.log(magnitudes_of(images[0])[0, 0][:, own].ravel()), 1)[0]
+    assert slope == pytest.approx(-1.3, abs=1e-6)
+
+
+def test_contrast_and_brightness_are_those_of_the_planes():
+    phases = PhaseImage(decay_power=1.0, contrast=0.6, brightness=0.4)
+    parameters = phases.noise(stream(400), (1, 24, 24), (0.0, 1.0))
+    planes = phases.images(parameters, (1, 24, 24), (0.0, 1.0)).logit()
+    # Of the columns that stand for themselves alone a random phase keeps half the variance: with phases that suit, it is all there.
+    suiting = torch.fft.rfft2(torch.rand(1, 1, 24, 24, dtype=torch.float64)).angle()
+    spread = phases.images(suiting, (1, 24, 24), (0.0, 1.0)).logit().std(correction=0)
+    assert float(spread) == pytest.approx(0.6, rel=1e-9)
+    means = planes.mean(dim=(1, 2, 3))
+    torch.testing.assert_close(means, 0.4 * parameters[:, 0, 0, 0].cos(), rtol=1e-9, atol=1e-12)
+    assert float(means.abs().max()) <= 0.4
+    dark = PhaseImage(contrast=0.6)
+    assert float(dark.images(parameters, (1, 24, 24), (0.0, 1.0)).logit().mean(dim=(1, 2, 3)).abs().max()) < 1e-12
+
+
+def test_measured_magnitudes_are_the_mean_over_images():
+    images = 0.05 + 0.9 * torch.rand(7, 1, 10, 12, dtype=torch.float64)
+    for given in (images, [images[:3], (images[3:],)]):
+        measured = PhaseImage.measured(given)
+        expected = np.abs(np.fft.rfft2(images.logit().numpy(), norm="ortho")).mean(0)
+        np.testing.assert_allclose(measured.magnitudes.numpy(), expected, rtol=1e-9)
+    assert PhaseImage.measured(images).settings() == PhaseImage.measured(images).settings()
+    assert measured.settings() != PhaseImage.measured(images[:5]).settings()
+    of_one = PhaseImage.measured(images[:1])
+    again = of_one.images(of_one.parameters(images[:1], (0.0, 1.0)), (1, 10, 12), (0.0, 1.0))
+    torch.testing.assert_close(again, images[:1])
+
+
+def test_phases_of_three_colors_are_mixed_as_fourier_coefficients_are():
+    images = 0.05 + 0.9 * torch.rand(1, 3, 8, 8, dtype=torch.float64)
+    of_one = PhaseImage.measured(images)
+    again = of_one.images(of_one.parameters(images, (0.0, 1.0)), (3, 8, 8), (0.0, 1.0))
+    torch.testing.assert_close(again, images)
+    plain = PhaseImage.measured(images, decorrelate=False)
+    assert not torch.allclose(plain.magnitudes, of_one.magnitudes)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: PhaseImage(contrast=0), "contrast is 0"),
+        (lambda: PhaseImage(brightness=-1), "brightness is -1"),
+        (lambda: PhaseImage(magnitudes=torch.rand(3, 4)), "magnitudes have shape"),
+        (lambda: PhaseImage(magnitudes=-torch.ones(1, 4, 3)), "magnitudes have shape"),
+        (lambda: PhaseImage.measured([torch.rand(1, 1, 4, 4), torch.rand(1, 1, 4, 6)]), "images have the shapes"),
+        (
+            lambda: PhaseImage.measured(torch.rand(2, 1, 4, 4)).images(torch.zeros(1, 1, 8, 5), (1, 8, 8), (0.0, 1.0)),
+            "measure them on images of this size",
+        ),
+    ],
+)
+def test_bad_magnitudes_are_refused(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
+
+
+def test_an_ascent_in_phases_raises_the_logit_and_keeps_the_magnitudes():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    ).double()
+    phases = PhaseImage(contrast=0.8)
+    made = PrototypeGeneration(model).generate(
+        1, (1, 16, 16), steps=30, warmup_steps=0, transform=None, parametrization=phases, high_frequency_weight=0.0
+    )
+    history = made.history["logit"][:, 0]
+    assert float(history[-1]) > float(history[0])
+    start = phases.images(
+        phases.noise(RandomStream(prototype_keys([0], [(1,)]), START), (1, 16, 16), (0.0, 1.0)), (1, 16, 16), (0.0, 1.0)
+    )
+    np.testing.assert_allclose(magnitudes_of(made.images)[..., 1:8], magnitudes_of(start)[..., 1:8], rtol=1e-6)

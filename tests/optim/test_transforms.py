@@ -13,7 +13,20 @@ from scipy import ndimage, stats
 from torch import Tensor
 from torchvision.transforms import v2
 
-from captum_proto.optim import Compose, PerImage, RandomAffine, RandomStream, Transform, affine, prototype_keys
+from captum_proto.optim import (
+    Compose,
+    EachAffine,
+    Pad,
+    PerImage,
+    RandomAffine,
+    RandomChoiceAffine,
+    RandomStream,
+    SameSize,
+    Transform,
+    affine,
+    feature_visualization_transform,
+    prototype_keys,
+)
 from captum_proto.optim import transforms as module
 from captum_proto.optim.random import TRANSFORM
 from captum_proto.optim.transforms import as_transform
@@ -43,7 +56,8 @@ def parameters(monkeypatch) -> list[dict[str, Tensor]]:
     """What RandomAffine asks of affine(), call by call."""
     asked: list[dict[str, Tensor]] = []
 
-    def spy(images, **arguments):
+    def spy(images, *positional, **arguments):
+        arguments |= dict(zip(("angle", "translate", "scale", "fill"), positional, strict=False))
         asked.append(arguments)
         return affine(images, **arguments)
 
@@ -301,3 +315,87 @@ def test_settings_tell_the_ranges():
         "fill": 0.5,
     }
     assert "degrees=(-180.0, 180.0)" in repr(RandomAffine(180))
+
+
+# --- several transforms in one batch, and those of feature visualisation ---------------------------------------------------------------
+
+
+def test_each_image_goes_through_its_own_transform():
+    transforms = [RandomAffine(0), RandomAffine(30, (0.1, 0.2)), RandomAffine(180, (0.5, 0.5), (0.7, 1.3))]
+    images = torch.rand(3, 2, 11, 13, dtype=torch.float64)
+    together = EachAffine(transforms)(images, stream(3))
+    for row, transform in enumerate(transforms):
+        keys = prototype_keys([row], [(1,)])
+        alone = transform(images[row : row + 1], RandomStream(keys, TRANSFORM))
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=0)
+    assert len(EachAffine(transforms).settings()["transforms"]) == 3
+
+
+def test_each_image_needs_a_transform():
+    with pytest.raises(ValueError, match="there are 2 images and 3 transforms"):
+        EachAffine([RandomAffine(0)] * 3)(torch.rand(2, 1, 4, 4), stream(2))
+    with pytest.raises(ValueError, match="fills"):
+        EachAffine([RandomAffine(0), RandomAffine(0, fill=0.5)])
+    with pytest.raises(ValueError, match="fills"):
+        EachAffine([])
+
+
+def test_choices_are_those_of_the_list_and_equally_likely(parameters):
+    transform = RandomChoiceAffine(degrees=[-7, 0, 0, 0], scales=[0.9, 1.1], jitter=3)
+    transform(torch.rand(4000, 1, 4, 6, dtype=torch.float64), stream(4000))
+    angle, shift, scale, fill = module_arguments(parameters)
+    values, counts = np.unique(angle.numpy(), return_counts=True)
+    assert values.tolist() == [-7, 0]
+    assert stats.chisquare(counts, [1000, 3000]).pvalue > 1e-4
+    assert sorted(set(scale.tolist())) == [0.9, 1.1]
+    pixels = shift * torch.tensor([6.0, 4.0], dtype=torch.float64)
+    for column in range(2):
+        values, counts = np.unique(pixels[:, column].round(decimals=9).numpy(), return_counts=True)
+        assert values.tolist() == [0, 1, 2]
+        assert stats.chisquare(counts).pvalue > 1e-4
+    assert fill == 0.0
+
+
+def module_arguments(parameters):
+    (asked,) = parameters
+    return tuple(asked[name] for name in ("angle", "translate", "scale", "fill"))
+
+
+def test_jitter_moves_by_whole_pixels_to_the_right_and_downwards():
+    image = torch.zeros(64, 1, 9, 9, dtype=torch.float64)
+    image[:, :, 2, 3] = 1
+    moved = RandomChoiceAffine(jitter=4)(image, stream(64))
+    where = {tuple(index[2:]) for index in (moved > 1 - 1e-9).nonzero().tolist()}
+    assert where == {(2 + y, 3 + x) for x in range(4) for y in range(4)}
+    torch.testing.assert_close(moved.sum(dim=(1, 2, 3)), torch.ones(64, dtype=torch.float64))
+
+
+def test_a_frame_and_its_cut():
+    images = torch.rand(2, 3, 5, 7)
+    framed = Pad(2, fill=0.25)(images, stream(2))
+    assert framed.shape == (2, 3, 9, 11)
+    assert torch.equal(framed[..., 2:-2, 2:-2], images)
+    assert float(framed[..., 0, :].min()) == float(framed[..., 0, :].max()) == 0.25
+    assert torch.equal(SameSize(Pad(2))(images, stream(2)), images)
+    with pytest.raises(ValueError, match="expected no smaller ones"):
+        SameSize(lambda image: image[..., 1:])(images, stream(2))
+    with pytest.raises(ValueError, match="pixels is -1"):
+        Pad(-1)
+    with pytest.raises(ValueError, match="at least one angle"):
+        RandomChoiceAffine(degrees=[])
+
+
+def test_feature_visualisation_shakes_images_a_little_and_keeps_their_size():
+    transform = feature_visualization_transform()
+    image = torch.zeros(200, 1, 224, 224)
+    image[:, :, 104:120, 104:120] = 1
+    moved = transform(image, stream(200))
+    assert moved.shape == image.shape
+    centre = torch.tensor([ndimage.center_of_mass((one[0] > 0.75).numpy()) for one in moved]) - 111.5
+    assert 3 < float(centre.mean()) < 7  # 3.5 + 1.5 on average
+    assert float(centre.min()) > -4
+    assert float(centre.max()) < 13
+    area = (moved[:, 0, 80:150, 80:150] > 0.75).sum(dim=(1, 2)) / 256
+    assert 0.7 < float(area.min()) < 0.9
+    assert 1.1 < float(area.max()) < 1.35
+    json.dumps(transform.settings())
