@@ -413,7 +413,8 @@ def _generate(
                         f'the prototypes in "{path}" were made with other weights than those of "{named.name}"; choose another folder, '
                         "or pass --overwrite."
                     )
-                progress.initial += len(batch)  # the time left is that of what is left to do
+                if not progress.disable:
+                    progress.initial += len(batch)  # the time left is that of what is left to do
                 progress.update(len(batch))
             else:
                 each = [options[row.combination, row.group] for row in batch]
