@@ -174,6 +174,15 @@ def _images_below(folder: str) -> Iterator[str]:
         yield from (os.path.join(parent, name) for name in sorted(files) if _is_image(name))
 
 
+def _folder(root: str | os.PathLike[str]) -> str:
+    folder = os.fspath(root)
+    if not os.path.exists(folder):
+        raise FileNotFoundError(f'there is no folder "{folder}"; give the folder that holds the images.')
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(f'"{folder}" is a file; give the folder that holds the images.')
+    return folder
+
+
 def _subfolders(folder: str) -> list[str]:
     return [entry.path for entry in _visible(folder) if entry.is_dir()]
 
@@ -620,11 +629,7 @@ class ImageCollection:
             >>> ImageCollection.discover(folder, class_names=["flute", "goldfish", "tabby_cat"]).labels
             [0, 2]
         """
-        folder = os.fspath(root)
-        if not os.path.exists(folder):
-            raise FileNotFoundError(f'there is no folder "{folder}"; give the folder that holds the images.')
-        if not os.path.isdir(folder):
-            raise NotADirectoryError(f'"{folder}" is a file; give the folder that holds the images.')
+        folder = _folder(root)
         top = _split_folder(folder, split)
         beside = [top, folder] if top != folder else [folder]
         if top == folder and os.path.basename(os.path.abspath(folder)) in SPLITS:
@@ -669,6 +674,38 @@ class ImageCollection:
                 stacklevel=2,
             )
         return collection
+
+    @classmethod
+    def one_class(cls, root: str | os.PathLike[str], label: int = 0) -> ImageCollection:
+        r"""
+        Take all images in a folder, and in the folders within it, for images of one class, whatever they are called.
+
+        Args:
+            root (str or os.PathLike): The folder.
+            label (int, optional): The class index of all of them. Default: 0
+
+        Returns:
+            ImageCollection: All images, ordered by path.
+
+        Raises:
+            FileNotFoundError: If there is no such folder.
+            NotADirectoryError: If ``root`` is a file.
+            ValueError: If there are no images.
+
+        Examples::
+
+            >>> import tempfile
+            >>> from PIL import Image
+            >>> folder = tempfile.mkdtemp()
+            >>> Image.new("L", (9, 9)).save(f"{folder}/anything.png")
+            >>> ImageCollection.one_class(folder, label=400).labels
+            [400]
+        """
+        folder = _folder(root)
+        paths = sorted(_images_below(folder))
+        if not paths:
+            raise ValueError(f'"{folder}" holds no images; expected files that end in {", ".join(sorted(ENDINGS))}.')
+        return cls(paths, [label] * len(paths), None, folder)
 
     @property
     def paths(self) -> list[Path]:

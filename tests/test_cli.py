@@ -545,7 +545,18 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_help_has_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("generate", "evaluate", "report", "info", "demo"):
+    commands = (
+        "generate",
+        "evaluate",
+        "sweep",
+        "compare-groups",
+        "planted-bias",
+        "reproduce",
+        "report",
+        "info",
+        "demo",
+    )
+    for command in commands:
         with pytest.raises(SystemExit) as exit_info:
             main([command, "--help"])
         assert exit_info.value.code == 0

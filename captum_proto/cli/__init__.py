@@ -7,11 +7,21 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from captum_proto.cli import demo, evaluate, generate, info, report, reproduce, sweep
+from captum_proto.cli import (
+    compare_groups,
+    demo,
+    evaluate,
+    generate,
+    info,
+    planted_bias,
+    report,
+    reproduce,
+    sweep,
+)
 from captum_proto.cli.arguments import EXIT_CODES
 
 #: In the order in which the help names them.
-COMMANDS = (generate, evaluate, sweep, reproduce, report, info, demo)
+COMMANDS = (generate, evaluate, sweep, compare_groups, planted_bias, reproduce, report, info, demo)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,18 +3,25 @@
 from captum_proto.metrics.comparison import GroupSummary, PathComparison, smooth, summarise
 from captum_proto.metrics.controls import CONTROLS, DATA_FREE
 from captum_proto.metrics.diversity import PairwiseSimilarity, pairwise_similarity
+from captum_proto.metrics.groups import GroupComparison, GroupResult, PairResult, compare_groups
 from captum_proto.metrics.path_similarity import PathScores, PathSimilarity, path_similarity
 from captum_proto.metrics.reference import PathReference
+from captum_proto.metrics.statistics import Estimate
 
 __all__ = [
     "CONTROLS",
     "DATA_FREE",
+    "Estimate",
+    "GroupComparison",
+    "GroupResult",
     "GroupSummary",
+    "PairResult",
     "PairwiseSimilarity",
     "PathComparison",
     "PathReference",
     "PathScores",
     "PathSimilarity",
+    "compare_groups",
     "pairwise_similarity",
     "path_similarity",
     "smooth",

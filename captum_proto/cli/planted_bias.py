@@ -1,0 +1,58 @@
+"""``captum-proto planted-bias``: a bias of known strength, found in a prototype, tested on unseen images, and removed."""
+
+from __future__ import annotations
+
+import argparse
+
+from captum_proto.cli import arguments as shared
+from captum_proto.experiments.planted import RATES, planted_bias_to_folder
+
+_EXAMPLES = """examples:
+  captum-proto planted-bias --out planted
+  captum-proto planted-bias --digit 3 --rates 0 0.5 1 --networks 3 --out planted-in-threes
+"""
+
+
+def add(commands: shared.Commands) -> None:
+    parser = shared.command(
+        commands,
+        "planted-bias",
+        "plant a mark in one class of digits, find it in the prototype, test it on unseen images, remove it",
+        _EXAMPLES,
+    )
+    group = parser.add_argument_group("experiment")
+    group.add_argument("--digit", type=int, default=8, help="the class it is planted in (default: %(default)s)")
+    group.add_argument(
+        "--rate", type=float, default=1.0, help="at which the network that is looked into has it (default: %(default)s)"
+    )
+    group.add_argument(
+        "--rates",
+        type=float,
+        nargs="+",
+        default=list(RATES),
+        metavar="RATE",
+        help=f"of the dose–response, in rising order (default: {' '.join(f'{rate:g}' for rate in RATES)})",
+    )
+    group.add_argument("--networks", type=int, default=5, help="networks at each rate (default: %(default)s)")
+    group.add_argument("--epochs", type=int, default=8, help="of training (default: %(default)s)")
+    group.add_argument("--steps", type=int, default=128, help="of each prototype's ascent (default: %(default)s)")
+    group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    shared.add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    planted_bias_to_folder(
+        args.out,
+        digit=args.digit,
+        rate=args.rate,
+        rates=args.rates,
+        networks=args.networks,
+        epochs=args.epochs,
+        steps=args.steps,
+        seed=args.seed,
+        overwrite=args.overwrite,
+        resume=args.resume,
+        show_progress=not args.no_progress,
+    )
+    print(f"written: {args.out}")
