@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from scipy import stats
+from torch import nn
 
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import nearest
@@ -26,18 +27,21 @@ from captum_proto._utils.tables import number, percent
 from captum_proto._utils.targets import Group
 from captum_proto._utils.versions import versions
 from captum_proto.attr import PRESETS, PrototypeGeneration, Prototypes
+from captum_proto.data import ImageCollection
 from captum_proto.experiments import paper
 from captum_proto.experiments.classes import NaturalImages, parse_classes
 from captum_proto.experiments.evaluation import COMPARISON, evaluate_to_folder
 from captum_proto.experiments.folders import file_stem, labels_of, open_folder, write_json, write_text
 from captum_proto.experiments.generation import generate_to_folder
+from captum_proto.experiments.groups import compare_groups_to_folder
 from captum_proto.experiments.sweep import PAPER_PROTOCOLS, Sweep, file_stem_of, sweep_to_folder
-from captum_proto.metrics import DATA_FREE, PathComparison, PathSimilarity
+from captum_proto.metrics import DATA_FREE, PathComparison, PathSimilarity, pairwise_similarity
 from captum_proto.metrics.comparison import OTHER, SAME, pooled
 from captum_proto.models import NamedModel
 from captum_proto.optim import RandomAffine, feature_visualization_transform
 from captum_proto.report.criteria import interval
 from captum_proto.report.figures import comparison_figure, picture_grid, points_figure, save_figure
+from captum_proto.report.groups import groups_figure
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Curves, Page, Picture, Section, Table, Verdict
 
@@ -615,11 +619,102 @@ class _Making:
         rows = result.made[self.run.model]
         return {(row.combination, row.seed): image for row, image in zip(rows, images, strict=True)}
 
-    def _fig9(self) -> Item | None:
-        return None
+    def _fig9(self) -> Item:
+        """Appendix C: prototypes of one class, pulled apart in pixels and in a layer's Gram matrices."""
+        run, named = self.run, self.run.named
+        group, label = next(iter(run.labels.items()))
+        layer = middle_layer(named.model)
+        generation = PrototypeGeneration(named.model, named.preprocess)
+        item = Item("fig9", f"four prototypes of {label} that are to differ")
+        item.header = ["diversity", "pixel difference", "pixel correlation", f"Gram cosine, {layer}", "logit"]
+        sheet: dict[str, dict[str, torch.Tensor]] = {}
+        for name, diversity in (("none", None), ("pixels", "pixels"), (f"Gram, {layer}", f"gram:{layer}")):
+            place = run.folder / "fig9" / name.split(",")[0].lower()
+            made = generate_to_folder(
+                generation,
+                [group] * 4,
+                named.image_shape,
+                place,
+                options={**PRESETS["paper"], **run.stage.options, "diversity": diversity},
+                seed=self.seed,
+                batch_size=4,
+                class_names=named.class_names,
+                resume=place.exists(),
+                show_progress=self.show_progress,
+                page=False,
+            )
+            sheet[name] = {f"seed {seed}": image for seed, image in zip(made.seeds, made.images, strict=True)}
+            measured = pairwise_similarity(made.images, named.model, [layer], preprocess=named.preprocess)
+            pairs = torch.triu_indices(4, 4, 1)
+            values = [measured.difference, measured.correlation, measured.gram[layer]]
+            means = [float(one[pairs[0], pairs[1]].mean()) for one in values]
+            item.rows.append([name, *means, float(made.logits.mean())])
+            if diversity is not None:
+                space, before, after = ("pixel difference", item.rows[0][1], means[0])
+                if name != "pixels":
+                    space, before, after = (f"Gram cosine in {layer}", item.rows[0][3], means[2])
+                item.verdicts.append(Verdict(f"{space}, asked to differ in {name}", f"{before:.3f} → {after:.3f}"))
+        item.figure = picture_grid(sheet)
+        item.text = [
+            "Means over the six pairs of four prototypes. Pixels may differ by noise and inverted colours alone; Gram matrices "
+            "say which channels fire together."
+        ]
+        return item
 
     def _groups(self, name: str) -> Item | None:
-        return None
+        """Tables 2 and 3: accuracy and probabilities of groups of images of one class."""
+        folders = self.groups.get(name) or {}
+        if not folders:
+            return None
+        run, named = self.run, self.run.named
+        gown, board = (paper.ACADEMIC_GOWN,), (paper.MORTARBOARD,)
+        target, also = (gown, []) if name == "table2" else (board, [gown])
+        comparison = compare_groups_to_folder(
+            named,
+            {group: ImageCollection.one_class(path) for group, path in folders.items()},
+            target,
+            run.folder / name / "groups",
+            also=also,
+            seed=self.seed,
+            batch_size=self.image_batch,
+            workers=self.workers,
+            resume=(run.folder / name / "groups").exists(),
+            show_progress=self.show_progress,
+            say=lambda text: None,
+        )
+        item = Item(name, f"{comparison.target}, by group of images")
+        item.header = ["group", "images", "figure", "value", "low", "high"]
+        for one in comparison.groups:
+            figures = {"accuracy": one.accuracy, **{f"p({c})": value for c, value in one.probabilities.items()}}
+            for figure, estimate in figures.items():
+                published = paper.VALUES.get((name, f"{figure}, {one.group}", run.model))
+                item.rows.append([one.group, one.images, figure, estimate.value, estimate.low, estimate.high])
+                item.verdicts.append(
+                    Verdict(
+                        f"{figure}, {one.group}",
+                        f"{estimate.value:.3f}, 95 % interval {estimate.low:.3f} to {estimate.high:.3f}, {one.images} images",
+                        published.text if published else "",
+                        f"{estimate.value - published.value:+.3f}" if published else "",
+                    )
+                )
+        for pair in comparison.pairs:
+            item.verdicts.append(
+                Verdict(f"{pair.first} against {pair.second}, Fisher's exact test", f"p = {pair.corrected_p_value:.3g}")
+            )
+        item.figure = groups_figure(comparison, item.title)
+        item.text = [f"Everything is in {name}/groups, beginning with its page."]
+        return item
+
+
+def middle_layer(model: nn.Module) -> str:
+    """The convolution in the middle of a network, or else its middle layer: where there are objects' parts, for Gram matrices."""
+    convolutions = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    names = convolutions or [name for name, module in model.named_modules() if name and not list(module.children())]
+    if not names:
+        raise ValueError(
+            f"the model is a single {type(model).__name__} without layers; leave fig9 out of the items, it needs a layer."
+        )
+    return names[len(names) // 2]
 
 
 def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
