@@ -7,11 +7,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from captum_proto.cli import demo, evaluate, generate, info
+from captum_proto.cli import demo, evaluate, fooling, generate, info
 from captum_proto.cli.arguments import EXIT_CODES
 
 #: In the order in which the help names them.
-COMMANDS = (generate, evaluate, info, demo)
+COMMANDS = (generate, evaluate, fooling, info, demo)
 
 
 def _parser() -> argparse.ArgumentParser:
