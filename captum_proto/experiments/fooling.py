@@ -565,7 +565,8 @@ def fooling_to_folder(
         groups (sequence of tuple[int, ...]): The targets.
         folder (Path): Where to write: prototypes and comparisons of every seed and network, ``fooling.csv``, ``agreement.csv``,
             ``prototypes.png``, ``summary.txt`` and the page.
-        options (dict): Further arguments of :meth:`PrototypeGeneration.generate <captum_proto.PrototypeGeneration.generate>`, the same for honest and for fooled networks.
+        options (dict): Further arguments of :meth:`PrototypeGeneration.generate <captum_proto.PrototypeGeneration.generate>`, the same
+            for honest and for fooled networks.
         plants (sequence of str, optional): Of :data:`PLANTS`. Default: all
         picture (Tensor, optional): (C, H, W) in [0, 1], planted instead of the drawn face. Default: None
         seeds (int, optional): How many seeds, from 0. Default: 5
