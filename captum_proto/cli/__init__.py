@@ -11,6 +11,7 @@ from captum_proto.cli import (
     compare_groups,
     demo,
     evaluate,
+    fooling,
     generate,
     info,
     planted_bias,
@@ -21,7 +22,7 @@ from captum_proto.cli import (
 from captum_proto.cli.arguments import EXIT_CODES
 
 #: In the order in which the help names them.
-COMMANDS = (generate, evaluate, sweep, compare_groups, planted_bias, reproduce, report, info, demo)
+COMMANDS = (generate, evaluate, sweep, compare_groups, planted_bias, fooling, reproduce, report, info, demo)
 
 
 def _parser() -> argparse.ArgumentParser:

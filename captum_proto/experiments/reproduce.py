@@ -399,11 +399,15 @@ class _Making:
             "table2": lambda: self._groups("table2"),
             "table3": lambda: self._groups("table3"),
         }
+        if not self.run.comparisons and name not in ("fig1", "fig9", "table2", "table3"):
+            return None
         return makers[name]()
 
     def why_not(self, name: str) -> str:
         """Why :meth:`item` gave nothing."""
-        return f"not made, because it compares groups of images that were not given; pass --{name} NAME=DIR for each of its groups."
+        if name in ("table2", "table3"):
+            return f"not made, since it compares groups of images; pass --{name} NAME=DIR for each of its groups."
+        return "not made, since it compares prototypes with natural images of their classes; pass --images DIR."
 
     def _fig1(self) -> Item:
         run = self.run

@@ -75,7 +75,7 @@ class PixelDiversity:
     def loss(self, values: Tensor, partners: Tensor) -> Tensor:
         flat = values.flatten(1)
         difference = torch.cdist(flat, flat.detach(), p=1) / flat.shape[1]
-        return -_mean_over(difference, partners)
+        return _mean_over(-difference, partners)
 
     def settings(self) -> dict[str, Any]:
         return {"name": "PixelDiversity"}

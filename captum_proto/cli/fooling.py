@@ -1,0 +1,139 @@
+"""``captum-proto fooling``: networks that fool feature visualisation, and whether path similarity notices."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_proto._utils.targets import Group
+from captum_proto.cli import arguments as shared
+from captum_proto.data import ImageCollection, digits_images, load_image
+from captum_proto.experiments.classes import parse_classes
+from captum_proto.experiments.fooling import PLANTS, Natural, fooling_to_folder
+from captum_proto.metrics.controls import check_controls
+from captum_proto.models import NamedModel, load_model
+
+_EXAMPLES = """examples:
+  captum-proto fooling --model digits --steps 256 --degrees 15 --translate 0.1 0.1 --scale 0.9 1.1 --high-frequency-weight 30 \\
+      --high-frequency-power 2 --warmup-steps 0 --out fooled-digits
+  captum-proto fooling --model efficientnet-lite0 --images photos --target 151-268 --plant "other class" --parametrization fourier \\
+      --high-frequency-weight 0 --warmup-steps 0 --steps 64 --out fooled-dogs
+"""
+
+
+def add(commands: shared.Commands) -> None:
+    parser = shared.command(
+        commands, "fooling", "fool feature visualisation, and see whether path similarity notices", _EXAMPLES
+    )
+    shared.add_model(parser)
+    group = parser.add_argument_group("fooling")
+    group.add_argument(
+        "--target", action="append", metavar="CLASS", help="as for generate (default for digits: each of the ten)"
+    )
+    group.add_argument("--count", type=int, default=1, help="prototypes of each and seed (default: %(default)s)")
+    group.add_argument(
+        "--images", metavar="DIR", help='natural images, as for evaluate; or "digits" (default for digits)'
+    )
+    group.add_argument("--split", help="of an ImageNet-style tree (default: val, else what there is)")
+    group.add_argument("--limit", type=int, help="natural images of each class (default: all)")
+    group.add_argument(
+        "--plant", action="append", choices=PLANTS, help="what ascents are led to; repeat for several (default: all)"
+    )
+    group.add_argument("--picture", type=Path, metavar="FILE", help='an image to plant instead of the drawn "face"')
+    group.add_argument(
+        "--seeds",
+        type=int,
+        default=5,
+        help="of prototypes and detector, and of the digits network, which is trained anew (default: %(default)s)",
+    )
+    group.add_argument(
+        "--threshold", type=float, default=0.0, help="flag normalised Spearman below this (default: %(default)s)"
+    )
+    group.add_argument(
+        "--controls", nargs="*", default=[], metavar="NAME", help="compare these as well (default: none)"
+    )
+    group.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")
+    shared.add_generation(parser)
+    shared.add_output(parser)
+    parser.set_defaults(run=run, workers=2)
+
+
+def run(args: argparse.Namespace) -> None:
+    digits = args.model == "digits"
+    if not digits and (args.images is None or args.target is None):
+        raise ValueError(f"{args.model} needs natural images and a class; pass --images and --target.")
+    named = shared.load(args)
+    groups = list(dict.fromkeys(parse_classes(args.target or [str(digit) for digit in range(10)], named.class_names)))
+    check_controls(args.controls)
+    natural = _digits(groups, args) if args.images in (None, "digits") else _photographs(groups, args, named)
+
+    def network_of(seed: int) -> NamedModel:
+        if digits and seed and args.checkpoint is None:
+            return load_model("digits", device=next(named.model.parameters()).device, seed=seed)
+        return named
+
+    fooling_to_folder(
+        network_of,
+        natural,
+        groups,
+        args.out,
+        options=shared.generation_arguments(args),
+        plants=args.plant or PLANTS,
+        picture=None if args.picture is None else load_image(args.picture, named.image_shape),
+        seeds=args.seeds,
+        count=shared.count_of(args, 1),
+        threshold=args.threshold,
+        image_batch=args.image_batch,
+        controls=args.controls,
+        story=shared.story(args, named),
+        overwrite=args.overwrite,
+        resume=args.resume,
+        show_progress=not args.no_progress,
+    )
+    print(f"written: {args.out}")
+
+
+def _digits(groups: list[Group], args: argparse.Namespace) -> Natural:
+    training, held_out = digits_images("training"), digits_images("held_out")
+    same, other = {}, {}
+    for group in groups:
+        rest = sorted(set(range(10)) - set(group))
+        same[group] = digits_images(classes=group, limit=args.limit).images
+        other[group] = digits_images(classes=rest, limit=max(1, len(same[group]) // len(rest))).images
+    return Natural(training.images, training.labels, held_out.images, held_out.labels, same, other)
+
+
+def _photographs(groups: list[Group], args: argparse.Namespace, named: NamedModel) -> Natural:
+    """Every second photograph for the detector, the others held out; all of them for the comparison."""
+    collection = ImageCollection.discover(args.images, named.class_names, split=args.split)
+
+    def read(images: ImageCollection) -> tuple[Tensor, Tensor]:
+        batches = images.batches(
+            named.image_shape,
+            32,
+            resize_ratio=named.resize_ratio,
+            interpolation=named.interpolation,
+            workers=args.workers,
+        )
+        parts: list[Any] = list(batches.items())
+        return torch.cat([one.images for one in parts]), torch.cat([torch.as_tensor(one.labels) for one in parts])
+
+    everything, labels = read(collection)
+    same, other = {}, {}
+    for group in groups:
+        mine = torch.isin(labels, torch.tensor(group))
+        if int(mine.sum()) < 2:
+            raise ValueError(
+                f'"{args.images}" holds {int(mine.sum())} images of target {list(group)[:4]}; path similarity needs at least two: name a '
+                "group of classes, such as 151-268."
+            )
+        same[group] = everything[mine][: args.limit]
+        rest = everything[~mine]
+        if not len(rest):
+            raise ValueError(f'"{args.images}" holds no image of another class than {list(group)[:4]}; give some.')
+        other[group] = rest[:: max(1, len(rest) // len(same[group]))][: len(same[group])]
+    return Natural(everything[::2], labels[::2], everything[1::2], labels[1::2], same, other)

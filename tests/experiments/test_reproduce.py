@@ -1,0 +1,254 @@
+"""The paper's items: every file there, every figure that of the comparisons, every missing thing said."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captum_proto import PathComparison, PrototypeGeneration
+from captum_proto.cli import main
+from captum_proto.experiments import paper
+from captum_proto.experiments.reproduce import (
+    ITEMS,
+    Stage,
+    check_items,
+    middle_layer,
+    reproduce_to_folder,
+    small_stages,
+    verdict_line,
+)
+from captum_proto.models import load_model
+from captum_proto.report.page import Page, Verdict
+
+FACTORY = """
+import torch
+
+def factory():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2),
+        torch.nn.Flatten(), torch.nn.Linear(16, 1000),
+    )
+    model.image_shape = (3, 16, 16)
+    return model
+"""
+OPTIONS = [
+    "--target",
+    "1",
+    "--target",
+    "400",
+    "--limit",
+    "3",
+    "--steps",
+    "2",
+    "--warmup-steps",
+    "1",
+    "--protocol-seeds",
+    "1",
+]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for index in (1, 400, 667):
+        (root / str(index)).mkdir()
+        for number in range(4):
+            pixels = rng.integers(0, 256, (18, 18, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / str(index) / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory, images: Path) -> list[str]:
+    path = tmp_path_factory.mktemp("model") / "net.py"
+    path.write_text(FACTORY)
+    return [
+        "reproduce",
+        "--model",
+        f"{path}:factory",
+        "--images",
+        str(images),
+        "--no-progress",
+        "--workers",
+        "0",
+        *OPTIONS,
+    ]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, command: list[str], images: Path) -> Path:
+    """Everything there is to make again, of a tiny network."""
+    out = tmp_path_factory.mktemp("out") / "paper"
+    groups = ["--table2", f"lighter={images / '1'}", "--table2", f"darker={images / '667'}"]
+    groups += ["--table3", f"without={images / '1'}", "--table3", f"with={images / '400'}"]
+    assert main([*command, *groups, "--out", str(out)]) == 0
+    return out
+
+
+def place(made: Path) -> Path:
+    (folder,) = (path for path in made.iterdir() if path.is_dir())
+    return folder
+
+
+def test_every_item_has_its_files(made):
+    for item in ITEMS:
+        for name in ("values.csv", "figure.png", "figure.svg", "manifest.json", "verdict.txt"):
+            assert (place(made) / item / name).stat().st_size > 0, f"{item}/{name}"
+    assert (made / "report.html").stat().st_size > 0
+    page = Page.load(made)
+    assert [section.title.split(": ", 1)[1] for section in page.sections][2] == "mean Spearman correlation"
+    assert len(page.sections) == len(ITEMS) + 1
+
+
+def comparisons(made: Path) -> list[PathComparison]:
+    return [PathComparison.load(path) for path in sorted((place(made) / "classes").glob("*/comparison.safetensors"))]
+
+
+def test_figures_are_those_of_the_comparisons(made):
+    found = comparisons(made)
+    assert len(found) == 2
+    assert found[0].settings["leave_one_out"] is False  # the paper's way
+    groups = [
+        "prototype",
+        "same class",
+        "other class",
+        "grey",
+        "noise",
+        "mean image",
+        "ascent",
+        "feature visualisation",
+    ]
+    assert found[0].groups == groups
+
+    def lines(item: str) -> str:
+        return (place(made) / item / "verdict.txt").read_text()
+
+    spearman = np.mean([float(one.spearman["prototype"].mean(0).nanmean()) for one in found])
+    assert f"mean Spearman, prototype: {spearman:.3f} ± " in lines("table1")
+    l1 = torch.stack([one.l1["prototype"].mean(0) for one in found]).mean(0)
+    natural = torch.stack([one.l1["same class"].mean(0) for one in found]).mean(0)
+    assert f"layers with D ≤ D_I: {100 * float((l1 <= natural).double().mean()):.1f} % of 7" in lines("fig4")
+    ours = torch.stack([one.spearman["prototype"].nanmean(0) for one in found]).mean(0)
+    same = torch.stack([one.spearman["same class"].nanmean(0) for one in found]).mean(0)
+    assert f"layers with SS ≥ SS_I: {100 * float((ours >= same).double().mean()):.1f} % of 7" in lines("fig5")
+    every = np.mean(
+        [float((o.spearman["prototype"][0] >= o.spearman["same class"].amax(0)).double().mean()) for o in found]
+    )
+    assert f"layers with SS ≥ every I: {100 * every:.1f} %" in lines("fig5")
+
+
+def test_every_value_of_every_layer_is_written(made):
+    with (place(made) / "fig4" / "values.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = comparisons(made)
+    assert len(rows) == sum(len(one.groups) * len(one.layers) for one in found)
+    first = next(row for row in rows if row["group"] == "same class" and row["index"] == "3")
+    assert float(first["spearman"]) == pytest.approx(float(found[0].spearman["same class"][:, 3].mean()))
+    assert float(first["l1_sd"]) == pytest.approx(float(found[0].l1["same class"][:, 3].std()))
+
+
+def test_a_manifest_says_what_a_result_was_made_of(made, images):
+    manifest = json.loads((place(made) / "fig5" / "manifest.json").read_text())
+    assert manifest["layers"] == comparisons(made)[0].layers
+    assert manifest["prototypes"]["steps"] == 2
+    assert manifest["prototypes"]["transform"]["name"] == "RandomAffine"
+    assert manifest["seeds"] == [0]
+    (one, other) = manifest["images"].values()
+    assert len(one) == len(other) == 3
+    assert one[0]["sha256"] == hashlib.sha256(Path(one[0]["file"]).read_bytes()).hexdigest()
+    assert {"torch", "captum_proto"} <= manifest["versions"].keys()
+
+
+def test_the_125_protocols_are_ranked(made):
+    with (place(made) / "table4" / "values.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 125
+    scores = [float(row["Spearman"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert (
+        "with one seed nothing says whether that is more than chance"
+        in (place(made) / "table4" / "verdict.txt").read_text()
+    )
+
+
+def test_groups_have_intervals_and_a_test(made):
+    lines = (place(made) / "table3" / "verdict.txt").read_text()
+    for words in ("accuracy, without", "accuracy, with:", "95 % interval", "4 images", "Fisher's exact test: p ="):
+        assert words in lines
+    assert (place(made) / "table3" / "groups" / "report.html").exists()
+
+
+def test_a_second_run_takes_what_is_there(command, images, tmp_path, monkeypatch, capsys):
+    fast = [*command, "--items", "table1,fig1", "--out", str(tmp_path / "out")]
+    assert main(fast) == 0
+    monkeypatch.setattr(PrototypeGeneration, "generate", lambda *args, **kwargs: pytest.fail("made again"))
+    assert main([*fast, "--resume"]) == 0
+    assert main(fast) == 1
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_what_was_not_given_is_said(command, tmp_path):
+    assert main([*command, "--items", "fig4,table2", "--out", str(tmp_path / "out")]) == 0
+    (failure,) = [one for one in Page.load(tmp_path / "out").failures if "table2" in one]
+    assert "pass --table2 NAME=DIR" in failure
+
+
+def test_random_weights_and_missing_photographs_are_said(tmp_path):
+    stage = Stage("digits", ["3"], None, options={"steps": 1, "warmup_steps": 0}, steps=1)
+    items = ["fig1", "table1"]
+    reproduce_to_folder(
+        [stage], tmp_path / "out", open_model=lambda name: load_model(name, pretrained=False), items=items
+    )
+    failures = Page.load(tmp_path / "out").failures
+    assert "digits has random weights" in failures[0]
+    assert "table1: not made, since it compares prototypes with natural images" in failures[1]
+
+
+def test_the_small_stage():
+    pytest.importorskip("sklearn")
+    digits, network = small_stages()
+    assert (digits.model, network.model, network.images) == ("digits", "efficientnet-lite0", None)
+    assert small_stages("photos")[1].images == "photos"
+    assert middle_layer(load_model("digits", pretrained=False).model).startswith("conv")
+
+
+def test_the_papers_values():
+    assert paper.VALUES["fig4", "layers with D ≤ D_I", "torchvision:resnet18"].value == pytest.approx(0.821, abs=5e-4)
+    assert len(paper.CLASSES) == 11
+    line = verdict_line(Verdict("layers", "60 %", "55/67 = 82.1 %", "-22.1 points"))
+    assert line == "layers: 60 %; paper 55/67 = 82.1 %; difference -22.1 points"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--items", "table11"], 'there is no item "table11"; did you mean "table1"'),
+        (["--target", "500"], "there are no images of"),
+        (["--limit", "5"], "but limit asks for 5"),
+        (["--target", "goldfisch"], 'there is no class "goldfisch"'),
+        (["--table2", "lighter"], '--table2 is "lighter"; expected NAME=DIR'),
+        (["--small"], "--small has its own models"),
+    ],
+)
+def test_bad_input_is_a_sentence(arguments, sentence, command, tmp_path, capsys):
+    assert main([*command, *arguments, "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert "Traceback" not in error
+
+
+def test_no_model_and_no_images(capsys, tmp_path):
+    assert main(["reproduce", "--out", str(tmp_path / "out")]) == 1
+    assert "there is no model" in capsys.readouterr().err
+    assert main(["reproduce", "--model", "digits", "--out", str(tmp_path / "out")]) == 1
+    assert "there are no natural images" in capsys.readouterr().err
+    assert check_items(ITEMS) == list(ITEMS)
