@@ -35,13 +35,19 @@ def open_folder(
 
     Raises:
         FileExistsError: If it holds files, and the run may neither overwrite nor resume.
-        ValueError: If it is to be resumed but was made with other settings.
+        ValueError: If it is to be resumed but was made with other settings, or holds the results of another command.
         OSError: If it cannot be made.
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f'"{folder}" is a file; choose a folder with --out.')
     settings = json.loads(json.dumps(settings))
     occupied = folder.is_dir() and any(folder.iterdir())
+    if occupied and (resume or overwrite) and (folder / SETTINGS).exists():
+        before = read_settings(folder).get("command")
+        if before and settings.get("command") and before != settings["command"]:
+            raise ValueError(
+                f'"{folder}" holds the results of captum-proto {before}, not of {settings["command"]}; choose another folder.'
+            )
     if occupied and resume:
         found = read_settings(folder)
         found.pop(RECORDED, None)

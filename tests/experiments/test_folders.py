@@ -40,3 +40,13 @@ def test_results_of_an_earlier_run_go_before_its_settings_do(tmp_path: Path) -> 
     assert [path.exists() for path in results] == [True, True, False]
     open_folder(tmp_path, {"seed": 1}, overwrite=True, resume=False, results=results)
     assert {path.name for path in tmp_path.iterdir()} == {"picture", SETTINGS}
+
+
+@pytest.mark.parametrize("way", ["resume", "overwrite"])
+def test_a_folder_of_another_command_is_left_alone(tmp_path, way):
+    choice = {"resume": False, "overwrite": False}
+    open_folder(tmp_path / "out", {"command": "sweep", "seed": 1}, **choice)
+    before = (tmp_path / "out" / "settings.json").read_bytes()
+    with pytest.raises(ValueError, match="holds the results of captum-proto sweep, not of evaluate; choose another folder"):
+        open_folder(tmp_path / "out", {"command": "evaluate", "seed": 1}, **{**choice, way: True})
+    assert (tmp_path / "out" / "settings.json").read_bytes() == before
