@@ -252,7 +252,7 @@ def reproduce_to_folder(
                 continue
             section = _write(item, run, place / name, asked)
             _beneath(section, f"{place.name}/{name}")
-            section.title = f"{title}{item.title}"
+            section.title = f"{title}{numbered(item.name)}, {item.title}"
             page.sections.append(section)
             for verdict in item.verdicts:
                 lines.append(verdict)
@@ -262,11 +262,15 @@ def reproduce_to_folder(
         for comparison in run.every():
             page.failures += comparison.settings.get("failures", [])
     page.failures = list(dict.fromkeys(page.failures))
-    page.summary = [
-        f"{len(lines)} figures over {len(stages)} models; the paper's value, where it has one, stands beside each."
-    ]
+    models = "one model" if len(stages) == 1 else f"{len(stages)} models"
+    page.summary = [f"{len(lines)} figures over {models}; the paper's value, where it has one, stands beside each."]
     write_page(page, folder)
     return lines
+
+
+def numbered(item: str) -> str:
+    """An item as the paper calls it: ``Table 1``, ``Figure 4``."""
+    return item.replace("table", "Table ").replace("fig", "Figure ")
 
 
 def verdict_line(verdict: Verdict) -> str:

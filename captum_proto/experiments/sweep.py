@@ -552,12 +552,24 @@ def _only(comparison: PathComparison, rows: Sequence[int]) -> PathComparison:
 
 
 def _figures(comparison: PathComparison, group: str) -> list[str]:
-    summary = comparison.summary(group)
+    """A group's figures, each the mean over its images, with an interval where there are several; of an image, the share of layers."""
     living = ~comparison.dead
-    ends = interval(comparison.spearman[group][:, living].nanmean(1).tolist())
-    shares = [summary.spearman_above_mean, summary.spearman_above_every, summary.l1_below_mean]
-    shown = ["–"] * 3 if group == SAME else [percent(share) for share in shares]
-    return [str(summary.images), number(summary.spearman), _interval_text(ends), *shown]
+    spearman, l1 = comparison.spearman[group][:, living], comparison.l1[group][:, living]
+    natural = comparison.spearman[SAME][:, living]
+    holds = (
+        spearman >= natural.nanmean(0),
+        spearman >= natural.nan_to_num(-math.inf).amax(0),
+        l1 <= comparison.l1[SAME][:, living].mean(0),
+    )
+    scores = spearman.nanmean(1).tolist()
+    several = len(scores) >= 3  # of two values an interval is wider than the scale
+    ends = interval(scores) if several else None
+    figures = [str(len(scores)), number(float(np.nanmean(scores))), _interval_text(ends)]
+    for each in holds:
+        shares = each.double().mean(1).tolist()
+        ends = interval(shares) if several else None
+        figures.append(percent(float(np.mean(shares))) + (f" ± {50 * (ends[1] - ends[0]):.1f}" if ends else ""))
+    return figures
 
 
 def _write(result: SweepResult, folder: Path) -> None:
@@ -590,14 +602,18 @@ def _page(result: SweepResult, folder: Path, settings: dict[str, Any]) -> Page:
     """The ranking, the pictures of the first combinations, and every class beside natural images and controls."""
     ranks = result.ranking()
     page = Page("Sweep", settings=settings, failures=[f"The image {one}." for one in result.skipped])
-    page.summary = [f"{len(ranks)} combinations, {len(result.cells)} prototypes. {result.verdict()}"]
+    combined = "One combination" if len(ranks) == 1 else f"{len(ranks)} combinations"
+    page.summary = [f"{combined}, {len(result.cells)} prototypes. {result.verdict()}"]
     files = ["cells.csv", "ranking.csv", "ranking.txt"]
     ranking = Section("Ranking", tables=[Table(*result.ranking_rows())], files=files)
     ranking.pictures = [Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)]
     page.sections.append(ranking)
     if result.scored:
         ranking.files.append("classes.csv")
-        caption = "Each combination's prototypes beside natural images and controls, by model and class."
+        caption = (
+            "Each combination's prototypes beside natural images and controls, by model and class: means over images, ± half of a 95 % "
+            "interval; of a single image, the share of layers in which a criterion holds."
+        )
         page.sections.append(Section("By class", text=[NOTATION], tables=[Table(*result.class_rows(), caption)]))
     combinations = [combination.name for combination in result.sweep.combinations()]
     for rank in ranks[:_MOST_SHOWN]:

@@ -47,6 +47,8 @@ def test_a_folder_of_another_command_is_left_alone(tmp_path, way):
     choice = {"resume": False, "overwrite": False}
     open_folder(tmp_path / "out", {"command": "sweep", "seed": 1}, **choice)
     before = (tmp_path / "out" / "settings.json").read_bytes()
-    with pytest.raises(ValueError, match="holds the results of captum-proto sweep, not of evaluate; choose another folder"):
+    with pytest.raises(
+        ValueError, match="holds the results of captum-proto sweep, not of evaluate; choose another folder"
+    ):
         open_folder(tmp_path / "out", {"command": "evaluate", "seed": 1}, **{**choice, way: True})
     assert (tmp_path / "out" / "settings.json").read_bytes() == before
