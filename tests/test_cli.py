@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from captum_proto import PathComparison, PathSimilarity, PrototypeGeneration, Prototypes
+from captum_proto import PRESETS, PathComparison, PathSimilarity, PrototypeGeneration, Prototypes
 from captum_proto.cli import main
 from captum_proto.data import ImageCollection
 from captum_proto.metrics import CONTROLS
@@ -151,6 +151,16 @@ def test_nothing_is_overwritten_unless_asked(tmp_path: Path, capsys: pytest.Capt
     assert (tmp_path / "out" / "prototypes.safetensors").read_bytes() == before
     assert main([*command, "--seed", "5", "--overwrite"]) == 0
     assert (tmp_path / "out" / "prototypes.safetensors").read_bytes() != before
+
+
+def test_a_preset_and_what_goes_before_it(tmp_path: Path, model_file: str) -> None:
+    command = ["generate", "--model", model_file, "--target", "1", "--preset", "best", "--no-progress"]
+    assert main([*command, "--steps", "3", "--degrees", "30", "--out", str(tmp_path / "out")]) == 0
+    settings = Prototypes.load(tmp_path / "out" / "prototypes.safetensors").settings
+    best = PRESETS["best"]
+    assert settings["parametrization"] == best["parametrization"].settings()
+    assert (settings["steps"], settings["lr"], settings["warmup_steps"]) == (3, best["lr"], 0)
+    assert settings["transform"] == {**best["transform"].settings(), "degrees": [-30.0, 30.0]}
 
 
 def test_an_interrupted_run_goes_on_where_it_was(
