@@ -155,6 +155,20 @@ def test_compared_with_natural_images(tmp_path, capsys):
     expected = comparison.spearman["prototype"][:, ~comparison.dead].nanmean(1)
     assert [float(cell["spearman"]) for cell in cells if cell["target"] == "3"] == pytest.approx(expected.tolist())
     assert {len(comparison.spearman[group]) for group in ("noise", "ascent", "feature visualisation")} == {1}
+    natural = {
+        name: float(comparison.spearman[name][:, ~comparison.dead].nanmean()) for name in ("same class", "other class")
+    }
+    first = cells[0]
+    assert float(first["same_spearman"]) == pytest.approx(natural["same class"])
+    assert float(first["other_spearman"]) == pytest.approx(natural["other class"])
+    with (tmp_path / "out" / "classes.csv").open() as file:
+        rows = {(row["class"], row["images of"]): row for row in csv.DictReader(file)}
+    ours, same = comparison.spearman["prototype"][:2], comparison.spearman["same class"]
+    shares = (ours >= same.nanmean(0)).double().mean(1)
+    assert rows["3", "degrees none"]["SS ≥ SS_I"] == f"{100 * float(shares.mean()):.1f} %"
+    nearer = (comparison.l1["same class"] <= comparison.l1["same class"].mean(0)).double().mean(1)
+    half = stats.t.ppf(0.975, 11) * float(nearer.std()) / 12**0.5
+    assert rows["3", "same class"]["D ≤ D_I"] == f"{100 * float(nearer.mean()):.1f} % ± {100 * half:.1f}"
     classes = (tmp_path / "out" / "ranking.txt").read_text()
     for words in ("same class", "control: grey", "control: mean image", "degrees 15"):
         assert words in classes
@@ -205,6 +219,7 @@ def test_first_and_second_differ_only_by_more_than_the_spread_over_seeds():
 
     assert verdict([1.0, 1.2, 1.4], [1.1, 1.2, 1.2]).endswith("they are not told apart.")
     assert verdict([2.0, 2.2, 2.4], [1.1, 1.2, 1.3]).endswith("they differ.")
+    assert verdict([1.0, 1.6, 2.2], [1.0, 1.1, 1.2]).endswith("they are not told apart.")  # the wider spread counts
     assert "with one seed nothing says" in verdict([2.0], [1.0])
     assert verdict([2.0]) == "There is one combination, so there is nothing to rank."
 

@@ -161,17 +161,17 @@ def test_phases_leave_the_magnitudes_as_they_are(height, width):
 
 def test_contrast_and_brightness_are_those_of_the_planes():
     phases = PhaseImage(decay_power=1.0, contrast=0.6, brightness=0.4)
-    parameters = phases.noise(stream(400), (1, 24, 24), (0.0, 1.0))
-    planes = phases.images(parameters, (1, 24, 24), (0.0, 1.0)).logit()
+    parameters = phases.noise(stream(400), (1, 20, 28), (0.0, 1.0))
+    planes = phases.images(parameters, (1, 20, 28), (0.0, 1.0)).logit()
     # Of the columns that stand for themselves alone a random phase keeps half the variance: with phases that suit, it is all there.
-    suiting = torch.fft.rfft2(torch.rand(1, 1, 24, 24, dtype=torch.float64)).angle()
-    spread = phases.images(suiting, (1, 24, 24), (0.0, 1.0)).logit().std(correction=0)
+    suiting = torch.fft.rfft2(torch.rand(1, 1, 20, 28, dtype=torch.float64)).angle()
+    spread = phases.images(suiting, (1, 20, 28), (0.0, 1.0)).logit().std(correction=0)
     assert float(spread) == pytest.approx(0.6, rel=1e-9)
     means = planes.mean(dim=(1, 2, 3))
     torch.testing.assert_close(means, 0.4 * parameters[:, 0, 0, 0].cos(), rtol=1e-9, atol=1e-12)
     assert float(means.abs().max()) <= 0.4
     dark = PhaseImage(contrast=0.6)
-    assert float(dark.images(parameters, (1, 24, 24), (0.0, 1.0)).logit().mean(dim=(1, 2, 3)).abs().max()) < 1e-12
+    assert float(dark.images(parameters, (1, 20, 28), (0.0, 1.0)).logit().mean(dim=(1, 2, 3)).abs().max()) < 1e-12
 
 
 def test_measured_magnitudes_are_the_mean_over_images():
