@@ -153,6 +153,7 @@ def test_every_value_of_every_layer_is_written(made):
     assert len(rows) == sum(len(one.groups) * len(one.layers) for one in found)
     first = next(row for row in rows if row["group"] == "same class" and row["index"] == "3")
     assert float(first["spearman"]) == pytest.approx(float(found[0].spearman["same class"][:, 3].mean()))
+    assert {row["l1_sd"] for row in rows if row["group"] == "grey"} == {"nan"}  # there is one
     assert float(first["l1_sd"]) == pytest.approx(float(found[0].l1["same class"][:, 3].std()))
 
 

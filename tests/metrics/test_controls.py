@@ -6,9 +6,10 @@ import pytest
 import torch
 from scipy import stats
 
-from captum_proto import PrototypeGeneration
+from captum_proto import PRESETS, PrototypeGeneration
 from captum_proto._utils.model import Pipeline
 from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
+from captum_proto.optim import feature_visualization_transform
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,14 @@ def test_ascent_is_generation_with_nothing_but_the_logit(pipeline, make_images):
         warmup_steps=0,
     )
     torch.testing.assert_close(made["ascent"], prototypes.images, rtol=0, atol=1e-6)
+
+
+def test_feature_visualisation_is_the_preset_at_the_size_of_the_images(pipeline, make_images):
+    made = controls(pipeline, make_images(2), [1, 2], ("feature visualisation",), steps=6, seed=5)
+    options = {**PRESETS["feature-visualization"], "transform": feature_visualization_transform(12), "steps": 6}
+    generation = PrototypeGeneration(pipeline.forward_func, pipeline.preprocess)
+    prototypes = generation.generate([1, 2], (3, 12, 12), seed=[5, 6], **options)
+    torch.testing.assert_close(made["feature visualisation"], prototypes.images, rtol=0, atol=1e-6)
 
 
 def test_ascent_keeps_to_the_range(pipeline, make_images):
