@@ -229,10 +229,11 @@ def reproduce_to_folder(
         named = open_model(stage.model)
         weights = str(named.settings.get("weights", ""))
         title = f"{stage.model}: "
+        random = ""
         if weights.startswith("random"):
-            page.failures.append(
-                f"{stage.model} has random weights: its prototypes and figures show that the protocol runs, and nothing about the paper."
-            )
+            random = f"{stage.model} has random weights: its prototypes and figures show that the protocol runs, and nothing about the paper."
+            page.failures.append(random)
+            say(random)
         run = _carry_out(
             stage,
             named,
@@ -250,6 +251,7 @@ def reproduce_to_folder(
             if item is None:
                 page.failures.append(f"{title}{name}: {made.why_not(name)}")
                 continue
+            item.text += [random] if random else []
             section = _write(item, run, place / name, asked)
             _beneath(section, f"{place.name}/{name}")
             section.title = f"{title}{numbered(item.name)}, {item.title}"

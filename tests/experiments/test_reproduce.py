@@ -211,6 +211,7 @@ def test_random_weights_and_missing_photographs_are_said(tmp_path):
     )
     failures = Page.load(tmp_path / "out").failures
     assert "digits has random weights" in failures[0]
+    assert "digits has random weights" in (tmp_path / "out" / "digits" / "fig1" / "verdict.txt").read_text()
     assert "table1: not made, since it compares prototypes with natural images" in failures[1]
 
 
