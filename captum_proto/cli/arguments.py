@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,11 @@ def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
         + "torchvision:NAME, timm:NAME, efficientnet-lite0 (1, 2), digits, or path/to/module.py:factory",
     )
     group.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="weights, .safetensors or .pt, instead of the model's own"
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        action="append" if several else "store",
+        help="weights, .safetensors or .pt, instead of the model's own" + (", one for each model" if several else ""),
     )
     group.add_argument("--random-weights", action="store_true", help="do not load trained weights")
     group.add_argument(
@@ -172,6 +177,16 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--overwrite", action="store_true", help="replace files in it")
     group.add_argument("--resume", action="store_true", help="go on with what an interrupted run left in it")
     group.add_argument("--no-progress", action="store_true", help="no progress bars")
+
+
+def checkpoint_of_each(args: argparse.Namespace, models: Sequence[str]) -> dict[str, Path | None]:
+    """The weights of each of several models, by its name."""
+    given: list[Path] = args.checkpoint or []
+    if given and len(given) != len(models):
+        raise ValueError(
+            f"{len(given)} checkpoints were given for {len(models)} models; give one for each, in their order."
+        )
+    return dict(zip(models, given, strict=True)) if given else dict.fromkeys(models)
 
 
 def default_device() -> str:

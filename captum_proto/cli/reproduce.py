@@ -67,8 +67,11 @@ def run(args: argparse.Namespace) -> None:
     else:
         stages = _stages(args)
 
+    checkpoints = shared.checkpoint_of_each(args, [stage.model for stage in stages])
+
     def open_model(name: str) -> NamedModel:
-        return shared.load(argparse.Namespace(**{**vars(args), "model": name, "device": str(device)}))
+        given = {"model": name, "checkpoint": checkpoints[name], "device": str(device)}
+        return shared.load(argparse.Namespace(**{**vars(args), **given}))
 
     reproduce_to_folder(
         stages,
@@ -83,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
         story={
             "command": "reproduce",
             "small": args.small,
-            "checkpoint": None if args.checkpoint is None else str(args.checkpoint),
+            "checkpoints": {model: None if path is None else str(path) for model, path in checkpoints.items()},
             "random_weights": args.random_weights,
             "groups": {table: {name: str(path) for name, path in one.items()} for table, one in groups.items()},
             "batch_size": args.batch_size,
@@ -102,8 +105,6 @@ def _stages(args: argparse.Namespace) -> list[Stage]:
         raise ValueError("there is no model; give --model, once for each, or --small.")
     if not args.images:
         raise ValueError("there are no natural images; give --images with the folder of ImageNet, or --small.")
-    if args.checkpoint is not None and len(args.model) > 1:
-        raise ValueError(f"a checkpoint was given for {len(args.model)} models; reproduce them one by one.")
     options: dict[str, Any] = {"steps": args.steps, "warmup_steps": args.warmup_steps}
     return [
         Stage(

@@ -95,13 +95,13 @@ def run(args: argparse.Namespace) -> None:
         **_assignments(args.grid, "--grid"),
     }
     sweep = Sweep(**arguments)
-    if args.checkpoint is not None and len(sweep.models) > 1:
-        raise ValueError(f"a checkpoint was given for {len(sweep.models)} models; sweep them one by one.")
+    checkpoints = shared.checkpoint_of_each(args, sweep.models)
     device = check_device(args.device or shared.default_device())
     controls = check_controls(args.controls if args.controls is not None else CONTROLS)
 
     def open_model(name: str) -> NamedModel:
-        return shared.load(argparse.Namespace(**{**vars(args), "model": name, "device": str(device)}))
+        given = {"model": name, "checkpoint": checkpoints[name], "device": str(device)}
+        return shared.load(argparse.Namespace(**{**vars(args), **given}))
 
     def natural(named: NamedModel) -> NaturalImages:
         return shared.natural_images(args, named)
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
             "control_count": args.control_count or 2,
             "ascent_steps": args.ascent_steps or 512,
             "leave_one_out": not args.no_leave_one_out,
-            "checkpoint": None if args.checkpoint is None else str(args.checkpoint),
+            "checkpoints": {model: None if path is None else str(path) for model, path in checkpoints.items()},
             "random_weights": args.random_weights,
             "device": str(device),
             "versions": versions(),

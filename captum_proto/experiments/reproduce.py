@@ -231,7 +231,7 @@ def reproduce_to_folder(
         title = f"{stage.model}: "
         random = ""
         if weights.startswith("random"):
-            random = f"{stage.model} has random weights: its prototypes and figures show that the protocol runs, and nothing about the paper."
+            random = f"{stage.model} has random weights: what is made shows that the protocol runs, and nothing about the paper."
             page.failures.append(random)
             say(random)
         run = _carry_out(

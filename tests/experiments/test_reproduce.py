@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from captum_proto import PathComparison, PrototypeGeneration
 from captum_proto.cli import main
@@ -197,6 +198,16 @@ def test_a_second_run_takes_what_is_there(command, images, tmp_path, monkeypatch
     assert "is not empty" in capsys.readouterr().err
 
 
+def test_weights_of_the_model(command, images, tmp_path):
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
+    model = nn.Sequential(*layers, nn.Linear(16, 1000))
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    line = [*command, "--checkpoint", str(tmp_path / "weights.pt"), "--items", "fig1", "--target", "667"]
+    assert main([*line, "--out", str(tmp_path / "out")]) == 0
+    manifest = json.loads((place(tmp_path / "out") / "fig1" / "manifest.json").read_text())
+    assert "weights.pt (sha256" in manifest["model"]["weights"]
+
+
 def test_what_was_not_given_is_said(command, tmp_path):
     assert main([*command, "--items", "fig4,table2", "--out", str(tmp_path / "out")]) == 0
     (failure,) = [one for one in Page.load(tmp_path / "out").failures if "table2" in one]
@@ -239,6 +250,7 @@ def test_the_papers_values():
         (["--target", "goldfisch"], 'there is no class "goldfisch"'),
         (["--table2", "lighter"], '--table2 is "lighter"; expected NAME=DIR'),
         (["--small"], "--small has its own models"),
+        (["--checkpoint", "a.pt", "--checkpoint", "b.pt"], "2 checkpoints were given for 1 models; give one for each"),
     ],
 )
 def test_bad_input_is_a_sentence(arguments, sentence, command, tmp_path, capsys):
