@@ -136,8 +136,8 @@ class PrototypeGeneration(Attribution):
             eps (float, optional): Adam's denominator term. Default: 1e-8
             parametrization (str or Parametrization, optional): What is optimised: "pixels", as in the paper; "fourier", the
                 coefficients of :class:`~captum_proto.optim.FourierImage`, with which images change at all scales at once and far fewer
-                steps do; or "phase", the phases alone of :class:`~captum_proto.optim.PhaseImage`, whose magnitudes stay those of natural
-                images. Default: "pixels"
+                steps do; or "phase", the phases alone of :class:`~captum_proto.optim.PhaseImage`, whose magnitudes stay those of a power
+                law. Default: "pixels"
             lr_schedule (str, optional): "constant", as in the paper, or "cosine": down to zero over the ascent. Default: "constant"
             fold_batch_norm (bool, optional): Whether batch normalisations go into the layers before them while images are optimised, in a
                 copy of the model and only if its logits stay the same up to rounding. Default: True

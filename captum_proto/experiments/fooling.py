@@ -8,7 +8,6 @@ elsewhere: to a planted picture, or to another class. So the picture of a class 
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -19,12 +18,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from captum_proto._utils.files import load_tensors, save_tensors, whole_file
+from captum_proto._utils.files import load_tensors, save_tensors
 from captum_proto._utils.model import Pipeline, borrowed
 from captum_proto._utils.tables import number, percent, text_table
 from captum_proto._utils.targets import Group, group_mask
 from captum_proto.attr import PAPER_TRANSFORM, PrototypeGeneration, Prototypes
-from captum_proto.experiments.folders import labels_of, open_folder, write_text
+from captum_proto.experiments.folders import labels_of, open_folder, write_rows, write_text
 from captum_proto.experiments.generation import write_prototypes
 from captum_proto.metrics import PathComparison, PathSimilarity
 from captum_proto.metrics.comparison import OTHER, SAME
@@ -794,10 +793,7 @@ def _agreement_rows(agreements: Sequence[Agreement]) -> list[list[str]]:
 
 
 def _write_csv(items: Sequence[Row] | Sequence[Agreement], kind: type, path: Path) -> None:
-    with whole_file(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([field.name for field in fields(kind)])
-        writer.writerows(list(asdict(item).values()) for item in items)
+    write_rows(path, [field.name for field in fields(kind)], (list(asdict(item).values()) for item in items))
 
 
 def _sheet(

@@ -10,8 +10,8 @@ import torch
 
 from captum_proto._utils.checks import nearest
 from captum_proto.attr import PAPER_TRANSFORM, PRESETS, PrototypeGeneration
-from captum_proto.optim import FourierImage, Pixels, RandomAffine, feature_visualization_transform
-from captum_proto.optim.images import PhaseImage
+from captum_proto.optim import RandomAffine, feature_visualization_transform
+from captum_proto.optim.images import PARAMETRIZATIONS
 
 #: Parts of an affine transform, which may be given by themselves.
 AFFINE = ("degrees", "translate", "scale", "fill")
@@ -19,7 +19,6 @@ AFFINE = ("degrees", "translate", "scale", "fill")
 _NOT_PLAIN = frozenset(
     ("self", "target", "image_shape", "additional_forward_args", "start", "seed", "batch_size", "callback")
 ) | {"snapshot_steps", "show_progress"}
-_PARAMETRIZATIONS: dict[str, type] = {"pixels": Pixels, "fourier": FourierImage, "phase": PhaseImage}
 _TRANSFORMS = {"none": None, "paper": PAPER_TRANSFORM, "feature-visualization": feature_visualization_transform()}
 #: What may be given by name: a preset, the parts of an affine transform, and arguments of generate.
 OPTIONS = (
@@ -113,7 +112,11 @@ def _affine(parts: Mapping[str, Any], base: RandomAffine) -> RandomAffine:
 def _parametrization(value: Any) -> Any:
     if isinstance(value, Mapping):
         arguments = {name: one for name, one in value.items() if name != "name"}
-        made = _PARAMETRIZATIONS[_one_of("the name of parametrization", value.get("name"), _PARAMETRIZATIONS)]
+        made = PARAMETRIZATIONS[_one_of("the name of parametrization", value.get("name"), PARAMETRIZATIONS)]
+        if "magnitudes" in arguments:
+            raise ValueError(
+                f'magnitudes is {arguments["magnitudes"]!r}; a file can ask for "measured" alone, in a sweep with --images.'
+            )
         try:
             return made(**arguments)
         except TypeError as error:
@@ -121,7 +124,7 @@ def _parametrization(value: Any) -> Any:
             raise ValueError(
                 f"parametrization has {sorted(arguments)}; {made.__name__} takes {', '.join(known) or 'nothing'}."
             ) from error
-    return _PARAMETRIZATIONS[_one_of("parametrization", value, _PARAMETRIZATIONS)]()
+    return PARAMETRIZATIONS[_one_of("parametrization", value, PARAMETRIZATIONS)]()
 
 
 def _dtype(value: Any) -> torch.dtype | None:

@@ -7,7 +7,6 @@ comparisons, so that no table and figure can tell different stories.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ from torch import nn
 
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import nearest
-from captum_proto._utils.files import whole_file
 from captum_proto._utils.tables import number, percent
 from captum_proto._utils.targets import Group
 from captum_proto._utils.versions import versions
@@ -31,14 +29,15 @@ from captum_proto.data import ImageCollection
 from captum_proto.experiments import paper
 from captum_proto.experiments.classes import NaturalImages, parse_classes
 from captum_proto.experiments.evaluation import COMPARISON, evaluate_to_folder
-from captum_proto.experiments.folders import file_stem, labels_of, open_folder, write_json, write_text
+from captum_proto.experiments.folders import file_stem, labels_of, open_folder, write_json, write_rows, write_text
 from captum_proto.experiments.generation import generate_to_folder
 from captum_proto.experiments.groups import compare_groups_to_folder
 from captum_proto.experiments.sweep import PAPER_PROTOCOLS, Sweep, file_stem_of, sweep_to_folder
 from captum_proto.metrics import DATA_FREE, PathComparison, PathSimilarity, pairwise_similarity
 from captum_proto.metrics.comparison import OTHER, SAME, pooled
+from captum_proto.metrics.statistics import spread
 from captum_proto.models import NamedModel
-from captum_proto.optim import RandomAffine, feature_visualization_transform
+from captum_proto.optim import CONTROL, RandomAffine, RandomStream, feature_visualization_transform, prototype_keys
 from captum_proto.report.criteria import interval
 from captum_proto.report.figures import comparison_figure, picture_grid, points_figure, save_figure
 from captum_proto.report.groups import groups_figure
@@ -429,7 +428,8 @@ class _Making:
                 "prototype" if name == "prototypes" else name: one.images[0] for name, one in made.items()
             }
             pictures[label]["grey"] = torch.full(shape, 0.5)
-            pictures[label]["noise"] = torch.rand(shape, generator=torch.Generator().manual_seed(self.seed))
+            noise = RandomStream(prototype_keys([self.seed], [()]), CONTROL).uniform(math.prod(shape))
+            pictures[label]["noise"] = noise.view(shape)  # that which is scored
             if run.stage.images is not None:
                 pictures[label]["mean image"] = self._mean_image(group)
             for name, one in made.items():
@@ -474,7 +474,7 @@ class _Making:
             item.verdicts.append(
                 Verdict(
                     f"mean Spearman, {group}",
-                    f"{mean:.3f} ± {number(_sd(values))} over {len(values)} classes, ± {over_layers:.3f} over layers"
+                    f"{mean:.3f} ± {number(spread(values))} over {len(values)} classes, ± {over_layers:.3f} over layers"
                     + _interval_words(interval(values)),
                     published.text if published else "",
                     f"{mean - published.value:+.3f}" if published else "",
@@ -538,7 +538,7 @@ class _Making:
             item.verdicts.append(
                 Verdict(
                     f"{name}, median over layers ({ends})",
-                    f"{np.mean(values):.2f} ± {number(_sd(values), 2)} over {len(values)} classes"
+                    f"{np.mean(values):.2f} ± {number(spread(values), 2)} over {len(values)} classes"
                     + _interval_words(interval(values), 2),
                 )
             )
@@ -784,10 +784,6 @@ def _over_classes(classes: int, value: Callable[[np.ndarray], float]) -> tuple[f
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def _sd(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-
-
 def _interval_words(ends: tuple[float, float] | None, digits: int = 3) -> str:
     return "" if ends is None else f", 95 % interval {ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
@@ -797,7 +793,7 @@ def _best_control(comparisons: Sequence[PathComparison]) -> str:
     means = {
         group: float(np.mean([one.summary(group).spearman for one in comparisons])) for group in comparisons[0].groups
     }
-    free = {group: value for group, value in means.items() if group in (*DATA_FREE, *BASELINES)}
+    free = {group: value for group, value in means.items() if group in DATA_FREE}
     best = max(free, key=lambda group: free[group])
     ahead = means["prototype"] - free[best]
     words = "above" if ahead > 0 else "not above"
@@ -810,13 +806,7 @@ def _best_control(comparisons: Sequence[PathComparison]) -> str:
 def _write(item: Item, run: _Run, folder: Path, asked: Mapping[str, Any]) -> Section:
     """An item's values, figure, manifest and verdict, and its section of the page."""
     files = ["values.csv", "manifest.json", "verdict.txt"]
-    with (
-        whole_file(folder / "values.csv", overwrite=True) as path,
-        path.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(item.header)
-        writer.writerows(item.rows)
+    write_rows(folder / "values.csv", item.header, item.rows)
     section = Section(item.title, text=list(item.text), verdicts=item.verdicts, pictures=list(item.pictures))
     if item.figure is not None:
         for ending in ("png", "svg"):

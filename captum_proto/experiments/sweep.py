@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,11 @@ from captum_proto._utils.tables import number, percent, text_table
 from captum_proto._utils.targets import Group
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.experiments.classes import NaturalImages, parse_classes
-from captum_proto.experiments.folders import file_stem, labels_of, open_folder, write_text
+from captum_proto.experiments.folders import file_stem, labels_of, open_folder, write_rows, write_text
 from captum_proto.experiments.options import generation_options
 from captum_proto.metrics import PathComparison, PathSimilarity
 from captum_proto.metrics.comparison import OTHER, SAME
+from captum_proto.metrics.statistics import spread
 from captum_proto.models import NamedModel
 from captum_proto.optim import EachAffine, PhaseImage, RandomAffine
 from captum_proto.report.criteria import NOTATION, interval
@@ -197,7 +197,7 @@ class SweepResult:
             by_seed = _means(cells, lambda cell: cell.seed, name)
             by_class = _means(cells, lambda cell: (cell.model, cell.target), name)
             score, ends = float(np.mean(by_seed)), interval(by_seed)
-            ranks.append(Rank(combination, score, _sd(by_seed), _sd(by_class), ends, cells))
+            ranks.append(Rank(combination, score, spread(by_seed), spread(by_class), ends, cells))
         return sorted(ranks, key=lambda rank: -rank.score if not math.isnan(rank.score) else math.inf)
 
     def verdict(self) -> str:
@@ -216,14 +216,14 @@ class SweepResult:
             for rank in (first, second)
         )
         differences = np.array([one[key] - two[key] for key in one])
-        spread = max(first.over_seeds, second.over_seeds)
+        over_seeds = max(first.over_seeds, second.over_seeds)
         if np.ptp(differences) > 0:
             p = f", p = {stats.ttest_rel(list(one.values()), [two[key] for key in one]).pvalue:.2g} in a paired t test"
         else:
             p = ""
-        told = "more" if ahead > spread else "no more"
-        judged = "they differ" if ahead > spread else "they are not told apart"
-        return f"{words}, {told} than the spread over seeds ({spread:.3f}{p}): {judged}."
+        told = "more" if ahead > over_seeds else "no more"
+        judged = "they differ" if ahead > over_seeds else "they are not told apart"
+        return f"{words}, {told} than the spread over seeds ({over_seeds:.3f}{p}): {judged}."
 
     def table(self) -> str:
         """The ranking as text."""
@@ -574,19 +574,14 @@ def _figures(comparison: PathComparison, group: str) -> list[str]:
 
 def _write(result: SweepResult, folder: Path) -> None:
     names = [combination.name for combination in result.sweep.combinations()]
-    with whole_file(folder / "cells.csv", overwrite=True) as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        columns = list(asdict(result.cells[0]))
-        writer.writerow(["name", *columns])
-        for cell in result.cells:
-            writer.writerow(
-                [names[cell.combination], *(repr(v) if isinstance(v, float) else v for v in asdict(cell).values())]
-            )
-    _write_rows(folder / "ranking.csv", *result.ranking_rows())
+    columns = [one.name for one in fields(Cell)]
+    rows_of_cells = ([names[cell.combination], *asdict(cell).values()] for cell in result.cells)
+    write_rows(folder / "cells.csv", ["name", *columns], rows_of_cells)
+    write_rows(folder / "ranking.csv", *result.ranking_rows())
     text = result.table()
     if result.scored:
         header, rows = result.class_rows()
-        _write_rows(folder / "classes.csv", header, rows)
+        write_rows(folder / "classes.csv", header, rows)
         text += f"\n\n{text_table(header, rows)}"
     write_text(folder / "ranking.txt", text, overwrite=True)
     ranks = result.ranking()
@@ -640,13 +635,6 @@ def _curves(result: SweepResult, folder: Path, index: int, key: tuple[str, str])
     return Curves(path, f"{target}, {model}.")
 
 
-def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with whole_file(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
 def _interval_text(ends: tuple[float, float] | None) -> str:
     return "–" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
@@ -656,10 +644,6 @@ def _means(cells: Iterable[Cell], key: Callable[[Cell], Any], name: str) -> list
     for cell in cells:
         values.setdefault(key(cell), []).append(getattr(cell, name))
     return [float(np.mean(one)) for one in values.values()]
-
-
-def _sd(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def _short(value: Any) -> str:

@@ -17,6 +17,16 @@ from scipy import stats
 _AT_A_TIME = 10_000_000
 
 
+def spread(values: Sequence[float]) -> float:
+    """
+    The standard deviation of a sample, with n - 1 in the denominator.
+
+    Args:
+        values (sequence of float): At least two; of fewer it is NaN.
+    """
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
 @dataclass(frozen=True)
 class Estimate:
     """

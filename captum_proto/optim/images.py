@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -325,7 +325,7 @@ def _planes(images: Tensor, value_range: tuple[float, float], decorrelate: bool)
 
 
 #: By name.
-PARAMETRIZATIONS: dict[str, Callable[[], Parametrization]] = {
+PARAMETRIZATIONS: dict[str, type[Any]] = {
     "pixels": Pixels,
     "fourier": FourierImage,
     "phase": PhaseImage,
@@ -343,7 +343,8 @@ def as_parametrization(parametrization: Any) -> Parametrization:
     if isinstance(parametrization, str):
         if parametrization not in PARAMETRIZATIONS:
             raise ValueError(f'parametrization is "{parametrization}"; expected one of {", ".join(PARAMETRIZATIONS)}.')
-        return PARAMETRIZATIONS[parametrization]()
+        made: Parametrization = PARAMETRIZATIONS[parametrization]()
+        return made
     if isinstance(parametrization, Parametrization):
         return parametrization
     raise TypeError(

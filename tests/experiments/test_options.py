@@ -66,6 +66,11 @@ def test_precision_by_name():
             ValueError,
             "PhaseImage takes decay_power, contrast, brightness",
         ),
+        (
+            {"parametrization": {"name": "phase", "magnitudes": "mean"}},
+            ValueError,
+            'a file can ask for "measured" alone',
+        ),
         ({"parametrization": {"contrast": 1}}, ValueError, 'the name of parametrization is "None"'),
         ({"parametrization": "fourrier"}, ValueError, 'did you mean "fourier"'),
         ({"autocast": "float64"}, ValueError, 'autocast is "float64"'),
