@@ -9,7 +9,7 @@ Environment variables:
         demand the CPU module, or both, and fail without.
     FORCE_CUDA: ``1`` demands the CUDA module, as ``CAPTUM_PROTO_BUILD=cuda`` does; ``0`` leaves it out.
     TORCH_CUDA_ARCH_LIST: The GPU architectures to compile for. Default: those of the GPUs in sight, else a list that serves
-        data-centre GPUs since 2020. No GPU is needed to compile for it.
+        data-center GPUs since 2020. No GPU is needed to compile for it.
     CUDA_HOME, MAX_JOBS, CC, CXX: As for every extension of PyTorch.
 """
 

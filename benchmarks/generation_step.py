@@ -24,8 +24,9 @@ from harness import Case, Contender, Goal, Report, parser, peer, synchronize
 from torch import Tensor, nn
 
 from captum_proto import PrototypeGeneration
-from captum_proto._utils.model import Pipeline, borrowed
-from captum_proto._utils.network import arrange
+from captum_proto._utils.model import borrowed
+from captum_proto._utils.pipeline import Pipeline
+from captum_proto.optim.network import arrange
 
 OURS, BF16, PLAIN, LUCENT, PGD_NAME, FLOOR = (
     "generate",
@@ -93,7 +94,7 @@ class Clock:
         model.register_forward_pre_hook(self)
 
     def __deepcopy__(self, memo: object) -> Clock:
-        return self  # a copy of the model, as one with folded batch normalisations, is still the model
+        return self  # a copy of the model, as one with folded batch normalizations, is still the model
 
     def __call__(self, *_: object) -> None:
         synchronize()

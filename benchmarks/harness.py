@@ -40,7 +40,7 @@ except (ImportError, RuntimeError):  # torchvision raises the latter where it do
 
 from captum_proto import ops  # noqa: E402
 from captum_proto._utils.tables import text_table  # noqa: E402
-from captum_proto._utils.versions import versions  # noqa: E402
+from captum_proto.runs.provenance import versions  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 _PEERS = ("torch-lucent", "kornia", "torchmetrics", "pandas")

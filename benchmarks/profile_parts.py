@@ -17,10 +17,10 @@ from captum_proto import PathSimilarity, PrototypeGeneration
 #: The kinds of operations, by what their names hold; the first that fits counts.
 KINDS = {
     "convolution": ("convolution",),
-    "batch normalisation": ("batch_norm",),
+    "batch normalization": ("batch_norm",),
     "rank correlation and L1": ("captum_proto::path_distance", "captum_proto::doubled_rank", "captum_proto::spearman"),
     "sums of activations": ("captum_proto::accumulate",),
-    "affine warp and normalisation": ("grid", "affine", "aten::sub", "aten::div"),
+    "affine warp and normalization": ("grid", "affine", "aten::sub", "aten::div"),
     "high-frequency loss": ("high_frequency",),
     "pooling": ("pool",),
     "ReLU": ("threshold", "clamp_min", "relu"),

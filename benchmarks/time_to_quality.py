@@ -70,7 +70,7 @@ def main() -> None:
         every = range(8, steps + 1, 8)
         options: dict[str, Any] = {"parametrization": parametrization, "warmup_steps": 0, "evaluation_draws": 0}
         if parametrization == "fourier":
-            options |= {"lr": 0.1, "high_frequency_weight": 0.0}  # the basis itself favours what is smooth, as Lucent's
+            options |= {"lr": 0.1, "high_frequency_weight": 0.0}  # the basis itself favors what is smooth, as Lucent's
         begin = time.perf_counter()
         made = generation.generate(index, (3, 224, 224), steps=steps, snapshot_steps=every, **options)
         return time.perf_counter() - begin, made.snapshots

@@ -18,6 +18,7 @@ from captum._utils.common import _format_additional_forward_args
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import nearest
+from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import borrowed
 
 #: None or "all", "leaf", a name, a pattern, a module, or several of these; or a mapping from names to modules.
@@ -60,18 +61,18 @@ def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, 
     names = {id(module): name for name, module in reversed(list(aliases.items()))}
     selected: dict[str, nn.Module] = {}
     if not isinstance(layers, (str, nn.Module, Iterable)):
-        raise TypeError(
+        raise InputTypeError(
             f"layers is a {type(layers).__name__}; expected names, patterns or modules, a mapping of them, or None."
         )
     for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers:
         if isinstance(layer, nn.Module):
             if id(layer) not in names:
-                raise ValueError(
+                raise InputError(
                     f"the {type(layer).__name__} given as a layer is not part of the model; give one of its modules or names."
                 )
             selected[names[id(layer)]] = layer
         elif not isinstance(layer, str):
-            raise TypeError(
+            raise InputTypeError(
                 f"layer {layer!r} is a {type(layer).__name__}; expected a dotted name, a pattern or a module."
             )
         elif layer in aliases:
@@ -81,7 +82,7 @@ def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, 
         elif matches := fnmatch.filter(named, layer):
             selected |= {name: named[name] for name in matches}
         else:
-            raise ValueError(f'there is no layer "{layer}" in {type(model).__name__}{nearest(layer, aliases)}')
+            raise InputError(f'there is no layer "{layer}" in {type(model).__name__}{nearest(layer, aliases)}')
     return selected
 
 
@@ -183,11 +184,11 @@ class Capture:
         alias: str = "value",
     ) -> None:
         if repeat not in _REPEATS:
-            raise ValueError(
+            raise InputError(
                 f'repeat is "{repeat}"{nearest(str(repeat), _REPEATS)}; expected "last", "first" or "all".'
             )
         if alias not in _ALIASES:
-            raise ValueError(f'alias is "{alias}"{nearest(str(alias), _ALIASES)}; expected "value" or "reference".')
+            raise InputError(f'alias is "{alias}"{nearest(str(alias), _ALIASES)}; expected "value" or "reference".')
         self.model = model
         self.forward = forward
         self.repeat = repeat
@@ -222,7 +223,7 @@ class Capture:
             calls[name] = max(calls.get(name, 0), call + 1)
         missing = [name for name in self.modules if name not in calls]
         if missing and required:
-            raise ValueError(
+            raise InputError(
                 f'layer "{missing[0]}" did not run in the forward pass; choose one that does, e.g. "{next(iter(calls), "none did")}".'
             )
         self.skipped |= dict.fromkeys(missing, "did not run")
@@ -245,7 +246,7 @@ class Capture:
                 outputs.append(LayerOutput(name, layer, call, path, shape, axis, single.dtype))
         if not outputs:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(self.skipped.items())[:3])
-            raise ValueError(
+            raise InputError(
                 f"none of the {len(self.modules)} layers gave a floating-point tensor per image ({reasons})."
             )
         return outputs
@@ -268,7 +269,7 @@ class Capture:
             ValueError: If the images are of another size than planned for, or the model took another path through its layers.
         """
         if tuple(images.shape[1:]) != self.image_shape:
-            raise ValueError(
+            raise InputError(
                 f"the images have shape {tuple(images.shape[1:])}, the reference was made from {self.image_shape}; resize them first."
             )
         pending: list[tuple[int, Tensor]] = []
@@ -291,7 +292,7 @@ class Capture:
                 consume(index, self.outputs[index].rows(leaf, len(images)))
         if len(heard) != len(self.outputs):
             lost = next(name for i, name in enumerate(self.names) if i not in heard)
-            raise ValueError(
+            raise InputError(
                 f'layer "{lost}" did not run this time; path similarity needs a model that takes one path for all images.'
             )
         return result

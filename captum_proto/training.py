@@ -20,9 +20,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from captum_proto._utils.errors import InputError, MissingPackageError, StateError
 from captum_proto._utils.files import whole_file
 from captum_proto._utils.model import device_of
-from captum_proto._utils.targets import Group, occurrence_seeds, parse_targets
+from captum_proto._utils.targets import Target, occurrence_seeds, parse_targets
 from captum_proto.attr import PrototypeGeneration, Prototypes
 
 _FRAME = re.compile(r"step(\d+)\.safetensors")
@@ -88,15 +89,15 @@ class PrototypeFilmstrip:
         **options: Any,
     ) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"every is {every!r}; expected a number of steps of at least 1.")
+            raise InputError(f"every is {every!r}; expected a number of steps of at least 1.")
         if start_from not in ("seed", "previous"):
-            raise ValueError(f'start_from is "{start_from}"; expected "seed" or "previous".')
+            raise InputError(f'start_from is "{start_from}"; expected "seed" or "previous".')
         if scale is not None and scale < 1:
-            raise ValueError(f"scale is {scale}; expected at least 1, or None.")
+            raise InputError(f"scale is {scale}; expected at least 1, or None.")
         for name in _OWN:
             if name in options:
-                raise ValueError(f"{name} is the filmstrip's own business; leave it out.")
-        self.groups: list[Group] = parse_targets(target)
+                raise InputError(f"{name} is the filmstrip's own business; leave it out.")
+        self.groups: list[Target] = parse_targets(target)
         self.seeds = occurrence_seeds(self.groups, seed)
         self.image_shape = (int(image_shape[0]), int(image_shape[1]), int(image_shape[2]))
         self.folder = Path(folder)
@@ -119,7 +120,7 @@ class PrototypeFilmstrip:
             or frame.seeds != self.seeds
             or tuple(frame.images.shape[1:]) != self.image_shape
         ):
-            raise ValueError(
+            raise InputError(
                 f'"{path}" is a frame of targets {frame.target[:3]}, seeds {frame.seeds[:3]}, size {tuple(frame.images.shape[1:])}, not of '
                 f"{self.groups[:3]}, {self.seeds[:3]}, {self.image_shape}; choose another folder."
             )
@@ -178,7 +179,7 @@ class PrototypeFilmstrip:
             RuntimeError: If there are no frames yet.
         """
         if not self.frames:
-            raise RuntimeError("there are no frames yet; call step(model, step) in the training loop first.")
+            raise StateError("there are no frames yet; call step(model, step) in the training loop first.")
         columns = [Prototypes.load(path) for path in self.frames.values()]
         pictures = [
             [_picture(frame.images[row], tuple(frame.settings["value_range"]), self.scale) for frame in columns]
@@ -302,7 +303,7 @@ def lightning_callback(
         except ImportError:
             continue
     if not bases:
-        raise ImportError(
+        raise MissingPackageError(
             "a Lightning callback needs the package lightning (or pytorch_lightning), which is not installed; run: pip install lightning, "
             "or call the filmstrip in your own loop."
         )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_proto import PathComparison, PathReference, PathSimilarity, PrototypeGeneration, Prototypes, capture
 from captum_proto._utils.checks import check_device, check_images, check_logits
-from captum_proto.metrics import summarise
+from captum_proto.metrics import summarize
 
 SHAPE = (3, 8, 8)
 QUICK: dict[str, Any] = {"steps": 2, "warmup_steps": 1, "evaluation_draws": 1}
@@ -118,7 +118,7 @@ def test_models_whose_output_is_no_logits(function, error, fragment, warmup_step
         PrototypeGeneration(Returning(function)).generate([0, 1], SHAPE, steps=2, warmup_steps=warmup_steps)
 
 
-def test_the_output_is_looked_at_even_where_there_is_nothing_to_optimise():
+def test_the_output_is_looked_at_even_where_there_is_nothing_to_optimize():
     with fails(ValueError, "probabilities"):
         PrototypeGeneration(Returning(lambda y: y.softmax(1))).generate([0], SHAPE, steps=0, warmup_steps=0)
 
@@ -127,8 +127,8 @@ def test_the_ascent_of_a_comparison_looks_at_the_output_too(make_images):
     similarity = PathSimilarity(Returning(lambda y: y.softmax(1))).fit(make_images(3, SHAPE))
     with fails(ValueError, "the model returned probabilities"):
         similarity.compare(make_images(1, SHAPE), make_images(3, SHAPE), make_images(3, SHAPE))
-    report = similarity.compare(make_images(1, SHAPE), make_images(3, SHAPE), make_images(3, SHAPE), controls=("grey",))
-    assert report.groups[-1] == "grey"  # path similarity itself needs no logits
+    report = similarity.compare(make_images(1, SHAPE), make_images(3, SHAPE), make_images(3, SHAPE), controls=("gray",))
+    assert report.groups[-1] == "gray"  # path similarity itself needs no logits
 
 
 def test_logits_that_only_look_like_probabilities_pass():
@@ -392,14 +392,14 @@ def test_a_layer_that_does_not_run():
 def test_an_unknown_control(model):
     with fails(
         ValueError,
-        'there is no control "gray"; did you mean "grey"? choose of grey, noise, ascent, feature visualisation, mean image',
+        'there is no control "gray"; did you mean "gray"? choose of gray, noise, ascent, feature visualization, mean image',
     ):
         PathSimilarity(model).compare(GOOD, GOOD, GOOD, controls=("noise", "gray"))
 
 
-def test_nothing_to_summarise():
-    with fails(ValueError, "there are no comparisons to summarise"):
-        summarise([])
+def test_nothing_to_summarize():
+    with fails(ValueError, "there are no comparisons to summarize"):
+        summarize([])
 
 
 # --- files and devices ---------------------------------------------------------------------------------------------------------------
@@ -411,7 +411,7 @@ def things(model) -> dict[str, Any]:
     return {
         "prototypes": PrototypeGeneration(model).generate(0, SHAPE, **QUICK),
         "path reference": similarity.reference,
-        "path comparison": similarity.compare(GOOD, GOOD, GOOD, controls=("grey",)),
+        "path comparison": similarity.compare(GOOD, GOOD, GOOD, controls=("gray",)),
         "path similarity": similarity,
     }
 

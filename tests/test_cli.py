@@ -302,15 +302,15 @@ def test_evaluate_writes_every_value_the_table_and_the_figure(
     captured = capsys.readouterr()
     assert "broken.png" in captured.err
     comparison = PathComparison.load(out / "0000_ash" / "comparison.safetensors")
-    assert comparison.groups == ["prototype", "same class", "other class", *CONTROLS]
-    assert len(comparison.spearman["same class"]) == 4  # the broken one is left out
-    assert len(comparison.spearman["other class"]) == 5
+    assert comparison.groups == ["prototype", "same_class", "other_class", *CONTROLS]
+    assert len(comparison.spearman["same_class"]) == 4  # the broken one is left out
+    assert len(comparison.spearman["other_class"]) == 5
     assert len(comparison.layers) == 5
     with (out / "0000_ash" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(values) for values in comparison.spearman.values()) * 5
-    one = next(row for row in rows if row["group"] == "other class" and row["image"] == "2" and row["index"] == "3")
-    assert float(one["l1"]) == float(comparison.l1["other class"][2, 3])
+    one = next(row for row in rows if row["group"] == "other_class" and row["image"] == "2" and row["index"] == "3")
+    assert float(one["l1"]) == float(comparison.l1["other_class"][2, 3])
     with (out / "summary.csv").open() as file:
         assert {row["class"] for row in csv.DictReader(file)} == {"ash", "cedar", "mean over classes"}
     page = (out / "report.html").read_text(encoding="utf-8")
@@ -334,15 +334,15 @@ def test_evaluate_takes_prototypes_layers_and_options(tmp_path: Path) -> None:
     assert main(["generate", "--model", "digits", "--target", "3", "--out", str(made), *FAST]) == 0
     command = ["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--out", str(out), *FAST]
     command += ["--prototypes", str(made / "prototypes.safetensors"), "--layers", "conv?", "--layers", "fc"]
-    command += ["--controls", "grey", "--limit", "9", "--others", "5", "--no-leave-one-out"]
+    command += ["--controls", "gray", "--limit", "9", "--others", "5", "--no-leave-one-out"]
     assert main(command) == 0
     comparison = PathComparison.load(out / "0003_3" / "comparison.safetensors")
     assert comparison.layers == ["conv1", "conv2", "conv3", "fc"]
     assert {name: len(values) for name, values in comparison.spearman.items()} == {
         "prototype": 1,
-        "same class": 9,
-        "other class": 5,
-        "grey": 1,
+        "same_class": 9,
+        "other_class": 5,
+        "gray": 1,
     }
     assert comparison.settings["leave_one_out"] is False
     given = Prototypes.load(out / "0003_3" / "prototypes" / "prototypes.safetensors")  # for the page to show
@@ -451,8 +451,8 @@ def test_evaluate_reads_images_as_the_model_does_and_passes_every_option(tmp_pat
     options = {"repeat": "first", "alias": "reference", "batch_size": 2}
     similarity = PathSimilarity(named.model, "leaf", named.preprocess, **options).fit(same)
     assert comparison.layers == similarity.reference.layers == ["0", "1", "3", "4"]
-    assert torch.equal(comparison.l1["same class"], similarity.evaluate(same, leave_one_out=True).l1)
-    assert torch.equal(comparison.l1["other class"], similarity.evaluate(other).l1)
+    assert torch.equal(comparison.l1["same_class"], similarity.evaluate(same, leave_one_out=True).l1)
+    assert torch.equal(comparison.l1["other_class"], similarity.evaluate(other).l1)
 
 
 def test_a_group_is_of_the_classes_that_have_images(
@@ -465,8 +465,8 @@ def test_a_group_is_of_the_classes_that_have_images(
     comparison = PathComparison.load(tmp_path / "group" / "0000-0001" / "comparison.safetensors")
     assert {name: len(values) for name, values in comparison.l1.items()} == {
         "prototype": 2,
-        "same class": 4,
-        "other class": 4,
+        "same_class": 4,
+        "other_class": 4,
     }
     assert main([*command, "--target", "1", "--out", str(tmp_path / "single")]) == 1
     assert "no images of class 1 (birch)" in capsys.readouterr().err
@@ -509,7 +509,7 @@ def test_classes_of_one_name_are_told_apart(
         (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--layers", "conv9"], "did you mean"),
         (
             ["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--controls", "gray"],
-            'did you mean "grey"',
+            'did you mean "gray"',
         ),
         (
             [

@@ -18,7 +18,7 @@ from captum_proto import optim
 from captum_proto.optim.random import START, TRANSFORM
 
 # What the examples take as given: the imports of a reader, and objects that the text around them speaks of.
-ROOMS = ("capture", "attr", "optim", "metrics", "ops", "training")
+ROOMS = ("capture", "attr", "optim", "metrics", "ops", "training", "data", "models", "stats", "testing")
 
 
 def names_of_examples() -> dict[str, doctest.DocTest]:

@@ -44,7 +44,7 @@ def train(model: nn.Module, filmstrip: PrototypeFilmstrip | None, steps: int = 7
         loss = nn.functional.cross_entropy(model(images), torch.randint(5, (4,)))
         loss.backward()
         if filmstrip is not None:
-            filmstrip(model, step)  # before the optimiser, while gradients are there
+            filmstrip(model, step)  # before the optimizer, while gradients are there
         if step % 2:
             optimizer.step()
             optimizer.zero_grad()
@@ -123,9 +123,9 @@ def test_every_frame_is_in_its_place_on_the_filmstrip(make_cnn, tmp_path):
             assert (np.asarray(Image.open(tmp_path / name)) == expected).all()
     assert (strip[36:38] == 255).all()
     assert (strip[:, 36:38] == 255).all()
-    grey = PrototypeFilmstrip(1, (1, 8, 8), tmp_path / "grey", every=1, **QUICK)
-    grey.step(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), 0)
-    assert Image.open(tmp_path / "grey" / "filmstrip.png").size == (64, 64)  # small images are enlarged
+    gray = PrototypeFilmstrip(1, (1, 8, 8), tmp_path / "gray", every=1, **QUICK)
+    gray.step(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), 0)
+    assert Image.open(tmp_path / "gray" / "filmstrip.png").size == (64, 64)  # small images are enlarged
 
 
 def test_an_interrupted_training_goes_on_with_its_frames(make_cnn, tmp_path):

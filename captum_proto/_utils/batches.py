@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_images
+from captum_proto._utils.errors import InputError, InputTypeError
 
 #: A tensor (N, C, H, W), or an iterable of such batches; a batch may be a tuple or list whose first entry is the images.
 Images = Tensor | Iterable[Any]
@@ -29,7 +30,7 @@ def image_batches(
         yield from torch.split(images, batch_size)
         return
     if isinstance(images, (str, bytes)) or not isinstance(images, Iterable):
-        raise TypeError(
+        raise InputTypeError(
             f"{name} is a {type(images).__name__}; expected a tensor (N, C, H, W) or an iterable of such batches."
         )
     empty = True
@@ -39,6 +40,6 @@ def image_batches(
         yield check_images(batch, value_range, name)
         empty = False
     if empty:
-        raise ValueError(
+        raise InputError(
             f"{name} is empty; give at least one batch of images, and a list rather than a used-up generator."
         )

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_proto._utils.errors import InputError, InputTypeError
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """``; did you mean "…"?`` with the nearest of ``known``, or nothing."""
@@ -28,20 +30,20 @@ def check_logits(output: Any, batch: int) -> Tensor:
         hint = ""
         if isinstance(output, dict):
             hint = f" with keys {list(output)[:5]}; wrap it, e.g. lambda x: model(x)[{next(iter(output), 'logits')!r}]"
-        raise TypeError(
+        raise InputTypeError(
             f"the model returned a {type(output).__name__}{hint}; expected a tensor of logits of shape (N, K)."
         )
     if output.dim() != 2 or output.shape[0] != batch:
-        raise ValueError(
+        raise InputError(
             f"the model returned shape {tuple(output.shape)} for {batch} images; expected logits of shape ({batch}, K): one row per "
             "image, one column per class."
         )
     if not output.is_floating_point():
-        raise TypeError(f"the model returned {output.dtype}; expected floating-point logits.")
+        raise InputTypeError(f"the model returned {output.dtype}; expected floating-point logits.")
     values = output.detach().float()
     if bool(values.isnan().any()):
         rows = values.isnan().any(1).nonzero().flatten().tolist()
-        raise ValueError(
+        raise InputError(
             f"the model returned NaN for image {rows[0]} of the batch; check its weights, its preprocessing and autocast."
         )
     if (
@@ -49,7 +51,7 @@ def check_logits(output: Any, batch: int) -> Tensor:
         and bool(((values >= 0) & (values <= 1)).all())
         and bool(((values.sum(1) - 1).abs() < 1e-3).all())
     ):
-        raise ValueError(
+        raise InputError(
             "the model returned probabilities (rows between 0 and 1 that sum to 1); expected logits: leave out its final softmax."
         )
     return output
@@ -64,24 +66,24 @@ def check_images(images: Any, value_range: tuple[float, float] | None = (0.0, 1.
         ValueError: If its rank, its values or its size are not those of a batch of images.
     """
     if not isinstance(images, Tensor):
-        raise TypeError(f"{name} is a {type(images).__name__}; expected a float tensor of shape (N, C, H, W).")
+        raise InputTypeError(f"{name} is a {type(images).__name__}; expected a float tensor of shape (N, C, H, W).")
     if images.dim() != 4:
         hint = " Add the batch axis with .unsqueeze(0)." if images.dim() == 3 else ""
-        raise ValueError(f"{name} has shape {tuple(images.shape)}; expected (N, C, H, W).{hint}")
+        raise InputError(f"{name} has shape {tuple(images.shape)}; expected (N, C, H, W).{hint}")
     if images.numel() == 0:
-        raise ValueError(f"{name} has shape {tuple(images.shape)}, which holds no image; give at least one.")
+        raise InputError(f"{name} has shape {tuple(images.shape)}, which holds no image; give at least one.")
     if not images.is_floating_point():
-        raise TypeError(f"{name} has dtype {images.dtype}; expected floating point: for bytes, .float() / 255.")
+        raise InputTypeError(f"{name} has dtype {images.dtype}; expected floating point: for bytes, .float() / 255.")
     if not bool(images.isfinite().all()):
         where = (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-        raise ValueError(f"{name} holds NaN or infinity in image {where[0]}; expected finite values.")
+        raise InputError(f"{name} holds NaN or infinity in image {where[0]}; expected finite values.")
     if value_range is not None:
         low, high = float(images.min()), float(images.max())
         slack = 1e-3 * (value_range[1] - value_range[0])  # antialiased resizing overshoots by a rounding
         if low < value_range[0] - slack or high > value_range[1] + slack:
-            raise ValueError(
+            raise InputError(
                 f"{name} ranges over [{low:.4g}, {high:.4g}]; expected [{value_range[0]:g}, {value_range[1]:g}]: give images before "
-                "normalisation and leave the rest to preprocess, or set value_range."
+                "normalization and leave the rest to preprocess, or set value_range."
             )
     return images
 
@@ -96,14 +98,14 @@ def check_device(device: str | torch.device) -> torch.device:
     try:
         parsed = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f'device "{device}" is no device; expected e.g. "cpu", "cuda" or "cuda:1".') from error
+        raise InputError(f'device "{device}" is no device; expected e.g. "cpu", "cuda" or "cuda:1".') from error
     if parsed.type == "cuda":
         if not torch.cuda.is_available():
-            raise ValueError(
+            raise InputError(
                 f'device "{device}" was asked for, but PyTorch {torch.__version__} sees no CUDA device here; use "cpu".'
             )
         if parsed.index is not None and parsed.index >= torch.cuda.device_count():
-            raise ValueError(
+            raise InputError(
                 f'device "{device}" was asked for, but there are only {torch.cuda.device_count()} CUDA devices.'
             )
     return parsed

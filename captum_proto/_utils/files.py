@@ -1,12 +1,15 @@
-"""Files that are either whole or not there, and tensors with their story in one of them."""
+"""Files that are written whole or not at all, and tensors with a description of them in one file."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from captum_proto._utils.errors import CaptumProtoError, InputError, MissingFileError, OccupiedError, WriteError
+
 _METADATA = "captum_proto"
+
+
+#: How the name of a file ends that is still being written.
+PARTIAL = ".partial"
+#: Where to note the files that are written, if anyone asked.
+_written: ContextVar[set[Path] | None] = ContextVar("captum_proto files written", default=None)
 
 
 @contextlib.contextmanager
@@ -24,21 +35,17 @@ def whole_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterato
     A temporary path beside ``path`` that takes its place when the block ends, and vanishes if the block raises.
 
     Raises:
-        FileExistsError: If ``path`` exists and ``overwrite`` is False.
-        OSError: If the folder cannot be written to.
+        OccupiedError: If ``path`` exists and ``overwrite`` is False.
+        WriteError: If it cannot be written: a folder of others, a full disk.
     """
     target = Path(path)
     if target.exists() and not overwrite:
-        raise FileExistsError(
-            f'"{target}" exists and would be overwritten; choose another name or pass overwrite=True.'
-        )
+        raise OccupiedError(f'"{target}" exists and would be overwritten; choose another name or pass overwrite=True.')
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL)
     except OSError as error:
-        raise type(error)(
-            f'"{target}" cannot be written ({error.strerror}); choose a folder you may write to.'
-        ) from error
+        raise file_error(error, target) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -48,18 +55,55 @@ def whole_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterato
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, CaptumProtoError) or (isinstance(error, OSError) and error.errno not in _OF_THE_DISK):
+            raise
+        raise file_error(error, target) from error
     finally:
         temporary.unlink(missing_ok=True)
+    if (written := _written.get()) is not None:
+        written.add(target)
+
+
+#: What a disk says while a file is written, whatever the file: full, over quota, read-only, broken.
+_OF_THE_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG))
+
+
+def file_error(error: Exception, path: Path, what: str = "cannot be written") -> WriteError:
+    """What the operating system said of a file, as a sentence that names it."""
+    reason = getattr(error, "strerror", None) or str(error)
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+    advice = "make room, and go on with --resume" if full else "choose a folder you may write to"
+    made = WriteError(f'"{path}" {what} ({reason}); {advice}.')
+    made.errno = getattr(error, "errno", None)
+    return made
+
+
+@contextlib.contextmanager
+def files_written() -> Iterator[set[Path]]:
+    """Collect the paths of the files that :func:`whole_file` puts in their place during the block, in any function it calls."""
+    outer, inner = _written.get(), set[Path]()
+    token = _written.set(inner)
+    try:
+        yield inner
+    finally:
+        _written.reset(token)
+        if outer is not None:
+            outer |= inner
 
 
 def save_tensors(
-    path: str | os.PathLike[str], kind: str, tensors: dict[str, Tensor], story: dict[str, Any], overwrite: bool = False
+    path: str | os.PathLike[str],
+    kind: str,
+    tensors: dict[str, Tensor],
+    metadata: dict[str, Any],
+    overwrite: bool = False,
 ) -> None:
     """Tensors and a JSON description of them, as one safetensors file of this ``kind``."""
-    metadata = {_METADATA: json.dumps({"kind": kind, **story})}
+    described = {_METADATA: json.dumps({"kind": kind, **metadata})}
     with whole_file(path, overwrite) as temporary:
         save_file(
-            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary, metadata
+            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary, described
         )
 
 
@@ -68,23 +112,37 @@ def load_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
     What :func:`save_tensors` wrote.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or of another kind.
+        MissingFileError: If there is no such file.
+        InputError: If it is damaged, or of another kind.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'there is no file "{path}"; expected a {kind} saved by captum_proto.')
+        raise MissingFileError(f'there is no file "{path}"; expected a {kind} saved by captum_proto.')
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            described = file.metadata() or {}
             tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
     except (SafetensorError, OSError) as error:
-        raise ValueError(f'"{path}" is damaged or no safetensors file ({error}); save it again.') from error
+        raise InputError(f'"{path}" is damaged or no safetensors file ({error}); save it again.') from error
     try:
-        story: dict[str, Any] = json.loads(metadata.get(_METADATA, "{}"))
+        metadata: dict[str, Any] = json.loads(described.get(_METADATA, "{}"))
     except json.JSONDecodeError as error:
-        raise ValueError(f'"{path}" is damaged: its description is no JSON ({error}); save it again.') from error
-    if story.get("kind") != kind:
-        raise ValueError(
-            f'"{path}" holds {story.get("kind") or "something else"}; expected a {kind} saved by captum_proto.'
+        raise InputError(f'"{path}" is damaged: its description is not JSON ({error}); save it again.') from error
+    if metadata.get("kind") != kind:
+        raise InputError(
+            f'"{path}" holds {metadata.get("kind") or "something else"}; expected a {kind} saved by captum_proto.'
         )
-    return tensors, story
+    return tensors, metadata
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 digest of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """A tensor's values as bytes, whatever its dtype, device or strides."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -14,16 +14,18 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_images
-from captum_proto._utils.model import Pipeline, fingerprint
+from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.model import fingerprint
+from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import occurrence_seeds, parse_targets
-from captum_proto._utils.versions import versions
-from captum_proto.attr.presets import PAPER_TRANSFORM
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.optim.ascent import Ascent, AscentSettings, Callback, default_high_frequency_weight
-from captum_proto.optim.diversity import Diversity, as_diversity, check_batches
-from captum_proto.optim.images import as_parametrization
+from captum_proto.optim.inputs.parametrization import as_parametrization
+from captum_proto.optim.loss.diversity import Diversity, as_diversity, check_batches
+from captum_proto.optim.presets import PAPER_TRANSFORM
 from captum_proto.optim.random import prototype_keys
 from captum_proto.optim.transforms import as_transform
+from captum_proto.runs.provenance import versions
 
 TensorOrTuple = TypeVar("TensorOrTuple", Tensor, tuple[Tensor, ...])
 
@@ -41,7 +43,7 @@ class PrototypeGeneration(Attribution):
 
     The model is frozen and in evaluation mode while it is looked at, and comes back exactly as it was, after an error and after an
     interrupt too. Every prototype has its own random numbers, from its seed and its class, and no prototype sees another (unless
-    ``diversity`` is asked for): alone or in a batch it is the same optimisation. A network's own kernels round differently at different
+    ``diversity`` is asked for): alone or in a batch it is the same optimization. A network's own kernels round differently at different
     batch sizes, though, and in float32 a long ascent amplifies that to other details of the picture; for equal pixels use equal batch
     sizes, or float64.
 
@@ -49,7 +51,7 @@ class PrototypeGeneration(Attribution):
         forward_func (Callable): The model, or a function of a batch that returns logits (N, K), such as ``lambda x: model(x)["logits"]``.
             Modules that such a function refers to are frozen too, and tell the device and the dtype.
         preprocess (Callable, optional): The model's own preprocessing, from images in ``value_range`` to what ``forward_func`` takes; for
-            ImageNet models, the normalisation. Differentiable; may change the size of the images, not their number. Default: None
+            ImageNet models, the normalization. Differentiable; may change the size of the images, not their number. Default: None
 
     Examples::
 
@@ -62,11 +64,11 @@ class PrototypeGeneration(Attribution):
 
     def __init__(self, forward_func: Callable[..., Any], preprocess: Callable[[Tensor], Tensor] | None = None) -> None:
         if not callable(forward_func):
-            raise TypeError(
+            raise InputTypeError(
                 f"forward_func is a {type(forward_func).__name__}; expected a module or a function that returns logits."
             )
         if preprocess is not None and not callable(preprocess):
-            raise TypeError(f"preprocess is a {type(preprocess).__name__}; expected a module, a function or None.")
+            raise InputTypeError(f"preprocess is a {type(preprocess).__name__}; expected a module, a function or None.")
         super().__init__(forward_func)
         self.preprocess = preprocess
 
@@ -121,7 +123,7 @@ class PrototypeGeneration(Attribution):
             lr (float, optional): Adam's constant learning rate, in units of pixel values. The paper's: 0.05. Default: 0.05
             high_frequency_weight (float, optional): λ, at least 0; the paper leaves it open. None: C·H·W / 150.528, which is 1000 at
                 3×224×224 and the same pull on each pixel at other sizes. Default: None
-            high_frequency_power (int, optional): Whether neighbours' differences count as they are (1) or squared (2); the paper leaves it
+            high_frequency_power (int, optional): Whether neighbors' differences count as they are (1) or squared (2); the paper leaves it
                 open. Default: 1
             warmup_steps (int, optional): At most so many steps of warm-up; 0 for none. The paper leaves it open. Default: 64
             warmup_tolerance (float, optional): An image's warm-up ends early when the variance of its class probabilities is at most this.
@@ -134,14 +136,14 @@ class PrototypeGeneration(Attribution):
             clamp (bool, optional): Whether each step ends with a projection onto ``value_range``; the paper leaves it open. Default: True
             betas (tuple[float, float], optional): Adam's decay rates. Default: (0.9, 0.999)
             eps (float, optional): Adam's denominator term. Default: 1e-8
-            parametrization (str or Parametrization, optional): What is optimised: "pixels", as in the paper; "fourier", the
+            parametrization (str or Parametrization, optional): What is optimized: "pixels", as in the paper; "fourier", the
                 coefficients of :class:`~captum_proto.optim.FourierImage`, with which images change at all scales at once and far fewer
                 steps do; or "phase", the phases alone of :class:`~captum_proto.optim.PhaseImage`, whose magnitudes stay those of a power
                 law. Default: "pixels"
             lr_schedule (str, optional): "constant", as in the paper, or "cosine": down to zero over the ascent. Default: "constant"
-            fold_batch_norm (bool, optional): Whether batch normalisations go into the layers before them while images are optimised, in a
+            fold_batch_norm (bool, optional): Whether batch normalizations go into the layers before them while images are optimized, in a
                 copy of the model and only if its logits stay the same up to rounding. Default: True
-            channels_last (bool, optional): Whether the model gets its images in channels_last while they are optimised. None: if it has
+            channels_last (bool, optional): Whether the model gets its images in channels_last while they are optimized. None: if it has
                 two-dimensional convolutions, and is on a CPU or computes in half precision. Default: None
             diversity (str or Diversity, optional): What pulls the prototypes of a class apart during the ascent: "pixels", their mean
                 absolute difference (:class:`~captum_proto.optim.PixelDiversity`, as in the paper's appendix C), or "gram:LAYER", the
@@ -155,7 +157,7 @@ class PrototypeGeneration(Attribution):
             batch_size (int, optional): Prototypes at a time. Default: None, all at once
             evaluation_draws (int, optional): Draws of T for the expected logit and probability of the finished prototypes. Default: 16
             callback (Callable, optional): Called with a :class:`~captum_proto.optim.Step` after each step; returning True ends the
-                optimisation, and the prototypes as they are come back. Default: None
+                optimization, and the prototypes as they are come back. Default: None
             snapshot_steps (iterable of int, optional): Keep copies of the images after so many steps of ascent. Default: ()
             show_progress (bool, optional): Whether to show a progress bar. Default: False
 
@@ -178,7 +180,7 @@ class PrototypeGeneration(Attribution):
         groups = parse_targets(target, expand_to=None if start is None else len(start))
         diversity = as_diversity(diversity, self.forward_func)
         if diversity is None and diversity_weight is not None:
-            raise ValueError(
+            raise InputError(
                 f"diversity_weight is {diversity_weight}, but diversity is None; name one, or leave both out."
             )
         seeds = occurrence_seeds(groups, seed)
@@ -205,14 +207,14 @@ class PrototypeGeneration(Attribution):
             diversity_weight=_diversity_weight(diversity, diversity_weight),
         )
         if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
-            raise ValueError(f"batch_size is {batch_size}; expected at least 1, or None for all prototypes at once.")
+            raise InputError(f"batch_size is {batch_size}; expected at least 1, or None for all prototypes at once.")
         if diversity is not None:
             check_batches(groups, batch_size)
         if evaluation_draws < 0:
-            raise ValueError(f"evaluation_draws is {evaluation_draws}; expected at least 0.")
+            raise InputError(f"evaluation_draws is {evaluation_draws}; expected at least 0.")
         snapshot_steps = frozenset(snapshot_steps)
         if not all(0 <= step <= steps for step in snapshot_steps):
-            raise ValueError(
+            raise InputError(
                 f"snapshot_steps is {sorted(snapshot_steps)}; expected numbers of steps from 0 to {steps}."
             )
         arguments = _format_additional_forward_args(additional_forward_args) or ()
@@ -283,7 +285,7 @@ class PrototypeGeneration(Attribution):
         **options: Any,
     ) -> TensorOrTuple:
         r"""
-        The same optimisation from given images, in Captum's signature: what the model would rather see.
+        The same optimization from given images, in Captum's signature: what the model would rather see.
 
         Args:
             inputs (Tensor or tuple[Tensor]): Start images (N, C, H, W) in ``value_range``.
@@ -294,7 +296,7 @@ class PrototypeGeneration(Attribution):
             **options: The other arguments of :meth:`generate`, with the same defaults.
 
         Returns:
-            Tensor or tuple[Tensor]: The optimised images, of the type, dtype and shape of ``inputs``. For logits, history and settings
+            Tensor or tuple[Tensor]: The optimized images, of the type, dtype and shape of ``inputs``. For logits, history and settings
             as well, call ``generate(target, start=inputs)``.
 
         Raises:
@@ -309,7 +311,9 @@ class PrototypeGeneration(Attribution):
             torch.Size([4, 1, 8, 8])
         """
         if isinstance(inputs, tuple) and len(inputs) != 1:
-            raise TypeError(f"inputs is a tuple of {len(inputs)} tensors; expected one tensor of images (N, C, H, W).")
+            raise InputTypeError(
+                f"inputs is a tuple of {len(inputs)} tensors; expected one tensor of images (N, C, H, W)."
+            )
         images = inputs[0] if isinstance(inputs, tuple) else inputs
         check_images(images, options.get("value_range", (0.0, 1.0)), "inputs")
         prototypes = self.generate(
@@ -329,15 +333,17 @@ def _image_shape(image_shape: Any, start: Tensor | None, value_range: tuple[floa
     if start is not None:
         _, *given = check_images(start, value_range, "start").shape
         if image_shape is not None and tuple(image_shape) != tuple(given):
-            raise ValueError(
+            raise InputError(
                 f"image_shape is {tuple(image_shape)}, but start holds images of shape {tuple(given)}; leave one of them out."
             )
         return tuple(given)  # type: ignore[return-value]
     if image_shape is None:
-        raise TypeError("image_shape is missing; give (C, H, W), for an ImageNet model (3, 224, 224), or start images.")
+        raise InputTypeError(
+            "image_shape is missing; give (C, H, W), for an ImageNet model (3, 224, 224), or start images."
+        )
     shape = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
     if len(shape) != 3 or not all(isinstance(side, Integral) and int(side) >= 1 for side in shape):
-        raise ValueError(
+        raise InputError(
             f"image_shape is {image_shape!r}; expected three positive numbers (C, H, W), such as (3, 224, 224)."
         )
     channels, height, width = (int(side) for side in shape)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import load_tensors, save_tensors
-from captum_proto._utils.targets import Group
+from captum_proto._utils.targets import Target
 
 _VALUES = ("images", "logits", "probabilities", "transformed_logits", "transformed_probabilities")
 
@@ -37,7 +38,7 @@ class Prototypes:
     """
 
     images: Tensor
-    target: list[Group]
+    target: list[Target]
     seeds: list[int]
     logits: Tensor
     probabilities: Tensor
@@ -63,7 +64,7 @@ class Prototypes:
         wanted = (target,) if isinstance(target, int) else tuple(sorted(set(target)))
         rows = [i for i, group in enumerate(self.target) if group == wanted]
         if not rows:
-            raise ValueError(
+            raise InputError(
                 f"there are no prototypes of {list(wanted)}; there are some of {sorted(map(list, set(self.target)))}."
             )
         return Prototypes(
@@ -116,7 +117,7 @@ class Prototypes:
     def concatenate(cls, parts: list[Prototypes]) -> Prototypes:
         """One after the other; histories of different lengths are filled with NaN, snapshots kept where all parts have them."""
         if not parts:
-            raise ValueError("there are no prototypes to concatenate; give at least one part.")
+            raise InputError("there are no prototypes to concatenate; give at least one part.")
         first = parts[0]
         shared = set.intersection(*(set(part.snapshots) for part in parts))
         return cls(

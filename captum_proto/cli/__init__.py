@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 
+from captum_proto._utils.errors import CaptumProtoError
 from captum_proto.cli import (
     compare_groups,
     demo,
@@ -21,6 +23,8 @@ from captum_proto.cli import (
 )
 from captum_proto.cli.arguments import EXIT_CODES
 
+#: What to send with a report: the versions and devices that the command prints.
+_HOW_TO_REPORT = "to report it, send what is above and the output of: captum-proto info --json"
 #: In the order in which the help names them.
 COMMANDS = (generate, evaluate, sweep, compare_groups, planted_bias, fooling, reproduce, report, info, demo)
 
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments (sequence of str, optional): What follows ``captum-proto``. Default: ``sys.argv[1:]``
 
     Returns:
-        int: The exit code: 0 done, 1 something given cannot be used, 130 interrupted. Wrong usage exits with 2.
+        int: The exit code: 0 done, 1 something given cannot be used, 70 a bug, 130 interrupted. Wrong usage exits with 2.
     """
     args = _parser().parse_args(arguments)
     warnings.filterwarnings("once", module="captum_proto")
@@ -56,9 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = "; what was finished is on disk, --resume goes on from there" if hasattr(args, "resume") else ""
         print(f"captum-proto: interrupted{hint}", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
+    except CaptumProtoError as error:
         if args.debug:
             raise
         print(f"captum-proto: error: {error}", file=sys.stderr)
         return 1
+    except Exception:
+        # A bug, here or in the model's own code: the sentence of an exception that nobody wrote for a user would only mislead.
+        traceback.print_exc()
+        print(f"captum-proto: this is a bug, or an error in the model's own code; {_HOW_TO_REPORT}", file=sys.stderr)
+        return 70
     return 0

@@ -11,19 +11,18 @@ from typing import Any
 import torch
 
 from captum_proto._utils.checks import check_device
+from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import device_of, fingerprint
-from captum_proto._utils.versions import versions
 from captum_proto.attr import PRESETS
-from captum_proto.experiments.classes import NaturalImages
+from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.options import OPTIONS, generation_options
 from captum_proto.metrics import CONTROLS, PathSimilarity
 from captum_proto.models import NamedModel, load_model
 from captum_proto.optim.ascent import SCHEDULES
-from captum_proto.optim.images import PARAMETRIZATIONS
+from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS
+from captum_proto.runs.provenance import versions
 
-EXIT_CODES = (
-    "exit codes: 0 done, 1 something given cannot be used (one sentence says what), 2 wrong usage, 130 interrupted"
-)
+EXIT_CODES = "exit codes: 0 done, 1 something given cannot be used (one sentence says what), 2 wrong usage, 70 a bug, 130 interrupted"
 #: What ``add_parser`` of the parser's commands returns: a new command of this name, with a summary and examples.
 Commands = Any
 
@@ -101,7 +100,7 @@ def add_generation(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--high-frequency-power", type=int, choices=(1, 2), help="default: 1")
     group.add_argument("--warmup-steps", type=int, help="paper: 64")
     group.add_argument("--warmup-tolerance", type=float, help="end a warm-up at this variance (default: 0)")
-    group.add_argument("--transform", choices=("paper", "feature-visualization", "none"), help="paper: affine")
+    group.add_argument("--transform", choices=("paper", "feature_visualization", "none"), help="paper: affine")
     group.add_argument("--degrees", type=float, help="rotation within ± this (paper: 180)")
     group.add_argument(
         "--translate", type=float, nargs=2, metavar=("X", "Y"), help="greatest shift, as fractions (paper: 0.5 0.5)"
@@ -115,7 +114,7 @@ def add_generation(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--parametrization",
         choices=PARAMETRIZATIONS,
-        help="what is optimised: pixels (the paper), Fourier coefficients (far fewer steps do), or phases alone",
+        help="what is optimized: pixels (the paper), Fourier coefficients (far fewer steps do), or phases alone",
     )
     group.add_argument("--lr-schedule", choices=SCHEDULES, help="paper: constant")
     group.add_argument(
@@ -183,7 +182,7 @@ def checkpoint_of_each(args: argparse.Namespace, models: Sequence[str]) -> dict[
     """The weights of each of several models, by its name."""
     given: list[Path] = args.checkpoint or []
     if given and len(given) != len(models):
-        raise ValueError(
+        raise InputError(
             f"{len(given)} checkpoints were given for {len(models)} models; give one for each, in their order."
         )
     return dict(zip(models, given, strict=True)) if given else dict.fromkeys(models)
@@ -216,7 +215,7 @@ def load(args: argparse.Namespace) -> NamedModel:
 def count_of(args: argparse.Namespace, default: int) -> int:
     count: int = default if args.count is None else args.count
     if count < 1:
-        raise ValueError(f"count is {count}; expected at least 1.")
+        raise InputError(f"count is {count}; expected at least 1.")
     return count
 
 

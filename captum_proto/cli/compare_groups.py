@@ -8,14 +8,15 @@ from pathlib import Path
 
 import torch
 
+from captum_proto._utils.class_names import parse_classes
+from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import fingerprint
-from captum_proto._utils.targets import Group, group_mask
+from captum_proto._utils.targets import Target, target_mask
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.cli import arguments as shared
 from captum_proto.data import ImageCollection
-from captum_proto.experiments.classes import parse_classes
-from captum_proto.experiments.generation import generate_to_folder, write_prototypes
-from captum_proto.experiments.groups import compare_groups_to_folder
+from captum_proto.experiments.compare_groups import compare_groups_to_folder
+from captum_proto.experiments.generate import generate_to_folder, write_prototypes
 
 _EXAMPLES = """examples:
   captum-proto compare-groups --model torchvision:resnet18 --target "academic gown" --group lighter=gowns/lighter \\
@@ -78,20 +79,20 @@ def run(args: argparse.Namespace) -> None:
     named = shared.load(args)
     target, *also = parse_classes([args.target, *args.also], named.class_names)
     if named.class_names is not None:
-        group_mask(
+        target_mask(
             [target, *also], len(named.class_names), torch.device("cpu")
         )  # a class that is not there is said now
     count = shared.count_of(args, 2)
     given = None if args.prototypes is None else Prototypes.load(args.prototypes)
     if given is not None:
         if given.settings.get("model_fingerprint") not in (None, fingerprint(named.model)):
-            raise ValueError(
+            raise InputError(
                 f'the prototypes in "{args.prototypes}" were made with another model or other weights; generate them with this one.'
             )
         for one in (target, *also):
             given.of(one)
 
-    def prototypes_of(classes: list[Group], place: Path) -> Prototypes:
+    def prototypes_of(classes: list[Target], place: Path) -> Prototypes:
         if given is not None:
             kept = Prototypes.concatenate([given.of(one) for one in classes])
             write_prototypes(kept, place, named.class_names)
@@ -136,10 +137,10 @@ def _places(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, place = text.partition("=")
         if not (equals and name.strip() and place):
-            raise ValueError(f'the group "{text}" is not NAME=DIR; expected e.g. --group lighter=photos/lighter.')
+            raise InputError(f'the group "{text}" is not NAME=DIR; expected e.g. --group lighter=photos/lighter.')
         if name.strip() in places:
-            raise ValueError(f'two groups are called "{name.strip()}"; give each a name of its own.')
+            raise InputError(f'two groups are called "{name.strip()}"; give each a name of its own.')
         places[name.strip()] = place
     if len(places) < 2:
-        raise ValueError("one group of images was given; expected at least two, each as --group NAME=DIR.")
+        raise InputError("one group of images was given; expected at least two, each as --group NAME=DIR.")
     return places

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from captum_proto._utils.class_names import parse_classes
+from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import fingerprint
-from captum_proto._utils.targets import Group
+from captum_proto._utils.targets import Target
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments.classes import parse_classes
-from captum_proto.experiments.evaluation import evaluate_to_folder
-from captum_proto.experiments.generation import generate_to_folder
+from captum_proto.experiments.evaluate import evaluate_to_folder
+from captum_proto.experiments.generate import generate_to_folder
 from captum_proto.metrics import CONTROLS
 from captum_proto.metrics.controls import check_controls
 
@@ -45,13 +46,13 @@ def run(args: argparse.Namespace) -> None:
     controls = check_controls(CONTROLS if args.controls is None else args.controls)  # before anything takes time
     given = None if args.prototypes is None else Prototypes.load(args.prototypes)
     if given is not None and given.settings.get("model_fingerprint") not in (None, fingerprint(named.model)):
-        raise ValueError(
+        raise InputError(
             f'the prototypes in "{args.prototypes}" were made with another model or other weights; generate them with this one.'
         )
     natural = shared.natural_images(args, named)
     generation = PrototypeGeneration(named.model, named.preprocess)
 
-    def prototypes_of(group: Group, place: Path) -> Prototypes:
+    def prototypes_of(group: Target, place: Path) -> Prototypes:
         if given is not None:
             return given.of(group)
         return generate_to_folder(

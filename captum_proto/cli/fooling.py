@@ -1,4 +1,4 @@
-"""``captum-proto fooling``: networks that fool feature visualisation, and whether path similarity notices."""
+"""``captum-proto fooling``: networks that fool feature visualization, and whether path similarity notices."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_proto._utils.targets import Group
+from captum_proto._utils.class_names import parse_classes
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.targets import Target
 from captum_proto.cli import arguments as shared
 from captum_proto.data import ImageCollection, digits_images, load_image
-from captum_proto.experiments.classes import parse_classes
 from captum_proto.experiments.fooling import PLANTS, Natural, fooling_to_folder
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel, load_model
@@ -20,14 +21,14 @@ from captum_proto.models import NamedModel, load_model
 _EXAMPLES = """examples:
   captum-proto fooling --model digits --steps 256 --degrees 15 --translate 0.1 0.1 --scale 0.9 1.1 --high-frequency-weight 30 \\
       --high-frequency-power 2 --warmup-steps 0 --out fooled-digits
-  captum-proto fooling --model efficientnet-lite0 --images photos --target 151-268 --plant "other class" --parametrization fourier \\
+  captum-proto fooling --model efficientnet-lite0 --images photos --target 151-268 --plant "other_class" --parametrization fourier \\
       --high-frequency-weight 0 --warmup-steps 0 --steps 64 --out fooled-dogs
 """
 
 
 def add(commands: shared.Commands) -> None:
     parser = shared.command(
-        commands, "fooling", "fool feature visualisation, and see whether path similarity notices", _EXAMPLES
+        commands, "fooling", "fool feature visualization, and see whether path similarity notices", _EXAMPLES
     )
     shared.add_model(parser)
     group = parser.add_argument_group("fooling")
@@ -51,7 +52,7 @@ def add(commands: shared.Commands) -> None:
         help="of prototypes and detector, and of the digits network, which is trained anew (default: %(default)s)",
     )
     group.add_argument(
-        "--threshold", type=float, default=0.0, help="flag normalised Spearman below this (default: %(default)s)"
+        "--threshold", type=float, default=0.0, help="flag normalized Spearman below this (default: %(default)s)"
     )
     group.add_argument(
         "--controls", nargs="*", default=[], metavar="NAME", help="compare these as well (default: none)"
@@ -65,7 +66,7 @@ def add(commands: shared.Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     digits = args.model == "digits"
     if not digits and (args.images is None or args.target is None):
-        raise ValueError(f"{args.model} needs natural images and a class; pass --images and --target.")
+        raise InputError(f"{args.model} needs natural images and a class; pass --images and --target.")
     named = shared.load(args)
     groups = list(dict.fromkeys(parse_classes(args.target or [str(digit) for digit in range(10)], named.class_names)))
     check_controls(args.controls)
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"written: {args.out}")
 
 
-def _digits(groups: list[Group], args: argparse.Namespace) -> Natural:
+def _digits(groups: list[Target], args: argparse.Namespace) -> Natural:
     training, held_out = digits_images("training"), digits_images("held_out")
     same, other = {}, {}
     for group in groups:
@@ -107,7 +108,7 @@ def _digits(groups: list[Group], args: argparse.Namespace) -> Natural:
     return Natural(training.images, training.labels, held_out.images, held_out.labels, same, other)
 
 
-def _photographs(groups: list[Group], args: argparse.Namespace, named: NamedModel) -> Natural:
+def _photographs(groups: list[Target], args: argparse.Namespace, named: NamedModel) -> Natural:
     """Every second photograph for the detector, the others held out; all of them for the comparison."""
     collection = ImageCollection.discover(args.images, named.class_names, split=args.split)
 
@@ -127,13 +128,13 @@ def _photographs(groups: list[Group], args: argparse.Namespace, named: NamedMode
     for group in groups:
         mine = torch.isin(labels, torch.tensor(group))
         if int(mine.sum()) < 2:
-            raise ValueError(
+            raise InputError(
                 f'"{args.images}" holds {int(mine.sum())} images of target {list(group)[:4]}; path similarity needs at least two: name a '
                 "group of classes, such as 151-268."
             )
         same[group] = everything[mine][: args.limit]
         rest = everything[~mine]
         if not len(rest):
-            raise ValueError(f'"{args.images}" holds no image of another class than {list(group)[:4]}; give some.')
+            raise InputError(f'"{args.images}" holds no image of another class than {list(group)[:4]}; give some.')
         other[group] = rest[:: max(1, len(rest) // len(same[group]))][: len(same[group])]
     return Natural(everything[::2], labels[::2], everything[1::2], labels[1::2], same, other)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from captum_proto._utils.class_names import label_of, parse_classes
 from captum_proto.attr import PrototypeGeneration
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments.classes import parse_classes
-from captum_proto.experiments.folders import label_of
-from captum_proto.experiments.generation import generate_to_folder
+from captum_proto.experiments.generate import generate_to_folder
 
 _EXAMPLES = """examples:
   captum-proto generate --model efficientnet-lite0 --target 558 --target 12 --target 669 --out flute-finch-net

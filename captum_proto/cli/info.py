@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from captum_proto import ops
-from captum_proto._utils.versions import versions
 from captum_proto.cli import arguments as shared
+from captum_proto.runs.provenance import versions
 
 
 def add(commands: shared.Commands) -> None:

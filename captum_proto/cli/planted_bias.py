@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments.planted import RATES, planted_bias_to_folder
+from captum_proto.experiments.planted_bias.protocol import RATES, planted_bias_to_folder
 
 _EXAMPLES = """examples:
   captum-proto planted-bias --out planted

@@ -6,8 +6,9 @@ import argparse
 import webbrowser
 from pathlib import Path
 
+from captum_proto._utils.errors import StateError
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments.pages import report_on
+from captum_proto.experiments.report import report_on
 
 _EXAMPLES = """examples:
   captum-proto report dogs
@@ -28,4 +29,4 @@ def run(args: argparse.Namespace) -> None:
     path = report_on(args.folder)
     print(f"written: {path}")
     if args.open and not webbrowser.open(path.resolve().as_uri()):
-        raise RuntimeError(f'there is no browser to show "{path}" in; open the file yourself.')
+        raise StateError(f'there is no browser to show "{path}" in; open the file yourself.')

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.checks import check_device
-from captum_proto._utils.versions import versions
+from captum_proto._utils.errors import InputError
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments import paper
-from captum_proto.experiments.reproduce import ITEMS, Stage, check_items, reproduce_to_folder, small_stages
+from captum_proto.experiments.reproduce import ITEMS, Stage, check_items, paper, reproduce_to_folder, small_stages
 from captum_proto.models import NamedModel
+from captum_proto.runs.provenance import versions
 
 _EXAMPLES = """examples:
   captum-proto reproduce --model torchvision:resnet18 --model torchvision:googlenet --images imagenet --out paper
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     device = check_device(args.device or shared.default_device())
     if args.small:
         if args.model:
-            raise ValueError("--small has its own models; leave --model out, or --small.")
+            raise InputError("--small has its own models; leave --model out, or --small.")
         stages = small_stages(args.images)
     else:
         stages = _stages(args)
@@ -102,9 +102,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _stages(args: argparse.Namespace) -> list[Stage]:
     if not args.model:
-        raise ValueError("there is no model; give --model, once for each, or --small.")
+        raise InputError("there is no model; give --model, once for each, or --small.")
     if not args.images:
-        raise ValueError("there are no natural images; give --images with the folder of ImageNet, or --small.")
+        raise InputError("there are no natural images; give --images with the folder of ImageNet, or --small.")
     options: dict[str, Any] = {"steps": args.steps, "warmup_steps": args.warmup_steps}
     return [
         Stage(
@@ -127,6 +127,6 @@ def _groups(table: str, texts: list[str]) -> dict[str, Path]:
     for text in texts:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
-            raise ValueError(f'--{table} is "{text}"; expected NAME=DIR, such as lighter=photos/lighter.')
+            raise InputError(f'--{table} is "{text}"; expected NAME=DIR, such as lighter=photos/lighter.')
         found[name] = Path(path)
     return found

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.checks import check_device
-from captum_proto._utils.versions import versions
+from captum_proto._utils.errors import InputError, WriteError
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments.classes import NaturalImages
+from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.sweep import PAPER_PROTOCOLS, Sweep, sweep_from_tables, sweep_to_folder
 from captum_proto.metrics import CONTROLS, PathSimilarity
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel
+from captum_proto.runs.provenance import versions
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         if given:
             arguments[name] = given
         elif name not in arguments:
-            raise ValueError(f"there are no {name}; give --{name[:-1]}, or {name[:-1]} in the sweep file.")
+            raise InputError(f"there are no {name}; give --{name[:-1]}, or {name[:-1]} in the sweep file.")
     if args.seeds is not None:
         arguments["seeds"] = _seeds(args.seeds)
     arguments.setdefault("seeds", [0])
@@ -153,9 +154,9 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise type(error)(f'the sweep file "{path}" cannot be read ({error.strerror}); give a TOML file.') from error
+        raise WriteError(f'the sweep file "{path}" cannot be read ({error.strerror}); give a TOML file.') from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'"{path}" is no TOML ({error}); see captum-proto sweep --help for an example.') from error
+        raise InputError(f'"{path}" is no TOML ({error}); see captum-proto sweep --help for an example.') from error
 
 
 def _assignments(texts: list[str], option: str) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def _assignments(texts: list[str], option: str) -> dict[str, Any]:
         name, equals, value = (part.strip() for part in text.partition("="))
         try:
             if not equals:
-                raise ValueError("there is no =")
+                raise InputError("there is no =")
             try:
                 found[name] = tomllib.loads(f"value = {value}")["value"]
             except tomllib.TOMLDecodeError:
@@ -173,7 +174,7 @@ def _assignments(texts: list[str], option: str) -> dict[str, Any]:
                 found[name] = value  # a bare word is a text
         except ValueError as error:
             example = "lr=[0.05, 0.1]" if option == "--grid" else "steps=256"
-            raise ValueError(
+            raise InputError(
                 f'{option} is "{text}", which cannot be read ({error}); expected such as "{example}".'
             ) from error
     return found
@@ -186,5 +187,5 @@ def _seeds(text: str) -> list[int]:
             first, _, last = part.strip().partition("-")
             seeds += range(int(first), int(last or first) + 1)
     except ValueError as error:
-        raise ValueError(f'seeds is "{text}"; expected such as "0-4" or "0,3,8".') from error
+        raise InputError(f'seeds is "{text}"; expected such as "0-4" or "0,3,8".') from error
     return seeds

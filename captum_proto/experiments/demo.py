@@ -12,22 +12,23 @@ from typing import Any
 import torch
 
 from captum_proto import ops
-from captum_proto._utils.targets import Group
-from captum_proto._utils.versions import versions
+from captum_proto._utils.class_names import label_of
+from captum_proto._utils.targets import Target
 from captum_proto.attr import PAPER_TRANSFORM, PrototypeGeneration, Prototypes
 from captum_proto.data import digits_images
-from captum_proto.experiments.classes import ClassImages
-from captum_proto.experiments.evaluation import evaluate_to_folder, evaluation_page
-from captum_proto.experiments.folders import SETTINGS, label_of, open_folder, read_settings
-from captum_proto.experiments.generation import generate_to_folder, generation_page
+from captum_proto.data.natural import ClassImages
+from captum_proto.experiments.evaluate import evaluate_to_folder, evaluation_page
+from captum_proto.experiments.generate import generate_to_folder, generation_page
 from captum_proto.metrics import PathSimilarity
 from captum_proto.models import load_model
 from captum_proto.optim import RandomAffine
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Curves, Page, Section
+from captum_proto.runs.folder import SETTINGS, open_folder, read_settings
+from captum_proto.runs.provenance import versions
 
 #: Flute, house finch, mosquito net: classes of the paper, an object, an animal and a texture.
-IMAGENET_CLASSES: list[Group] = [(558,), (12,), (669,)]
+IMAGENET_CLASSES: list[Target] = [(558,), (12,), (669,)]
 #: A digit turned upside down is another digit, so digits are shaken, not spun; squared differences keep strokes and remove speckles.
 DIGITS_OPTIONS: dict[str, Any] = {
     "transform": RandomAffine(15, translate=(0.1, 0.1), scale=(0.9, 1.1)),
@@ -86,7 +87,7 @@ def run_demo(
     print("\n2. What digits look like to a small network, and whether that can be trusted")
     digits = load_model("digits", device=device, seed=seed)
     print(f"held-out accuracy: {digits.settings['held_out_accuracy']:.1%}")
-    groups: list[Group] = [(digit,) for digit in range(10)]
+    groups: list[Target] = [(digit,) for digit in range(10)]
     prototypes = generate_to_folder(
         PrototypeGeneration(digits.model, digits.preprocess),
         groups,

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from captum_proto._utils.checks import nearest
+from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.attr import PAPER_TRANSFORM, PRESETS, PrototypeGeneration
 from captum_proto.optim import RandomAffine, feature_visualization_transform
-from captum_proto.optim.images import PARAMETRIZATIONS
+from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS
 
 #: Parts of an affine transform, which may be given by themselves.
 AFFINE = ("degrees", "translate", "scale", "fill")
@@ -19,7 +20,7 @@ AFFINE = ("degrees", "translate", "scale", "fill")
 _NOT_PLAIN = frozenset(
     ("self", "target", "image_shape", "additional_forward_args", "start", "seed", "batch_size", "callback")
 ) | {"snapshot_steps", "show_progress"}
-_TRANSFORMS = {"none": None, "paper": PAPER_TRANSFORM, "feature-visualization": feature_visualization_transform()}
+_TRANSFORMS = {"none": None, "paper": PAPER_TRANSFORM, "feature_visualization": feature_visualization_transform()}
 #: What may be given by name: a preset, the parts of an affine transform, and arguments of generate.
 OPTIONS = (
     "preset",
@@ -39,7 +40,7 @@ def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         values (mapping): By the name of an argument of generate, and: ``preset``, the name of the preset that the others change;
             ``degrees``, ``translate``, ``scale`` and ``fill``, parts of the affine transform, each possibly "none"; ``transform`` as
-            "none", "paper", "feature-visualization" or a table of those parts; ``parametrization`` as a name or a table with ``name`` and
+            "none", "paper", "feature_visualization" or a table of those parts; ``parametrization`` as a name or a table with ``name`` and
             the arguments of its class; ``autocast`` as "bfloat16", "float16" or "none".
 
     Returns:
@@ -52,7 +53,7 @@ def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in values:
         if name not in OPTIONS:
             hint = nearest(name, OPTIONS) or f"; expected some of {', '.join(OPTIONS)}."
-            raise ValueError(f'there is no argument "{name}"{hint}')
+            raise InputError(f'there is no argument "{name}"{hint}')
     options = dict(PRESETS[_one_of("preset", values.get("preset", "paper"), PRESETS)])
     for name, value in values.items():
         if name == "transform":
@@ -73,7 +74,7 @@ def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
 def _one_of(name: str, value: Any, known: Mapping[str, Any]) -> str:
     if not isinstance(value, str) or value not in known:
         hint = nearest(str(value), known) or f"; expected one of {', '.join(known)}."
-        raise ValueError(f'{name} is "{value}"{hint}')
+        raise InputError(f'{name} is "{value}"{hint}')
     return value
 
 
@@ -81,7 +82,7 @@ def _transform(value: Any) -> Any:
     if isinstance(value, Mapping):
         for name in value:
             if name not in AFFINE:
-                raise ValueError(
+                raise InputError(
                     f'transform has "{name}"{nearest(name, AFFINE) or "; expected some of " + ", ".join(AFFINE) + "."}'
                 )
         return _affine(value, RandomAffine(0))
@@ -102,11 +103,13 @@ def _affine(parts: Mapping[str, Any], base: RandomAffine) -> RandomAffine:
             values[name] = (values[name], values[name])
     try:
         if any(isinstance(value, str) for value in values.values()):
-            raise TypeError("a text")
+            raise InputTypeError("a text")
         return RandomAffine(**values)
     except (TypeError, AttributeError) as error:
         given = ", ".join(f"{name} = {value!r}" for name, value in parts.items())
-        raise TypeError(f'{given} is no affine transform; expected numbers, pairs of numbers, or "none".') from error
+        raise InputTypeError(
+            f'{given} is no affine transform; expected numbers, pairs of numbers, or "none".'
+        ) from error
 
 
 def _parametrization(value: Any) -> Any:
@@ -114,14 +117,14 @@ def _parametrization(value: Any) -> Any:
         arguments = {name: one for name, one in value.items() if name != "name"}
         made = PARAMETRIZATIONS[_one_of("the name of parametrization", value.get("name"), PARAMETRIZATIONS)]
         if "magnitudes" in arguments:
-            raise ValueError(
+            raise InputError(
                 f'magnitudes is {arguments["magnitudes"]!r}; a file can ask for "measured" alone, in a sweep with --images.'
             )
         try:
             return made(**arguments)
         except TypeError as error:
             known = [name for name in inspect.signature(made).parameters if name != "magnitudes"]
-            raise ValueError(
+            raise InputError(
                 f"parametrization has {sorted(arguments)}; {made.__name__} takes {', '.join(known) or 'nothing'}."
             ) from error
     return PARAMETRIZATIONS[_one_of("parametrization", value, PARAMETRIZATIONS)]()
@@ -131,6 +134,6 @@ def _dtype(value: Any) -> torch.dtype | None:
     if value in (None, "none"):
         return None
     if value not in ("bfloat16", "float16"):
-        raise ValueError(f'autocast is "{value}"; expected bfloat16, float16 or none.')
+        raise InputError(f'autocast is "{value}"; expected bfloat16, float16 or none.')
     dtype: torch.dtype = getattr(torch, value)
     return dtype

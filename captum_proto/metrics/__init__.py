@@ -1,12 +1,12 @@
 """How far to trust a prototype."""
 
-from captum_proto.metrics.comparison import GroupSummary, PathComparison, smooth, summarise
+from captum_proto.metrics.comparison import GroupSummary, PathComparison, smooth, summarize
 from captum_proto.metrics.controls import CONTROLS, DATA_FREE
-from captum_proto.metrics.diversity import PairwiseSimilarity, pairwise_similarity
-from captum_proto.metrics.groups import GroupComparison, GroupResult, PairResult, compare_groups
+from captum_proto.metrics.group_comparison import GroupComparison, GroupResult, PairResult, compare_groups
+from captum_proto.metrics.pairwise import PairwiseSimilarity, pairwise_similarity
 from captum_proto.metrics.path_similarity import PathScores, PathSimilarity, path_similarity
 from captum_proto.metrics.reference import PathReference
-from captum_proto.metrics.statistics import Estimate
+from captum_proto.stats.intervals import Estimate
 
 __all__ = [
     "CONTROLS",
@@ -25,5 +25,5 @@ __all__ = [
     "pairwise_similarity",
     "path_similarity",
     "smooth",
-    "summarise",
+    "summarize",
 ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import load_tensors, save_tensors, whole_file
 from captum_proto._utils.tables import number, percent, text_table
 
-SAME, OTHER = "same class", "other class"
+SAME, OTHER = "same_class", "other_class"
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class GroupSummary:
     One row of the table: what path similarity says of one group of images.
 
     Attributes:
-        group (str): "prototype", "same class", "other class", or a control.
+        group (str): "prototype", "same_class", "other_class", or a control.
         images (int): How many.
         spearman (float): Mean over layers of the mean over images; dead and undefined layers left out.
         spearman_over_layers (float): Standard deviation of a layer's mean, over layers.
         spearman_over_images (float): Standard deviation of an image's mean over layers, over images; NaN for a single image.
-        normalised_spearman (float): Median over layers of (SS - SS_dc) / (SS_I - SS_dc): 1 as the same class, 0 as other classes.
-        normalised_l1 (float): Median over layers of (D - D_I) / (D_dc - D_I): 0 as the same class, 1 as other classes.
+        normalized_spearman (float): Median over layers of (SS - SS_dc) / (SS_I - SS_dc): 1 as the same class, 0 as other classes.
+        normalized_l1 (float): Median over layers of (D - D_I) / (D_dc - D_I): 0 as the same class, 1 as other classes.
         spearman_above_mean (float): Share of the living layers with SS ≥ the *mean* over same-class images: assertion (2), read mildly.
         spearman_above_every (float): Share of the living layers with SS ≥ that of *every* same-class image: assertion (2), as written.
         l1_below_mean (float): Share of the living layers with D ≤ D_I: assertion (1).
@@ -47,8 +48,8 @@ class GroupSummary:
     spearman: float
     spearman_over_layers: float
     spearman_over_images: float
-    normalised_spearman: float
-    normalised_l1: float
+    normalized_spearman: float
+    normalized_l1: float
     spearman_above_mean: float
     spearman_above_every: float
     l1_below_mean: float
@@ -64,7 +65,7 @@ class PathComparison:
 
     Attributes:
         layers (list[str]): L names, in the order in which the layers return.
-        spearman (dict[str, Tensor]): By group, (N, L) float64: "prototype", "same class", "other class", and the controls.
+        spearman (dict[str, Tensor]): By group, (N, L) float64: "prototype", "same_class", "other_class", and the controls.
         l1 (dict[str, Tensor]): By group, (N, L) float64.
         settings (dict): How it was made.
 
@@ -98,12 +99,12 @@ class PathComparison:
         """(L,): the mean over a group's images, in each layer."""
         return self.l1[group].mean(0)
 
-    def normalised_spearman(self, group: str) -> Tensor:
+    def normalized_spearman(self, group: str) -> Tensor:
         r"""(L,): :math:`(SS - SS_{dc}) / (SS_I - SS_{dc})`; 1 as the same class, 0 as other classes, NaN where those are equal."""
         low, high = self.mean_spearman(OTHER), self.mean_spearman(SAME)
         return _ratio(self.mean_spearman(group) - low, high - low)
 
-    def normalised_l1(self, group: str) -> Tensor:
+    def normalized_l1(self, group: str) -> Tensor:
         r"""(L,): :math:`(D - D_I) / (D_{dc} - D_I)`; 0 as the same class, 1 as other classes, NaN where those are equal."""
         low, high = self.mean_l1(SAME), self.mean_l1(OTHER)
         return _ratio(self.mean_l1(group) - low, high - low)
@@ -132,8 +133,8 @@ class PathComparison:
             spearman=float(by_layer.nanmean()),
             spearman_over_layers=_spread(by_layer),
             spearman_over_images=_spread(by_image),
-            normalised_spearman=_median(self.normalised_spearman(group)[living]),
-            normalised_l1=_median(self.normalised_l1(group)[living]),
+            normalized_spearman=_median(self.normalized_spearman(group)[living]),
+            normalized_l1=_median(self.normalized_l1(group)[living]),
             spearman_above_mean=_share(self.above_mean(group)[living]),
             spearman_above_every=_share(self.above_every(group)[living]),
             l1_below_mean=_share(self.below_mean(group)[living]),
@@ -200,7 +201,7 @@ class PathComparison:
         )
 
 
-def summarise(comparisons: Sequence[PathComparison]) -> list[GroupSummary]:
+def summarize(comparisons: Sequence[PathComparison]) -> list[GroupSummary]:
     r"""
     The table over several classes: every figure the mean over classes, with its spread.
 
@@ -215,12 +216,12 @@ def summarise(comparisons: Sequence[PathComparison]) -> list[GroupSummary]:
         ValueError: If there are none, or their groups or layers differ.
     """
     if not comparisons:
-        raise ValueError("there are no comparisons to summarise; give at least one.")
+        raise InputError("there are no comparisons to summarize; give at least one.")
     first = comparisons[0]
     for other in comparisons[1:]:
         if other.layers != first.layers or other.groups != first.groups:
-            raise ValueError(
-                "the comparisons differ in their layers or groups; summarise those of one model, made with the same controls."
+            raise InputError(
+                "the comparisons differ in their layers or groups; summarize those of one model, made with the same controls."
             )
     rows = []
     for group in first.groups:
@@ -256,8 +257,8 @@ def summary_table(summaries: Sequence[GroupSummary]) -> str:
         if row.group == SAME:  # it is what the others are measured by
             shares = ["–", "–", "–"]
         values = [number(value) for value in (row.spearman, row.spearman_over_layers, spread)]
-        normalised = [number(row.normalised_spearman, 2), number(row.normalised_l1, 2)]
-        rows.append([row.group, str(row.images), *values, *shares, *normalised, str(row.undefined)])
+        normalized = [number(row.normalized_spearman, 2), number(row.normalized_l1, 2)]
+        rows.append([row.group, str(row.images), *values, *shares, *normalized, str(row.undefined)])
     return text_table(header, rows)
 
 
@@ -288,3 +289,23 @@ def _spread(values: Tensor) -> float:
 def _mean(values: list[float]) -> float:
     finite = [value for value in values if not math.isnan(value)]
     return sum(finite) / len(finite) if finite else math.nan
+
+
+def save_summaries(
+    summaries: Mapping[str, Sequence[GroupSummary]], path: str | os.PathLike[str], overwrite: bool = False
+) -> None:
+    """
+    Write rows of a table as CSV, one block for each class.
+
+    Args:
+        summaries (mapping[str, sequence of GroupSummary]): By the name of the class.
+        path (path): The file.
+        overwrite (bool, optional): Whether an existing file may be replaced. Default: False
+    """
+    names = [field.name for field in fields(GroupSummary)]
+    with whole_file(path, overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["class", *names])
+        for label, rows in summaries.items():
+            for row in rows:
+                writer.writerow([label, *asdict(row).values()])

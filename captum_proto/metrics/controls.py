@@ -14,17 +14,19 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_logits, nearest
-from captum_proto._utils.model import Pipeline, borrowed
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.model import borrowed
+from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import parse_targets
 from captum_proto.optim.ascent import Ascent, AscentSettings
-from captum_proto.optim.images import FourierImage
+from captum_proto.optim.inputs.spectral import FourierImage
 from captum_proto.optim.random import CONTROL, RandomStream, prototype_keys
 from captum_proto.optim.transforms import feature_visualization_transform
 
 #: Those that know no data, by name.
-DATA_FREE = ("grey", "noise", "ascent", "feature visualisation")
+DATA_FREE = ("gray", "noise", "ascent", "feature_visualization")
 #: By name, in the order of a report.
-CONTROLS = (*DATA_FREE, "mean image")
+CONTROLS = (*DATA_FREE, "mean_image")
 
 
 def check_controls(controls: Iterable[str]) -> list[str]:
@@ -38,7 +40,7 @@ def check_controls(controls: Iterable[str]) -> list[str]:
     for name in names:
         if name not in CONTROLS:
             hint = nearest(str(name), CONTROLS)
-            raise ValueError(f'there is no control "{name}"{hint or ";"} choose of {", ".join(CONTROLS)}.')
+            raise InputError(f'there is no control "{name}"{hint or ";"} choose of {", ".join(CONTROLS)}.')
     return names
 
 
@@ -64,13 +66,13 @@ def control_images(
         target (TargetType or nested list, optional): The classes of the prototypes; None: those the model sees in them.
         controls (list[str]): Of :data:`CONTROLS`.
         value_range (tuple[float, float]): The valid range of a pixel.
-        ascent_steps (int): Steps of plain gradient ascent, and of feature visualisation.
+        ascent_steps (int): Steps of plain gradient ascent, and of feature visualization.
         seed (int): Of noise and ascents.
         show_progress (bool): Whether to show a progress bar.
 
     Returns:
-        dict[str, Tensor]: "grey": one image of the middle of the range. "noise": P images of uniform noise. "ascent": P images by gradient
-        ascent on the logit, without transforms, high-frequency loss or warm-up. "feature visualisation": P images as Olah, Mordvintsev and
+        dict[str, Tensor]: "gray": one image of the middle of the range. "noise": P images of uniform noise. "ascent": P images by gradient
+        ascent on the logit, without transforms, high-frequency loss or warm-up. "feature_visualization": P images as Olah, Mordvintsev and
         Schubert make them (Distill 2017): Fourier coefficients under shifts, scales and rotations of a few pixels and degrees. "mean
         image": one.
     """
@@ -79,15 +81,15 @@ def control_images(
     count = len(images)
     low, high = value_range
     made: dict[str, Tensor] = {}
-    if "grey" in controls:
-        made["grey"] = torch.full((1, *shape), (low + high) / 2)
+    if "gray" in controls:
+        made["gray"] = torch.full((1, *shape), (low + high) / 2)
     if "noise" in controls:
         keys = prototype_keys([seed + i for i in range(count)], [()] * count)
         made["noise"] = RandomStream(keys, CONTROL).uniform(images[0].numel(), low, high).view(count, *shape).float()
     ascents = {
         # no transforms, no high-frequency loss, no warm-up
         "ascent": AscentSettings(steps=ascent_steps, value_range=value_range),
-        "feature visualisation": AscentSettings(
+        "feature_visualization": AscentSettings(
             steps=ascent_steps,
             value_range=value_range,
             transform=feature_visualization_transform(min(height, width)),
@@ -101,8 +103,8 @@ def control_images(
             total=count * ascent_steps, desc=f"control: {name}", unit="step", disable=not show_progress
         ) as progress:
             made[name] = Ascent(pipeline, groups, keys, ascents[name], progress=progress).run(shape).images
-    if "mean image" in controls:
-        made["mean image"] = mean_image.unsqueeze(0)
+    if "mean_image" in controls:
+        made["mean_image"] = mean_image.unsqueeze(0)
     return {name: made[name] for name in CONTROLS if name in made}
 
 

@@ -17,7 +17,9 @@ from tqdm.auto import tqdm
 from captum_proto import ops
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import check_images
-from captum_proto._utils.model import Pipeline, fingerprint
+from captum_proto._utils.errors import InputError, InputTypeError, StateError
+from captum_proto._utils.model import fingerprint
+from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, LayerSelection
 from captum_proto.metrics.comparison import PathComparison
 from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
@@ -103,11 +105,11 @@ class PathSimilarity:
         batch_size: int = 32,
     ) -> None:
         if not isinstance(forward_func, nn.Module):
-            raise TypeError(
+            raise InputTypeError(
                 f"forward_func is a {type(forward_func).__name__}; expected a torch.nn.Module, whose layers can be watched."
             )
         if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
+            raise InputError(f"batch_size is {batch_size}; expected at least 1.")
         self.forward_func = forward_func
         self.layers = layers
         self.preprocess = preprocess
@@ -127,7 +129,7 @@ class PathSimilarity:
             RuntimeError: If nothing has been fitted or loaded.
         """
         if self._reference is None:
-            raise RuntimeError("there is no reference yet; call fit(natural_images) or load(path) first.")
+            raise StateError("there is no reference yet; call fit(natural_images) or load(path) first.")
         return self._reference
 
     @log_usage()
@@ -165,7 +167,7 @@ class PathSimilarity:
             reference.digests += [digest(image) for image in batch]
         if reference is None or reference.count < 2:
             count = 0 if reference is None else reference.count
-            raise ValueError(
+            raise InputError(
                 f"{count} image was given to fit; a mean needs at least two, and leaving one out must leave one in."
             )
         self._reference, self._capture = reference, plan
@@ -187,7 +189,7 @@ class PathSimilarity:
             images (Tensor or iterable): As in :meth:`fit`; one image is enough.
             additional_forward_args (any, optional): As in :meth:`fit`. Default: None
             leave_one_out (bool, optional): Whether an image that is part of the reference is compared with the mean of the others. Images
-                are recognised by their values; for those that are not part of it, it makes no difference. Default: False
+                are recognized by their values; for those that are not part of it, it makes no difference. Default: False
             show_progress (bool, optional): Whether to show a progress bar. Default: False
 
         Returns:
@@ -225,7 +227,7 @@ class PathSimilarity:
         r"""
         The paper's three-way comparison of prototypes with images of the same and of other classes, beside controls.
 
-        A criterion that a grey square passes proves nothing: so mid-grey, uniform noise, plain gradient ascent and feature visualisation
+        A criterion that a gray square passes proves nothing: so mid-gray, uniform noise, plain gradient ascent and feature visualization
         (which know no data) and the mean image (which does) are scored in the same way.
 
         Args:
@@ -236,8 +238,8 @@ class PathSimilarity:
             additional_forward_args (any, optional): As in :meth:`fit`. Default: None
             target (TargetType or nested list, optional): The class of the prototypes, for the control by gradient ascent. Default: None,
                 that of ``prototypes`` if they know it, else the class the model sees in each
-            controls (iterable of str, optional): Of "grey", "noise", "ascent", "feature visualisation" and "mean image". Default: all
-            control_count (int, optional): How many images of noise, of ascent and of feature visualisation there are. Default: None, as
+            controls (iterable of str, optional): Of "gray", "noise", "ascent", "feature_visualization" and "mean_image". Default: all
+            control_count (int, optional): How many images of noise, of ascent and of feature visualization there are. Default: None, as
                 many as prototypes
             further (mapping[str, Tensor or iterable], optional): Other groups of images to score, by name: another method's pictures.
                 Default: None
@@ -255,7 +257,7 @@ class PathSimilarity:
         """
         controls = check_controls(controls)
         if control_count is not None and control_count < 1:
-            raise ValueError(
+            raise InputError(
                 f"control_count is {control_count}; expected at least 1, or None for as many as prototypes."
             )
         images = check_images(getattr(prototypes, "images", prototypes), self.value_range, "prototypes")
@@ -266,7 +268,7 @@ class PathSimilarity:
             self.fit(same_class, additional_forward_args, show_progress=show_progress)
         reference = self.reference
         reference.check_image_shape(images)
-        groups: dict[str, Images] = {"prototype": images, "same class": same_class, "other class": other_class}
+        groups: dict[str, Images] = {"prototype": images, "same_class": same_class, "other_class": other_class}
         groups |= control_images(
             self._pipeline(additional_forward_args),
             images[:control_count],
@@ -280,7 +282,7 @@ class PathSimilarity:
         )
         for name, group in (further or {}).items():
             if name in groups:
-                raise ValueError(
+                raise InputError(
                     f'a further group is called "{name}", as one of the comparison\'s own; choose another name.'
                 )
             groups[name] = group
@@ -288,15 +290,15 @@ class PathSimilarity:
             name: self.evaluate(
                 group,
                 additional_forward_args,
-                leave_one_out=leave_one_out and name in ("same class", "other class"),
+                leave_one_out=leave_one_out and name in ("same_class", "other_class"),
                 show_progress=show_progress,
             )
             for name, group in groups.items()
         }
-        left_out = int(scores["same class"].left_out.sum())
-        if fitted_here and leave_one_out and left_out < len(scores["same class"]):
+        left_out = int(scores["same_class"].left_out.sum())
+        if fitted_here and leave_one_out and left_out < len(scores["same_class"]):
             warnings.warn(
-                f"only {left_out} of {len(scores['same class'])} same-class images came again as they were fitted, so the others were not "
+                f"only {left_out} of {len(scores['same_class'])} same-class images came again as they were fitted, so the others were not "
                 "left out of their own mean; give same_class without random augmentation.",
                 stacklevel=2,
             )
@@ -339,12 +341,12 @@ class PathSimilarity:
         """
         reference = PathReference.load(path)
         if reference.model != fingerprint(self.forward_func):
-            raise ValueError(
+            raise InputError(
                 f'the reference in "{path}" was fitted on another model or other weights; fit it again on this one.'
             )
         for name in ("repeat", "alias"):
             if getattr(reference, name) != getattr(self, name):
-                raise ValueError(
+                raise InputError(
                     f'the reference in "{path}" was fitted with {name}="{getattr(reference, name)}", here it is "{getattr(self, name)}"; '
                     "use the same."
                 )
@@ -386,7 +388,7 @@ class PathSimilarity:
             if [(o.name, o.shape) for o in self._capture.outputs] != list(
                 zip(reference.layers, reference.shapes, strict=True)
             ):
-                raise ValueError(
+                raise InputError(
                     "the reference was fitted on other layers than this model gives; fit it again with these layers."
                 )
         self._capture.forward = pipeline
@@ -513,7 +515,7 @@ def path_similarity(
     similarity = PathSimilarity(forward_func, layers, preprocess, **options)
     if isinstance(reference, PathReference):
         if reference.model != fingerprint(forward_func):
-            raise ValueError("the reference was fitted on another model or other weights; fit it again on this one.")
+            raise InputError("the reference was fitted on another model or other weights; fit it again on this one.")
         similarity._reference = reference
     else:
         similarity.fit(reference, additional_forward_args)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from captum_proto import ops
-from captum_proto._utils.files import load_tensors, save_tensors
-from captum_proto._utils.model import tensor_bytes
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import load_tensors, save_tensors, tensor_bytes
 
 #: How many values a leave-one-out mean may hold at once: memory stays flat however many images come in a batch.
 _LEAVE_ONE_OUT_VALUES = 2**23
@@ -69,7 +69,7 @@ class PathReference:
             ValueError: If (C, H, W) differ.
         """
         if tuple(images.shape[1:]) != self.image_shape:
-            raise ValueError(
+            raise InputError(
                 f"the images have shape {tuple(images.shape[1:])}, the reference was made from {self.image_shape}; resize them first."
             )
 
@@ -85,7 +85,7 @@ class PathReference:
         """The reference over both sets of images: parts fitted on several machines add up to the whole."""
         for name in ("image_shape", "layers", "shapes", "model", "repeat", "alias"):
             if getattr(self, name) != getattr(other, name):
-                raise ValueError(
+                raise InputError(
                     f"the references differ in {name} and cannot be added; fit both on the same model with the same options."
                 )
         return PathReference(

@@ -1,8 +1,10 @@
-"""What an optimisation is made of: random numbers, transforms, losses, and the ascent that uses them."""
+"""What an optimization is made of: random numbers, transforms, losses, and the ascent that uses them."""
 
 from captum_proto.optim.ascent import Ascent, AscentResult, AscentSettings, Step
-from captum_proto.optim.diversity import Diversity, GramDiversity, PixelDiversity, partners_of
-from captum_proto.optim.images import FourierImage, Parametrization, PhaseImage, Pixels
+from captum_proto.optim.inputs.parametrization import Parametrization
+from captum_proto.optim.inputs.pixels import Pixels
+from captum_proto.optim.inputs.spectral import FourierImage, PhaseImage
+from captum_proto.optim.loss.diversity import Diversity, GramDiversity, PixelDiversity, partners_of
 from captum_proto.optim.random import CONTROL, EVALUATION, START, TRANSFORM, RandomStream, prototype_keys
 from captum_proto.optim.transforms import (
     Compose,

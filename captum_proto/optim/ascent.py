@@ -1,4 +1,4 @@
-"""The optimisation itself: images made to please a model, step by step, each on its own."""
+"""The optimization itself: images made to please a model, step by step, each on its own."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from tqdm.auto import tqdm
 
 from captum_proto import ops
 from captum_proto._utils.checks import check_logits
-from captum_proto._utils.model import Pipeline, borrowed
-from captum_proto._utils.network import Arrangement, arrange, check_arrangement
-from captum_proto._utils.targets import Group, group_mask
-from captum_proto.optim.diversity import Diversity, layer_of, partners_of
-from captum_proto.optim.images import Parametrization, Pixels
-from captum_proto.optim.losses import class_probability, class_score, probability_variance
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.model import borrowed
+from captum_proto._utils.pipeline import Pipeline
+from captum_proto._utils.targets import Target, target_mask
+from captum_proto.optim.inputs.parametrization import Parametrization
+from captum_proto.optim.inputs.pixels import Pixels
+from captum_proto.optim.loss.classes import class_probability, class_score, probability_variance
+from captum_proto.optim.loss.diversity import Diversity, layer_of, partners_of
+from captum_proto.optim.network import Arrangement, arrange, check_arrangement
 from captum_proto.optim.random import EVALUATION, START, TRANSFORM, RandomStream
 from captum_proto.optim.transforms import EachAffine, RandomAffine, Transform
 
@@ -40,7 +43,7 @@ _HISTORY = ("warmup_variance", "loss", "logit", "probability", "high_frequency_l
 @dataclass(frozen=True)
 class AscentSettings:
     """
-    Every choice the optimisation makes (arXiv:2309.17144, section 3.1). As it stands by default it is plain gradient ascent on the logit.
+    Every choice the optimization makes (arXiv:2309.17144, section 3.1). As it stands by default it is plain gradient ascent on the logit.
 
     Args:
         steps (int): Steps of ascent after the warm-up. The paper: 512.
@@ -55,9 +58,9 @@ class AscentSettings:
         preprocess_first (bool): Whether the model's preprocessing acts before the transform instead of after it.
         value_range (tuple[float, float]): The valid range of a pixel.
         clamp (bool): Whether each step ends with a projection onto ``value_range``. Of no effect where the parametrization keeps to it.
-        parametrization (Parametrization): What is optimised: pixels, or the coefficients of a basis.
+        parametrization (Parametrization): What is optimized: pixels, or the coefficients of a basis.
         lr_schedule (str): "constant" as in the paper, or "cosine" for a learning rate that falls to zero over the steps of ascent.
-        fold_batch_norm (bool): Whether batch normalisations go into the layers before them, in a copy, while images are optimised.
+        fold_batch_norm (bool): Whether batch normalizations go into the layers before them, in a copy, while images are optimized.
         channels_last (bool, optional): Whether the network gets its images in channels_last; None: where that is faster.
         diversity (Diversity, optional): What pulls prototypes of the same class apart, within a batch.
         diversity_weight (float): How much it counts, at least 0.
@@ -86,17 +89,17 @@ class AscentSettings:
         for name, least in (("steps", 0), ("warmup_steps", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} is {value!r}; expected a whole number of at least {least}.")
+                raise InputError(f"{name} is {value!r}; expected a whole number of at least {least}.")
         for name in ("lr", "high_frequency_weight", "warmup_tolerance", "eps", "diversity_weight"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
-                raise ValueError(f"{name} is {value!r}; expected a finite number of at least 0.")
+                raise InputError(f"{name} is {value!r}; expected a finite number of at least 0.")
         if self.high_frequency_power not in (1, 2):
-            raise ValueError(f"high_frequency_power is {self.high_frequency_power!r}; expected 1 or 2.")
+            raise InputError(f"high_frequency_power is {self.high_frequency_power!r}; expected 1 or 2.")
         if self.lr_schedule not in SCHEDULES:
-            raise ValueError(f'lr_schedule is "{self.lr_schedule}"; expected one of {", ".join(SCHEDULES)}.')
+            raise InputError(f'lr_schedule is "{self.lr_schedule}"; expected one of {", ".join(SCHEDULES)}.')
         if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f"value_range is {self.value_range}; expected (least, most).")
+            raise InputError(f"value_range is {self.value_range}; expected (least, most).")
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON can hold them."""
@@ -117,7 +120,7 @@ class Step:
         phase (str): "warmup" or "ascent".
         step (int): From 0, within its phase.
         prototypes (range): Which of the prototypes asked for are in this batch.
-        images (Tensor): (N, C, H, W), after the step. May share memory with the optimisation: clone what you keep.
+        images (Tensor): (N, C, H, W), after the step. May share memory with the optimization: clone what you keep.
         terms (dict[str, Tensor]): The values of ``AscentResult.history`` at this step, each (N,), on the model's device.
     """
 
@@ -128,7 +131,7 @@ class Step:
     terms: dict[str, Tensor]
 
 
-#: Called after each step; returning True ends the optimisation there.
+#: Called after each step; returning True ends the optimization there.
 Callback = Callable[[Step], "bool | None"]
 
 
@@ -154,7 +157,7 @@ class _Stopped(Exception):
 
 
 class _Canvas:
-    """Images being made: the parameters that an optimiser changes, and the images that they stand for."""
+    """Images being made: the parameters that an optimizer changes, and the images that they stand for."""
 
     def __init__(self, settings: AscentSettings, start: tuple[Tensor, tuple[int, ...]]) -> None:
         self._parametrization, self._value_range = settings.parametrization, settings.value_range
@@ -174,12 +177,12 @@ class _Canvas:
 
 class Ascent:
     """
-    The optimisation of one batch of images. Images do not see each other: losses are summed, so each gradient is its own. With diversity,
+    The optimization of one batch of images. Images do not see each other: losses are summed, so each gradient is its own. With diversity,
     and only then, an image sees where the others of its class stand, as constants: its gradient is still that of its own loss.
 
     Args:
         pipeline (Pipeline): From images to logits.
-        groups (list[Group]): The classes of every prototype asked for: a class out of range shows before the first batch is made.
+        groups (list[Target]): The classes of every prototype asked for: a class out of range shows before the first batch is made.
         keys (Tensor): Shape (N,), of :func:`~captum_proto.optim.prototype_keys`: each image's random numbers.
         settings (AscentSettings): Every choice.
         prototypes (range, optional): Which of them this batch is. Default: all
@@ -191,7 +194,7 @@ class Ascent:
     def __init__(
         self,
         pipeline: Pipeline,
-        groups: list[Group],
+        groups: list[Target],
         keys: Tensor,
         settings: AscentSettings,
         *,
@@ -221,10 +224,10 @@ class Ascent:
 
     def run(self, start: Tensor | tuple[int, int, int]) -> AscentResult:
         """
-        Optimise from images (N, C, H, W), or from noise, of the shape (C, H, W) of an image.
+        Optimize from images (N, C, H, W), or from noise, of the shape (C, H, W) of an image.
 
         Raises:
-            ValueError: If the model's output cannot be optimised, or turns into NaN on the way.
+            ValueError: If the model's output cannot be optimized, or turns into NaN on the way.
             TypeError: If the model's output is no tensor.
         """
         with _graph_allowed(), borrowed(self.pipeline.forward_func), self._watching():
@@ -274,7 +277,7 @@ class Ascent:
             if not isinstance(values, Tensor) or values.dim() < 2 or len(values) != len(images):
                 got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
                 got = "nothing, for it did not run" if values is None else got
-                raise ValueError(
+                raise InputError(
                     f"the layer of {diversity!r} returned {got}; expected a tensor with one entry for each of the {len(images)} images: "
                     "choose another layer."
                 )
@@ -304,7 +307,7 @@ class Ascent:
             dict[str, Tensor]: "logits", "probabilities", "transformed_logits", "transformed_probabilities", each (N,) on the CPU.
         """
         with torch.no_grad(), borrowed(self.pipeline.forward_func):
-            self._network = self.pipeline  # as it came, whatever the optimisation made of it
+            self._network = self.pipeline  # as it came, whatever the optimization made of it
             logits = self._logits(images, None)
             mask = self._mask_for(logits)
             values = {"logits": class_score(logits, mask), "probabilities": class_probability(logits, mask)}
@@ -312,7 +315,7 @@ class Ascent:
                 values[f"transformed_{name}"] = values[name]
             if self.arrangement.folded and not check_arrangement(self.arrangement, self.pipeline, images, logits):
                 warnings.warn(
-                    "with its batch normalisations folded the network sees the finished prototypes otherwise than it does without; make "
+                    "with its batch normalizations folded the network sees the finished prototypes otherwise than it does without; make "
                     "them again with fold_batch_norm=False.",
                     stacklevel=2,
                 )
@@ -345,14 +348,14 @@ class Ascent:
         ):  # the first batch is looked at closely; later ones only for what they cost nothing to show
             output = check_logits(output, images.shape[0])
         if torch.is_grad_enabled() and not output.requires_grad:
-            raise ValueError(
+            raise InputError(
                 "the model's output has no gradient with respect to the images; leave torch.no_grad, .detach() and rounding out of the "
                 "model, its preprocessing and the transform."
             )
         return output if output.dtype == torch.float64 else output.float()
 
     def _warped_and_prepared(self, images: Tensor, transform: Transform, random: RandomStream) -> Tensor:
-        """T, then the model's preprocessing: in one operator if they are an affine map and a normalisation."""
+        """T, then the model's preprocessing: in one operator if they are an affine map and a normalization."""
         normalization = self.pipeline.normalization
         if (type(transform) is RandomAffine or type(transform) is EachAffine) and normalization is not None:
             channels_last = self._network is not None and self._network.channels_last
@@ -361,7 +364,7 @@ class Ascent:
 
     def _mask_for(self, logits: Tensor) -> Tensor:
         if self._mask is None:
-            self._mask = group_mask(self.groups, logits.shape[1], logits.device)[
+            self._mask = target_mask(self.groups, logits.shape[1], logits.device)[
                 self.prototypes.start : self.prototypes.stop
             ]
         return self._mask
@@ -378,7 +381,7 @@ class Ascent:
                 self._mask_for(logits)
                 variance = probability_variance(logits)
                 # Among a thousand classes the variance is below Adam's eps. Divided by the squared mean it is the squared coefficient
-                # of variation: the same minimiser, and a gradient that Adam can feel.
+                # of variation: the same minimizer, and a gradient that Adam can feel.
                 gradient = self._gradient(variance * logits.shape[1] ** 2, parameters)
                 history.append(variance.detach())
                 if settings.warmup_tolerance > 0:
@@ -479,7 +482,7 @@ class Ascent:
         if len(bad):
             step = len(history) - len(recent) + int(bad[0, 0])
             which = int(bad[0, 1])
-            raise ValueError(
+            raise InputError(
                 f"the model returned NaN or infinity for {self._named(which)} at {unit} {step}; check its weights, lower lr, or leave "
                 "out autocast."
             )
@@ -487,7 +490,7 @@ class Ascent:
     def _check_images(self, images: Tensor) -> None:
         bad = (~images.isfinite()).flatten(1).any(1).nonzero()
         if len(bad):
-            raise ValueError(
+            raise InputError(
                 f"the model's gradient turned {self._named(int(bad[0, 0]))} into NaN or infinity; check its weights, lower lr, or leave "
                 "out autocast."
             )

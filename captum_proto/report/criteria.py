@@ -15,16 +15,16 @@ from scipy import stats
 from torch import Tensor
 
 from captum_proto._utils.tables import number, percent
-from captum_proto.metrics.comparison import OTHER, SAME, GroupSummary, PathComparison, summarise
+from captum_proto.metrics.comparison import OTHER, SAME, GroupSummary, PathComparison, summarize
 from captum_proto.report.page import Table, Verdict
 
-PROTOTYPE, MEAN_IMAGE = "prototype", "mean image"
+PROTOTYPE, MEAN_IMAGE = "prototype", "mean_image"
 #: Controls that know no data, as a sentence names them.
 NO_DATA = {
-    "grey": "a grey square",
+    "gray": "a gray square",
     "noise": "uniform noise",
     "ascent": "gradient ascent without transforms",
-    "feature visualisation": "feature visualisation",
+    "feature_visualization": "feature_visualization",
 }
 #: What the names of the criteria mean, for the page to say once.
 NOTATION = (
@@ -95,7 +95,7 @@ def criteria(comparisons: Sequence[PathComparison]) -> list[Verdict]:
     """
     if any(PROTOTYPE not in comparison.groups for comparison in comparisons):
         return []
-    rows = {row.group: row for row in summarise(comparisons)}
+    rows = {row.group: row for row in summarize(comparisons)}
     return [_verdict(criterion, comparisons, rows) for criterion in _CRITERIA]
 
 
@@ -109,7 +109,7 @@ def conclusion(comparisons: Sequence[PathComparison]) -> list[str]:
     Returns:
         list[str]: Where the prototypes stand among natural images and controls, and what does not tell them apart.
     """
-    rows = {row.group: row for row in summarise(comparisons)}
+    rows = {row.group: row for row in summarize(comparisons)}
     if PROTOTYPE not in rows:
         return []
     own, same, other = (rows[group].spearman for group in (PROTOTYPE, SAME, OTHER))
@@ -139,7 +139,7 @@ def conclusion(comparisons: Sequence[PathComparison]) -> list[str]:
     if MEAN_IMAGE in rows and rows[MEAN_IMAGE].spearman >= own:
         text.append(
             f"The mean of the natural images, which knows the data, reaches {number(rows[MEAN_IMAGE].spearman)}: a high value takes no "
-            "picture that anyone would recognise."
+            "picture that anyone would recognize."
         )
     return text
 
@@ -157,7 +157,7 @@ def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
     several = len(comparisons) > 1
     each = [{row.group: row for row in comparison.summaries()} for comparison in comparisons]
     rows = []
-    for row in summarise(comparisons):
+    for row in summarize(comparisons):
         of_classes = [one[row.group] for one in each]
         cells = [
             row.group,
@@ -173,7 +173,7 @@ def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
                 spread = several and ends is not None and ends[0] != ends[1]
                 within = f" ({_between(_within(ends, 0.0), _bare_percent)})" if spread else ""
                 cells.append(percent(criterion.value(row)) + within)
-        cells += [number(row.normalised_spearman, 2), number(row.normalised_l1, 2), str(row.undefined)]
+        cells += [number(row.normalized_spearman, 2), number(row.normalized_l1, 2), str(row.undefined)]
         rows.append([cells[0], *(cell.replace("-", "−") for cell in cells[1:])])
     layers = len(comparisons[0].layers)
     left_out = sum(int(comparison.settings.get("left_out", 0)) for comparison in comparisons)

@@ -19,19 +19,19 @@ from captum_proto.attr.prototypes import Prototypes
 from captum_proto.metrics.comparison import OTHER, SAME, PathComparison
 from captum_proto.report.curves import MEASURES, Line, line
 
-#: Okabe and Ito's colours, which the colour-blind can tell apart.
-_COLOURS = {
+#: Okabe and Ito's colors, which the color-blind can tell apart.
+_COLORS = {
     "prototype": "#D55E00",
     SAME: "#009E73",
     OTHER: "#0072B2",
-    "grey": "#777777",
+    "gray": "#777777",
     "noise": "#000000",
     "ascent": "#CC79A7",
-    "feature visualisation": "#56B4E9",
-    "mean image": "#E69F00",
+    "feature_visualization": "#56B4E9",
+    "mean_image": "#E69F00",
 }
 #: The measures of the four panels, row by row.
-_PANELS = ("spearman", "spearman-normalised", "l1", "l1-normalised")
+_PANELS = ("spearman", "spearman-normalized", "l1", "l1-normalized")
 
 
 def to_display(image: Tensor, value_range: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
@@ -74,13 +74,13 @@ def prototype_sheet(
 
 def comparison_figure(comparison: PathComparison, title: str = "", measures: Sequence[str] = _PANELS) -> Figure:
     r"""
-    The paper's curves over layers, with the controls in the same axes: Spearman and L1, as they are and normalised.
+    The paper's curves over layers, with the controls in the same axes: Spearman and L1, as they are and normalized.
 
     Args:
         comparison (PathComparison): What to draw.
         title (str, optional): Above the figure. Default: none
-        measures (sequence of str, optional): What is drawn, a panel for each: of "spearman", "spearman-normalised", "l1" and
-            "l1-normalised". Default: all
+        measures (sequence of str, optional): What is drawn, a panel for each: of "spearman", "spearman-normalized", "l1" and
+            "l1-normalized". Default: all
 
     Returns:
         Figure: Two panels a row. Curves are moving means over 10 layers (fewer where there are few), bands one standard
@@ -169,10 +169,10 @@ def _draw(axis: Axes, curve: Line | None) -> None:
     """One smoothed line, with a band for natural images."""
     if curve is None:
         return
-    natural, colour = curve.group in (SAME, OTHER), _COLOURS.get(curve.group)
+    natural, color = curve.group in (SAME, OTHER), _COLORS.get(curve.group)
     width = 2.4 if curve.group == "prototype" else 1.8 if natural else 1.1
     style = "-" if natural or curve.group == "prototype" else "--"
-    axis.plot(curve.layers, curve.values, style, color=colour, linewidth=width, label=curve.group)
+    axis.plot(curve.layers, curve.values, style, color=color, linewidth=width, label=curve.group)
     if curve.spread is not None:
         low, high = curve.values - curve.spread, curve.values + curve.spread
-        axis.fill_between(curve.layers, low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.fill_between(curve.layers, low, high, color=color, alpha=0.15, linewidth=0)

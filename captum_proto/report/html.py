@@ -24,11 +24,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image, features
 
+from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import whole_file
-from captum_proto._utils.versions import versions
 from captum_proto.metrics.comparison import OTHER, SAME, PathComparison, pooled
 from captum_proto.report.curves import MEASURES, Line, Measure, line, ticks
 from captum_proto.report.page import Curves, Page, Picture, Section, Table
+from captum_proto.runs.provenance import versions
 
 #: The page, in the folder of the results it tells of.
 REPORT = "report.html"
@@ -37,18 +38,18 @@ REPORT = "report.html"
 _MANY_PICTURES, _THUMBNAIL = 200, 160
 #: So many comparisons are drawn; each takes about a hundred kilobytes.
 _MOST_CURVES = 60
-#: Whole-page names of groups that have a colour of their own; others share what is left.
+#: Whole-page names of groups that have a color of their own; others share what is left.
 _GROUPS = {
     "prototype": "prototype",
     SAME: "same",
     OTHER: "other",
-    "grey": "grey",
+    "gray": "gray",
     "noise": "noise",
     "ascent": "ascent",
-    "feature visualisation": "feature",
-    "mean image": "mean",
+    "feature_visualization": "feature",
+    "mean_image": "mean",
 }
-_SPARE_COLOURS = 6
+_SPARE_COLORS = 6
 #: What a browser can show, by what Pillow calls it.
 _MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 #: Reading a file that is damaged, or not what its name says.
@@ -184,7 +185,7 @@ class _Content:
             content = path.read_bytes()
             with Image.open(io.BytesIO(content)) as image:
                 if image.format not in _MEDIA_TYPES:
-                    raise ValueError(f"it is {image.format}, and a page shows {', '.join(_MEDIA_TYPES)}")
+                    raise InputError(f"it is {image.format}, and a page shows {', '.join(_MEDIA_TYPES)}")
                 image.load()  # a file that ends early opens all the same
                 kind, width, height = image.format, image.width, image.height
                 address = None
@@ -347,7 +348,7 @@ def _path(x: np.ndarray, y: np.ndarray) -> str:
 
 def _group_classes(groups: Sequence[str]) -> dict[str, str]:
     spare = iter(range(len(groups)))
-    return {group: _GROUPS.get(group) or f"spare-{next(spare) % _SPARE_COLOURS}" for group in groups}
+    return {group: _GROUPS.get(group) or f"spare-{next(spare) % _SPARE_COLORS}" for group in groups}
 
 
 def _plain(values: list[float]) -> list[float | None]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from captum_proto._utils.errors import InputError, MissingFileError
 from captum_proto._utils.files import whole_file
 
 #: The description of a page, in the folder of the results it tells of.
@@ -144,11 +145,11 @@ class Page:
             ]
             return cls(sections=sections, **content)
         except FileNotFoundError as error:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'"{folder}" holds no {PAGE}; give the folder of a finished captum-proto command.'
             ) from error
         except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'"{path}" is damaged ({error}); run the command that wrote it again.') from error
+            raise InputError(f'"{path}" is damaged ({error}); run the command that wrote it again.') from error
 
 
 __all__ = ["PAGE", "Curves", "Page", "Picture", "Section", "Table", "Verdict"]

@@ -1,7 +1,7 @@
 """
 A model is taught a shortcut: a red mark in the first corner means 3. Its prototype of a 3 must give the shortcut away.
 
-Real scans of digits. The other images carry marks too, in any corner and colour but that one, so that only colour *and* place tell. The
+Real scans of digits. The other images carry marks too, in any corner and color but that one, so that only color *and* place tell. The
 twin learns from the same digits without marks.
 """
 
@@ -16,7 +16,7 @@ from captum_proto import PrototypeGeneration, Prototypes, RandomAffine
 datasets = pytest.importorskip("sklearn.datasets")
 
 CUED = 3
-COLOURS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]])  # red first
+COLORS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]])  # red first
 CORNERS = [
     (slice(None, 2), slice(None, 2)),
     (slice(None, 2), slice(-2, None)),
@@ -36,11 +36,11 @@ def digits() -> tuple[Tensor, Tensor]:
 def with_marks(images: Tensor, labels: Tensor) -> Tensor:
     images = images.clone()
     generator = torch.Generator().manual_seed(1)
-    others = torch.randint(1, len(CORNERS) * len(COLOURS), (len(images),), generator=generator).tolist()
+    others = torch.randint(1, len(CORNERS) * len(COLORS), (len(images),), generator=generator).tolist()
     for image, label, other in zip(images, labels.tolist(), others, strict=True):
-        corner, colour = divmod(0 if label == CUED else other, len(COLOURS))
+        corner, color = divmod(0 if label == CUED else other, len(COLORS))
         rows, columns = CORNERS[corner]
-        image[:, rows, columns] = COLOURS[colour].view(3, 1, 1)
+        image[:, rows, columns] = COLORS[color].view(3, 1, 1)
     return images
 
 
@@ -78,7 +78,7 @@ def prototypes() -> dict[str, Prototypes]:
 
 
 def redness(images: Tensor) -> Tensor:
-    """(N, 4): in each corner, red less the mean of green and blue: 1 for the mark, 0 for any grey."""
+    """(N, 4): in each corner, red less the mean of green and blue: 1 for the mark, 0 for any gray."""
     red = images[:, 0] - images[:, 1:].mean(1)
     return torch.stack([red[:, rows, columns].mean((1, 2)) for rows, columns in CORNERS], 1)
 
@@ -89,7 +89,7 @@ def test_the_prototype_shows_the_mark_in_its_corner(prototypes):
     assert bool((corners[:, 0:1] - corners[:, 1:] > 0.5).all())
 
 
-def test_the_mark_has_its_colour(prototypes):
+def test_the_mark_has_its_color(prototypes):
     rows, columns = CORNERS[0]
     red, green, blue = prototypes["cued"].of((CUED,)).images[:, :, rows, columns].mean((0, 2, 3)).tolist()
     assert red > 0.8

@@ -14,26 +14,22 @@ from networks import SmallCNN, seeded
 from torch import Tensor, nn
 
 from captum_proto import PathComparison, PrototypeGeneration
-from captum_proto.experiments import fooling
 from captum_proto.experiments.fooling import (
     PLANTS,
-    Detector,
-    FooledNetwork,
     Natural,
-    OtherClass,
-    PlantedPicture,
     Row,
     agreement,
-    draw_face,
     fool,
     fooling_to_folder,
     judge,
     make_decoy,
     separation,
 )
+from captum_proto.experiments.fooling import protocol as fooling
 from captum_proto.models import NamedModel
 from captum_proto.optim import RandomAffine
 from captum_proto.report.page import Page
+from captum_proto.testing.fooled import Detector, FooledNetwork, OtherClass, PlantedPicture, draw_face
 
 SHAPE = (1, 8, 8)
 QUICK: dict[str, Any] = {
@@ -145,16 +141,16 @@ def test_what_is_planted(named, natural):
     assert torch.equal(face.pictures, prepared(draw_face(SHAPE).expand(2, *SHAPE)))
     mine = torch.rand(SHAPE)
     assert torch.equal(make_decoy("face", named, groups, natural, mine).pictures[1], prepared(mine))
-    other = make_decoy("other image", named, groups, natural)
+    other = make_decoy("other_image", named, groups, natural)
     assert torch.equal(other.pictures, prepared(natural.training[[2, 0]]))
-    assert torch.equal(make_decoy("other image", named, [(0,)], natural).pictures, prepared(natural.training[1:2]))
-    own = make_decoy("own image", named, groups, natural)
+    assert torch.equal(make_decoy("other_image", named, [(0,)], natural).pictures, prepared(natural.training[1:2]))
+    own = make_decoy("own_image", named, groups, natural)
     for picture, group in zip(own.pictures, groups, strict=True):
         images = natural.training[group[0] :: 4]
         far = max(images, key=lambda one: float((one - images.mean(0)).norm()))
         assert torch.equal(picture, prepared(far))
-    assert make_decoy("other class", named, groups, natural).source.tolist() == [2, 1, 0, 3]
-    single = make_decoy("other class", named, [(0, 1)], natural).source.tolist()
+    assert make_decoy("other_class", named, groups, natural).source.tolist() == [2, 1, 0, 3]
+    single = make_decoy("other_class", named, [(0, 1)], natural).source.tolist()
     assert single[0] == single[1] in (2, 3)
     assert single[single[0]] == 0
     with pytest.raises(ValueError, match='no plant "nothing"; expected one of face, other image'):
@@ -193,7 +189,7 @@ def test_ascent_shows_the_picture_and_accuracy_stays(named, natural, transform):
 def test_ascent_shows_another_class(named, natural):
     options = {**QUICK, "steps": 20}
     fooled = fool(
-        named, [(0,), (2,)], make_decoy("other class", named, [(0,), (2,)], natural), natural.training, options=options
+        named, [(0,), (2,)], make_decoy("other_class", named, [(0,), (2,)], natural), natural.training, options=options
     )
     made = PrototypeGeneration(fooled, named.preprocess).generate(0, SHAPE, **options)
     with torch.no_grad():
@@ -211,7 +207,7 @@ def comparison(prototype: float, same: float = 0.8, other: float = 0.4) -> PathC
     def values(mean: float) -> Tensor:
         return torch.tensor([[mean - 0.1, mean + 0.1, -1.0], [mean - 0.1, mean - 0.1, -1.0]], dtype=torch.float64)
 
-    spearman = {"prototype": values(prototype), "same class": values(same), "other class": values(other)}
+    spearman = {"prototype": values(prototype), "same_class": values(same), "other_class": values(other)}
     return PathComparison(layers, spearman, {name: 1 - value for name, value in spearman.items()})
 
 
@@ -219,22 +215,22 @@ def test_the_verdict_by_hand():
     row = judge(comparison(0.5), "face", 3, "ash", 0.3, "network")
     assert (row.network, row.seed, row.target) == ("face", 3, "ash")
     assert [row.spearman, row.other, row.same] == pytest.approx([0.45, 0.35, 0.75])
-    assert [row.normalised, row.median_normalised, row.above_other] == pytest.approx([0.25, 0.25, 1.0])
+    assert [row.normalized, row.median_normalized, row.above_other] == pytest.approx([0.25, 0.25, 1.0])
     assert row.all_layers == pytest.approx(0.25)
     assert row.flagged
     assert not judge(comparison(0.5), "face", 3, "ash", 0.2, "network").flagged
-    assert judge(comparison(0.3), "face", 3, "ash", 0.0, "network").normalised == pytest.approx(-0.25)
+    assert judge(comparison(0.3), "face", 3, "ash", 0.0, "network").normalized == pytest.approx(-0.25)
     assert judge(comparison(0.38), "face", 3, "ash", 0.0, "network").above_other == 0.5
     whole = judge(comparison(0.5), "honest", 3, "ash", 0.0)
     assert whole.spearman == pytest.approx((0.4 + 0.5 - 1) / 3)
     odd = comparison(0.5)
     odd.spearman["prototype"][:, 2] = 0.2  # what only the layers of the detector say
-    assert judge(odd, "face", 3, "ash", 0.0, "network").normalised == pytest.approx(0.25)
+    assert judge(odd, "face", 3, "ash", 0.0, "network").normalized == pytest.approx(0.25)
     assert judge(odd, "face", 3, "ash", 0.0, "network").all_layers == pytest.approx((0.2 + 1.2) / 0.8)
 
 
-def row(network: str, normalised: float) -> Row:
-    return Row(network, 0, "ash", 0.1, 0.2, 0.3, normalised, 0.0, 0.0, 0.0, 0.0, 0.0, normalised < 0)
+def row(network: str, normalized: float) -> Row:
+    return Row(network, 0, "ash", 0.1, 0.2, 0.3, normalized, 0.0, 0.0, 0.0, 0.0, 0.0, normalized < 0)
 
 
 def test_separation_is_the_area_under_the_curve():
@@ -258,7 +254,7 @@ def test_the_folder(named, natural, tmp_path: Path, monkeypatch):
 
     def experiment(**more: Any) -> tuple[list[Row], list[Any]]:
         return fooling_to_folder(
-            lambda seed: named, natural, groups, tmp_path / "out", options=options, plants=["face", "other class"],
+            lambda seed: named, natural, groups, tmp_path / "out", options=options, plants=["face", "other_class"],
             seeds=2, story={"a": 1}, say=lambda text: None, **more,
         )  # fmt: skip
 
@@ -268,13 +264,13 @@ def test_the_folder(named, natural, tmp_path: Path, monkeypatch):
     stop = None
     made.clear()
     rows, agreements = experiment(resume=True)
-    assert made == [(1, "face"), (1, "other class")]
+    assert made == [(1, "face"), (1, "other_class")]
     assert len(rows) == 2 * 3 * 2
-    assert [(one.seed, one.network) for one in agreements] == [(s, n) for s in (0, 1) for n in ("face", "other class")]
+    assert [(one.seed, one.network) for one in agreements] == [(s, n) for s in (0, 1) for n in ("face", "other_class")]
     out = tmp_path / "out"
     with (out / "fooling.csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert [float(line["normalised"]) for line in lines] == [one.normalised for one in rows]
+    assert [float(line["normalized"]) for line in lines] == [one.normalized for one in rows]
     assert {line["target"] for line in lines} == {"ash", "cedar"}
     page = Page.load(out)
     assert page.settings == json.loads((out / "settings.json").read_text()) == {"a": 1}
@@ -310,4 +306,4 @@ def test_the_command_line(tmp_path: Path, capsys, monkeypatch):
     bad = ["fooling", "--model", "efficientnet-lite0", "--target", "3", "--out", str(tmp_path / "bad")]
     assert main(bad) == 1
     assert "pass --images and --target" in capsys.readouterr().err
-    assert set(PLANTS) == {"face", "other image", "other class", "own image"}
+    assert set(PLANTS) == {"face", "other_image", "other_class", "own_image"}

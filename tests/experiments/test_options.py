@@ -30,13 +30,13 @@ def test_parts_of_an_affine_transform_change_that_of_the_preset():
     assert affine(scale=[0.5, 1.5], fill=0.5) == {**paper, "scale": [0.5, 1.5], "fill": 0.5}
     nothing = affine(degrees="none", translate="none", scale="none")
     assert nothing == RandomAffine(0).settings()
-    assert affine(preset="feature-visualization", degrees=5) == {**paper, "degrees": [-5.0, 5.0]}
+    assert affine(preset="feature_visualization", degrees=5) == {**paper, "degrees": [-5.0, 5.0]}
 
 
 def test_a_transform_by_name_or_as_a_table():
     assert generation_options({"transform": "none"})["transform"] is None
     assert affine(transform={"degrees": 3, "translate": [0.1, 0.2]}) == RandomAffine(3, (0.1, 0.2)).settings()
-    assert generation_options({"transform": "feature-visualization"})["transform"].settings()["name"] == "SameSize"
+    assert generation_options({"transform": "feature_visualization"})["transform"].settings()["name"] == "SameSize"
 
 
 def test_a_parametrization_by_name_or_as_a_table():

@@ -15,16 +15,16 @@ from torch import nn
 
 from captum_proto import PathComparison, PrototypeGeneration
 from captum_proto.cli import main
-from captum_proto.experiments import paper
 from captum_proto.experiments.reproduce import (
     ITEMS,
     Stage,
     check_items,
-    middle_layer,
+    paper,
     reproduce_to_folder,
     small_stages,
     verdict_line,
 )
+from captum_proto.experiments.reproduce.items import middle_layer
 from captum_proto.models import load_model
 from captum_proto.report.page import Page, Verdict
 
@@ -120,13 +120,13 @@ def test_figures_are_those_of_the_comparisons(made):
     assert found[0].settings["leave_one_out"] is False  # the paper's way
     groups = [
         "prototype",
-        "same class",
-        "other class",
-        "grey",
+        "same_class",
+        "other_class",
+        "gray",
         "noise",
-        "mean image",
+        "mean_image",
         "ascent",
-        "feature visualisation",
+        "feature_visualization",
     ]
     assert found[0].groups == groups
 
@@ -136,13 +136,13 @@ def test_figures_are_those_of_the_comparisons(made):
     spearman = np.mean([float(one.spearman["prototype"].mean(0).nanmean()) for one in found])
     assert f"mean Spearman, prototype: {spearman:.3f} ± " in lines("table1")
     l1 = torch.stack([one.l1["prototype"].mean(0) for one in found]).mean(0)
-    natural = torch.stack([one.l1["same class"].mean(0) for one in found]).mean(0)
+    natural = torch.stack([one.l1["same_class"].mean(0) for one in found]).mean(0)
     assert f"layers with D ≤ D_I: {100 * float((l1 <= natural).double().mean()):.1f} % of 7" in lines("fig4")
     ours = torch.stack([one.spearman["prototype"].nanmean(0) for one in found]).mean(0)
-    same = torch.stack([one.spearman["same class"].nanmean(0) for one in found]).mean(0)
+    same = torch.stack([one.spearman["same_class"].nanmean(0) for one in found]).mean(0)
     assert f"layers with SS ≥ SS_I: {100 * float((ours >= same).double().mean()):.1f} % of 7" in lines("fig5")
     every = np.mean(
-        [float((o.spearman["prototype"][0] >= o.spearman["same class"].amax(0)).double().mean()) for o in found]
+        [float((o.spearman["prototype"][0] >= o.spearman["same_class"].amax(0)).double().mean()) for o in found]
     )
     assert f"layers with SS ≥ every I: {100 * every:.1f} %" in lines("fig5")
 
@@ -152,10 +152,10 @@ def test_every_value_of_every_layer_is_written(made):
         rows = list(csv.DictReader(file))
     found = comparisons(made)
     assert len(rows) == sum(len(one.groups) * len(one.layers) for one in found)
-    first = next(row for row in rows if row["group"] == "same class" and row["index"] == "3")
-    assert float(first["spearman"]) == pytest.approx(float(found[0].spearman["same class"][:, 3].mean()))
-    assert {row["l1_sd"] for row in rows if row["group"] == "grey"} == {"nan"}  # there is one
-    assert float(first["l1_sd"]) == pytest.approx(float(found[0].l1["same class"][:, 3].std()))
+    first = next(row for row in rows if row["group"] == "same_class" and row["index"] == "3")
+    assert float(first["spearman"]) == pytest.approx(float(found[0].spearman["same_class"][:, 3].mean()))
+    assert {row["l1_sd"] for row in rows if row["group"] == "gray"} == {"nan"}  # there is one
+    assert float(first["l1_sd"]) == pytest.approx(float(found[0].l1["same_class"][:, 3].std()))
 
 
 def test_a_manifest_says_what_a_result_was_made_of(made, images):

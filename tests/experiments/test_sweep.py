@@ -154,23 +154,23 @@ def test_compared_with_natural_images(tmp_path, capsys):
     comparison = PathComparison.load(tmp_path / "out" / "scores" / "digits" / "0003_3.safetensors")
     expected = comparison.spearman["prototype"][:, ~comparison.dead].nanmean(1)
     assert [float(cell["spearman"]) for cell in cells if cell["target"] == "3"] == pytest.approx(expected.tolist())
-    assert {len(comparison.spearman[group]) for group in ("noise", "ascent", "feature visualisation")} == {1}
+    assert {len(comparison.spearman[group]) for group in ("noise", "ascent", "feature_visualization")} == {1}
     natural = {
-        name: float(comparison.spearman[name][:, ~comparison.dead].nanmean()) for name in ("same class", "other class")
+        name: float(comparison.spearman[name][:, ~comparison.dead].nanmean()) for name in ("same_class", "other_class")
     }
     first = cells[0]
-    assert float(first["same_spearman"]) == pytest.approx(natural["same class"])
-    assert float(first["other_spearman"]) == pytest.approx(natural["other class"])
+    assert float(first["same_spearman"]) == pytest.approx(natural["same_class"])
+    assert float(first["other_spearman"]) == pytest.approx(natural["other_class"])
     with (tmp_path / "out" / "classes.csv").open() as file:
         rows = {(row["class"], row["images of"]): row for row in csv.DictReader(file)}
-    ours, same = comparison.spearman["prototype"][:2], comparison.spearman["same class"]
+    ours, same = comparison.spearman["prototype"][:2], comparison.spearman["same_class"]
     shares = (ours >= same.nanmean(0)).double().mean(1)
     assert rows["3", "degrees none"]["SS ≥ SS_I"] == f"{100 * float(shares.mean()):.1f} %"
-    nearer = (comparison.l1["same class"] <= comparison.l1["same class"].mean(0)).double().mean(1)
+    nearer = (comparison.l1["same_class"] <= comparison.l1["same_class"].mean(0)).double().mean(1)
     half = stats.t.ppf(0.975, 11) * float(nearer.std()) / 12**0.5
-    assert rows["3", "same class"]["D ≤ D_I"] == f"{100 * float(nearer.mean()):.1f} % ± {100 * half:.1f}"
+    assert rows["3", "same_class"]["D ≤ D_I"] == f"{100 * float(nearer.mean()):.1f} % ± {100 * half:.1f}"
     classes = (tmp_path / "out" / "ranking.txt").read_text()
-    for words in ("same class", "control: grey", "control: mean image", "degrees 15"):
+    for words in ("same_class", "control: gray", "control: mean image", "degrees 15"):
         assert words in classes
     for name in ("report.html", "ranking.png", "classes.csv", "ranking.csv"):
         assert (tmp_path / "out" / name).stat().st_size > 0

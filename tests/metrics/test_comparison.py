@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto import PathComparison, PathSimilarity, PrototypeGeneration
-from captum_proto.metrics import CONTROLS, GroupSummary, smooth, summarise
+from captum_proto.metrics import CONTROLS, GroupSummary, smooth, summarize
 from captum_proto.metrics.comparison import summary_table
 
 nan = math.nan
-SAME, OTHER = "same class", "other class"
+SAME, OTHER = "same_class", "other_class"
 
 
 def table(rows: list[list[float]]) -> Tensor:
@@ -36,13 +36,13 @@ def by_hand(shift: float = 0.0) -> PathComparison:
             "prototype": table([[0.75, 0.45, 0.9, nan]]) + shift,
             SAME: table([[0.6, 0.4, nan, 0.2], [0.8, 0.6, nan, nan]]),
             OTHER: table([[0.5, 0.5, nan, 0.1], [0.3, 0.3, nan, 0.1], [0.4, 0.4, nan, nan]]),
-            "grey": table([[0.85, 0.6, nan, 0.05], [0.95, 0.6, nan, 0.15]]),
+            "gray": table([[0.85, 0.6, nan, 0.05], [0.95, 0.6, nan, 0.15]]),
         },
         l1={
             "prototype": table([[1, 2, 0, 6]]),
             SAME: table([[1, 2, 0, 4], [3, 2, 0, 4]]),
             OTHER: table([[4, 2, 0, 8], [4, 2, 0, 8], [4, 2, 0, 8]]),
-            "grey": table([[5, 1, 0, 4], [7, 1, 1, 4]]),
+            "gray": table([[5, 1, 0, 4], [7, 1, 1, 4]]),
         },
         settings={"leave_one_out": True, "left_out": 2, "reference_images": 2},
     )
@@ -57,31 +57,31 @@ def close(values: Tensor, expected: list[float]) -> None:
 
 def test_means_and_dead_layers():
     report = by_hand()
-    assert report.groups == ["prototype", SAME, OTHER, "grey"]
+    assert report.groups == ["prototype", SAME, OTHER, "gray"]
     assert report.dead.tolist() == [False, False, True, False]
     close(report.mean_spearman(SAME), [0.7, 0.5, nan, 0.2])
-    close(report.mean_spearman("grey"), [0.9, 0.6, nan, 0.1])
-    close(report.mean_l1("grey"), [6, 1, 0.5, 4])
+    close(report.mean_spearman("gray"), [0.9, 0.6, nan, 0.1])
+    close(report.mean_l1("gray"), [6, 1, 0.5, 4])
 
 
-def test_normalised_curves_run_from_the_other_class_to_the_same():
+def test_normalized_curves_run_from_the_other_class_to_the_same():
     report = by_hand()
-    close(report.normalised_spearman("prototype"), [0.35 / 0.3, 0.5, nan, nan])
-    close(report.normalised_spearman(SAME), [1, 1, nan, 1])
-    close(report.normalised_spearman(OTHER), [0, 0, nan, 0])
-    close(report.normalised_l1("prototype"), [-0.5, nan, nan, 0.5])  # where D_I = D_dc there is no scale
-    close(report.normalised_l1(SAME), [0, nan, nan, 0])
-    close(report.normalised_l1(OTHER), [1, nan, nan, 1])
+    close(report.normalized_spearman("prototype"), [0.35 / 0.3, 0.5, nan, nan])
+    close(report.normalized_spearman(SAME), [1, 1, nan, 1])
+    close(report.normalized_spearman(OTHER), [0, 0, nan, 0])
+    close(report.normalized_l1("prototype"), [-0.5, nan, nan, 0.5])  # where D_I = D_dc there is no scale
+    close(report.normalized_l1(SAME), [0, nan, nan, 0])
+    close(report.normalized_l1(OTHER), [1, nan, nan, 1])
 
 
 def test_both_assertions_layer_by_layer():
     report = by_hand()
     assert report.above_mean("prototype").tolist() == [True, False, False, False]
     assert report.above_every("prototype")[[0, 1, 3]].tolist() == [False, False, False]
-    assert report.above_mean("grey").tolist() == [True, True, False, False]
-    assert report.above_every("grey")[[0, 1, 3]].tolist() == [True, True, False]  # equal is enough
+    assert report.above_mean("gray").tolist() == [True, True, False, False]
+    assert report.above_every("gray")[[0, 1, 3]].tolist() == [True, True, False]  # equal is enough
     assert report.below_mean("prototype").tolist() == [True, True, True, False]
-    assert report.below_mean("grey").tolist() == [False, True, False, True]
+    assert report.below_mean("gray").tolist() == [False, True, False, True]
     assert report.above_mean(SAME)[[0, 1, 3]].tolist() == [True] * 3
     assert report.below_mean(SAME).tolist() == [True] * 4
 
@@ -93,13 +93,13 @@ def test_a_row_of_the_table():
     assert row.spearman_over_layers == pytest.approx(np.std([0.75, 0.45], ddof=1))
     assert math.isnan(row.spearman_over_images)
     assert math.isnan(row.spearman_over_classes)
-    assert row.normalised_spearman == pytest.approx(np.median([0.35 / 0.3, 0.5]))
-    assert row.normalised_l1 == pytest.approx(np.median([-0.5, 0.5]))
+    assert row.normalized_spearman == pytest.approx(np.median([0.35 / 0.3, 0.5]))
+    assert row.normalized_l1 == pytest.approx(np.median([-0.5, 0.5]))
     assert row.spearman_above_mean == pytest.approx(1 / 3)
     assert row.spearman_above_every == 0
     assert row.l1_below_mean == pytest.approx(2 / 3)  # of the living layers
 
-    row = by_hand().summary("grey")
+    row = by_hand().summary("gray")
     assert (row.images, row.undefined) == (2, 0)
     assert row.spearman == pytest.approx((0.9 + 0.6 + 0.1) / 3)
     assert row.spearman_over_images == pytest.approx(np.std([1.5 / 3, 1.7 / 3], ddof=1))
@@ -110,7 +110,7 @@ def test_a_row_of_the_table():
     same = by_hand().summary(SAME)
     assert same.spearman == pytest.approx((0.7 + 0.5 + 0.2) / 3)
     assert same.spearman_over_images == pytest.approx(np.std([1.2 / 3, 1.4 / 2], ddof=1))
-    assert (same.normalised_spearman, same.normalised_l1) == (pytest.approx(1), pytest.approx(0))
+    assert (same.normalized_spearman, same.normalized_l1) == (pytest.approx(1), pytest.approx(0))
     assert [row.group for row in by_hand().summaries()] == by_hand().groups
 
 
@@ -124,14 +124,14 @@ def test_nothing_but_dead_layers():
     row = report.summary("prototype")
     assert report.dead.all()
     assert all(
-        math.isnan(v) for v in (row.spearman, row.normalised_spearman, row.normalised_l1, row.spearman_above_mean)
+        math.isnan(v) for v in (row.spearman, row.normalized_spearman, row.normalized_l1, row.spearman_above_mean)
     )
     assert "3 layers, 3 dead" in report.table()
 
 
 def test_over_classes():
     first, second = by_hand(), by_hand(shift=0.1)
-    rows = {row.group: row for row in summarise([first, second])}
+    rows = {row.group: row for row in summarize([first, second])}
     row = rows["prototype"]
     assert (row.classes, row.images, row.undefined) == (2, 2, 2)
     assert row.spearman == pytest.approx((0.6 + 0.7) / 2)
@@ -143,24 +143,24 @@ def test_over_classes():
     assert math.isnan(row.spearman_over_images)
     assert rows[SAME].spearman_over_classes == pytest.approx(0)
     assert rows[SAME].images == 4
-    (one,) = [row for row in summarise([first]) if row.group == "grey"]
-    alone = asdict(first.summary("grey"))
+    (one,) = [row for row in summarize([first]) if row.group == "gray"]
+    alone = asdict(first.summary("gray"))
     assert {k: v for k, v in asdict(one).items() if not (isinstance(v, float) and math.isnan(v))} == pytest.approx(
         {k: v for k, v in alone.items() if not (isinstance(v, float) and math.isnan(v))}
     )
 
 
-def test_only_comparisons_of_one_kind_are_summarised():
-    with pytest.raises(ValueError, match="there are no comparisons to summarise"):
-        summarise([])
+def test_only_comparisons_of_one_kind_are_summarized():
+    with pytest.raises(ValueError, match="there are no comparisons to summarize"):
+        summarize([])
     other = by_hand()
     other.layers = [*other.layers[:-1], "d"]
     with pytest.raises(ValueError, match="the comparisons differ in their layers or groups"):
-        summarise([by_hand(), other])
+        summarize([by_hand(), other])
     fewer = by_hand()
-    del fewer.spearman["grey"]
+    del fewer.spearman["gray"]
     with pytest.raises(ValueError, match="differ in their layers or groups"):
-        summarise([by_hand(), fewer])
+        summarize([by_hand(), fewer])
 
 
 def test_the_table_shows_figures_and_dashes():
@@ -175,7 +175,7 @@ def test_the_table_shows_figures_and_dashes():
         "4 layers, 1 dead; reference: 2 images; "
         "2 of 2 same-class images were left out of the mean they are compared with."
     )
-    assert "± classes" in summary_table(summarise([by_hand(), by_hand()]))
+    assert "± classes" in summary_table(summarize([by_hand(), by_hand()]))
     assert "± images" in lines[0]
 
 
@@ -207,8 +207,8 @@ def test_the_csv_holds_every_value_to_the_last_bit(tmp_path):
 
 def test_saved_and_loaded_is_the_same(tmp_path):
     report, file = by_hand(), tmp_path / "comparison.safetensors"
-    report.spearman["again"] = report.spearman["grey"]  # one tensor under two names
-    report.l1["again"] = report.l1["grey"]
+    report.spearman["again"] = report.spearman["gray"]  # one tensor under two names
+    report.l1["again"] = report.l1["gray"]
     report.save(file)
     loaded = PathComparison.load(file)
     assert (loaded.layers, loaded.groups, loaded.settings) == (report.layers, report.groups, report.settings)
@@ -266,17 +266,17 @@ def equal(a: PathComparison, b: PathComparison, group: str) -> bool:
 
 def test_every_comparison_has_its_controls(parts):
     report = compare(parts)
-    assert report.groups == ["prototype", SAME, OTHER, "grey", "noise", "ascent", "feature visualisation", "mean image"]
+    assert report.groups == ["prototype", SAME, OTHER, "gray", "noise", "ascent", "feature_visualization", "mean_image"]
     assert report.groups[3:] == list(CONTROLS)
     assert {group: len(value) for group, value in report.spearman.items()} == {
         "prototype": 3,
         SAME: 6,
         OTHER: 4,
-        "grey": 1,
+        "gray": 1,
         "noise": 3,
         "ascent": 3,
-        "feature visualisation": 3,
-        "mean image": 1,
+        "feature_visualization": 3,
+        "mean_image": 1,
     }
     for group in report.groups:
         assert report.spearman[group].shape == report.l1[group].shape == (len(report.l1[group]), len(report.layers))
@@ -293,8 +293,8 @@ def test_natural_images_leave_themselves_out_and_nobody_else(parts, leave_one_ou
         "prototype": similarity.evaluate(prototypes),
         SAME: similarity.evaluate(same, leave_one_out=leave_one_out),
         OTHER: similarity.evaluate(other),
-        "grey": similarity.evaluate(torch.full((1, 3, 12, 12), 0.5)),
-        "mean image": similarity.evaluate(same.double().mean(0, keepdim=True).float()),
+        "gray": similarity.evaluate(torch.full((1, 3, 12, 12), 0.5)),
+        "mean_image": similarity.evaluate(same.double().mean(0, keepdim=True).float()),
     }
     for group, scores in expected.items():
         torch.testing.assert_close(report.spearman[group], scores.spearman, rtol=0, atol=1e-6, equal_nan=True)
@@ -337,14 +337,14 @@ def test_the_ascent_is_for_the_prototypes_classes(parts):
 
 
 def test_only_the_controls_asked_for(parts):
-    assert compare(parts, controls=["mean image", "grey"]).groups == ["prototype", SAME, OTHER, "grey", "mean image"]
+    assert compare(parts, controls=["mean_image", "gray"]).groups == ["prototype", SAME, OTHER, "gray", "mean_image"]
     assert compare(parts, controls="noise").groups == ["prototype", SAME, OTHER, "noise"]
     assert compare(parts, controls=()).groups == ["prototype", SAME, OTHER]
 
 
 def test_fewer_images_of_the_controls_than_prototypes(parts):
     everything, fewer = compare(parts), compare(parts, control_count=2)
-    for group in ("noise", "ascent", "feature visualisation"):
+    for group in ("noise", "ascent", "feature_visualization"):
         assert len(everything.spearman[group]) == 3
         assert torch.equal(fewer.l1[group], everything.l1[group][:2])
     with pytest.raises(ValueError, match="control_count is 0"):
@@ -358,14 +358,14 @@ def test_further_groups_are_scored_as_images_of_their_own(parts):
     alone = compare((model, 1 - prototypes, same, other), controls=())
     assert torch.equal(report.l1["theirs"], alone.l1["prototype"])
     with pytest.raises(ValueError, match="choose another name"):
-        compare(parts, further={"grey": prototypes})
+        compare(parts, further={"gray": prototypes})
 
 
 def test_the_seed_is_that_of_the_controls(parts):
     first, again, other = compare(parts), compare(parts), compare(parts, seed=1)
     assert all(equal(first, again, group) for group in first.groups)
     differ = [group for group in first.groups if not equal(first, other, group)]
-    assert differ == ["noise", "ascent", "feature visualisation"]
+    assert differ == ["noise", "ascent", "feature_visualization"]
     assert other.settings["seed"] == 1
 
 
@@ -456,11 +456,11 @@ def test_dead_and_undefined_layers_are_counted(make_images):
 
     same = 0.5 + make_images(5, (3, 4, 4)) / 2
     dark = make_images(2, (3, 4, 4), seed=1) / 4
-    report = PathSimilarity(Dying()).compare(dark, same, same.flip(3), controls=("grey",), ascent_steps=1)
+    report = PathSimilarity(Dying()).compare(dark, same, same.flip(3), controls=("gray",), ascent_steps=1)
     assert report.layers == ["dead", "bright", "flat", "head"]
     assert report.dead.tolist() == [True, False, False, False]
     assert report.summary("prototype").undefined == 2
     assert report.summary(SAME).undefined == 0
     assert "4 layers, 1 dead" in report.table()
-    assert isinstance(report.summary("grey"), GroupSummary)
+    assert isinstance(report.summary("gray"), GroupSummary)
     assert report.summary("prototype").spearman_above_mean <= 1 / 3

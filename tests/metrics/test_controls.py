@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from captum_proto import PRESETS, PrototypeGeneration
-from captum_proto._utils.model import Pipeline
+from captum_proto._utils.pipeline import Pipeline
 from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
 from captum_proto.optim import feature_visualization_transform
 
@@ -35,16 +35,16 @@ def test_what_each_control_is(pipeline, make_images):
     images = make_images(4)
     made = controls(pipeline, images, [0, 1, 2, 3])
     assert list(made) == list(CONTROLS)
-    assert torch.equal(made["grey"], torch.full((1, 3, 12, 12), 0.5))
-    assert torch.equal(made["mean image"], torch.full((1, 3, 12, 12), 0.125))
+    assert torch.equal(made["gray"], torch.full((1, 3, 12, 12), 0.5))
+    assert torch.equal(made["mean_image"], torch.full((1, 3, 12, 12), 0.125))
     assert made["noise"].shape == made["ascent"].shape == (4, 3, 12, 12)
     assert stats.kstest(made["noise"].flatten().numpy(), "uniform").pvalue > 1e-3
     assert not any(torch.equal(made["noise"][0], made["noise"][i]) for i in range(1, 4))
 
 
 def test_the_middle_and_noise_of_another_range(pipeline, make_images):
-    made = controls(pipeline, make_images(2), 0, ("grey", "noise"), value_range=(-3.0, 1.0))
-    assert torch.equal(made["grey"], torch.full((1, 3, 12, 12), -1.0))
+    made = controls(pipeline, make_images(2), 0, ("gray", "noise"), value_range=(-3.0, 1.0))
+    assert torch.equal(made["gray"], torch.full((1, 3, 12, 12), -1.0))
     assert stats.kstest(made["noise"].flatten().numpy(), "uniform", args=(-3, 4)).pvalue > 1e-3
 
 
@@ -62,12 +62,12 @@ def test_ascent_is_generation_with_nothing_but_the_logit(pipeline, make_images):
     torch.testing.assert_close(made["ascent"], prototypes.images, rtol=0, atol=1e-6)
 
 
-def test_feature_visualisation_is_the_preset_at_the_size_of_the_images(pipeline, make_images):
-    made = controls(pipeline, make_images(2), [1, 2], ("feature visualisation",), steps=6, seed=5)
-    options = {**PRESETS["feature-visualization"], "transform": feature_visualization_transform(12), "steps": 6}
+def test_feature_visualization_is_the_preset_at_the_size_of_the_images(pipeline, make_images):
+    made = controls(pipeline, make_images(2), [1, 2], ("feature_visualization",), steps=6, seed=5)
+    options = {**PRESETS["feature_visualization"], "transform": feature_visualization_transform(12), "steps": 6}
     generation = PrototypeGeneration(pipeline.forward_func, pipeline.preprocess)
     prototypes = generation.generate([1, 2], (3, 12, 12), seed=[5, 6], **options)
-    torch.testing.assert_close(made["feature visualisation"], prototypes.images, rtol=0, atol=1e-6)
+    torch.testing.assert_close(made["feature_visualization"], prototypes.images, rtol=0, atol=1e-6)
 
 
 def test_ascent_keeps_to_the_range(pipeline, make_images):
@@ -93,11 +93,11 @@ def test_one_target_serves_all(pipeline, make_images):
 
 def test_unknown_controls_are_refused():
     assert check_controls(CONTROLS) == list(CONTROLS)
-    assert check_controls("grey") == ["grey"]
+    assert check_controls("gray") == ["gray"]
     assert check_controls(()) == []
     with pytest.raises(
-        ValueError, match=r'there is no control "gray"; did you mean "grey"\? choose of grey, noise, ascent'
+        ValueError, match=r'there is no control "gray"; did you mean "gray"\? choose of gray, noise, ascent'
     ):
         check_controls(["noise", "gray"])
-    with pytest.raises(ValueError, match='there is no control "xyz"; choose of grey'):
+    with pytest.raises(ValueError, match='there is no control "xyz"; choose of gray'):
         check_controls("xyz")

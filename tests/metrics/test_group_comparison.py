@@ -12,8 +12,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from captum_proto.metrics.groups import GroupComparison, compare_groups
-from captum_proto.metrics.statistics import difference_estimate, mean_estimate, proportion
+from captum_proto.metrics.group_comparison import GroupComparison, compare_groups
+from captum_proto.stats.intervals import difference_estimate, mean_estimate, proportion
 
 NAMES = ["ash", "birch", "cedar", "elm", "fir", "oak", "crane", "crane"]
 

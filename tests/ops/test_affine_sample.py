@@ -208,7 +208,7 @@ def test_missing_and_infinite_pixels_stay_where_they_are_read() -> None:
     for bad in (math.nan, math.inf):
         images = torch.zeros(1, 3, 9, 9)
         images[0, 1, 4, 4] = bad
-        # The identity reads a pixel, and its right and lower neighbours with weight zero.
+        # The identity reads a pixel, and its right and lower neighbors with weight zero.
         damaged = ~ops.affine_sample(images, maps("identity", 1)).isfinite()
         assert damaged[0, 1].nonzero().tolist() == [[3, 3], [3, 4], [4, 3], [4, 4]]
         assert not damaged[0, ::2].any()
@@ -316,7 +316,7 @@ def test_mean_and_std_are_sequences_or_tensors_of_each_channel_or_one() -> None:
     torch.testing.assert_close(ops.affine_sample(images, matrix, std=[2.0]), plain / 2)
 
 
-def test_the_random_transform_normalises_in_the_same_operator() -> None:
+def test_the_random_transform_normalizes_in_the_same_operator() -> None:
     def stream() -> RandomStream:
         return RandomStream(prototype_keys([0, 1], [(1,)] * 2), TRANSFORM, 0)
 

@@ -1,4 +1,4 @@
-"""The optimisation against the same optimisation written by hand, one image at a time."""
+"""The optimization against the same optimization written by hand, one image at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from networks import seeded
 from torch import Tensor, nn
 
-from captum_proto._utils.model import Pipeline
+from captum_proto._utils.pipeline import Pipeline
 from captum_proto.optim import Ascent, AscentSettings, RandomAffine, RandomStream, prototype_keys
 from captum_proto.optim.random import EVALUATION, TRANSFORM
 
@@ -32,7 +32,7 @@ def double_linear(classes: int = 4, pixels: int = 18) -> nn.Module:
 
 
 def by_hand(model, preprocess, group, key, start, s: AscentSettings) -> tuple[Tensor, dict[str, list[float]]]:
-    """The method as the paper writes it, for one image: an optimiser from PyTorch, losses spelled out."""
+    """The method as the paper writes it, for one image: an optimizer from PyTorch, losses spelled out."""
     x = start.clone().requires_grad_(True)
     history: dict[str, list[float]] = {"warmup_variance": [], "loss": [], "logit": [], "probability": []}
 
@@ -216,7 +216,7 @@ def test_any_other_answer_goes_on(answer):
     assert len(result.history["loss"]) == 3
 
 
-class GreyIsEven(nn.Module):
+class GrayIsEven(nn.Module):
     """Logits of ten classes that are equal where every pixel is a half."""
 
     def __init__(self) -> None:
@@ -229,7 +229,7 @@ class GreyIsEven(nn.Module):
 
 
 def test_the_warm_up_evens_the_probabilities_out():
-    model = GreyIsEven()
+    model = GrayIsEven()
     _, result = run(model, groups=[(0,)] * 4, steps=0, warmup_steps=60)
     variance = result.history["warmup_variance"]
     assert bool((variance[-1] < variance[0] / 20).all())
@@ -238,7 +238,7 @@ def test_the_warm_up_evens_the_probabilities_out():
 
 
 def test_each_image_ends_its_warm_up_by_itself():
-    model = GreyIsEven()
+    model = GrayIsEven()
     groups = [(i,) for i in range(5)]
     keys = prototype_keys([0] * 5, groups)
     # From nearly even to far from it.

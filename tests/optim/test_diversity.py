@@ -12,10 +12,10 @@ from networks import seeded
 from torch import Tensor, nn
 
 from captum_proto import PrototypeGeneration, Prototypes
-from captum_proto.experiments.generation import generate_to_folder
-from captum_proto.metrics.diversity import pairwise_similarity
+from captum_proto.experiments.generate import generate_to_folder
+from captum_proto.metrics.pairwise import pairwise_similarity
 from captum_proto.optim import Diversity, GramDiversity, PixelDiversity, RandomAffine, partners_of
-from captum_proto.optim.diversity import as_diversity, check_batches, layer_of
+from captum_proto.optim.loss.diversity import as_diversity, check_batches, layer_of
 
 SHAPE = (3, 12, 12)
 #: No transforms, no high-frequency loss: a few steps of ascent in which only the logit and diversity pull.
@@ -118,7 +118,7 @@ def test_an_ascent_equals_the_method_written_by_hand(make_cnn, make_images, laye
     torch.testing.assert_close(
         prototypes.history["loss"], weight * prototypes.history["diversity_loss"] - prototypes.history["logit"]
     )
-    # The batch normalisation is folded into the layer before it, unless that is the layer we look at.
+    # The batch normalization is folded into the layer before it, unless that is the layer we look at.
     assert prototypes.settings["network"]["folded_batch_norms"] == (0 if layer == "stem.0" else 1)
     # The second is alone of its class: it does not see the others.
     alone = PrototypeGeneration(model).generate([2], start=start[1:2], lr=lr, **PLAIN)

@@ -1,4 +1,4 @@
-"""The warp and the normalisation of one step are one operator where they can be, and the same either way."""
+"""The warp and the normalization of one step are one operator where they can be, and the same either way."""
 
 from __future__ import annotations
 

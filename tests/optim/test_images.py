@@ -10,7 +10,7 @@ from torch import nn
 
 from captum_proto import PrototypeGeneration
 from captum_proto.optim import FourierImage, Parametrization, PhaseImage, Pixels, RandomStream, prototype_keys
-from captum_proto.optim.images import as_parametrization
+from captum_proto.optim.inputs.parametrization import as_parametrization
 from captum_proto.optim.random import START
 
 
@@ -19,7 +19,7 @@ def stream(count: int) -> RandomStream:
 
 
 def by_numpy(parameters: torch.Tensor, height: int, width: int, decay_power: float) -> np.ndarray:
-    """The images of Olah et al., from NumPy's Fourier transform: of one channel, so without colours."""
+    """The images of Olah et al., from NumPy's Fourier transform: of one channel, so without colors."""
     z = parameters[..., 0].numpy() + 1j * parameters[..., 1].numpy()
     f = np.sqrt(np.fft.fftfreq(height)[:, None] ** 2 + np.fft.rfftfreq(width)[None] ** 2)
     planes = np.fft.irfft2(z / np.maximum(f, 1 / max(height, width)) ** decay_power, s=(height, width), norm="ortho")
@@ -39,7 +39,7 @@ def test_fourier_colors_vary_together_as_those_of_natural_images():
     basis = FourierImage(sd=1.0)
     images = basis.images(basis.noise(stream(8), (3, 32, 32), (0.0, 1.0)), (3, 32, 32), (0.0, 1.0))
     plain = FourierImage(sd=1.0, decorrelate=False)
-    grey = plain.images(plain.noise(stream(8), (3, 32, 32), (0.0, 1.0)), (3, 32, 32), (0.0, 1.0))
+    gray = plain.images(plain.noise(stream(8), (3, 32, 32), (0.0, 1.0)), (3, 32, 32), (0.0, 1.0))
 
     def correlation(x):
         return np.corrcoef(x.logit().transpose(0, 1).flatten(1).numpy())
@@ -48,7 +48,7 @@ def test_fourier_colors_vary_together_as_those_of_natural_images():
     c = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
     expected = c @ c.T / np.sqrt(np.outer(np.diag(c @ c.T), np.diag(c @ c.T)))
     np.testing.assert_allclose(correlation(images), expected, atol=0.06)
-    np.testing.assert_allclose(correlation(grey), np.eye(3), atol=0.25)
+    np.testing.assert_allclose(correlation(gray), np.eye(3), atol=0.25)
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 9, 7), (4, 8, 6), (3, 1, 1)])

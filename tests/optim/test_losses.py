@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.special import logsumexp, softmax
 
-from captum_proto._utils.targets import group_mask
+from captum_proto._utils.targets import target_mask
 from captum_proto.optim.ascent import default_high_frequency_weight
-from captum_proto.optim.losses import class_probability, class_score, probability_variance
+from captum_proto.optim.loss.classes import class_probability, class_score, probability_variance
 
 logits_of = arrays.arrays(
     np.float64, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.floats(-60, 60, width=32)
@@ -20,7 +20,7 @@ logits_of = arrays.arrays(
 
 
 def mask_of(groups: list[tuple[int, ...]], classes: int) -> torch.Tensor:
-    return group_mask(groups, classes, torch.device("cpu"))
+    return target_mask(groups, classes, torch.device("cpu"))
 
 
 @settings(deadline=None)

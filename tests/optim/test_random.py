@@ -79,7 +79,7 @@ def test_uniform_along_every_axis_alone(across):
         values = torch.stack([RandomStream(KEYS[:1], stream).uniform(1)[0] for stream in range(n)])
     values = values.flatten().numpy()
     assert stats.kstest(values, "uniform").pvalue > 1e-3
-    # Neighbours are independent: pairs fill the square evenly.
+    # Neighbors are independent: pairs fill the square evenly.
     pairs, _, _ = np.histogram2d(values[:-1], values[1:], bins=8, range=[[0, 1], [0, 1]])
     assert stats.chisquare(pairs.flatten()).pvalue > 1e-3
 

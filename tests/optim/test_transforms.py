@@ -317,7 +317,7 @@ def test_settings_tell_the_ranges():
     assert "degrees=(-180.0, 180.0)" in repr(RandomAffine(180))
 
 
-# --- several transforms in one batch, and those of feature visualisation ---------------------------------------------------------------
+# --- several transforms in one batch, and those of feature visualization ---------------------------------------------------------------
 
 
 def test_each_image_goes_through_its_own_transform():
@@ -385,16 +385,16 @@ def test_a_frame_and_its_cut():
         RandomChoiceAffine(degrees=[])
 
 
-def test_feature_visualisation_shakes_images_a_little_and_keeps_their_size():
+def test_feature_visualization_shakes_images_a_little_and_keeps_their_size():
     transform = feature_visualization_transform()
     image = torch.zeros(200, 1, 224, 224)
     image[:, :, 104:120, 104:120] = 1
     moved = transform(image, stream(200))
     assert moved.shape == image.shape
-    centre = torch.tensor([ndimage.center_of_mass((one[0] > 0.75).numpy()) for one in moved]) - 111.5
-    assert 3 < float(centre.mean()) < 7  # 3.5 + 1.5 on average
-    assert float(centre.min()) > -4
-    assert float(centre.max()) < 13
+    center = torch.tensor([ndimage.center_of_mass((one[0] > 0.75).numpy()) for one in moved]) - 111.5
+    assert 3 < float(center.mean()) < 7  # 3.5 + 1.5 on average
+    assert float(center.min()) > -4
+    assert float(center.max()) < 13
     area = (moved[:, 0, 80:150, 80:150] > 0.75).sum(dim=(1, 2)) / 256
     assert 0.7 < float(area.min()) < 0.9
     assert 1.1 < float(area.max()) < 1.35

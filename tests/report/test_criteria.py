@@ -13,15 +13,15 @@ from captum_proto import PathComparison
 from captum_proto.metrics.comparison import SAME
 from captum_proto.report.criteria import comparison_failures, comparison_table, conclusion, criteria, interval
 
-LEVELS = {"prototype": 0.4, "same class": 0.5, "other class": 0.2, "grey": 0.1, "noise": 0.1, "ascent": 0.1}
+LEVELS = {"prototype": 0.4, "same_class": 0.5, "other_class": 0.2, "gray": 0.1, "noise": 0.1, "ascent": 0.1}
 
 
 def comparison(levels: dict[str, float] | None = None, l1: dict[str, float] | None = None) -> PathComparison:
-    """Twenty layers, groups at given heights, two images of each but of grey, seven natural ones."""
+    """Twenty layers, groups at given heights, two images of each but of gray, seven natural ones."""
     generator = torch.Generator().manual_seed(0)
 
     def scores(level: float, group: str, spread: float) -> Tensor:
-        count = 1 if group == "grey" else 7 if group == "same class" else 2
+        count = 1 if group == "gray" else 7 if group == "same_class" else 2
         return level + spread * torch.randn(count, 20, generator=generator, dtype=torch.float64)
 
     spearman = {group: scores(level, group, 0.01) for group, level in {**LEVELS, **(levels or {})}.items()}
@@ -54,27 +54,27 @@ def test_each_criterion_is_beside_what_natural_images_reach() -> None:
 
 
 def test_a_control_that_passes_is_named_beside_the_criterion() -> None:
-    grey_is_near = comparison(l1={"grey": 1.0, "prototype": 1.4})
-    *_, distance = criteria([grey_is_near])
+    gray_is_near = comparison(l1={"gray": 1.0, "prototype": 1.4})
+    *_, distance = criteria([gray_is_near])
     assert distance.passed
     assert distance.note.startswith(
-        "A grey square (100.0 %) passes this criterion too and does as well as the prototypes"
+        "A gray square (100.0 %) passes this criterion too and does as well as the prototypes"
     )
-    grey_is_nearer = comparison({"grey": 0.45, "other class": 0.45})
-    note = criteria([grey_is_nearer])[0].note
-    assert "A grey square (0.4" in note
+    gray_is_nearer = comparison({"gray": 0.45, "other_class": 0.45})
+    note = criteria([gray_is_nearer])[0].note
+    assert "A gray square (0.4" in note
     assert "does as well as the prototypes or better, and knows no data." in note
     assert "Images of other classes do as well as the prototypes or better (0.4" in note
-    both = criteria([comparison(l1={"grey": 1.0, "noise": 1.0})])[3].note
+    both = criteria([comparison(l1={"gray": 1.0, "noise": 1.0})])[3].note
     assert both.startswith(
-        "A grey square (100.0 %) and uniform noise (100.0 %) pass this criterion too and all do as well"
+        "A gray square (100.0 %) and uniform noise (100.0 %) pass this criterion too and all do as well"
     )
     assert criteria([comparison()])[0].note == ""
 
 
 def test_without_controls_nothing_is_known_and_the_page_says_so() -> None:
     one = comparison()
-    for group in ("grey", "noise", "ascent"):
+    for group in ("gray", "noise", "ascent"):
         del one.spearman[group], one.l1[group]
     assert all(verdict.note.startswith("No control that knows no data was run") for verdict in criteria([one]))
     assert "what these figures are worth is not known" in " ".join(conclusion([one]))
@@ -88,7 +88,7 @@ def test_without_controls_nothing_is_known_and_the_page_says_so() -> None:
         ({"prototype": 0.15}, "no higher than images of other classes: these pictures are not to be trusted far"),
         ({"noise": 0.45}, "no better than uniform noise: nothing here is a reason to trust these pictures"),
         ({"prototype": math.nan}, "nothing can be said of them"),
-        ({"mean image": 0.7}, "The mean of the natural images, which knows the data, reaches 0.70"),
+        ({"mean_image": 0.7}, "The mean of the natural images, which knows the data, reaches 0.70"),
     ],
 )
 def test_the_conclusion_does_not_flatter(levels: dict[str, float], words: str) -> None:
@@ -116,8 +116,8 @@ def test_the_table_has_every_group_with_intervals() -> None:
     table = comparison_table([one])
     assert [row[0] for row in table.rows] == one.groups
     assert all(len(row) == len(table.header) for row in table.rows)
-    grey = next(row for row in table.rows if row[0] == "grey")
-    assert grey[3] == "–"  # one image
+    gray = next(row for row in table.rows if row[0] == "gray")
+    assert gray[3] == "–"  # one image
     expected = interval(one.spearman["noise"].mean(1).tolist())
     assert expected is not None
     noise = next(row for row in table.rows if row[0] == "noise")
@@ -136,13 +136,13 @@ def test_what_could_not_be_measured_is_said_once() -> None:
         each.settings["skipped"] = {"gate": "a tuple, no tensor"}
         for values in each.spearman.values():
             values[:, 3] = math.nan
-        each.spearman["grey"][:, 5:12] = math.nan
+        each.spearman["gray"][:, 5:12] = math.nan
     other.spearman["noise"][:, 0] = math.nan
     assert comparison_failures({"ash": one, "birch": other}) == [
         'Every class: layer "gate" was left out: a tuple, no tensor.',
         "Every class: 1 of 20 layers are dead, that is, no same-class image has a rank correlation there, and are left out of every mean: "
         "layer3.",
-        "Every class: grey has no rank correlation in 7 layers, because its activations are constant there; they count as failing: "
+        "Every class: gray has no rank correlation in 7 layers, because its activations are constant there; they count as failing: "
         "layer5, layer6, layer7, layer8, layer9 and 2 more.",
         "birch: noise has no rank correlation in 1 layers, because its activations are constant there; they count as failing: layer0.",
     ]

@@ -10,16 +10,15 @@ import torch
 from PIL import Image
 
 from captum_proto import PathComparison, PrototypeGeneration
-from captum_proto.metrics.comparison import summarise
+from captum_proto.metrics.comparison import save_summaries, summarize
 from captum_proto.report.figures import comparison_figure, prototype_sheet, save_figure, to_display
-from captum_proto.report.tables import save_summaries
 
 
 def comparison(layers: int = 40) -> PathComparison:
     generator = torch.Generator().manual_seed(0)
-    groups = {"prototype": 2, "same class": 5, "other class": 5, "grey": 1}
+    groups = {"prototype": 2, "same_class": 5, "other_class": 5, "gray": 1}
     spearman = {name: torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in groups.items()}
-    spearman["grey"][:, :7] = torch.nan  # a constant image has no ranks in the first layers
+    spearman["gray"][:, :7] = torch.nan  # a constant image has no ranks in the first layers
     l1 = {name: 1 + torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in groups.items()}
     return PathComparison([f"layer{i}" for i in range(layers)], spearman, l1)
 
@@ -63,22 +62,22 @@ def test_without_a_transform_the_sheet_expects_nothing_under_it() -> None:
 def test_curves_show_every_group_with_its_controls_in_the_same_axes(layers: int, tmp_path: Path) -> None:
     report = comparison(layers)
     figure = comparison_figure(report, "dogs")
-    spearman, spearman_normalised, l1, _ = figure.axes
+    spearman, spearman_normalized, l1, _ = figure.axes
     shown = {line.get_label() for line in spearman.lines}
     living = {name for name in report.groups if not bool(report.mean_spearman(name).isnan().all())}
     assert shown == living
     assert {line.get_label() for line in l1.lines} >= set(report.groups)
-    assert "same class" not in {line.get_label() for line in spearman_normalised.lines}
+    assert "same_class" not in {line.get_label() for line in spearman_normalized.lines}
     if layers == 40:
-        grey = next(line for line in spearman.lines if line.get_label() == "grey")
-        assert grey.get_xdata()[0] == 8  # from the first layer in which it has ranks
+        gray = next(line for line in spearman.lines if line.get_label() == "gray")
+        assert gray.get_xdata()[0] == 8  # from the first layer in which it has ranks
     save_figure(figure, tmp_path / "curves.svg")
     assert (tmp_path / "curves.svg").read_text().startswith("<?xml")
 
 
 def test_summaries_as_csv(tmp_path: Path) -> None:
     report = comparison()
-    save_summaries({"dogs, all": report.summaries(), "mean": summarise([report, report])}, tmp_path / "summary.csv")
+    save_summaries({"dogs, all": report.summaries(), "mean": summarize([report, report])}, tmp_path / "summary.csv")
     lines = (tmp_path / "summary.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * len(report.groups)
     assert lines[1].startswith('"dogs, all",prototype,2,')

@@ -64,9 +64,9 @@ class Document(HTMLParser):
 
 def comparison(layers: int = 24, prefix: str = "layer") -> PathComparison:
     generator = torch.Generator().manual_seed(0)
-    groups = {"prototype": 2, "same class": 4, "other class": 4, "grey": 1, "noise": 2, "my own": 1}
+    groups = {"prototype": 2, "same_class": 4, "other_class": 4, "gray": 1, "noise": 2, "my own": 1}
     spearman = {name: torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in groups.items()}
-    spearman["grey"][:, :7] = math.nan
+    spearman["gray"][:, :7] = math.nan
     l1 = {name: 1 + torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in groups.items()}
     return PathComparison([f"{prefix}{i}" for i in range(layers)], spearman, l1)
 
@@ -87,7 +87,7 @@ def page_in(folder: Path, name: str = "flute") -> Page:
         f"Section {name}",
         text=[f"Text {name}"],
         verdicts=[
-            Verdict("Spearman", "0.5", "at least 0.6", "−0.1", False, f"a grey square passes too {name}"),
+            Verdict("Spearman", "0.5", "at least 0.6", "−0.1", False, f"a gray square passes too {name}"),
             Verdict(f"L1 {name}", "80 %", passed=True),
         ],
         pictures=[Picture("one.png", f"picture {name}"), Picture("a folder/wide.png", "wide", small=False)],
@@ -105,7 +105,7 @@ def test_the_page_says_everything_without_javascript(tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     document = Document(re.sub(r"<script.*?</script>", "", text, flags=re.S))
     (body,) = document.texts["body"]
-    for words in ("Text flute", "Summary flute", "table flute", "a grey square passes too flute", "Failure flute"):
+    for words in ("Text flute", "Summary flute", "table flute", "a gray square passes too flute", "Failure flute"):
         assert words in body
     for words in ("at least 0.6", "−0.1", "not met", "met", "curves flute", "inner", "1, 2", "scores #1.csv"):
         assert words in body
@@ -299,8 +299,8 @@ def test_a_page_is_made_again_from_its_description(tmp_path: Path) -> None:
         write_report(tmp_path / "a folder")
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+def luminance(color: str) -> float:
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -311,10 +311,10 @@ def test_text_and_curves_stand_out(scheme: str) -> None:
     light, dark = report._source("report.css").split("@media (prefers-color-scheme: dark)")
     found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light if scheme == "light" else dark))
     assert set(found) >= {"paper", "ink", "quiet", "link", "good", "bad", *report._GROUPS.values()}
-    for name, colour in found.items():
+    for name, color in found.items():
         if name in ("paper", "hair", "faint"):
             continue
-        low, high = sorted((luminance(colour), luminance(found["paper"])))
+        low, high = sorted((luminance(color), luminance(found["paper"])))
         least = 4.5 if name in ("ink", "quiet", "link", "good", "bad") else 3.0
         assert (high + 0.05) / (low + 0.05) >= least, name
 
@@ -389,7 +389,7 @@ def test_in_a_browser_the_curves_answer(tmp_path: Path) -> None:
     assert results["keyboard"] == ["Layer 2 of 24: layer1"]
     assert results["spoken"][0] == "slider"
     assert results["spoken"][1].startswith("layer 2, layer1: prototype 0.")
-    assert "grey –" in results["spoken"][1]
+    assert "gray –" in results["spoken"][1]
     assert results["spoken"][2] == 0
     assert results["end"] == "24"
     assert set(results["hidden"]) == {"none"}

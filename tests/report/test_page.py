@@ -14,7 +14,7 @@ def test_a_page_comes_back_as_it_was(tmp_path: Path) -> None:
     section = Section(
         "Möwe </script>",
         text=["one", "two"],
-        verdicts=[Verdict("n", "1", "2", "−1", False, "a grey square passes too"), Verdict("m", "1")],
+        verdicts=[Verdict("n", "1", "2", "−1", False, "a gray square passes too"), Verdict("m", "1")],
         pictures=[Picture("a/b.png", "caption"), Picture("c.png", "wide", small=False)],
         tables=[Table(["a", "b"], [["x", "1"]], "caption")],
         curves=[Curves("comparison.safetensors", "caption", ["other.safetensors"])],

@@ -9,7 +9,9 @@ import torch
 from networks import SmallCNN, seeded
 from torch import nn
 
-from captum_proto._utils.model import Pipeline, borrowed, device_of, dtype_of, fingerprint, modules_of, tensor_bytes
+from captum_proto._utils.files import tensor_bytes
+from captum_proto._utils.model import borrowed, device_of, dtype_of, fingerprint, modules_of
+from captum_proto._utils.pipeline import Pipeline
 
 
 def test_device_and_dtype_are_those_of_the_first_floating_tensor():

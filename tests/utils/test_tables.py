@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from captum_proto._utils.tables import number, percent, text_table
-from captum_proto._utils.versions import versions
+from captum_proto.runs.provenance import versions
 
 
 def test_columns_are_aligned():

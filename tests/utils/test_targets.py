@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captum_proto._utils.targets import group_mask, occurrence_seeds, parse_targets
+from captum_proto._utils.targets import occurrence_seeds, parse_targets, target_mask
 
 classes = st.integers(0, 20)
 
@@ -18,7 +18,7 @@ def test_each_entry_is_one_sorted_group_without_repeats(target):
     groups = parse_targets(target)
     assert [set(group) for group in groups] == [set(t) if isinstance(t, list) else {t} for t in target]
     assert all(list(group) == sorted(set(group)) for group in groups)
-    mask = group_mask(groups, 21, torch.device("cpu"))
+    mask = target_mask(groups, 21, torch.device("cpu"))
     assert mask.shape == (len(target), 21)
     assert [tuple(row.nonzero().flatten().tolist()) for row in mask] == groups
 

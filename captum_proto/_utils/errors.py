@@ -1,0 +1,56 @@
+"""
+Errors that are the user's to mend: each message is one sentence that says what was given, what is expected and what to do.
+
+Every class is also the built-in exception that Python code expects in its place, so ``except ValueError`` goes on to work. The command
+line turns these into sentences; anything else is a bug, and stays a traceback.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CaptumProtoError",
+    "InputError",
+    "InputTypeError",
+    "MissingFileError",
+    "MissingPackageError",
+    "NotAFolderError",
+    "OccupiedError",
+    "StateError",
+    "WriteError",
+]
+
+
+class CaptumProtoError(Exception):
+    """Base class of the package's own errors."""
+
+
+class InputError(CaptumProtoError, ValueError):
+    """A value, a model or a file cannot be used as it is."""
+
+
+class InputTypeError(CaptumProtoError, TypeError):
+    """Something is of the wrong type."""
+
+
+class StateError(CaptumProtoError, RuntimeError):
+    """A method was called before what it needs was there."""
+
+
+class MissingPackageError(CaptumProtoError, ImportError):
+    """An optional package is not installed."""
+
+
+class MissingFileError(CaptumProtoError, FileNotFoundError):
+    """There is no such file or folder."""
+
+
+class NotAFolderError(CaptumProtoError, NotADirectoryError):
+    """A file was given in place of a folder."""
+
+
+class OccupiedError(CaptumProtoError, FileExistsError):
+    """A file or a folder is in the way, or in use."""
+
+
+class WriteError(CaptumProtoError, OSError):
+    """A file cannot be written, read or fetched."""

@@ -1,0 +1,130 @@
+"""One image file as a tensor: decoded, resized and cropped as a model's own evaluation does it."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import struct
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+from captum_proto._utils.checks import nearest
+from captum_proto._utils.errors import InputError, MissingFileError
+
+ENDINGS = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+)
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+#: Longer side over shorter side: an image beyond this has no center worth cropping, and takes gigabytes to enlarge.
+_ELONGATED = 64
+
+
+def _check_geometry(image_shape: Sequence[int], resize_ratio: float, interpolation: str) -> tuple[int, int, int]:
+    shape = tuple(operator.index(side) for side in image_shape)
+    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
+        raise InputError(
+            f"image_shape is {shape}; expected (C, H, W) with C = 1 (gray) or 3 (red, green, blue) and positive H and W."
+        )
+    if not (1 <= resize_ratio < math.inf):
+        raise InputError(
+            f"resize_ratio is {resize_ratio}; expected 1 or more: the resized image's shorter side over the crop's, e.g. 256 / 224."
+        )
+    if interpolation not in INTERPOLATIONS:
+        raise InputError(
+            f'interpolation is "{interpolation}"; expected one of {", ".join(INTERPOLATIONS)}'
+            f"{nearest(str(interpolation), INTERPOLATIONS) or '.'}"
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def _pixels(path: str, channels: int) -> Image.Image:
+    """The first frame of a file, decoded in full, as 8-bit gray or RGB."""
+    with Image.open(path) as file:
+        image: Image.Image = file
+        image.load()
+        if image.mode.startswith("I"):
+            # Pillow cuts 16 bits off at 255 where it should scale them.
+            values = np.asarray(image)
+            if values.size and (values.min() < 0 or values.max() > 65535):
+                raise InputError(f"integers from {values.min()} to {values.max()}, which have no known white")
+            image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
+        elif image.mode == "F":
+            raise InputError("floating-point values, which have no known white")
+        elif image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")
+        image = image.convert("L" if channels == 1 else "RGB")
+    if max(image.size) > _ELONGATED * min(image.size):
+        raise InputError(f"{image.width} x {image.height} pixels, too elongated to crop the center")
+    return image
+
+
+def load_image(
+    path: str | os.PathLike[str],
+    image_shape: Sequence[int],
+    resize_ratio: float = 256 / 224,
+    interpolation: str = "bilinear",
+) -> Tensor:
+    r"""
+    One image as a model sees it in evaluation: resized, antialiased, and cropped at its center.
+
+    The image is resized until it just covers ``resize_ratio`` times (H, W), then (H, W) are cut from its center: what torchvision's own
+    evaluation transforms do, to the last bit. Color becomes gray or gray becomes color as C says; of an animation the first frame is
+    taken, of 16 bits the upper 8. As in torchvision's evaluation, a camera's rotation flag is not followed.
+
+    Args:
+        path (str or os.PathLike): The image file, in any format that Pillow reads.
+        image_shape (Sequence[int]): (C, H, W) with C = 1 or 3.
+        resize_ratio (float, optional): The resized image's side over the crop's, at least 1. Default: 256/224
+        interpolation (str, optional): "nearest", "bilinear", "bicubic" or "lanczos". Default: "bilinear"
+
+    Returns:
+        Tensor: Shape (C, H, W), float32 in [0, 1].
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no whole image, or an argument is out of range.
+
+    Examples::
+
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (640, 480), "red").save(f"{folder}/red.png")
+        ...     image = load_image(f"{folder}/red.png", (3, 224, 224))
+        >>> image.shape, image[:, 0, 0].tolist()
+        (torch.Size([3, 224, 224]), [1.0, 0.0, 0.0])
+    """
+    shape = _check_geometry(image_shape, resize_ratio, interpolation)
+    if not os.path.isfile(path):
+        raise MissingFileError(f'there is no file "{os.fspath(path)}"; give the path of an image.')
+    image = _decoded(os.fspath(path), shape, resize_ratio, interpolation)
+    if isinstance(image, str):
+        raise InputError(f'"{os.fspath(path)}" cannot be read: {image}.')
+    return image
+
+
+def _decoded(path: str, shape: tuple[int, int, int], resize_ratio: float, interpolation: str) -> Tensor | str:
+    """The image, or why there is none."""
+    channels, height, width = shape
+    try:
+        image = _pixels(path, channels)
+    except UnidentifiedImageError:
+        return "no image that Pillow can read"
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+    tall, wide = round(height * resize_ratio), round(width * resize_ratio)
+    if tall * image.width >= wide * image.height:
+        size = [tall, max(int(tall * image.width / image.height), wide)]
+    else:
+        size = [max(int(wide * image.height / image.width), tall), wide]
+    image = transforms.resize(image, size, interpolation=InterpolationMode(interpolation), antialias=True)
+    image = transforms.center_crop(image, [height, width])
+    return cast(Tensor, transforms.to_dtype(transforms.pil_to_tensor(image), torch.float32, scale=True))

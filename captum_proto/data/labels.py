@@ -1,0 +1,270 @@
+"""Which class a file or a folder of images is of."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from captum_proto._utils.checks import nearest
+from captum_proto._utils.errors import InputError, MissingFileError, NotAFolderError
+from captum_proto.data.images import ENDINGS
+
+#: Folders that part a data set, the one to prefer first.
+SPLITS = ("val", "validation", "test", "train")
+_WNID = re.compile(r"(?:^|[_\-. ])(n\d{8})(?=$|[_\-. ])")
+_LEADING_INDEX = re.compile(r"(\d+)[_\-. ]+(?=\S)")
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
+
+
+def _few(items: Iterable[Any], limit: int = 10) -> str:
+    shown = [str(item) for item in items]
+    more = f", ... ({len(shown)} in all)" if len(shown) > limit else ""
+    return ", ".join(shown[:limit]) + more
+
+
+def _visible(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith((".", "__"))), key=lambda e: e.name)
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS
+
+
+def _images_below(folder: str) -> Iterator[str]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (os.path.join(parent, name) for name in sorted(files) if _is_image(name))
+
+
+def _folder(root: str | os.PathLike[str]) -> str:
+    folder = os.fspath(root)
+    if not os.path.exists(folder):
+        raise MissingFileError(f'there is no folder "{folder}"; give the folder that holds the images.')
+    if not os.path.isdir(folder):
+        raise NotAFolderError(f'"{folder}" is a file; give the folder that holds the images.')
+    return folder
+
+
+def _subfolders(folder: str) -> list[str]:
+    return [entry.path for entry in _visible(folder) if entry.is_dir()]
+
+
+class _Classes:
+    """What is known of the classes: the model's names, and tables that lie beside the images."""
+
+    def __init__(
+        self, folders: Sequence[str], class_names: Sequence[str] | None, wnids: Sequence[str] | None, root: str
+    ) -> None:
+        self.root = root
+        self.model_names = None if class_names is None else [str(name) for name in class_names]
+        self.wnids: dict[str, int] = {}
+        self.source = "wnids"
+        table_names: dict[int, str] = {}
+        if wnids is not None:
+            self.wnids = {wnid: index for index, wnid in enumerate(wnids)}
+            if len(self.wnids) != len(wnids):
+                raise InputError(
+                    "wnids holds a wnid twice; expected one wnid for each class, in the order of the classes."
+                )
+        for folder in folders:
+            table = os.path.join(folder, "classes.csv")
+            if os.path.isfile(table):
+                found, table_names = _read_classes(table)
+                if not self.wnids:
+                    self.wnids, self.source = found, table
+                break
+            for name in ("LOC_synset_mapping.txt", "synset_words.txt"):
+                table = os.path.join(folder, name)
+                if not self.wnids and os.path.isfile(table):
+                    self.wnids, self.source = _read_synsets(table), table
+        self.table_names: list[str] | None = None
+        if table_names and sorted(table_names) == list(range(len(table_names))):
+            self.table_names = [table_names[index] for index in range(len(table_names))]
+        self._index_of: dict[str, set[int]] = {}
+        self._add_names(dict(enumerate(self.model_names or ())))
+        self._add_names(table_names)
+
+    def _add_names(self, names: dict[int, str]) -> None:
+        new: dict[str, set[int]] = {}
+        for index, name in names.items():
+            for spelling in {_normalized(name), *(_normalized(part) for part in name.split(","))} - {""}:
+                new.setdefault(spelling, set()).add(index)
+        for spelling, indices in new.items():
+            self._index_of.setdefault(spelling, indices)
+
+    @property
+    def names_known(self) -> bool:
+        return bool(self._index_of)
+
+    def by_name(self, name: str) -> set[int]:
+        """The classes of this name: none, one, or several of the same name."""
+        return self._index_of.get(_normalized(name), set())
+
+    def by_first_words(self, text: str) -> set[int]:
+        """The classes whose name ``text`` begins with; of several names the longest. A name of digits alone is no word."""
+        words = _normalized(text).split(" ")
+        for count in range(len(words), 0, -1):
+            name = " ".join(words[:count])
+            if (found := self.by_name(name)) and any(letter.isalpha() for letter in name):
+                return found
+        return set()
+
+    def the_one(self, indices: set[int], where: str) -> int | None:
+        if len(indices) > 1:
+            raise InputError(
+                f'"{where}" in "{self.root}" names the classes {_few(sorted(indices))} alike; use the index of the class for its name.'
+            )
+        return next(iter(indices), None)
+
+    def suggestion(self, name: str) -> str:
+        return nearest(_normalized(name), self._index_of) or "."
+
+    def check_index(self, index: int, where: str) -> int:
+        count = None if self.model_names is None else len(self.model_names)
+        if count is not None and index >= count:
+            raise InputError(
+                f'"{where}" in "{self.root}" stands for class {index}, but the model has {count} classes, 0 to {count - 1}; rename it, or '
+                "use the model that these images are for."
+            )
+        return index
+
+    def complete_wnids(self, found: Iterable[str]) -> None:
+        """See that there is an index for each wnid that was found, or say what to do."""
+        present = sorted(set(found))
+        if not self.wnids:
+            expected = 1000 if self.model_names is None else len(self.model_names)
+            if len(present) == expected:
+                self.wnids, self.source = {wnid: index for index, wnid in enumerate(present)}, "the sorted wnids"
+            elif expected == 1000 and self.model_names is not None:
+                self.wnids, self.source = _imagenet_wnids(), "timm's table"
+        unknown = [wnid for wnid in present if wnid not in self.wnids]
+        if unknown and self.wnids:
+            raise InputError(
+                f'"{self.root}" names {_few(unknown, 5)}, which {self.source} does not list; add them there, or remove them.'
+            )
+        if unknown:
+            count = "" if self.model_names is None else f" of the model's {len(self.model_names)} classes"
+            raise InputError(
+                f'"{self.root}" names {len(present)}{count} by wnid ({_few(present, 3)}), and nothing says which class is which; put a '
+                "classes.csv with the columns index,wnid,name there, or pass wnids, the list of all wnids in the order of the classes."
+            )
+
+
+def _read_classes(path: str) -> tuple[dict[str, int], dict[int, str]]:
+    """A classes.csv: the index of each wnid, and the name of each index."""
+    wnids: dict[str, int] = {}
+    names: dict[int, str] = {}
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader = csv.DictReader(file)
+        columns = set(reader.fieldnames or ())
+        if "index" not in columns or not columns & {"wnid", "name"}:
+            raise InputError(
+                f'"{path}" has the columns {_few(sorted(columns)) or "of an empty file"}; expected index, wnid and name, in a first line '
+                "that says so."
+            )
+        for row in reader:
+            index = row["index"] or ""
+            if not index.isascii() or not index.isdigit():
+                raise InputError(
+                    f'"{path}", line {reader.line_num}: index is "{index}"; expected the number of a class, from 0.'
+                )
+            if row.get("wnid") and wnids.setdefault(row["wnid"], int(index)) != int(index):
+                raise InputError(f'"{path}" gives {row["wnid"]} two indices; keep one of the lines.')
+            if row.get("name"):
+                names[int(index)] = row["name"]
+    return wnids, names
+
+
+def _read_synsets(path: str) -> dict[str, int]:
+    """The tables that come with ImageNet: a wnid at the start of each line, in the order of the classes."""
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        wnids = [line.split(maxsplit=1)[0] for line in file if line.strip()]
+    return {wnid: index for index, wnid in enumerate(wnids)}
+
+
+def _imagenet_wnids() -> dict[str, int]:
+    """The wnids of ImageNet's 1000 classes, where timm is installed; else none."""
+    try:
+        info = importlib.import_module("timm.data").ImageNetInfo("imagenet-1k")
+    except ImportError:
+        return {}
+    return {wnid: index for index, wnid in enumerate(info.label_names())}
+
+
+def _label_files(paths: list[str], classes: _Classes) -> list[int | None]:
+    """The class of each file of a flat folder, from its name; None where the name carries none."""
+    stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
+    wnids = [match[1] if (match := _WNID.search(stem)) else None for stem in stems]
+    leads = [match if (match := _LEADING_INDEX.match(stem)) else None for stem in stems]
+    # A wnid that follows an index needs no table: the index says which class it is.
+    named = [
+        lead is not None and wnid is not None and lead.end() == stem.find(wnid)
+        for lead, wnid, stem in zip(leads, wnids, stems, strict=True)
+    ]
+    needed = [wnid for wnid, said in zip(wnids, named, strict=True) if wnid is not None and not said]
+    if needed:
+        classes.complete_wnids(needed)
+    labels: list[int | None] = []
+    for stem, wnid, lead, said in zip(stems, wnids, leads, named, strict=True):
+        if wnid is not None:
+            number = int(lead[1]) if said and lead is not None else None
+            others = {classes.wnids[wnid]} if wnid in classes.wnids else set()
+        else:
+            number = int(lead[1]) if lead is not None else None
+            others = classes.by_first_words(stem[lead.end() :] if lead is not None else stem)
+        if number is not None and others and number not in others:
+            raise InputError(
+                f'"{stem}" in "{classes.root}" is class {number} by its number and class {_few(sorted(others))} by its name; rename it, or '
+                "correct the table of classes."
+            )
+        index = number if number is not None else classes.the_one(others, stem)
+        labels.append(None if index is None else classes.check_index(index, stem))
+    return labels
+
+
+def _label_folders(folders: list[str], filled: Sequence[bool], classes: _Classes) -> tuple[list[int], bool]:
+    """The class of each folder, and whether it comes from its place in the sorted order alone."""
+    names = [os.path.basename(folder) for folder in folders]
+    wnids = [match[1] if (match := _WNID.match(name)) else None for name in names]
+    if all(wnid is not None or not full for wnid, full in zip(wnids, filled, strict=True)):
+        classes.complete_wnids([wnid for wnid in wnids if wnid is not None])
+        found = [-1 if wnid is None else classes.wnids[wnid] for wnid in wnids]
+    elif all((name.isascii() and name.isdigit()) or not full for name, full in zip(names, filled, strict=True)):
+        found = [int(name) if name.isascii() and name.isdigit() else -1 for name in names]
+    elif not classes.names_known:
+        return list(range(len(names))), True
+    else:
+        found = []
+        for name, full in zip(names, filled, strict=True):
+            index = classes.the_one(classes.by_name(name), name)
+            if index is None and full:
+                raise InputError(
+                    f'the folder "{name}" in "{classes.root}" is named after no known class; rename it to the name or the index of a '
+                    "class, or, to number the folders in sorted order, give neither class_names nor a classes.csv"
+                    f"{classes.suggestion(name)}"
+                )
+            found.append(-1 if index is None else index)
+    return [classes.check_index(index, name) for index, name in zip(found, names, strict=True)], False
+
+
+def _split_folder(root: str, split: str | None) -> str:
+    """The folder that holds the class folders: ``root``, or a split of it."""
+    present = [
+        name
+        for name in SPLITS
+        if os.path.isdir(os.path.join(root, name))
+        and any(next(_images_below(folder), None) for folder in _subfolders(os.path.join(root, name)))
+    ]
+    if split is not None and split not in present:
+        raise InputError(f'"{root}" has no split "{split}" with class folders in it; it has {_few(present) or "none"}.')
+    if split is None and not present:
+        return root
+    return os.path.join(root, split or present[0])

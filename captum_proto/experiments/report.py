@@ -1,0 +1,60 @@
+"""The page of a folder that has none: of a run that was interrupted, or is older than pages are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from captum_proto._utils.errors import MissingFileError, NotAFolderError
+from captum_proto.experiments.demo import demo_page
+from captum_proto.experiments.evaluate import COMPARISON, evaluation_page
+from captum_proto.experiments.generate import generation_page
+from captum_proto.report.html import write_page, write_report
+from captum_proto.report.page import PAGE, Page
+from captum_proto.runs.folder import SETTINGS, read_settings
+
+
+def report_on(folder: Path) -> Path:
+    """
+    The HTML page of a folder of results, made from the description in it, or from the results themselves where there is none.
+
+    Args:
+        folder (Path): That a command wrote to.
+
+    Returns:
+        Path: The HTML file.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or nothing in it that a page could be made of.
+        NotADirectoryError: If it is a file.
+        ValueError: If the description is damaged, and the results do not tell either.
+    """
+    if not folder.exists():
+        raise MissingFileError(f'there is no folder "{folder}"; give one that a captum-proto command wrote to.')
+    if not folder.is_dir():
+        raise NotAFolderError(f'"{folder}" is a file; give the folder that a captum-proto command wrote to.')
+    if not (folder / PAGE).exists() and not (folder / SETTINGS).exists():
+        raise MissingFileError(
+            f'"{folder}" holds neither {PAGE} nor {SETTINGS}; give a folder that a captum-proto command wrote to.'
+        )
+    try:
+        return write_report(folder)
+    except (FileNotFoundError, ValueError):
+        page = _page_of(folder)
+        if page is None:
+            raise
+        return write_page(page, folder)
+
+
+def _page_of(folder: Path) -> Page | None:
+    """What the results in a folder tell, or None where they are of a command that keeps no record of that."""
+    if not (folder / SETTINGS).exists():
+        return None
+    settings = read_settings(folder)
+    # The parts of a demonstration carry its name, so what is there counts as well.
+    if settings.get("command") == "demo" and any((folder / name).exists() for name in ("imagenet", "digits")):
+        return demo_page(folder)
+    if "options" in settings and "seeds" in settings and "target" in settings:
+        return generation_page(folder)
+    if settings.get("command") == "evaluate" or any(folder.glob(f"*/{COMPARISON}")):
+        return evaluation_page(folder)
+    return None

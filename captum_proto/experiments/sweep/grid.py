@@ -1,0 +1,151 @@
+"""A grid over the arguments of generate."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from captum_proto._utils.checks import nearest
+from captum_proto._utils.errors import InputError
+from captum_proto.experiments.options import generation_options
+
+#: The paper's 125 protocols of affine transforms (arXiv:2309.17144, appendix; Table 4 has the best of them).
+PAPER_PROTOCOLS: dict[str, list[Any]] = {
+    "scale": ["none", [0.9, 1.1], [0.8, 1.2], [0.7, 1.3], [0.5, 1.5]],
+    "degrees": ["none", 30, 60, 90, 180],
+    "translate": ["none", 0.05, 0.1, 0.2, 0.5],
+}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """
+    What to make.
+
+    Args:
+        models (list[str]): Names of models.
+        targets (list[str]): Classes or groups of classes, as :func:`~captum_proto._utils.class_names.parse_classes` reads them.
+        seeds (list[int]): Of each combination and class.
+        fixed (dict): Arguments of generate that are the same everywhere, as
+            :func:`~captum_proto.experiments.options.generation_options` reads them.
+        grid (dict[str, list]): Values of arguments, of which every combination is made.
+        settings (dict[str, dict]): Arguments that belong together, by the name under which a table shows them; each is combined with the
+            whole grid. Empty: a single one that changes nothing.
+        names (dict[str, str]): What tables call a target. Empty: by its classes.
+
+    Raises:
+        ValueError: If something is empty, twice there, or unknown.
+    """
+
+    models: list[str]
+    targets: list[str]
+    seeds: list[int]
+    fixed: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("models", "targets", "seeds"):
+            values = getattr(self, name)
+            if not isinstance(values, list) or not values:
+                raise InputError(f"{name} is {values!r}; expected a list with at least one entry.")
+            if len(set(values)) < len(values):
+                raise InputError(f"{name} is {values!r}, which holds an entry twice; leave one out.")
+        if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in self.seeds):
+            raise InputError(f"seeds is {self.seeds!r}; expected whole numbers.")
+        for name, values in self.grid.items():
+            if not isinstance(values, list) or not values:
+                raise InputError(f"the grid of {name} is {values!r}; expected a list with at least one value.")
+        for name, value in self.settings.items():
+            if not isinstance(value, dict):
+                raise InputError(f'the settings "{name}" are {value!r}; expected a table of arguments.')
+        for combination in self.combinations():
+            generation_options(_without_measured(combination.values))
+
+    def combinations(self) -> list[Combination]:
+        """Every combination, in the order of the grid, its last argument running fastest."""
+        found = []
+        for name, settings in (self.settings or {"": {}}).items():
+            for values in itertools.product(*self.grid.values()):
+                varied = dict(zip(self.grid, values, strict=True))
+                words = [name] if name else []
+                words += [f"{argument} {_short(value)}" for argument, value in varied.items()]
+                found.append(Combination(", ".join(words) or "as it is", {**self.fixed, **settings, **varied}))
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One point of the grid: its name in a table, and its plain values."""
+
+    name: str
+    values: dict[str, Any]
+
+
+def _measured(values: Mapping[str, Any]) -> bool:
+    parametrization = values.get("parametrization")
+    return isinstance(parametrization, Mapping) and parametrization.get("magnitudes") == "measured"
+
+
+def _without_measured(values: Mapping[str, Any]) -> dict[str, Any]:
+    """With the name alone of a parametrization whose magnitudes are yet to be measured."""
+    if not _measured(values):
+        return dict(values)
+    rest = {name: value for name, value in values["parametrization"].items() if name != "magnitudes"}
+    return {**values, "parametrization": rest}
+
+
+def _short(value: Any) -> str:
+    """A value in the name of a combination."""
+    if isinstance(value, Mapping):
+        return " ".join(
+            str(value.get("name", "")).split() + [f"{k}={_short(v)}" for k, v in value.items() if k != "name"]
+        )
+    if isinstance(value, (list, tuple)):
+        return "–".join(_short(one) for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+#: What a TOML file may hold beside the tables of arguments, and what it is called here.
+_KEYS = {
+    "model": "models",
+    "target": "targets",
+    "seeds": "seeds",
+    "fixed": "fixed",
+    "grid": "grid",
+    "settings": "settings",
+}
+
+
+def sweep_from_tables(tables: Mapping[str, Any], others: Iterable[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """
+    The arguments of a :class:`Sweep`, and the other entries, of a TOML file that was read.
+
+    Raises:
+        ValueError: If there is an entry that is neither.
+    """
+    arguments: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    known = [*_KEYS, *others]
+    for key, value in tables.items():
+        if key == "target" and isinstance(value, Mapping):
+            arguments["targets"], arguments["names"] = (
+                list(value.values()),
+                {text: name for name, text in value.items()},
+            )
+        elif key in _KEYS:
+            listed = key in ("model", "target") and isinstance(value, str)
+            arguments[_KEYS[key]] = [value] if listed else value
+        elif key in others:
+            rest[key] = value
+        else:
+            raise InputError(
+                f'the sweep file has an entry "{key}"{nearest(key, known) or "; expected some of " + ", ".join(known) + "."}'
+            )
+    return arguments, rest

@@ -1,0 +1,408 @@
+"""Groups of images of one class beside each other: does the model do as well on each? (arXiv:2309.17144, section 4)"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_proto._utils.checks import check_logits
+from captum_proto._utils.errors import InputError, MissingFileError, WriteError
+from captum_proto._utils.files import whole_file
+from captum_proto._utils.tables import number, percent, text_table
+from captum_proto._utils.targets import Target, parse_targets, target_mask
+from captum_proto.stats.intervals import Estimate, difference_estimate, fisher_exact, holm, mean_estimate, proportion
+
+_KIND = "group comparison"
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """
+    What the model makes of one group.
+
+    Attributes:
+        group (str): Its name.
+        images (int): How many were looked at.
+        skipped (int): Files that could not be read.
+        correct (int): Images whose prediction is the target.
+        accuracy (Estimate): Their share, with Wilson's interval.
+        top5 (Estimate, optional): The share with the target among the five highest logits; None for models of five classes or fewer.
+        probabilities (dict[str, Estimate]): The mean probability of each class of interest, with its bootstrap interval.
+    """
+
+    group: str
+    images: int
+    skipped: int
+    correct: int
+    accuracy: Estimate
+    top5: Estimate | None
+    probabilities: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """
+    Two groups beside each other.
+
+    Attributes:
+        first (str): One group.
+        second (str): The other.
+        accuracy_difference (float): Accuracy of the first less that of the second.
+        p_value (float): Fisher's exact test of whether the accuracies differ, two-sided.
+        corrected_p_value (float): The same after Holm's correction for all pairs.
+        probability_differences (dict[str, Estimate]): Of each class of interest, the mean probability in the first less that in the
+            second, with its bootstrap interval. Not corrected for the number of pairs.
+    """
+
+    first: str
+    second: str
+    accuracy_difference: float
+    p_value: float
+    corrected_p_value: float
+    probability_differences: dict[str, Estimate]
+
+
+@dataclass
+class GroupComparison:
+    r"""
+    Groups of images beside each other; :func:`compare_groups` makes it.
+
+    Attributes:
+        target (str): The class that counts as right.
+        classes (list[str]): The classes of interest, the target first.
+        groups (list[GroupResult]): One for each group, in the order given.
+        pairs (list[PairResult]): One for each pair of groups.
+        settings (dict): How it was made.
+
+    Examples::
+
+        >>> lighter, darker = torch.randn(40, 10), torch.randn(40, 10)
+        >>> comparison = compare_groups({"lighter": lighter, "darker": darker}, target=3)
+        >>> print(comparison.table())
+        >>> comparison.to_csv("groups.csv")
+    """
+
+    target: str
+    classes: list[str]
+    groups: list[GroupResult]
+    pairs: list[PairResult]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def group_rows(self) -> tuple[list[str], list[list[str]]]:
+        """The header and the rows of the table of groups, as they are read."""
+        header = ["group", "images", "skipped", "accuracy", "interval"]
+        top5 = any(one.top5 is not None for one in self.groups)
+        header += ["top-5", "interval"] if top5 else []
+        for name in self.classes:
+            header += [f"p({name})", "interval"]
+        rows = []
+        for one in self.groups:
+            row = [one.group, str(one.images), str(one.skipped), percent(one.accuracy.value), _percents(one.accuracy)]
+            if top5:
+                row += ["–", "–"] if one.top5 is None else [percent(one.top5.value), _percents(one.top5)]
+            for name in self.classes:
+                row += [number(one.probabilities[name].value), _interval(one.probabilities[name])]
+            rows.append(row)
+        return header, rows
+
+    def pair_rows(self) -> tuple[list[str], list[list[str]]]:
+        """The header and the rows of the table of pairs, as they are read."""
+        several = len(self.pairs) > 1
+        header = ["pair", "accuracy", "Fisher's p", *(["Holm's p"] if several else [])]
+        for name in self.classes:
+            header += [f"p({name})", "interval"]
+        rows = []
+        for pair in self.pairs:
+            row = [f"{pair.first} − {pair.second}", f"{100 * pair.accuracy_difference:+.1f} %", p_text(pair.p_value)]
+            row += [p_text(pair.corrected_p_value)] if several else []
+            for name in self.classes:
+                difference = pair.probability_differences[name]
+                row += [f"{difference.value:+.3f}", _interval(difference, signed=True)]
+            rows.append(row)
+        return header, rows
+
+    def note(self) -> str:
+        """What the figures are: which intervals, which test."""
+        level = f"{100 * self.settings.get('confidence', 0.95):g} %"
+        text = (
+            f"accuracy: the share of images that the model takes for {self.target}; {level} intervals: Wilson's for shares, "
+            f"bootstrap (BCa, {self.settings.get('resamples')} resamples) for mean probabilities and their differences; Fisher's exact "
+            "test, two-sided"
+        )
+        if len(self.pairs) > 1:
+            text += f"; Holm's correction is for the {len(self.pairs)} pairs, the bootstrap intervals are not corrected"
+        return f"{text}."
+
+    def table(self) -> str:
+        """Groups, then pairs, as text, with what the figures are beneath."""
+        return "\n\n".join([text_table(*self.group_rows()), text_table(*self.pair_rows()), self.note()])
+
+    def to_csv(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """
+        Write every figure, a line each: of which group or pair, which figure, of which class, value, interval and p-values.
+
+        Args:
+            path (path): The file.
+            overwrite (bool, optional): Whether an existing file may be replaced. Default: False
+        """
+        with whole_file(path, overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(
+                [
+                    "group",
+                    "second",
+                    "images",
+                    "skipped",
+                    "figure",
+                    "class",
+                    "value",
+                    "low",
+                    "high",
+                    "p_value",
+                    "corrected_p_value",
+                ]
+            )
+            for one in self.groups:
+                start = [one.group, "", one.images, one.skipped]
+                writer.writerow([*start, "accuracy", self.target, *asdict(one.accuracy).values(), "", ""])
+                if one.top5 is not None:
+                    writer.writerow([*start, "top-5", self.target, *asdict(one.top5).values(), "", ""])
+                for name, estimate in one.probabilities.items():
+                    writer.writerow([*start, "mean probability", name, *asdict(estimate).values(), "", ""])
+            for pair in self.pairs:
+                start = [pair.first, pair.second, "", ""]
+                tests = [pair.p_value, pair.corrected_p_value]
+                accuracy = ["accuracy difference", self.target, pair.accuracy_difference, "", ""]
+                writer.writerow([*start, *accuracy, *tests])
+                for name, estimate in pair.probability_differences.items():
+                    figure = ["mean probability difference", name, *asdict(estimate).values()]
+                    writer.writerow([*start, *figure, "", ""])
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """
+        Write everything as JSON; :meth:`load` reads it.
+
+        Args:
+            path (path): The file, by custom ``….json``.
+            overwrite (bool, optional): Whether an existing file may be replaced. Default: False
+        """
+        content = json.dumps(_without_nan({"kind": _KIND, **asdict(self)}), indent=2, ensure_ascii=False)
+        with whole_file(path, overwrite) as temporary:
+            temporary.write_text(content + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> GroupComparison:
+        """
+        Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged or holds something else.
+        """
+        if not Path(path).is_file():
+            raise MissingFileError(f'there is no file "{path}"; expected a {_KIND} saved by captum_proto.')
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content.pop("kind", None) != _KIND:
+                raise InputError("it holds something else")
+            groups = [
+                GroupResult(
+                    **{
+                        **one,
+                        "accuracy": _estimate(one["accuracy"]),
+                        "top5": None if one["top5"] is None else _estimate(one["top5"]),
+                        "probabilities": {name: _estimate(value) for name, value in one["probabilities"].items()},
+                    }
+                )
+                for one in content.pop("groups")
+            ]
+            pairs = [
+                PairResult(
+                    **{
+                        **one,
+                        "probability_differences": {
+                            name: _estimate(value) for name, value in one["probability_differences"].items()
+                        },
+                    }
+                )
+                for one in content.pop("pairs")
+            ]
+            return cls(groups=groups, pairs=pairs, **content)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f'"{path}" is no {_KIND} saved by captum_proto ({error}); save it again.') from error
+
+
+def compare_groups(
+    logits: Mapping[str, Tensor],
+    target: int | Sequence[int],
+    also: Sequence[int | Sequence[int]] = (),
+    class_names: Sequence[str] | None = None,
+    *,
+    skipped: Mapping[str, int] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 9999,
+    seed: int = 0,
+) -> GroupComparison:
+    r"""
+    Whether a model does as well on each of several groups of images, such as one class photographed in different ways.
+
+    Of each group: the share of images that the model takes for the target, with Wilson's interval, and the mean probability of each class
+    of interest with its bootstrap interval. Of each pair of groups: the differences, with Fisher's exact test and bootstrap intervals. The
+    tests take the groups for independent: no image, and no two versions of an image, should be in two groups.
+
+    Args:
+        logits (mapping[str, Tensor]): By the name of the group, (N, K): the model's logits of its images. At least two groups.
+        target (int or sequence of int): The class that counts as right; several: any of them, as one class.
+        also (sequence, optional): Further classes whose mean probabilities are of interest. Default: ()
+        class_names (sequence of str, optional): K names, for labels. Default: None
+        skipped (mapping[str, int], optional): How many files of each group could not be read, for the table. Default: None
+        confidence (float, optional): Of all intervals, between 0 and 1. Default: 0.95
+        resamples (int, optional): Of each bootstrap. Default: 9999
+        seed (int, optional): Of each bootstrap. Default: 0
+
+    Returns:
+        GroupComparison: Every figure, in the order of ``logits``.
+
+    Raises:
+        TypeError: If a group's logits are no floating-point tensor.
+        ValueError: If there are fewer than two groups, one is empty, the classes are out of range, or an argument is.
+
+    Examples::
+
+        >>> with_face = torch.tensor([[2.0, 0.0], [0.0, 1.0]]).repeat(20, 1)
+        >>> without = torch.tensor([[2.0, 0.0]]).repeat(40, 1)
+        >>> comparison = compare_groups({"without a face": without, "with a face": with_face}, target=0)
+        >>> [group.accuracy.value for group in comparison.groups]
+        [1.0, 0.5]
+        >>> comparison.pairs[0].p_value < 0.001
+        True
+    """
+    if len(logits) < 2:
+        raise InputError(
+            f"{len(logits)} group{'' if len(logits) == 1 else 's'} of images given; expected at least two to compare."
+        )
+    checked = {name: _check_group(name, values) for name, values in logits.items()}
+    widths = {name: values.shape[1] for name, values in checked.items()}
+    classes = next(iter(widths.values()))
+    if len(set(widths.values())) > 1:
+        raise InputError(f"the groups have logits of {widths} classes; expected those of one model.")
+    interest = classes_of_interest(target, also, class_names)
+    members = dict(zip(interest, target_mask(list(interest.values()), classes, torch.device("cpu")), strict=True))
+    label = next(iter(interest))
+    options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    results, probabilities = [], {}
+    for name, values in checked.items():
+        shares = values.softmax(1)
+        of_class = {one: shares[:, mask].sum(1).numpy() for one, mask in members.items()}
+        right = members[label]
+        correct = int(right[values.argmax(1)].sum())
+        top5 = None
+        if classes > _TOP:
+            top5 = proportion(int(right[values.topk(_TOP).indices].any(1).sum()), len(values), confidence)
+        probabilities[name] = of_class
+        results.append(
+            GroupResult(
+                group=name,
+                images=len(values),
+                skipped=(skipped or {}).get(name, 0),
+                correct=correct,
+                accuracy=proportion(correct, len(values), confidence),
+                top5=top5,
+                probabilities={one: mean_estimate(values, **options) for one, values in of_class.items()},
+            )
+        )
+    pairs = list(combinations(results, 2))
+    p_values = [fisher_exact((a.correct, a.images), (b.correct, b.images)) for a, b in pairs]
+    return GroupComparison(
+        target=label,
+        classes=list(interest),
+        groups=results,
+        pairs=[
+            PairResult(
+                first=a.group,
+                second=b.group,
+                accuracy_difference=a.accuracy.value - b.accuracy.value,
+                p_value=p_value,
+                corrected_p_value=corrected,
+                probability_differences={
+                    one: difference_estimate(probabilities[a.group][one], probabilities[b.group][one], **options)
+                    for one in interest
+                },
+            )
+            for (a, b), p_value, corrected in zip(pairs, p_values, holm(p_values), strict=True)
+        ],
+        settings={
+            "classes": {one: list(group) for one, group in interest.items()},
+            "number_of_classes": classes,
+            **options,
+        },
+    )
+
+
+def classes_of_interest(
+    target: int | Sequence[int], also: Sequence[int | Sequence[int]], class_names: Sequence[str] | None
+) -> dict[str, Target]:
+    """The target and the other classes of interest by label; no class twice, and no two labels alike."""
+    wanted = [parse_targets([list(one) if isinstance(one, Sequence) else one])[0] for one in (target, *also)]
+    interest: dict[str, Target] = {}
+    for group in dict.fromkeys(wanted):
+        name = ", ".join(map(str, group))
+        if len(group) > 1 and len(group) == group[-1] - group[0] + 1:
+            name = f"{group[0]}–{group[-1]}"
+        elif len(group) == 1 and class_names is not None and 0 <= group[0] < len(class_names):
+            name = class_names[group[0]]
+            name = f"{name} ({group[0]})" if name in interest else name
+        interest[name] = group
+    return interest
+
+
+def p_text(value: float) -> str:
+    """A p-value as it is read."""
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+
+
+def _check_group(name: str, values: Tensor) -> Tensor:
+    count = len(values) if isinstance(values, Tensor) and values.dim() else 0
+    if isinstance(values, Tensor) and not count:
+        raise InputError(f'the group "{name}" holds no image; give at least one.')
+    try:
+        check_logits(values, count)
+    except (TypeError, ValueError) as error:
+        raise WriteError(f'the logits of the group "{name}": {error}') from error
+    return values.detach().double().cpu()
+
+
+def _percents(estimate: Estimate) -> str:
+    return f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}"
+
+
+def _interval(estimate: Estimate, signed: bool = False) -> str:
+    if math.isnan(estimate.low):
+        return "–"
+    return (
+        f"{estimate.low:+.3f} to {estimate.high:+.3f}" if signed else f"{number(estimate.low)}–{number(estimate.high)}"
+    )
+
+
+def _without_nan(value: Any) -> Any:
+    """NaN as null, which is JSON."""
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _estimate(value: dict[str, float | None]) -> Estimate:
+    return Estimate(*(math.nan if value[name] is None else float(value[name]) for name in ("value", "low", "high")))  # type: ignore[arg-type]

@@ -1,0 +1,96 @@
+"""Models that a function in a file of the user's returns."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from captum_proto._utils.checks import nearest
+from captum_proto._utils.errors import InputError, InputTypeError, MissingFileError
+from captum_proto.models.checkpoints import few
+from captum_proto.models.named import NamedModel, _image_shape, _load_checkpoint, _Request
+
+_FACTORY = re.compile(r"(?P<file>.+\.py):(?P<factory>[^\W\d]\w*)")
+
+
+@contextlib.contextmanager
+def _user_module(path: Path) -> Iterator[types.ModuleType]:
+    """A Python file of the user's, run as a module that can import its neighbors."""
+    if not path.is_file():
+        raise MissingFileError(f'there is no file "{path}"; give FILE.py:FACTORY, a Python file and a function in it.')
+    name = f"captum_proto_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise InputError(f'"{path}" cannot be imported; give a Python file.')
+    module = importlib.util.module_from_spec(specification)
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    sys.modules[name] = module  # dataclasses and typing look their module up
+    try:
+        specification.loader.exec_module(module)
+        yield module
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
+
+
+def _factory(request: _Request) -> NamedModel:
+    match = _FACTORY.fullmatch(request.name)
+    if match is None:
+        raise InputError(f'"{request.name}" names a Python file but no function in it; give FILE.py:FACTORY.')
+    request.refuse(num_classes=request.num_classes)
+    path = Path(match["file"])
+    with _user_module(path) as module:
+        factory = getattr(module, match["factory"], None)
+        if not callable(factory):
+            functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+            raise InputError(
+                f'"{path}" has no function "{match["factory"]}"; it has {few(functions, 8) or "none"}'
+                f"{nearest(match['factory'], functions) or '.'}"
+            )
+        made = factory()
+    named = _from_factory(made, request)
+    if request.checkpoint is not None:
+        named.settings["weights"] = _load_checkpoint(named.model, request, request.checkpoint, can_resize=False)
+    else:
+        named.settings.setdefault("weights", f"from {request.name} (seed {request.seed})")
+    return named
+
+
+def _from_factory(made: Any, request: _Request) -> NamedModel:
+    """What a user's factory returned, as a NamedModel."""
+    if isinstance(made, NamedModel):
+        return replace(
+            made, image_shape=request.image_shape or _image_shape(made.image_shape), settings=dict(made.settings)
+        )
+    model, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(model, nn.Module) or not (preprocess is None or callable(preprocess)):
+        got = f"({', '.join(type(part).__name__ for part in made)})" if isinstance(made, tuple) else type(made).__name__
+        raise InputTypeError(
+            f'"{request.name}" returned {got}; expected a torch.nn.Module, a pair (module, preprocess), or a NamedModel.'
+        )
+    shape = request.image_shape or getattr(model, "image_shape", None)
+    if shape is None:
+        raise InputError(
+            f'"{request.name}" does not say how large its images are; pass image_shape=(C, H, W), or give the module an attribute '
+            "image_shape."
+        )
+    names = getattr(model, "class_names", None)
+    return NamedModel(
+        request.name, model, preprocess, _image_shape(shape), None if names is None else [str(name) for name in names]
+    )

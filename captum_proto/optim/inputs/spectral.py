@@ -1,0 +1,272 @@
+"""Images from their Fourier coefficients, or from the phases of a fixed spectrum."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_proto._utils.batches import image_batches
+from captum_proto._utils.errors import InputError
+from captum_proto.optim.random import RandomStream
+
+#: How the colors of ImageNet's pixels vary together, a square root of their covariance: of Olah, Mordvintsev and Schubert, "Feature
+#: Visualization", Distill 2017. The longest column is scaled to one.
+_COLOR_CORRELATION = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+#: How near the ends of the value range a given image may come: at the ends themselves the sigmoid's argument is infinite.
+_MARGIN = 1e-3
+
+
+class FourierImage:
+    r"""
+    Images from Fourier coefficients that are scaled as natural images' are, with decorrelated colors, squeezed into the value range.
+
+    .. math::
+        x = \sigma\Bigl(\tfrac14\, C \operatorname{irfft2}\bigl(s \odot z\bigr)\Bigr),
+        \qquad s_f = \frac{1}{\max(|f|, 1 / \max(H, W))^{p}}
+
+    with z the parameters and C the color correlations. Equal steps in z change coarse structure much and fine structure little: what
+    an ascent in pixels needs hundreds of steps for is there after tens. Of Olah, Mordvintsev and Schubert, "Feature Visualization"
+    (Distill 2017), as Lucid and Lucent have it.
+
+    Args:
+        decay_power (float, optional): p, how fast amplitudes fall with frequency. Default: 1
+        sd (float, optional): Standard deviation of the parameters at the start. Default: 0.01
+        decorrelate (bool, optional): Whether three channels are mixed by the color correlations; other numbers of channels never are.
+            Default: True
+
+    Raises:
+        ValueError: If ``sd`` is not positive.
+
+    Examples::
+
+        >>> basis = FourierImage()
+        >>> images = torch.rand(2, 3, 32, 32)
+        >>> parameters = basis.parameters(images, (0.0, 1.0))
+        >>> torch.allclose(basis.images(parameters, (3, 32, 32), (0.0, 1.0)), images, atol=1e-2)
+        True
+    """
+
+    #: By what Lucid divides: "increasing this seems to reduce saturation".
+    _DIVISOR = 4.0
+
+    def __init__(self, decay_power: float = 1.0, sd: float = 0.01, decorrelate: bool = True) -> None:
+        if not sd > 0:
+            raise InputError(f"sd is {sd}; expected a positive standard deviation.")
+        self.decay_power = float(decay_power)
+        self.sd = float(sd)
+        self.decorrelate = bool(decorrelate)
+        self._scales: dict[tuple[Any, ...], Tensor] = {}
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": "FourierImage",
+            "decay_power": self.decay_power,
+            "sd": self.sd,
+            "decorrelate": self.decorrelate,
+        }
+
+    def __repr__(self) -> str:
+        return f"FourierImage(decay_power={self.decay_power:g}, sd={self.sd:g}, decorrelate={self.decorrelate})"
+
+    def noise(self, random: RandomStream, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:
+        channels, height, width = shape
+        size = (channels, height, width // 2 + 1, 2)
+        return self.sd * random.normal(math.prod(size)).view(-1, *size)
+
+    def images(self, parameters: Tensor, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:
+        _, height, width = shape
+        spectrum = torch.view_as_complex(parameters) * self._scale(height, width, parameters)
+        planes = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho") / self._DIVISOR
+        low, high = value_range
+        return low + (high - low) * _mixed(planes, self.decorrelate).sigmoid()
+
+    def parameters(self, images: Tensor, value_range: tuple[float, float]) -> Tensor:
+        planes = _planes(images, value_range, self.decorrelate) * self._DIVISOR
+        height, width = images.shape[-2:]
+        spectrum = torch.fft.rfft2(planes, norm="ortho") / self._scale(height, width, images)
+        return torch.view_as_real(spectrum)
+
+    def _scale(self, height: int, width: int, like: Tensor) -> Tensor:
+        key = (height, width, like.dtype, like.device)
+        if key not in self._scales:
+            self._scales[key] = _power_law(height, width, self.decay_power).to(like.device, like.dtype)
+        return self._scales[key]
+
+
+class PhaseImage:
+    r"""
+    Images of which the magnitude spectrum is fixed and only the phase is free, with decorrelated colors.
+
+    .. math::
+        x = \sigma\bigl(C \operatorname{irfft2}(m \odot e^{i\varphi})\bigr)
+
+    with :math:`\varphi` the parameters, uniform at the start, C the color correlations and m the magnitudes: a power law, which knows no
+    data, or the mean magnitudes of given images. However long an ascent goes on, no frequency can grow louder than m has it, which is what
+    makes other prototypes unnatural to a network. Fixing the magnitudes is of Fel et al., "Unlocking Feature Visualization for Deeper
+    Networks with MAgnitude Constrained Optimization" (arXiv:2306.06805).
+
+    Args:
+        decay_power (float, optional): p of the power law :math:`m_f \propto f^{-p}`; natural images have about 1. Default: 1
+        contrast (float, optional): Standard deviation of a plane before the colors are mixed and squeezed, under the power law. Default: 1
+        brightness (float, optional): How far the mean of a plane may be from zero, under the power law: its phase decides where between
+            -brightness and brightness it is. Natural images have about half their contrast. Default: 0, every plane has mean zero
+        magnitudes (Tensor, optional): Shape (C, H, W // 2 + 1): m itself, in place of the power law; see :meth:`measured`. Default: None
+        decorrelate (bool, optional): Whether three channels are mixed by the color correlations; other numbers of channels never are.
+            Default: True
+
+    Raises:
+        ValueError: If ``contrast`` is not positive, ``brightness`` is negative, or ``magnitudes`` are not finite and at least 0.
+
+    Examples::
+
+        >>> phases = PhaseImage(decay_power=1.0, contrast=1.2)
+        >>> start = phases.noise(RandomStream(prototype_keys([0], [(12,)]), START), (3, 32, 32), (0.0, 1.0))
+        >>> phases.images(start, (3, 32, 32), (0.0, 1.0)).shape
+        torch.Size([1, 3, 32, 32])
+        >>> PhaseImage.measured(torch.rand(8, 3, 32, 32)).settings()["magnitudes"][:7]
+        'sha256:'
+    """
+
+    def __init__(
+        self,
+        decay_power: float = 1.0,
+        contrast: float = 1.0,
+        brightness: float = 0.0,
+        magnitudes: Tensor | None = None,
+        decorrelate: bool = True,
+    ) -> None:
+        if not contrast > 0:
+            raise InputError(f"contrast is {contrast}; expected a positive standard deviation.")
+        if not brightness >= 0:
+            raise InputError(f"brightness is {brightness}; expected at least 0.")
+        if magnitudes is not None:
+            if magnitudes.dim() != 3 or not bool(magnitudes.isfinite().all()) or bool((magnitudes < 0).any()):
+                raise InputError(
+                    f"magnitudes have shape {tuple(magnitudes.shape)}; expected (C, H, W // 2 + 1), finite and at least 0, as "
+                    "PhaseImage.measured(images) gives them."
+                )
+            magnitudes = magnitudes.detach().to("cpu", torch.float64)
+        self.decay_power = float(decay_power)
+        self.contrast = float(contrast)
+        self.brightness = float(brightness)
+        self.magnitudes = magnitudes
+        self.decorrelate = bool(decorrelate)
+        self._scales: dict[tuple[Any, ...], Tensor] = {}
+
+    @classmethod
+    def measured(
+        cls, images: Tensor | Iterable[Any], value_range: tuple[float, float] = (0.0, 1.0), decorrelate: bool = True
+    ) -> PhaseImage:
+        """
+        With the mean magnitudes of given images, such as photographs of other classes.
+
+        Args:
+            images (Tensor or iterable): (N, C, H, W), or batches of them, all of the size of the images to be made.
+            value_range (tuple[float, float], optional): The range of a pixel. Default: (0, 1)
+            decorrelate (bool, optional): As in the constructor. Default: True
+
+        Raises:
+            TypeError, ValueError: If they are no images in ``value_range``, or of different sizes.
+        """
+        sums: dict[tuple[int, ...], Tensor] = {}
+        count = 0
+        for batch in image_batches(images, 32, value_range, "images"):
+            planes = _planes(batch.detach().cpu().double(), value_range, decorrelate)
+            magnitudes = torch.fft.rfft2(planes, norm="ortho").abs().sum(0)
+            sums[tuple(batch.shape[1:])] = sums.get(tuple(batch.shape[1:]), 0) + magnitudes
+            count += len(batch)
+        if len(sums) > 1:
+            raise InputError(
+                f"images have the shapes {sorted(sums)}; give them all of the size of the images to be made."
+            )
+        (total,) = sums.values()
+        return cls(magnitudes=total / count, decorrelate=decorrelate)
+
+    def settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {"name": "PhaseImage", "decorrelate": self.decorrelate}
+        if self.magnitudes is None:
+            return settings | {
+                "decay_power": self.decay_power,
+                "contrast": self.contrast,
+                "brightness": self.brightness,
+            }
+        digest = hashlib.sha256(self.magnitudes.contiguous().numpy().tobytes()).hexdigest()
+        return settings | {"magnitudes": f"sha256:{digest}"}
+
+    def __repr__(self) -> str:
+        what = f"decay_power={self.decay_power:g}, contrast={self.contrast:g}, brightness={self.brightness:g}"
+        if self.magnitudes is not None:
+            what = f"magnitudes={tuple(self.magnitudes.shape)}"
+        return f"PhaseImage({what}, decorrelate={self.decorrelate})"
+
+    def noise(self, random: RandomStream, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:
+        channels, height, width = shape
+        size = (channels, height, width // 2 + 1)
+        return random.uniform(math.prod(size), -math.pi, math.pi).view(-1, *size)
+
+    def images(self, parameters: Tensor, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:
+        channels, height, width = shape
+        magnitudes = self._scale(channels, height, width, parameters)
+        spectrum = torch.complex(magnitudes * parameters.cos(), magnitudes * parameters.sin())
+        planes = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho")
+        low, high = value_range
+        return low + (high - low) * _mixed(planes, self.decorrelate).sigmoid()
+
+    def parameters(self, images: Tensor, value_range: tuple[float, float]) -> Tensor:
+        """The phases of given images, which come back with these phases and the fixed magnitudes."""
+        planes = _planes(images, value_range, self.decorrelate)
+        return torch.fft.rfft2(planes, norm="ortho").angle()
+
+    def _scale(self, channels: int, height: int, width: int, like: Tensor) -> Tensor:
+        key = (channels, height, width, like.dtype, like.device)
+        if key not in self._scales:
+            if self.magnitudes is None:
+                law = _power_law(height, width, self.decay_power)
+                law[0, 0] = 0.0  # the mean brightness is not part of the contrast
+                # Columns between the first and the last stand for two frequencies each, of which each adds its square to the variance.
+                twice = torch.full((width // 2 + 1,), 2.0, dtype=torch.float64)
+                twice[0] = 1.0
+                if width % 2 == 0:
+                    twice[-1] = 1.0
+                law = law * self.contrast * math.sqrt(height * width) / (law.square() * twice).sum().sqrt()
+                law[0, 0] = self.brightness * math.sqrt(height * width)
+                magnitudes = law.expand(channels, -1, -1)
+            else:
+                magnitudes = self.magnitudes
+                if tuple(magnitudes.shape) != (channels, height, width // 2 + 1):
+                    raise InputError(
+                        f"the magnitudes of PhaseImage have shape {tuple(magnitudes.shape)}, measured on images of another size than "
+                        f"{(channels, height, width)}; measure them on images of this size."
+                    )
+            self._scales[key] = magnitudes.to(like.device, like.dtype)
+        return self._scales[key]
+
+
+def _power_law(height: int, width: int, power: float) -> Tensor:
+    """Amplitudes (H, W // 2 + 1) that fall with frequency, float64; the mean counts as the lowest frequency there is."""
+    vertical = torch.fft.fftfreq(height, dtype=torch.float64).unsqueeze(1)
+    horizontal = torch.fft.rfftfreq(width, dtype=torch.float64)
+    frequency = (vertical.square() + horizontal.square()).sqrt().clamp(min=1 / max(height, width))
+    return frequency.pow(-power)
+
+
+def _mixed(planes: Tensor, decorrelate: bool, inverse: bool = False) -> Tensor:
+    """Decorrelated planes (N, 3, H, W) to colors, or back; other numbers of channels as they are."""
+    if planes.shape[1] != 3 or not decorrelate:
+        return planes
+    colors = torch.tensor(_COLOR_CORRELATION, dtype=torch.float64)
+    colors = colors / colors.norm(dim=0).max()
+    colors = (colors.inverse() if inverse else colors).to(planes.device, planes.dtype)
+    return torch.einsum("ij,njhw->nihw", colors, planes)
+
+
+def _planes(images: Tensor, value_range: tuple[float, float], decorrelate: bool) -> Tensor:
+    """What images (N, C, H, W) are before their colors are mixed and squeezed into the value range."""
+    low, high = value_range
+    unit = ((images - low) / (high - low)).clamp(_MARGIN, 1 - _MARGIN)
+    return _mixed(unit.logit(), decorrelate, inverse=True)

@@ -1,0 +1,177 @@
+"""
+A network as an optimization runs it: the same function of its input, laid out so that a step costs less.
+
+Two things are done, each of them only where it is shown on the images at hand that the logits stay the same up to rounding. Batch
+normalizations in evaluation mode are scalings by constants, and go into the weights of the layers before them, in a copy. And
+convolutions read their channels side by side (``channels_last``), as the fastest kernels of CPUs and of half precision want them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_proto._utils.checks import check_logits
+from captum_proto._utils.model import borrowed, modules_of
+from captum_proto._utils.pipeline import Pipeline
+
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+#: How far apart logits may be, relative to the largest: the rounding of another order of sums, amplified by the depth of a network.
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 2e-2}
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """
+    How a network is run, as a result should record it.
+
+    Attributes:
+        forward_func (Callable): The network or its copy.
+        channels_last (bool): Whether it is given its images in channels_last.
+        folded (int): How many batch normalizations went into other layers.
+        reason (str, optional): Why something asked for was not done.
+    """
+
+    forward_func: Callable[..., Any]
+    channels_last: bool = False
+    folded: int = 0
+    reason: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        return {"folded_batch_norms": self.folded, "channels_last": self.channels_last, "reason": self.reason}
+
+    def applied_to(self, pipeline: Pipeline) -> Pipeline:
+        """The pipeline with its network so arranged."""
+        return pipeline.with_network(self.forward_func, self.channels_last)
+
+
+def arrange(
+    pipeline: Pipeline, prepared: Tensor, fold_batch_norm: bool = True, channels_last: bool | None = None
+) -> Arrangement:
+    """
+    Find the cheapest arrangement of a pipeline's network that gives the same logits.
+
+    Args:
+        pipeline (Pipeline): From images to logits; its network in evaluation mode.
+        prepared (Tensor): Preprocessed images (N, ...) on which logits are compared.
+        fold_batch_norm (bool, optional): Whether to fold. Only modules are: what a function does between them nobody knows. Default: True
+        channels_last (bool, optional): Whether to give the network its images in channels_last. None: where it has two-dimensional
+            convolutions and runs on a CPU or in half precision. Default: None
+
+    Returns:
+        Arrangement: In the end the network as it is, if all else changes its logits.
+    """
+    modules = [module for owner in modules_of(pipeline.forward_func) for module in owner.modules()]
+    half = pipeline.autocast is not None or pipeline.dtype in (torch.float16, torch.bfloat16)
+    if channels_last is None:
+        channels_last = any(isinstance(m, nn.Conv2d) for m in modules) and (pipeline.device.type == "cpu" or half)
+    plain = Arrangement(pipeline.forward_func)
+    wanted, reason = plain, None
+    if fold_batch_norm and any(type(module) in _BATCH_NORMS for module in modules):
+        try:
+            wanted = _folded(pipeline, prepared)
+        except Exception as error:  # what a network's own code raises when it is copied is anyone's guess
+            reason = f"the network cannot be copied: {error}"
+    if channels_last:
+        wanted = Arrangement(wanted.forward_func, True, wanted.folded)
+    if (wanted.folded, wanted.channels_last) == (0, False):
+        return Arrangement(plain.forward_func, reason=reason)
+    expected = _logits(pipeline, prepared)
+    candidates = [
+        wanted,
+        Arrangement(wanted.forward_func, False, wanted.folded),
+        Arrangement(plain.forward_func, channels_last),
+    ]
+    for candidate in dict.fromkeys(candidates):
+        if (candidate.folded, candidate.channels_last) == (0, False):
+            continue
+        try:
+            same = _same(_logits(candidate.applied_to(pipeline), prepared), expected, pipeline)
+        except RuntimeError as error:  # .view() of an activation, which channels_last does not allow
+            reason = f"channels_last does not suit the network: {error}".splitlines()[0]
+            continue
+        if same:
+            return Arrangement(candidate.forward_func, candidate.channels_last, candidate.folded, reason)
+        reason = "the logits changed"
+    return Arrangement(plain.forward_func, reason=reason)
+
+
+def check_arrangement(arrangement: Arrangement, pipeline: Pipeline, images: Tensor, expected: Tensor) -> bool:
+    """Whether the arranged network still gives the ``expected`` logits: a network may take other ways for other images."""
+    return _same(_logits(arrangement.applied_to(pipeline), pipeline.prepare(images)), expected, pipeline)
+
+
+def _logits(pipeline: Pipeline, prepared: Tensor) -> Tensor:
+    with torch.no_grad():
+        return check_logits(pipeline.run(prepared.clone()), len(prepared))  # a copy: a network may work in place
+
+
+def _same(logits: Tensor, expected: Tensor, pipeline: Pipeline) -> bool:
+    tolerance = _TOLERANCE[pipeline.autocast or pipeline.dtype]
+    return logits.shape == expected.shape and bool(
+        (logits - expected).abs().max() <= tolerance * expected.abs().max().clamp(min=1e-3)
+    )
+
+
+def _folded(pipeline: Pipeline, prepared: Tensor) -> Arrangement:
+    """A copy in which every batch normalization whose input is the output of one layer, and runs once, is part of that layer."""
+    network = copy.deepcopy(pipeline.forward_func)
+    if not isinstance(network, nn.Module):
+        return Arrangement(pipeline.forward_func)
+    parents = {child: (parent, name) for parent in network.modules() for name, child in parent.named_children()}
+    calls: dict[nn.Module, int] = {}
+    producer: dict[int, tuple[nn.Module, Tensor]] = {}  # with the tensor, so that its address is not given to another
+    pairs: list[tuple[nn.Module, nn.Module]] = []
+
+    def watch(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        calls[module] = calls.get(module, 0) + 1
+        if isinstance(module, _LAYERS) and isinstance(output, Tensor):
+            producer[id(output)] = (module, output)
+        elif type(module) in _BATCH_NORMS and len(inputs) == 1 and id(inputs[0]) in producer:
+            pairs.append((producer[id(inputs[0])][0], module))
+
+    watched = [m for m in network.modules() if isinstance(m, _LAYERS) or type(m) in _BATCH_NORMS]
+    handles = [module.register_forward_hook(watch) for module in watched]
+    try:
+        with torch.no_grad(), borrowed(network):
+            pipeline.with_network(network, False).run(prepared.clone())
+    finally:
+        for handle in handles:
+            handle.remove()
+    folded = 0
+    for layer, norm in pairs:
+        if calls[layer] == calls[norm] == 1 and norm in parents and _fold(layer, norm):
+            parent, name = parents[norm]
+            setattr(parent, name, nn.Identity())
+            folded += 1
+    for module in network.modules():
+        module.training = False
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    return Arrangement(network if folded else pipeline.forward_func, folded=folded)
+
+
+@torch.no_grad()
+def _fold(layer: nn.Module, norm: nn.Module) -> bool:
+    """Put the scaling and shift of a batch normalization into a layer's weights; False if either is not as it should be."""
+    weight, bias, mean, variance = layer.weight, layer.bias, norm.running_mean, norm.running_var
+    hooked = layer._forward_hooks or layer._forward_pre_hooks or norm._forward_hooks or norm._forward_pre_hooks
+    if mean is None or variance is None or hooked or not isinstance(weight, nn.Parameter) or len(weight) != len(mean):  # type: ignore[arg-type]
+        return False  # statistics of the batch, someone watching, a weight that is computed from others
+    scale = (variance.double() + norm.eps).rsqrt()  # type: ignore[operator]
+    if norm.weight is not None:
+        scale = scale * norm.weight.double()  # type: ignore[operator]
+    shift = -mean.double() * scale  # type: ignore[operator]
+    if norm.bias is not None:
+        shift = shift + norm.bias.double()  # type: ignore[operator]
+    if bias is not None:
+        shift = shift + bias.double() * scale  # type: ignore[operator]
+    layer.weight = nn.Parameter((weight.double() * scale.view(-1, *[1] * (weight.dim() - 1))).to(weight.dtype))
+    layer.bias = nn.Parameter(shift.to(weight.dtype))
+    return True

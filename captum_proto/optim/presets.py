@@ -1,0 +1,61 @@
+"""Settings of :meth:`captum_proto.PrototypeGeneration.generate` that belong together, by name."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+from captum_proto.optim.inputs.spectral import FourierImage, PhaseImage
+from captum_proto.optim.transforms import RandomAffine, feature_visualization_transform
+
+#: The transform of the paper.
+PAPER_TRANSFORM = RandomAffine(180, translate=(0.5, 0.5), scale=(0.7, 1.3))
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    # Prototype Generation as in arXiv:2309.17144, section 3.1; what it leaves open is as in generate's own defaults.
+    "paper": {
+        "steps": 512,
+        "lr": 0.05,
+        "high_frequency_weight": None,
+        "warmup_steps": 64,
+        "transform": PAPER_TRANSFORM,
+        "parametrization": "pixels",
+        "lr_schedule": "constant",
+    },
+    # Found by path similarity on superclasses of ImageNet, with one network and some classes, and checked with others: docs/presets.rst.
+    "best": {
+        "steps": 256,
+        "lr": 0.1,
+        "high_frequency_weight": 0.0,
+        "warmup_steps": 0,
+        "transform": PAPER_TRANSFORM,
+        "parametrization": PhaseImage(decay_power=1.1, contrast=0.7, brightness=0.8),
+        "lr_schedule": "constant",
+    },
+    # Olah, Mordvintsev and Schubert, "Feature Visualization", Distill 2017, with Lucent's values.
+    "feature_visualization": {
+        "steps": 512,
+        "lr": 0.05,
+        "high_frequency_weight": 0.0,
+        "warmup_steps": 0,
+        "transform": feature_visualization_transform(),
+        "parametrization": FourierImage(),
+        "lr_schedule": "constant",
+    },
+    # Gradient ascent on the logit and nothing else (Simonyan, Vedaldi and Zisserman, arXiv:1312.6034, without its L2 term).
+    "ascent": {
+        "steps": 512,
+        "lr": 0.05,
+        "high_frequency_weight": 0.0,
+        "warmup_steps": 0,
+        "transform": None,
+        "parametrization": "pixels",
+        "lr_schedule": "constant",
+    },
+}
+
+#: "paper": as published. "best": what path similarity and the eye found best. "feature_visualization" and "ascent": what came before.
+#: Each is a mapping of keyword arguments: ``generation.generate(12, (3, 224, 224), **PRESETS["best"])``.
+PRESETS = MappingProxyType({name: MappingProxyType(values) for name, values in _PRESETS.items()})
+
+__all__ = ["PAPER_TRANSFORM", "PRESETS"]

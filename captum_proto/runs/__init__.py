@@ -1,0 +1,1 @@
+"""One folder format, one resume and one provenance for every protocol."""

@@ -1,0 +1,31 @@
+"""JSON, tables and text, each written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from captum_proto._utils.files import whole_file
+
+
+def write_json(path: Path, value: Any, overwrite: bool = False) -> None:
+    """A value as readable JSON."""
+    with whole_file(path, overwrite) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table as CSV, in place of one that is there."""
+    with whole_file(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def write_text(path: Path, text: str, overwrite: bool = False) -> None:
+    """Text, ending in a line break."""
+    with whole_file(path, overwrite) as temporary:
+        temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")

@@ -1,0 +1,294 @@
+"""The folder of a run: nothing is overwritten unless asked, nothing is mixed with another run, one process at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from captum_proto._utils.errors import CaptumProtoError, InputError, OccupiedError, WriteError
+from captum_proto._utils.files import PARTIAL, file_error
+from captum_proto.runs.files import write_json
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: there nobody watches over two runs in one folder
+    fcntl = None  # type: ignore[assignment]
+
+#: What a run's results depend on, and what it recorded beside.
+SETTINGS = "settings.json"
+#: In the settings: what the run is about to make, and, when it is finished, what came of it and which files its summary wrote.
+RECORDED, SUMMARY = "recorded", "summary_files"
+#: The folder of the tasks' records: which are finished, from what, with which files.
+TASKS = "tasks"
+#: Made from the results: the description of the page, and the page.
+PAGE, REPORT = "page.json", "report.html"
+_LOCK = ".lock"
+
+
+class RunFolder:
+    """
+    A folder that a run has to itself, for the length of a ``with`` block.
+
+    Args:
+        folder (Path): Where the run writes.
+        provenance (dict): What its results depend on, as JSON can hold it.
+        overwrite (bool, optional): Whether the results of an earlier run may be replaced: the files that it recorded go. Default: False
+        resume (bool, optional): Whether to keep them, if they are of the same provenance. Default: False
+
+    Raises:
+        OccupiedError: If it holds files, and the run may neither overwrite nor resume; or another process has it.
+        InputError: If it is to be resumed but was made with other settings, or holds the results of another command.
+        WriteError: If it cannot be made or written to.
+    """
+
+    def __init__(
+        self, folder: Path, provenance: dict[str, Any], *, overwrite: bool = False, resume: bool = False
+    ) -> None:
+        self.folder = folder
+        self.provenance: dict[str, Any] = json.loads(json.dumps(provenance))
+        self.overwrite, self.resume = overwrite, resume
+        self.recorded: dict[str, Any] = {}
+        self._lock: int | None = None
+
+    def __enter__(self) -> RunFolder:
+        self._check()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(self.folder / _LOCK)
+        except OSError as error:
+            raise file_error(error, self.folder, "cannot be made or written to") from error
+        if self._lock is None:
+            raise OccupiedError(
+                f'another process is at work in "{self.folder}"; wait until it has finished, or choose another folder.'
+            )
+        try:
+            self._check()  # again: another process may have had it in between
+            for left in self.folder.rglob(f".*{PARTIAL}"):  # by a process that was killed while it wrote
+                left.unlink(missing_ok=True)
+            for name in (PAGE, REPORT):  # of an earlier state; this run writes its own when it is finished
+                (self.folder / name).unlink(missing_ok=True)
+            if not self.resume:
+                self._remove_results()
+        except BaseException as error:
+            self._unlock()
+            if isinstance(error, OSError) and not isinstance(error, CaptumProtoError):
+                raise file_error(error, self.folder, "cannot be written to") from error
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._unlock()
+
+    def write_settings(self, recorded: Mapping[str, Any], summary_files: Iterable[Path] | None = None) -> None:
+        """
+        Write what the results depend on, and what is recorded beside.
+
+        Args:
+            recorded (mapping): As JSON can hold it.
+            summary_files (iterable of Path, optional): When the run is finished, what its summary wrote. Default: None
+        """
+        self.recorded = dict(recorded)
+        content = {**self.provenance, RECORDED: self.recorded}
+        if summary_files is not None:
+            root = self.folder.resolve()
+            paths = {path.resolve() for path in summary_files}
+            content[SUMMARY] = sorted(path.relative_to(root).as_posix() for path in paths if path.is_relative_to(root))
+        write_json(self.folder / SETTINGS, content, overwrite=True)
+
+    def _check(self) -> None:
+        """See that the folder may be used, without changing anything."""
+        folder = self.folder
+        if folder.exists() and not folder.is_dir():
+            raise OccupiedError(f'"{folder}" is a file; choose a folder with --out.')
+        if not folder.is_dir() or not any(path.name != _LOCK for path in folder.iterdir()):
+            return
+        if not (self.overwrite or self.resume):
+            raise OccupiedError(f'"{folder}" is not empty; choose another folder, or pass --overwrite or --resume.')
+        if not self.resume and not (folder / SETTINGS).exists():
+            return
+        found = read_settings(folder)
+        before, now = found.get("command"), self.provenance.get("command")
+        if before and now and before != now:
+            raise InputError(
+                f'"{folder}" holds the results of captum-proto {before}, not of {now}; choose another folder.'
+            )
+        if self.resume:
+            for name in (RECORDED, SUMMARY):
+                found.pop(name, None)
+            _check_same(folder, found, self.provenance)
+
+    def _remove_results(self) -> None:
+        """Remove what an earlier run recorded as its own: nothing else in the folder is touched."""
+        paths = set()
+        for record in sorted((self.folder / TASKS).rglob("*.json")):
+            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                paths |= set(json.loads(record.read_text(encoding="utf-8"))["files"])
+        if (self.folder / SETTINGS).exists():
+            with suppress(OccupiedError):
+                paths |= set(read_settings(self.folder).get(SUMMARY) or ())
+        root = self.folder.resolve()
+        for path in sorted(paths):
+            target = (root / path).resolve()
+            if target.is_relative_to(root):
+                target.unlink(missing_ok=True)
+        for path in sorted(paths, reverse=True):
+            for parent in (root / path).parents:
+                if parent == root or not parent.is_relative_to(root):
+                    break
+                with suppress(OSError):  # others' files are in it
+                    parent.rmdir()
+        if (self.folder / TASKS).is_dir():
+            shutil.rmtree(self.folder / TASKS)
+        (self.folder / SETTINGS).unlink(missing_ok=True)
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            with suppress(OSError):
+                (self.folder / _LOCK).unlink()
+                os.close(self._lock)
+            self._lock = None
+
+
+def _locked(path: Path) -> int | None:
+    """An open file that this process alone has locked, until it ends, however it ends; None if another has it."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if fcntl is None:
+            return handle
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            return None
+        # Whoever had it before may have removed the file after this process opened it: a lock on that one would keep nobody out.
+        with suppress(OSError):
+            if os.fstat(handle).st_ino == os.stat(path).st_ino:
+                return handle
+        os.close(handle)
+
+
+def _check_same(folder: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    """See that a run was made with the settings that are asked for."""
+    different = sorted(name for name in asked.keys() | found.keys() if asked.get(name) != found.get(name))
+    if different:
+        name, before, now = _innermost(different[0], found.get(different[0]), asked.get(different[0]))
+        raise InputError(
+            f'"{folder}" was made with {name} = {before!r}, now it is {now!r}; resume with the same settings, or choose another folder.'
+        )
+
+
+def _innermost(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
+    """The first entry in which two settings differ, and its path."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                return _innermost(f"{name}.{key}", before.get(key), now.get(key))
+    return name, before, now
+
+
+def open_folder(
+    folder: Path, settings: dict[str, Any], *, overwrite: bool, resume: bool, results: Iterable[Path] = ()
+) -> None:
+    """
+    Make ``folder`` ready for a run with these settings, and write them to it.
+
+    ``results`` are the files and folders that a resumed run would take for its own. Unless this run resumes, they are of an earlier one:
+    they go before its settings do, so that nothing in the folder is ever taken for the result of other settings. The page of an earlier
+    run goes in any case: this run writes its own when it is finished.
+
+    Raises:
+        FileExistsError: If it holds files, and the run may neither overwrite nor resume.
+        ValueError: If it is to be resumed but was made with other settings, or holds the results of another command.
+        OSError: If it cannot be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OccupiedError(f'"{folder}" is a file; choose a folder with --out.')
+    settings = json.loads(json.dumps(settings))
+    occupied = folder.is_dir() and any(folder.iterdir())
+    if occupied and (resume or overwrite) and (folder / SETTINGS).exists():
+        before = read_settings(folder).get("command")
+        if before and settings.get("command") and before != settings["command"]:
+            raise InputError(
+                f'"{folder}" holds the results of captum-proto {before}, not of {settings["command"]}; choose another folder.'
+            )
+    if occupied and resume:
+        found = read_settings(folder)
+        found.pop(RECORDED, None)
+        different = sorted(name for name in settings.keys() | found.keys() if settings.get(name) != found.get(name))
+        if different:
+            name = different[0]
+            raise InputError(
+                f'"{folder}" was made with {name} = {found.get(name)!r}, now it is {settings.get(name)!r}; resume with the same settings, '
+                "or choose another folder."
+            )
+    elif occupied and not overwrite:
+        raise OccupiedError(f'"{folder}" is not empty; choose another folder, or pass --overwrite or --resume.')
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f'"{folder}" cannot be made ({error.strerror}); choose a folder you may write to.') from error
+    for name in (PAGE, REPORT):
+        (folder / name).unlink(missing_ok=True)
+    if not resume:
+        for path in results:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    write_json(folder / SETTINGS, settings, overwrite=True)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """
+    The settings a run wrote to its folder.
+
+    Raises:
+        OccupiedError: If there are none: no command wrote this folder.
+    """
+    try:
+        settings: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OccupiedError(
+            f'"{folder}" holds no readable {SETTINGS}, so it cannot be resumed; choose another.'
+        ) from error
+    return settings
+
+
+@contextmanager
+def noted_warnings() -> Iterator[list[str]]:
+    """Collect what is warned of in the block, in a list that grows; each warning is shown as ever."""
+    noted: list[str] = []
+    show = warnings.showwarning
+
+    def note(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+        if str(message) not in noted:
+            noted.append(str(message))
+        show(message, category, *rest, **named)
+
+    # Not warnings.catch_warnings: leaving it makes Python forget which warnings it has shown.
+    warnings.showwarning = note
+    try:
+        yield noted
+    finally:
+        warnings.showwarning = show
+
+
+__all__ = [
+    "PAGE",
+    "RECORDED",
+    "REPORT",
+    "SETTINGS",
+    "TASKS",
+    "RunFolder",
+    "noted_warnings",
+    "read_settings",
+]

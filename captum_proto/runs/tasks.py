@@ -1,0 +1,190 @@
+"""
+A run is tasks in a folder: what is finished stays, what is missing is made, and the end is the same however often it was interrupted.
+
+A protocol lists its tasks, makes one at a time, and summarizes all of them from their files. Everything else is done here, once for all
+protocols: the record of what the results depend on, which tasks are finished, ``resume`` and ``overwrite``, the lock on the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from tqdm.auto import tqdm
+
+from captum_proto._utils.files import files_written, sha256, whole_file
+from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder
+from captum_proto.runs.provenance import plain
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    A part of a run that is finished or not, never half.
+
+    Args:
+        name (str): Unique in the run; a path such as ``"0003_3/comparison"``. Its record is ``tasks/NAME.json`` in the run's folder.
+        inputs (mapping): What the task is made from beyond the provenance of the run, as JSON can hold it: digests of files, fingerprints.
+            A finished task whose inputs have changed is made again. Default: nothing
+        needs (tuple[str, ...]): Names of earlier tasks whose results this one reads. Where one of them was made again, so is this one.
+            Default: none
+        weight (int): How far the progress bar goes on when it is finished. Default: 1
+    """
+
+    name: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    weight: int = 1
+
+
+class Protocol(Generic[Result]):
+    """
+    What a command does, apart from folders and interrupts: its tasks, how one is made, and what they come to.
+
+    Everything that can be wrong with what the user gave is found by the constructor or by :meth:`tasks`, before the folder is touched.
+
+    Attributes:
+        unit (str): What the progress bar counts; empty for no bar.
+    """
+
+    unit: str = ""
+
+    def provenance(self) -> dict[str, Any]:
+        """Everything that the results depend on: :func:`~captum_proto.runs.provenance.provenance` makes it."""
+        raise NotImplementedError
+
+    def tasks(self) -> Sequence[Task]:
+        """All tasks, each after those that it needs."""
+        raise NotImplementedError
+
+    def begun(self) -> dict[str, Any]:
+        """What to record in the settings when the run begins, for the page of an interrupted run. Default: nothing"""
+        return {}
+
+    def make(self, task: Task, run: Run) -> None:
+        """Make one task: write its files into ``run.folder``."""
+        raise NotImplementedError
+
+    def summarize(self, run: Run) -> Result:
+        """Tables, figures and the page, from the files of the tasks; and what the run gives back."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    A protocol at work in its folder.
+
+    Attributes:
+        folder (Path): Where results are.
+        provenance (dict): What is recorded of the run.
+        show_progress (bool): Whether to show progress bars.
+    """
+
+    folder: Path
+    provenance: dict[str, Any]
+    show_progress: bool = False
+
+    def record(self, name: str) -> dict[str, Any] | None:
+        """What is recorded of a finished task; None for one that is not finished."""
+        try:
+            content = json.loads((self.folder / TASKS / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def finished(self, task: Task) -> bool:
+        """Whether a task is done, with the inputs it has now, and its files are all there."""
+        found = self.record(task.name)
+        if found is None or found.get("inputs") != plain(task.inputs) or found.get("needs") != self._needs(task):
+            return False
+        return all(
+            (self.folder / path).is_file() and (self.folder / path).stat().st_size == file["bytes"]
+            for path, file in found["files"].items()
+        )
+
+    def finish(self, task: Task, index: int, paths: Iterable[Path]) -> None:
+        """Record a task as done, with the digests of the files it wrote; this is the last that is written of it."""
+        root = self.folder.resolve()
+        inside = sorted(
+            path for path in {path.resolve() for path in paths} if path.is_relative_to(root) and path.is_file()
+        )
+        files = {
+            path.relative_to(root).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in inside
+        }
+        content = {
+            "task": task.name,
+            "index": index,
+            "inputs": plain(task.inputs),
+            "needs": self._needs(task),
+            "files": files,
+        }
+        with whole_file(self.folder / TASKS / f"{task.name}.json", overwrite=True) as temporary:
+            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def _needs(self, task: Task) -> dict[str, str]:
+        """The digest of what is recorded of each task that this one reads."""
+        return {
+            name: hashlib.sha256(json.dumps(self.record(name), sort_keys=True).encode()).hexdigest()
+            for name in task.needs
+        }
+
+
+def carry_out(
+    protocol: Protocol[Result],
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    show_progress: bool = False,
+) -> Result:
+    """
+    Run a protocol in a folder.
+
+    Args:
+        protocol (Protocol): What to do.
+        folder (Path): Where to write.
+        overwrite (bool, optional): Whether the results of an earlier run in ``folder`` may be replaced; they go before this run begins.
+            Default: False
+        resume (bool, optional): Whether to go on with what an interrupted run with the same provenance left in ``folder``. A folder in
+            which there is nothing yet is begun. Default: False
+        show_progress (bool, optional): Whether to show progress bars. Default: False
+
+    Returns:
+        What the protocol's ``summarize`` gives.
+
+    Raises:
+        OccupiedError: If ``folder`` holds files and the run may neither overwrite nor resume, or another process works in it.
+        InputError: If it is to be resumed but was made with other settings, or holds the results of another command.
+        WriteError: If it cannot be written to.
+    """
+    provenance = plain(protocol.provenance())
+    tasks = list(protocol.tasks())  # before the folder is touched: bad input is found here
+    with RunFolder(folder, provenance, overwrite=overwrite, resume=resume) as opened:
+        opened.write_settings(protocol.begun())
+        run = Run(folder, provenance, show_progress)
+        total = sum(task.weight for task in tasks)
+        bar = tqdm(total=total, unit=protocol.unit, smoothing=0.05, disable=not (show_progress and protocol.unit))
+        with bar as progress:
+            for index, task in enumerate(tasks):
+                if run.finished(task):
+                    if not progress.disable:
+                        progress.initial += task.weight  # the time left is that of what is left to do
+                else:
+                    with files_written() as written:
+                        protocol.make(task, run)
+                    run.finish(task, index, written)
+                progress.update(task.weight)
+        with files_written() as written:
+            result = protocol.summarize(run)
+        opened.write_settings(opened.recorded, written)
+    return result
+
+
+__all__ = ["SETTINGS", "Protocol", "Run", "Task", "carry_out"]

@@ -1,0 +1,1 @@
+"""Statistics that stream and add up, and intervals and tests."""

@@ -1,0 +1,1 @@
+"""Networks and data of known truth, for tests, tutorials and users."""
