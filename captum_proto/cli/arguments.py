@@ -178,6 +178,11 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-progress", action="store_true", help="no progress bars")
 
 
+def output(args: argparse.Namespace) -> dict[str, bool]:
+    """The arguments of :func:`~captum_proto.runs.tasks.carry_out` that :func:`add_output` adds."""
+    return {"overwrite": args.overwrite, "resume": args.resume, "show_progress": not args.no_progress}
+
+
 def checkpoint_of_each(args: argparse.Namespace, models: Sequence[str]) -> dict[str, Path | None]:
     """The weights of each of several models, by its name."""
     given: list[Path] = args.checkpoint or []

@@ -55,6 +55,7 @@ class RunFolder:
         self.provenance: dict[str, Any] = json.loads(json.dumps(provenance))
         self.overwrite, self.resume = overwrite, resume
         self.recorded: dict[str, Any] = {}
+        self._summary_files: list[str] | None = None
         self._lock: int | None = None
 
     def __enter__(self) -> RunFolder:
@@ -101,7 +102,11 @@ class RunFolder:
         if summary_files is not None:
             root = self.folder.resolve()
             paths = {path.resolve() for path in summary_files}
-            content[SUMMARY] = sorted(path.relative_to(root).as_posix() for path in paths if path.is_relative_to(root))
+            self._summary_files = sorted(
+                path.relative_to(root).as_posix() for path in paths if path.is_relative_to(root)
+            )
+        if self._summary_files is not None:  # of this run, or of the earlier one that it goes on with
+            content[SUMMARY] = self._summary_files
         write_json(self.folder / SETTINGS, content, overwrite=True)
 
     def _check(self) -> None:
@@ -122,8 +127,8 @@ class RunFolder:
                 f'"{folder}" holds the results of captum-proto {before}, not of {now}; choose another folder.'
             )
         if self.resume:
-            for name in (RECORDED, SUMMARY):
-                found.pop(name, None)
+            found.pop(RECORDED, None)
+            self._summary_files = found.pop(SUMMARY, None)
             _check_same(folder, found, self.provenance)
 
     def _remove_results(self) -> None:
@@ -264,22 +269,30 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def noted_warnings() -> Iterator[list[str]]:
-    """Collect what is warned of in the block, in a list that grows; each warning is shown as ever."""
+def noted_warnings(shown: set[str] | None = None) -> Iterator[list[str]]:
+    """
+    Collect what is warned of in the block, each message once, in a list that grows.
+
+    Args:
+        shown (set[str], optional): Messages that were shown before and need not be again; grows. Default: None, all are shown
+    """
     noted: list[str] = []
+    shown = set() if shown is None else shown
     show = warnings.showwarning
 
     def note(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
-        if str(message) not in noted:
-            noted.append(str(message))
-        show(message, category, *rest, **named)
+        text = str(message)
+        if text not in noted:
+            noted.append(text)
+        if text not in shown:
+            shown.add(text)
+            show(message, category, *rest, **named)
 
-    # Not warnings.catch_warnings: leaving it makes Python forget which warnings it has shown.
-    warnings.showwarning = note
-    try:
+    with warnings.catch_warnings():
+        # What Python has shown before is noted all the same: a task's record may not depend on what its process did before it.
+        warnings.simplefilter("always", append=True)
+        warnings.showwarning = note
         yield noted
-    finally:
-        warnings.showwarning = show
 
 
 __all__ = [
