@@ -15,7 +15,7 @@ from native.operator_samples import (
     IMAGE_SHAPES,
     assert_same_bits,
     image_layouts,
-    images_with_equal_neighbours,
+    images_with_equal_neighbors,
     references,
     rows_like_layers,
 )
@@ -241,7 +241,7 @@ def compare_loss(images: Tensor, power: int) -> None:
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("shape", [*IMAGE_SHAPES, (3, 3, 224, 224)], ids=str)
 def test_high_frequency_loss(shape: tuple[int, ...], power: int, dtype: torch.dtype) -> None:
-    images = images_with_equal_neighbours(shape, dtype)
+    images = images_with_equal_neighbors(shape, dtype)
     for layout in image_layouts(images).values():
         compare_loss(layout, power)
 

@@ -28,7 +28,7 @@ from operator_samples import (
     IMAGE_SHAPES,
     assert_same_bits,
     image_layouts,
-    images_with_equal_neighbours,
+    images_with_equal_neighbors,
     references,
     rows_like_layers,
 )
@@ -270,7 +270,7 @@ def compare_loss(harness: Harness, images: Tensor, power: int) -> None:
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("shape", IMAGE_SHAPES, ids=str)
 def test_high_frequency_loss(plain: Harness, dtype: torch.dtype, power: int, shape: tuple[int, ...]) -> None:
-    images = images_with_equal_neighbours(shape, dtype)
+    images = images_with_equal_neighbors(shape, dtype)
     for schedule, layout in zip(SCHEDULES * 3, image_layouts(images).values(), strict=False):
         plain.set(schedule=schedule)
         compare_loss(plain, layout, power)
@@ -354,7 +354,7 @@ def exercise_every_kernel(harness: Harness, dtype: torch.dtype, length: int, mos
 
 
 @pytest.mark.parametrize("dtype", FLOATING, ids=str)
-def test_no_access_out_of_bounds_and_no_undefined_behaviour(address: Harness, dtype: torch.dtype) -> None:
+def test_no_access_out_of_bounds_and_no_undefined_behavior(address: Harness, dtype: torch.dtype) -> None:
     exercise_every_kernel(address, dtype, 4097)
     address.reset()
     for length in (1, 2048, 2049):

@@ -208,7 +208,7 @@ def test_missing_and_infinite_pixels_stay_where_they_are_read() -> None:
     for bad in (math.nan, math.inf):
         images = torch.zeros(1, 3, 9, 9)
         images[0, 1, 4, 4] = bad
-        # The identity reads a pixel, and its right and lower neighbours with weight zero.
+        # The identity reads a pixel, and its right and lower neighbors with weight zero.
         damaged = ~ops.affine_sample(images, maps("identity", 1)).isfinite()
         assert damaged[0, 1].nonzero().tolist() == [[3, 3], [3, 4], [4, 3], [4, 4]]
         assert not damaged[0, ::2].any()
