@@ -53,7 +53,7 @@ _HOMES = {
 _ROOMS = ("attr", "metrics", "ops", "optim")
 
 
-if not TYPE_CHECKING:  # which would take every name for one that is there
+if not TYPE_CHECKING:  # or type checkers would believe in any name
 
     def __getattr__(name: str) -> Any:
         if name in _HOMES:

@@ -61,7 +61,7 @@ def test_every_public_name_is_there() -> None:
 
 def test_editors_see_the_names_that_are_there_when_it_runs() -> None:
     source = Path(captum_proto.__file__).read_text(encoding="utf-8")
-    (seen,) = (node for node in ast.parse(source).body if isinstance(node, ast.If))
+    seen = next(node for node in ast.parse(source).body if isinstance(node, ast.If))
     imports = [statement for statement in seen.body if isinstance(statement, ast.ImportFrom)]
     homes = {alias.name: statement.module for statement in imports for alias in statement.names}
     assert homes == {**captum_proto._HOMES, "ops": "captum_proto"}

@@ -6,7 +6,8 @@
 
 namespace captum_proto {
 
-/// Values of a row: up to here the halves of every 128-bit sum over ranks are exact in double. MAX_ROW_LENGTH of captum_proto.ops.
+/// Values of a row: up to here the halves of every 128-bit sum over ranks are exact in double. MAX_ROW_LENGTH in Python, where it
+/// is needed without native code too; a test keeps the two equal.
 constexpr std::int64_t kLongestRow = std::int64_t{1} << 28;
 
 /// Bins of a histogram that ranks a row without sorting it: as many as a 16-bit type has values.
