@@ -70,7 +70,7 @@ void rank_by_sorting(const SurveyedRow<T, IndexAsPayload>& row, std::int32_t* ra
 /// Writes the doubled ranks of one row of contiguous values; zeros if it holds a NaN.
 template <class T>
 void rank_row(const T* row, std::size_t size, std::int32_t* ranks) {
-  if (size <= max_short_row) {
+  if (size <= kLongestShortRow) {
     if (!rank_short_row(row, size, ranks)) std::fill_n(ranks, size, 0);
     return;
   }

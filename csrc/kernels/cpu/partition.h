@@ -26,27 +26,25 @@ Survey<T> survey_together(const T* row, std::size_t size, const Team& team) {
   return surveys[0];
 }
 
-/// Keys in parts of ascending order, by their leading bits.
+/// Keys in parts of ascending order, by their leading bits: those of a digit, so that a sort's counters serve to count them.
 struct Parting {
-  static constexpr int max_width = 11;
-  /// Neighbouring parts of up to this many items altogether are sorted as one; in the first-level cache.
-  static constexpr std::size_t small = 2048;
+  /// Neighboring parts of up to this many items altogether are sorted as one; in the first-level cache.
+  static constexpr std::size_t kSmall = 2048;
 
   int shift;
   std::size_t parts;
 
-  explicit Parting(int bits) : shift(std::max(0, bits - max_width)), parts(std::size_t{1} << (bits - shift)) {}
+  explicit Parting(int bits) : shift(std::max(0, bits - DigitPlan::kMaxWidth)), parts(std::size_t{1} << (bits - shift)) {}
 };
 
 /// Writes the items for a worker's share of a row, and counts those of each part.
 template <class T, class Payload>
 std::size_t collect_share(const SurveyedRow<T, Payload>* row, std::size_t begin, std::size_t end, Parting parting,
                           typename SurveyedRow<T, Payload>::Item* items, std::uint32_t* counters) {
-  constexpr std::size_t block = 1024;  // counted while still in the first-level cache
   std::fill_n(counters, parting.parts, 0u);
   std::size_t count = 0;
-  for (; begin < end; begin += block) {
-    const std::size_t in_block = row->collect(begin, std::min(begin + block, end), items + count);
+  for (; begin < end; begin += kCollectedAtATime) {
+    const std::size_t in_block = row->collect(begin, std::min(begin + kCollectedAtATime, end), items + count);
     for (std::size_t i = count; i < count + in_block; ++i) ++counters[items[i].key() >> parting.shift];
     count += in_block;
   }
@@ -66,7 +64,7 @@ int visit_parts(Item* items, Item* other, const std::uint32_t* starts, Parting p
   using Key = typename Item::Key;
   while (part < end) {
     std::size_t next = part + 1;
-    while (next < end && starts[next + 1] - starts[part] <= Parting::small) ++next;
+    while (next < end && starts[next + 1] - starts[part] <= Parting::kSmall) ++next;
     const std::size_t begin = starts[part], size = starts[next] - begin;
     const Key first_key = static_cast<Key>(part) << parting.shift;
     const Key last_key = (static_cast<Key>(next) << parting.shift) - 1;
@@ -100,8 +98,8 @@ void visit_sorted_runs_together(const SurveyedRow<T, Payload>& row, Workspace& w
   const Parting parting(row.key.bits());
   Item* items = workspace.get<Item>(Workspace::kItems, row.size);
   Item* other = workspace.get<Item>(Workspace::kOtherItems, count);
-  std::uint32_t* tables = workspace.get<std::uint32_t>(Workspace::kTable, team.workers * DigitPlan::max_counters);
-  const auto table = [=](std::size_t worker) { return tables + worker * DigitPlan::max_counters; };
+  std::uint32_t* tables = workspace.get<std::uint32_t>(Workspace::kTable, team.workers * DigitPlan::kMaxCounters);
+  const auto table = [=](std::size_t worker) { return tables + worker * DigitPlan::kMaxCounters; };
   std::vector<std::size_t> collected(team.workers);
   team.share(row.size, [&](std::size_t worker, std::size_t begin, std::size_t end) {
     collected[worker] = run<&collect_share<T, Payload>>(&row, begin, end, parting, items + begin, table(worker));

@@ -15,6 +15,9 @@
 
 namespace captum_proto {
 
+/// Items are collected in blocks of so many, and counted while they are still in the first-level cache.
+constexpr std::size_t kCollectedAtATime = 1024;
+
 /// A surveyed row, its keys, and what travels with them.
 template <class T, class Payload>
 struct SurveyedRow {
@@ -64,14 +67,12 @@ void visit_sorted_runs(const SurveyedRow<T, Payload>& row, Workspace& workspace,
   const std::size_t zeros = row.survey.zeros, negatives = row.survey.negatives, count = row.size - zeros;
   if (count == 0) return;
 
-  // By blocks, so that digits are counted while items are still in the first-level cache.
-  constexpr std::size_t block = 1024;
   Item* items = workspace.get<Item>(Workspace::kItems, row.size);
   Item* other = workspace.get<Item>(Workspace::kOtherItems, count);
-  RadixSort<Item> sort(DigitPlan(count, row.key.bits()), workspace.get<std::uint32_t>(Workspace::kTable, DigitPlan::max_counters));
+  RadixSort<Item> sort(DigitPlan(count, row.key.bits()), workspace.get<std::uint32_t>(Workspace::kTable, DigitPlan::kMaxCounters));
   std::size_t collected = 0;
-  for (std::size_t begin = 0; begin < row.size; begin += block) {
-    const std::size_t in_block = row.collect(begin, std::min(begin + block, row.size), items + collected);
+  for (std::size_t begin = 0; begin < row.size; begin += kCollectedAtATime) {
+    const std::size_t in_block = row.collect(begin, std::min(begin + kCollectedAtATime, row.size), items + collected);
     sort.count(items + collected, in_block);
     collected += in_block;
   }

@@ -9,7 +9,7 @@
 
 namespace captum_proto {
 
-constexpr std::size_t max_short_row = 64;
+constexpr std::size_t kLongestShortRow = 64;
 
 /// Writes the doubled ranks of a row by comparing each value with every other; false if it holds a NaN.
 ///
@@ -17,13 +17,13 @@ constexpr std::size_t max_short_row = 64;
 template <class T>
 bool rank_short_row(const T* row, std::size_t size, std::int32_t* ranks) {
   using Signed = std::make_signed_t<KeyOf<T>>;
-  Signed keys[max_short_row];
+  Signed keys[kLongestShortRow];
   bool has_nan = false;
   for (std::size_t i = 0; i < size; ++i) {
     const SignMagnitude<T> value(row[i]);
     const Signed magnitude = static_cast<Signed>(value.magnitude);
     keys[i] = value.negative ? -magnitude : magnitude;
-    has_nan |= value.magnitude > FloatFormat<T>::infinity;
+    has_nan |= value.magnitude > FloatFormat<T>::kInfinity;
   }
   if (has_nan) return false;
   for (std::size_t i = 0; i < size; ++i) {

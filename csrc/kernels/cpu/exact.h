@@ -51,9 +51,9 @@ struct RankedRow {
       std::int64_t block_sum = 0;
       std::uint64_t block_squares = 0;
       for (std::size_t i = begin; i < end; ++i) {
-        const auto centred = static_cast<std::int32_t>(static_cast<std::uint32_t>(ranks[i]) - mean);
+        const auto centered = static_cast<std::int32_t>(static_cast<std::uint32_t>(ranks[i]) - mean);
         block_sum += ranks[i];
-        block_squares += static_cast<std::uint64_t>(std::int64_t{centred} * centred);
+        block_squares += static_cast<std::uint64_t>(std::int64_t{centered} * centered);
       }
       sum += block_sum;
       squares += block_squares;
@@ -72,6 +72,6 @@ inline double correlation(Int128 xy, Int128 xx, Int128 yy) {
   return rho < -1.0 ? -1.0 : rho > 1.0 ? 1.0 : rho;  // 0 / 0, a constant row, stays NaN
 }
 
-constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
 }  // namespace captum_proto

@@ -41,14 +41,14 @@ template <class Payload>
 __attribute__((target("avx2"))) std::size_t collect_nonzero_avx2(const float* values, std::size_t begin, std::size_t end,
                                                                  const KeyMap<float>& key, const Payload& payload,
                                                                  PackedItem* out) {
-  static constexpr PackingTable table;
+  static constexpr PackingTable kTable;
   const __m256i smallest = _mm256_set1_epi32(static_cast<int>(key.smallest()));
   const __m256i offset = _mm256_set1_epi32(static_cast<int>(key.offset()));
   const __m128i shift = _mm_cvtsi32_si128(key.shift());
   const __m256i magnitude_mask = _mm256_set1_epi32(0x7fffffff);
   std::size_t count = 0;
   const auto pack = [&](__m256i items, int kept) __attribute__((target("avx2"), always_inline)) {
-    const __m256i order = _mm256_load_si256(reinterpret_cast<const __m256i*>(table.order[kept]));
+    const __m256i order = _mm256_load_si256(reinterpret_cast<const __m256i*>(kTable.order[kept]));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + count), _mm256_permutevar8x32_epi32(items, order));
     count += static_cast<std::size_t>(__builtin_popcount(kept));
   };

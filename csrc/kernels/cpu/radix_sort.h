@@ -54,21 +54,21 @@ using Item = typename ItemWithKey<Key>::type;
 /// time, and only then stored to.
 template <class Item, class Destination>
 void scatter(const Item* items, std::size_t count, Item* out, Destination destination) {
-  constexpr std::size_t group = 8;
+  constexpr std::size_t kGroup = 8;
   std::size_t i = 0;
-  for (; i + group <= count; i += group) {
-    std::uint32_t places[group];
-    for (std::size_t j = 0; j < group; ++j) places[j] = destination(items[i + j]);
-    for (std::size_t j = 0; j < group; ++j) out[places[j]] = items[i + j];
+  for (; i + kGroup <= count; i += kGroup) {
+    std::uint32_t places[kGroup];
+    for (std::size_t j = 0; j < kGroup; ++j) places[j] = destination(items[i + j]);
+    for (std::size_t j = 0; j < kGroup; ++j) out[places[j]] = items[i + j];
   }
   for (; i < count; ++i) out[destination(items[i])] = items[i];
 }
 
 /// How keys are cut into digits.
 struct DigitPlan {
-  static constexpr int max_passes = 8;
-  static constexpr int max_width = 11;  // 2,048 counters and as many places to write to still suit the first-level caches
-  static constexpr std::size_t max_counters = max_passes << max_width;
+  static constexpr int kMaxPasses = 8;
+  static constexpr int kMaxWidth = 11;  // 2,048 counters and as many places to write to still suit the first-level caches
+  static constexpr std::size_t kMaxCounters = kMaxPasses << kMaxWidth;
 
   int passes = 0;
   int width = 0;
@@ -77,7 +77,7 @@ struct DigitPlan {
   /// counter.
   DigitPlan(std::size_t count, int bits) {
     std::size_t best = ~std::size_t{0};
-    for (int candidate = (bits + max_width - 1) / max_width; candidate <= max_passes && candidate <= bits; ++candidate) {
+    for (int candidate = (bits + kMaxWidth - 1) / kMaxWidth; candidate <= kMaxPasses && candidate <= bits; ++candidate) {
       const int candidate_width = (bits + candidate - 1) / candidate;
       const std::size_t cost = candidate * (2 * count + (std::size_t{1} << candidate_width));
       if (cost < best) {
@@ -93,7 +93,7 @@ struct DigitPlan {
 template <class Item>
 class RadixSort {
  public:
-  /// `counters` has room for DigitPlan::max_counters.
+  /// `counters` has room for DigitPlan::kMaxCounters.
   RadixSort(DigitPlan plan, std::uint32_t* counters) : plan_(plan), counters_(counters) {
     std::fill_n(counters_, plan_.passes * radix(), 0u);
   }

@@ -26,7 +26,7 @@ struct Rows {
   std::int64_t row_stride;
   std::int64_t stride;
 
-  /// Row `index`: where it lies if its values are neighbours, else a copy in `slot`.
+  /// Row `index`: where it lies if its values are neighbors, else a copy in `slot`.
   const T* row(std::int64_t index, Workspace& workspace, Workspace::Slot slot) const {
     const T* first = data + index * row_stride;
     if (stride == 1 || size <= 1) return first;
@@ -50,7 +50,7 @@ struct Rows {
 /// From doubled ranks to ranks; those of a row without ranks become NaN.
 inline void write_float_ranks(const std::int32_t* doubled, std::size_t begin, std::size_t end, double* out) {
   const bool has_nan = begin < end && doubled[0] == 0;
-  for (std::size_t j = begin; j < end; ++j) out[j] = has_nan ? not_a_number : 0.5 * doubled[j];
+  for (std::size_t j = begin; j < end; ++j) out[j] = has_nan ? kNotANumber : 0.5 * doubled[j];
 }
 
 template <class T>

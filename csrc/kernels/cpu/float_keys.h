@@ -23,25 +23,25 @@ template <>
 struct FloatFormat<Half> {
   using Bits = std::uint16_t;
   using Key = std::uint32_t;
-  static constexpr Key infinity = 0x7c00;
+  static constexpr Key kInfinity = 0x7c00;
 };
 template <>
 struct FloatFormat<BFloat16> {
   using Bits = std::uint16_t;
   using Key = std::uint32_t;
-  static constexpr Key infinity = 0x7f80;
+  static constexpr Key kInfinity = 0x7f80;
 };
 template <>
 struct FloatFormat<float> {
   using Bits = std::uint32_t;
   using Key = std::uint32_t;
-  static constexpr Key infinity = 0x7f800000;
+  static constexpr Key kInfinity = 0x7f800000;
 };
 template <>
 struct FloatFormat<double> {
   using Bits = std::uint64_t;
   using Key = std::uint64_t;
-  static constexpr Key infinity = 0x7ff0000000000000;
+  static constexpr Key kInfinity = 0x7ff0000000000000;
 };
 
 template <class T>
@@ -51,14 +51,14 @@ using KeyOf = typename FloatFormat<T>::Key;
 template <class T>
 struct SignMagnitude {
   using Bits = typename FloatFormat<T>::Bits;
-  static constexpr int sign_shift = 8 * sizeof(Bits) - 1;
-  static constexpr KeyOf<T> magnitude_mask = (KeyOf<T>{1} << sign_shift) - 1;
+  static constexpr int kSignShift = 8 * sizeof(Bits) - 1;
+  static constexpr KeyOf<T> kMagnitudeMask = (KeyOf<T>{1} << kSignShift) - 1;
 
   explicit SignMagnitude(const T& value) {
     Bits bits;
     std::memcpy(&bits, &value, sizeof(bits));
-    magnitude = bits & magnitude_mask;
-    negative = bits >> sign_shift;
+    magnitude = bits & kMagnitudeMask;
+    negative = bits >> kSignShift;
   }
 
   KeyOf<T> magnitude;
@@ -119,7 +119,7 @@ Survey<T> survey_row(const T* row, std::size_t size) {
   survey.used_bits = used_bits;
   survey.zeros = zeros;
   survey.negatives = negatives;
-  survey.has_nan = largest > FloatFormat<T>::infinity;
+  survey.has_nan = largest > FloatFormat<T>::kInfinity;
   return survey;
 }
 

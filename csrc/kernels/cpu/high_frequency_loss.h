@@ -1,4 +1,4 @@
-// Mean difference between neighbouring pixels of each image, and its gradient.
+// Mean difference between neighboring pixels of each image, and its gradient.
 #pragma once
 
 #include <algorithm>
@@ -17,16 +17,16 @@ namespace captum_proto {
 template <class T>
 using Wide = decltype(widen(T{}));
 
-/// An image as planes of lines. Channels that lie side by side share one long line, in which the next pixel is `neighbour` values
+/// An image as planes of lines. Channels that lie side by side share one long line, in which the next pixel is `neighbor` values
 /// away; so channels_last is read as it lies.
 struct Lines {
-  std::int64_t planes, lines, length, neighbour;
+  std::int64_t planes, lines, length, neighbor;
 
   Lines(const ImageShape& shape, bool interleaved)
       : planes(interleaved ? 1 : shape.c),
         lines(shape.h),
         length(interleaved ? shape.w * shape.c : shape.w),
-        neighbour(interleaved ? shape.c : 1) {}
+        neighbor(interleaved ? shape.c : 1) {}
 
   /// Work is cut into units of a few lines, by shape alone: sums do not depend on the number of threads.
   std::int64_t lines_per_unit() const { return std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, length)); }
@@ -44,7 +44,7 @@ struct Images {
   Images(T* data, const ImageShape& shape, const ImageStrides& strides, bool interleaved)
       : data(data), shape(shape), strides(strides), lines(shape, interleaved) {}
 
-  std::int64_t value_stride() const { return lines.neighbour == 1 ? strides.w : 1; }
+  std::int64_t value_stride() const { return lines.neighbor == 1 ? strides.w : 1; }
   T* line(std::int64_t image, std::int64_t plane, std::int64_t line) const {
     return data + image * strides.n + plane * strides.c + line * strides.h;
   }
@@ -111,9 +111,9 @@ class LaneSum {
       return static_cast<double>(power == 1 ? std::fabs(difference) : difference * difference);
     };
     std::int64_t i = 0;
-    for (; i + lanes <= length; i += lanes)
-      for (std::int64_t lane = 0; lane < lanes; ++lane) sums_[lane] += term(i + lane);
-    for (; i < length; ++i) sums_[i % lanes] += term(i);
+    for (; i + kLanes <= length; i += kLanes)
+      for (std::int64_t lane = 0; lane < kLanes; ++lane) sums_[lane] += term(i + lane);
+    for (; i < length; ++i) sums_[i % kLanes] += term(i);
   }
 
   double total() const {
@@ -123,8 +123,8 @@ class LaneSum {
   }
 
  private:
-  static constexpr std::int64_t lanes = 16;
-  double sums_[lanes] = {};
+  static constexpr std::int64_t kLanes = 16;
+  double sums_[kLanes] = {};
 };
 
 /// Sums the differences of units [begin, end).
@@ -138,7 +138,7 @@ void high_frequency_units(Images<const T> images, std::int64_t begin, std::int64
     LaneSum vertical, horizontal;
     const Wide<T>* line = reader.read(unit, unit.first_line);
     for (std::int64_t i = unit.first_line; i < unit.end_line; ++i) {
-      horizontal.template add<power>(line, line + lines.neighbour, lines.length - lines.neighbour);
+      horizontal.template add<power>(line, line + lines.neighbor, lines.length - lines.neighbor);
       if (i + 1 == lines.lines) break;
       const Wide<T>* next = reader.read(unit, i + 1);
       vertical.template add<power>(line, next, lines.length);
@@ -172,9 +172,9 @@ Value slope(Value difference) {
   }
 }
 
-/// Gathers the gradient of one line from its neighbours above, below, and within the line.
+/// Gathers the gradient of one line from its neighbors above, below, and within the line.
 template <int power, bool has_above, bool has_below, class Value>
-void line_gradient(const Value* above, const Value* line, const Value* below, std::int64_t length, std::int64_t neighbour,
+void line_gradient(const Value* above, const Value* line, const Value* below, std::int64_t length, std::int64_t neighbor,
                    Value vertical_scale, Value horizontal_scale, Value* out) {
   const auto vertical = [=](std::int64_t i) {
     Value gradient = 0;
@@ -182,16 +182,16 @@ void line_gradient(const Value* above, const Value* line, const Value* below, st
     if constexpr (has_below) gradient -= slope<power>(below[i] - line[i]) * vertical_scale;
     return gradient;
   };
-  const auto left = [=](std::int64_t i) { return slope<power>(line[i] - line[i - neighbour]) * horizontal_scale; };
-  const auto right = [=](std::int64_t i) { return slope<power>(line[i + neighbour] - line[i]) * horizontal_scale; };
+  const auto left = [=](std::int64_t i) { return slope<power>(line[i] - line[i - neighbor]) * horizontal_scale; };
+  const auto right = [=](std::int64_t i) { return slope<power>(line[i + neighbor] - line[i]) * horizontal_scale; };
   const auto edge = [=](std::int64_t i) {
     Value gradient = vertical(i);
-    if (i >= neighbour) gradient += left(i);
-    if (i + neighbour < length) gradient -= right(i);
+    if (i >= neighbor) gradient += left(i);
+    if (i + neighbor < length) gradient -= right(i);
     out[i] = gradient;
   };
-  const std::int64_t inner_begin = std::min(neighbour, length);
-  const std::int64_t inner_end = std::max(inner_begin, length - neighbour);
+  const std::int64_t inner_begin = std::min(neighbor, length);
+  const std::int64_t inner_end = std::max(inner_begin, length - neighbor);
   for (std::int64_t i = 0; i < inner_begin; ++i) edge(i);
   for (std::int64_t i = inner_begin; i < inner_end; ++i) out[i] = vertical(i) + left(i) - right(i);
   for (std::int64_t i = inner_end; i < length; ++i) edge(i);
@@ -222,19 +222,19 @@ void high_frequency_gradient_units(Images<const T> images, Images<T> gradients, 
         if (out_stride == 1) wide_out = out;
       }
       const auto write = [&](auto has_above, auto has_below) {
-        line_gradient<power, has_above, has_below>(above, line, below, lines.length, lines.neighbour, vertical_scale,
+        line_gradient<power, has_above, has_below>(above, line, below, lines.length, lines.neighbor, vertical_scale,
                                                    horizontal_scale, wide_out);
       };
-      constexpr std::true_type yes;
-      constexpr std::false_type no;
+      constexpr std::true_type kYes;
+      constexpr std::false_type kNo;
       if (above != nullptr && below != nullptr) {
-        write(yes, yes);
+        write(kYes, kYes);
       } else if (above != nullptr) {
-        write(yes, no);
+        write(kYes, kNo);
       } else if (below != nullptr) {
-        write(no, yes);
+        write(kNo, kYes);
       } else {
-        write(no, no);
+        write(kNo, kNo);
       }
       if (wide_out == buffer)
         for (std::int64_t j = 0; j < lines.length; ++j) out[j * out_stride] = Narrow<T>::from(buffer[j]);

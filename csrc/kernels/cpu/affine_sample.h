@@ -7,83 +7,12 @@
 #include <cstdint>
 #include <cstring>
 
+#include "affine_map.h"
+#include "channel_vectors.h"
 #include "images.h"
 #include "workspace.h"
 
 namespace captum_proto {
-
-/// Where output pixel (row, column) is read: at x = ax column + bx row + cx and y = ay column + by row + cy, in pixels of the
-/// input. Coordinates are taken in double whatever the images are, always as ax * column + (bx * row + cx): forward and backward,
-/// CPU and CUDA then agree on every weight.
-struct AffineMap {
-  double ax, bx, cx, ay, by, cy;
-
-  /// From the 2 x 3 matrix of torch.nn.functional.affine_grid, in which each side of an image reaches from -1 to 1.
-  AffineMap(const double* matrix, std::int64_t height, std::int64_t width) {
-    const double h = static_cast<double>(height), w = static_cast<double>(width);
-    ax = matrix[0];
-    bx = matrix[1] * (w / h);
-    cx = (ax * ((1 - w) / 2) + bx * ((1 - h) / 2)) + (matrix[2] * w + (w - 1)) / 2;
-    ay = matrix[3] * (h / w);
-    by = matrix[4];
-    cy = (ay * ((1 - w) / 2) + by * ((1 - h) / 2)) + (matrix[5] * h + (h - 1)) / 2;
-  }
-};
-
-/// One coordinate along a row of the output. Rounding keeps order, so it rises or falls with the column without exception.
-struct RowCoordinate {
-  double slope, start;
-
-  double at(std::int64_t column) const { return slope * static_cast<double>(column) + start; }
-
-  /// The columns of [0, width) whose coordinate is in [low, high) are those of [begin, end). A coordinate that is not finite is in
-  /// no such range.
-  void columns_within(double low, double high, std::int64_t width, std::int64_t& begin, std::int64_t& end) const {
-    if (slope >= 0) {
-      begin = first_column(width, low, [=](double x) { return x >= low; });
-      end = first_column(width, high, [=](double x) { return x >= high; });
-    } else {
-      begin = first_column(width, high, [=](double x) { return x < high; });
-      end = first_column(width, low, [=](double x) { return x < low; });
-    }
-  }
-
- private:
-  /// The first column whose coordinate has `passed` the bound: guessed by a division, or searched where rounding defeats that.
-  template <class Passed>
-  std::int64_t first_column(std::int64_t width, double bound, const Passed& passed) const {
-    const double guess = std::min(std::max((bound - start) / slope, 0.0), static_cast<double>(width));
-    std::int64_t low = 0, high = width;
-    if (guess == guess) {
-      const std::int64_t near = static_cast<std::int64_t>(guess);
-      for (std::int64_t column = near; column <= std::min(near + 1, width); ++column)
-        if ((column == 0 || !passed(at(column - 1))) && (column == width || passed(at(column)))) return column;
-    }
-    while (low < high) {
-      const std::int64_t middle = low + (high - low) / 2;
-      if (passed(at(middle))) {
-        high = middle;
-      } else {
-        low = middle + 1;
-      }
-    }
-    return low;
-  }
-};
-
-/// As many channels as are worked on together: a vector of four, whose last lanes may hold nothing of use.
-constexpr int channels_together = 4;
-
-template <class T>
-struct VectorOf;
-template <>
-struct VectorOf<float> {
-  typedef float type __attribute__((vector_size(4 * sizeof(float))));
-};
-template <>
-struct VectorOf<double> {
-  typedef double type __attribute__((vector_size(4 * sizeof(double))));
-};
 
 /// A rectangle of pixels of four values each, some of which may lie one step outside the image.
 template <class T>
@@ -91,16 +20,16 @@ struct Patch {
   T* values;
   std::int64_t first_row, first_column, rows, columns;
 
-  T* row(std::int64_t number) const { return values + (number - first_row) * columns * channels_together; }
+  T* row(std::int64_t number) const { return values + (number - first_row) * columns * kChannelsTogether; }
 };
 
 /// The four pixels around each of a few coordinates, and their weights.
 template <class T>
 struct Taps {
-  static constexpr int most = 64;
+  static constexpr int kMost = 64;
 
-  std::int32_t place[most];  // of the upper left one, in a patch
-  T upper_left[most], upper_right[most], lower_left[most], lower_right[most];
+  std::int32_t place[kMost];  // of the upper left one, in a patch
+  T upper_left[kMost], upper_right[kMost], lower_left[kMost], lower_right[kMost];
 
   /// For output columns [begin, begin + count), whose taps all lie in the patch.
   void find(const RowCoordinate& x, const RowCoordinate& y, std::int64_t begin, int count, const Patch<T>& patch) {
@@ -115,9 +44,9 @@ struct Taps {
       // are not used.
       Doubles left = __builtin_convertvector(__builtin_convertvector(x_here, Integers), Doubles);
       Doubles top = __builtin_convertvector(__builtin_convertvector(y_here, Integers), Doubles);
-      const Doubles one = Doubles{} + 1.0;
-      left -= reinterpret_cast<Doubles>((x_here < left) & reinterpret_cast<Masks>(one));
-      top -= reinterpret_cast<Doubles>((y_here < top) & reinterpret_cast<Masks>(one));
+      const Doubles ones = Doubles{} + 1.0;
+      left -= reinterpret_cast<Doubles>((x_here < left) & reinterpret_cast<Masks>(ones));
+      top -= reinterpret_cast<Doubles>((y_here < top) & reinterpret_cast<Masks>(ones));
       const Values right_weight = __builtin_convertvector(x_here - left, Values);
       const Values lower_weight = __builtin_convertvector(y_here - top, Values);
       const Values left_weight = T(1) - right_weight, upper_weight = T(1) - lower_weight;
@@ -141,118 +70,6 @@ struct Taps {
   }
 };
 
-/// Up to four channels of one row of an image.
-template <class T>
-struct PixelRow {
-  T* data;
-  std::int64_t channel_stride, pixel_stride, channels;
-};
-
-/// What is done to each channel's values: first less `offset`, then times `factor`.
-template <class T>
-struct ChannelMap {
-  T offset;
-  T factor[channels_together];
-};
-
-/// out[4 k + c] = (value of channel c and pixel begin + k, less the map's offset) times its factor.
-template <int channels, class T>
-void interleave_planes(const PixelRow<const T>& row, std::int64_t begin, std::int64_t end, const ChannelMap<T>& map,
-                       T* __restrict__ out) {
-  const std::int64_t count = end - begin, step = row.pixel_stride;
-  const T* const first = row.data + begin * step;
-  const T* const second = first + (channels > 1 ? row.channel_stride : 0);
-  const T* const third = first + (channels > 2 ? 2 * row.channel_stride : 0);
-  const T* const fourth = first + (channels > 3 ? 3 * row.channel_stride : 0);
-  const T offset = map.offset, factor[] = {map.factor[0], map.factor[1], map.factor[2], map.factor[3]};
-  const auto copy = [&](std::int64_t stride) __attribute__((always_inline)) {
-    for (std::int64_t k = 0; k < count; ++k) {
-      out[4 * k] = (first[k * stride] - offset) * factor[0];
-      out[4 * k + 1] = channels > 1 ? (second[k * stride] - offset) * factor[1] : T(0);
-      out[4 * k + 2] = channels > 2 ? (third[k * stride] - offset) * factor[2] : T(0);
-      out[4 * k + 3] = channels > 3 ? (fourth[k * stride] - offset) * factor[3] : T(0);
-    }
-  };
-  if (step == 1) {
-    copy(1);
-  } else {
-    copy(step);
-  }
-}
-
-template <class T>
-void interleave(const PixelRow<const T>& row, std::int64_t begin, std::int64_t end, const ChannelMap<T>& map, T* out) {
-  using Vector = typename VectorOf<T>::type;
-  if (begin >= end) return;
-  if (row.channel_stride == 1 && row.channels >= 3 && row.pixel_stride >= row.channels) {
-    const Vector factor = {map.factor[0], map.factor[1], map.factor[2], map.factor[3]};
-    // A vector of three channels reads one value of the next pixel, which the last one does not have.
-    const std::int64_t whole = row.channels == channels_together ? end : end - 1;
-    for (std::int64_t k = begin; k < whole; ++k) {
-      Vector pixel;
-      std::memcpy(&pixel, row.data + k * row.pixel_stride, sizeof(pixel));
-      pixel = (pixel - map.offset) * factor;
-      std::memcpy(out + 4 * (k - begin), &pixel, sizeof(pixel));
-    }
-    out += 4 * (whole - begin);
-    begin = whole;
-  }
-  switch (row.channels) {
-    case 1:
-      return interleave_planes<1>(row, begin, end, map, out);
-    case 2:
-      return interleave_planes<2>(row, begin, end, map, out);
-    case 3:
-      return interleave_planes<3>(row, begin, end, map, out);
-    default:
-      return interleave_planes<4>(row, begin, end, map, out);
-  }
-}
-
-/// The way back: value of channel c and pixel begin + k = in[4 k + c].
-template <int channels, class T>
-void separate_planes(const T* __restrict__ in, std::int64_t begin, std::int64_t end, const PixelRow<T>& row) {
-  const std::int64_t step = row.pixel_stride;
-  const auto copy = [&](std::int64_t stride) __attribute__((always_inline)) {
-    for (int c = 0; c < channels; ++c) {
-      T* __restrict__ const out = row.data + begin * stride + c * row.channel_stride;
-      for (std::int64_t k = 0; k < end - begin; ++k) out[k * stride] = in[4 * k + c];
-    }
-  };
-  if (step == 1) {
-    copy(1);
-  } else {
-    copy(step);
-  }
-}
-
-template <class T>
-void separate(const T* in, std::int64_t begin, std::int64_t end, const PixelRow<T>& row) {
-  using Vector = typename VectorOf<T>::type;
-  if (begin >= end) return;
-  if (row.channel_stride == 1 && row.pixel_stride == row.channels && row.channels >= 3) {
-    // A vector of three channels spills into the next pixel, which is written after it; the last one has none.
-    const std::int64_t whole = row.channels == channels_together ? end : end - 1;
-    for (std::int64_t k = begin; k < whole; ++k) {
-      Vector pixel;
-      std::memcpy(&pixel, in + 4 * (k - begin), sizeof(pixel));
-      std::memcpy(row.data + k * row.pixel_stride, &pixel, sizeof(pixel));
-    }
-    in += 4 * (whole - begin);
-    begin = whole;
-  }
-  switch (row.channels) {
-    case 1:
-      return separate_planes<1>(in, begin, end, row);
-    case 2:
-      return separate_planes<2>(in, begin, end, row);
-    case 3:
-      return separate_planes<3>(in, begin, end, row);
-    default:
-      return separate_planes<4>(in, begin, end, row);
-  }
-}
-
 /// One call of the operator or of its backward. Work is cut into units: one image's rows of a band, four channels of them at most.
 /// Which bands there are changes no result.
 template <class T>
@@ -268,7 +85,7 @@ struct AffineSampling {
   ImageStrides out_strides;
   std::int64_t bands;
 
-  std::int64_t groups() const { return (shape.c + channels_together - 1) / channels_together; }
+  std::int64_t groups() const { return (shape.c + kChannelsTogether - 1) / kChannelsTogether; }
   std::int64_t units() const { return shape.n * groups() * bands; }
 };
 
@@ -279,8 +96,8 @@ struct AffineUnit {
   AffineUnit(std::int64_t number, const AffineSampling<T>& call) {
     const std::int64_t band = number % call.bands, group = number / call.bands % call.groups();
     image = number / call.bands / call.groups();
-    first_channel = group * channels_together;
-    channels = std::min<std::int64_t>(channels_together, call.shape.c - first_channel);
+    first_channel = group * kChannelsTogether;
+    channels = std::min<std::int64_t>(kChannelsTogether, call.shape.c - first_channel);
     first_row = call.shape.h * band / call.bands;
     end_row = call.shape.h * (band + 1) / call.bands;
   }
@@ -331,12 +148,12 @@ Patch<T> copy_patch(const AffineSampling<T>& call, const AffineUnit<T>& unit, Wo
   touched({map.ay, map.by * first_row + map.cy}, {map.ay, map.by * last_row + map.cy}, call.shape.w, call.shape.h, patch.first_row,
           patch.rows);
   patch.values =
-      workspace.template get<T>(Workspace::kItems, static_cast<std::size_t>(patch.rows * patch.columns * channels_together));
+      workspace.template get<T>(Workspace::kItems, static_cast<std::size_t>(patch.rows * patch.columns * kChannelsTogether));
   const ChannelMap<T> channel_map = unit.channel_map(call, call.fill);
   const std::int64_t end_column = patch.first_column + patch.columns;
   const std::int64_t begin = std::max<std::int64_t>(0, patch.first_column), end = std::min(end_column, call.shape.w);
   const auto clear = [](T* out, std::int64_t pixels) {
-    if (pixels > 0) std::fill(out, out + pixels * channels_together, T(0));
+    if (pixels > 0) std::fill(out, out + pixels * kChannelsTogether, T(0));
   };
   for (std::int64_t i = patch.first_row; i < patch.first_row + patch.rows; ++i) {
     T* const out = patch.row(i);
@@ -345,8 +162,8 @@ Patch<T> copy_patch(const AffineSampling<T>& call, const AffineUnit<T>& unit, Wo
     } else {
       clear(out, begin - patch.first_column);
       interleave(unit.row(call.in, call.in_strides, i), begin, end, channel_map,
-                 out + (begin - patch.first_column) * channels_together);
-      clear(out + (end - patch.first_column) * channels_together, end_column - end);
+                 out + (begin - patch.first_column) * kChannelsTogether);
+      clear(out + (end - patch.first_column) * kChannelsTogether, end_column - end);
     }
   }
   return patch;
@@ -358,14 +175,14 @@ void affine_sample_units(AffineSampling<T> call, std::int64_t begin, std::int64_
   using Vector = typename VectorOf<T>::type;
   const WorkspaceLease lease;
   const double height = static_cast<double>(call.shape.h), width = static_cast<double>(call.shape.w);
-  T* const samples = lease.workspace.template get<T>(Workspace::kRow, static_cast<std::size_t>(call.shape.w * channels_together));
+  T* const samples = lease.workspace.template get<T>(Workspace::kRow, static_cast<std::size_t>(call.shape.w * kChannelsTogether));
   Taps<T> taps;
   for (std::int64_t number = begin; number < end; ++number) {
     const AffineUnit<T> unit(number, call);
     if (unit.first_row == unit.end_row) continue;
     const AffineMap& map = call.maps[unit.image];
     const Patch<T> patch = copy_patch(call, unit, lease.workspace);
-    const std::int64_t row_length = patch.columns * channels_together;
+    const std::int64_t row_length = patch.columns * kChannelsTogether;
     Vector shift = {};
     for (std::int64_t c = 0; c < unit.channels; ++c) shift[c] = call.shift[unit.first_channel + c];
     for (std::int64_t i = unit.first_row; i < unit.end_row; ++i) {
@@ -377,20 +194,20 @@ void affine_sample_units(AffineSampling<T> call, std::int64_t begin, std::int64_
       const std::int64_t inner_begin = std::max(x_begin, y_begin), inner_end = std::max(inner_begin, std::min(x_end, y_end));
       T* out = samples;
       const auto outside = [&](std::int64_t pixels) {
-        for (; pixels > 0; --pixels, out += channels_together) std::memcpy(out, &shift, sizeof(shift));
+        for (; pixels > 0; --pixels, out += kChannelsTogether) std::memcpy(out, &shift, sizeof(shift));
       };
       outside(inner_begin);
-      for (std::int64_t j = inner_begin; j < inner_end; j += taps.most) {
-        const int count = static_cast<int>(std::min<std::int64_t>(taps.most, inner_end - j));
+      for (std::int64_t j = inner_begin; j < inner_end; j += taps.kMost) {
+        const int count = static_cast<int>(std::min<std::int64_t>(taps.kMost, inner_end - j));
         taps.find(x, y, j, count, patch);
-        for (int k = 0; k < count; ++k, out += channels_together) {
-          const T* const upper = patch.values + std::int64_t{taps.place[k]} * channels_together;
+        for (int k = 0; k < count; ++k, out += kChannelsTogether) {
+          const T* const upper = patch.values + std::int64_t{taps.place[k]} * kChannelsTogether;
           const T* const lower = upper + row_length;
           Vector upper_left, upper_right, lower_left, lower_right;
           std::memcpy(&upper_left, upper, sizeof(Vector));
-          std::memcpy(&upper_right, upper + channels_together, sizeof(Vector));
+          std::memcpy(&upper_right, upper + kChannelsTogether, sizeof(Vector));
           std::memcpy(&lower_left, lower, sizeof(Vector));
-          std::memcpy(&lower_right, lower + channels_together, sizeof(Vector));
+          std::memcpy(&lower_right, lower + kChannelsTogether, sizeof(Vector));
           const Vector sample = ((upper_left * taps.upper_left[k] + upper_right * taps.upper_right[k]) +
                                  (lower_left * taps.lower_left[k] + lower_right * taps.lower_right[k])) +
                                 shift;
@@ -404,13 +221,13 @@ void affine_sample_units(AffineSampling<T> call, std::int64_t begin, std::int64_
 }
 
 /// Writes the gradients of units [begin, end): `in` is the gradient by the output. Each band of the images takes what the output's
-/// pixels give to it, in the output's order; what they give to neighbouring bands falls on the patch's rim and is dropped.
+/// pixels give to it, in the output's order; what they give to neighboring bands falls on the patch's rim and is dropped.
 template <class T>
 void affine_sample_gradient_units(AffineSampling<T> call, std::int64_t begin, std::int64_t end) {
   using Vector = typename VectorOf<T>::type;
   const WorkspaceLease lease;
   const double width = static_cast<double>(call.shape.w);
-  T* const given = lease.workspace.template get<T>(Workspace::kRow, static_cast<std::size_t>(call.shape.w * channels_together));
+  T* const given = lease.workspace.template get<T>(Workspace::kRow, static_cast<std::size_t>(call.shape.w * kChannelsTogether));
   Taps<T> taps;
   for (std::int64_t number = begin; number < end; ++number) {
     const AffineUnit<T> unit(number, call);
@@ -418,7 +235,7 @@ void affine_sample_gradient_units(AffineSampling<T> call, std::int64_t begin, st
     const AffineMap& map = call.maps[unit.image];
     const ChannelMap<T> channel_map = unit.channel_map(call, 0);
     Patch<T> patch{nullptr, unit.first_row - 1, -1, unit.end_row - unit.first_row + 2, call.shape.w + 2};
-    const std::int64_t row_length = patch.columns * channels_together;
+    const std::int64_t row_length = patch.columns * kChannelsTogether;
     const std::size_t values = static_cast<std::size_t>(patch.rows * row_length);
     patch.values = lease.workspace.template get<T>(Workspace::kItems, values);
     std::fill(patch.values, patch.values + values, T(0));
@@ -431,31 +248,31 @@ void affine_sample_gradient_units(AffineSampling<T> call, std::int64_t begin, st
       const std::int64_t inner_begin = std::max(x_begin, y_begin), inner_end = std::min(x_end, y_end);
       interleave(unit.row(call.in, call.in_strides, i), inner_begin, inner_end, channel_map, given);
       const T* value = given;
-      for (std::int64_t j = inner_begin; j < inner_end; j += taps.most) {
-        const int count = static_cast<int>(std::min<std::int64_t>(taps.most, inner_end - j));
+      for (std::int64_t j = inner_begin; j < inner_end; j += taps.kMost) {
+        const int count = static_cast<int>(std::min<std::int64_t>(taps.kMost, inner_end - j));
         taps.find(x, y, j, count, patch);
-        for (int k = 0; k < count; ++k, value += channels_together) {
-          T* const upper = patch.values + std::int64_t{taps.place[k]} * channels_together;
+        for (int k = 0; k < count; ++k, value += kChannelsTogether) {
+          T* const upper = patch.values + std::int64_t{taps.place[k]} * kChannelsTogether;
           T* const lower = upper + row_length;
           Vector gradient, upper_left, upper_right, lower_left, lower_right;
           std::memcpy(&gradient, value, sizeof(Vector));
           std::memcpy(&upper_left, upper, sizeof(Vector));
-          std::memcpy(&upper_right, upper + channels_together, sizeof(Vector));
+          std::memcpy(&upper_right, upper + kChannelsTogether, sizeof(Vector));
           std::memcpy(&lower_left, lower, sizeof(Vector));
-          std::memcpy(&lower_right, lower + channels_together, sizeof(Vector));
+          std::memcpy(&lower_right, lower + kChannelsTogether, sizeof(Vector));
           upper_left += gradient * taps.upper_left[k];
           upper_right += gradient * taps.upper_right[k];
           lower_left += gradient * taps.lower_left[k];
           lower_right += gradient * taps.lower_right[k];
           std::memcpy(upper, &upper_left, sizeof(Vector));
-          std::memcpy(upper + channels_together, &upper_right, sizeof(Vector));
+          std::memcpy(upper + kChannelsTogether, &upper_right, sizeof(Vector));
           std::memcpy(lower, &lower_left, sizeof(Vector));
-          std::memcpy(lower + channels_together, &lower_right, sizeof(Vector));
+          std::memcpy(lower + kChannelsTogether, &lower_right, sizeof(Vector));
         }
       }
     }
     for (std::int64_t i = unit.first_row; i < unit.end_row; ++i)
-      separate(patch.row(i) + channels_together, 0, call.shape.w, unit.row(call.out, call.out_strides, i));
+      separate(patch.row(i) + kChannelsTogether, 0, call.shape.w, unit.row(call.out, call.out_strides, i));
   }
 }
 

@@ -58,17 +58,17 @@ class RankSums {
   template <class Item>
   void add_run(const Item* items, std::size_t size, std::size_t begin) {
     TieGroup group;
-    add_one(items[0], begin);
+    add_value(items[0], begin);
     std::size_t i = 1;
-    while (i + block <= size) {
+    while (i + kBlock <= size) {
       // Running sums and the sums of these stand in for products with the place, for which not every processor has vectors: after n
       // steps, a value of the first step has been counted n times, one of the last step once.
-      constexpr std::size_t lanes = 4, blocks_at_a_time = 512;  // so that sums of sums fit 64 bits
-      const std::size_t first = i, end = i + std::min((size - i) / block, blocks_at_a_time) * block;
-      std::uint64_t sums[lanes] = {}, sums_of_sums[lanes] = {};
-      for (; i < end; i += block) {
-        for (std::size_t step = 0; step < block; step += lanes) {
-          for (std::size_t lane = 0; lane < lanes; ++lane) {
+      constexpr std::size_t kLanes = 4, kBlocksAtATime = 512;  // so that sums of sums fit 64 bits
+      const std::size_t first = i, end = i + std::min((size - i) / kBlock, kBlocksAtATime) * kBlock;
+      std::uint64_t sums[kLanes] = {}, sums_of_sums[kLanes] = {};
+      for (; i < end; i += kBlock) {
+        for (std::size_t step = 0; step < kBlock; step += kLanes) {
+          for (std::size_t lane = 0; lane < kLanes; ++lane) {
             sums[lane] += items[i + step + lane].payload();
             sums_of_sums[lane] += sums[lane];
           }
@@ -77,21 +77,21 @@ class RankSums {
           add_tie(items, i + static_cast<std::size_t>(__builtin_ctz(equal)), group);
         }
       }
-      for (std::size_t lane = 0; lane < lanes; ++lane) {
-        const Int128 steps = static_cast<Int128>((end - first) / lanes), sum = sums[lane];
+      for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        const Int128 steps = static_cast<Int128>((end - first) / kLanes), sum = sums[lane];
         const Int128 sum_by_step = steps * sum - sums_of_sums[lane];  // of values times their step, counted from 0
-        products += static_cast<Int128>(2 * (begin + first + lane) + 2) * sum + 2 * static_cast<Int128>(lanes) * sum_by_step;
+        products += static_cast<Int128>(2 * (begin + first + lane) + 2) * sum + 2 * static_cast<Int128>(kLanes) * sum_by_step;
         other_ranks += sum;
       }
     }
     for (; i < size; ++i) {
-      add_one(items[i], begin + i);
+      add_value(items[i], begin + i);
       if (items[i].key() == items[i - 1].key()) add_tie(items, i, group);
     }
   }
 
  private:
-  static constexpr std::size_t block = 32;
+  static constexpr std::size_t kBlock = 32;
 
   /// The equal values that were added last.
   struct TieGroup {
@@ -100,7 +100,7 @@ class RankSums {
   };
 
   template <class Item>
-  void add_one(const Item& item, std::size_t place) {
+  void add_value(const Item& item, std::size_t place) {
     products += std::uint64_t{item.payload()} * (2 * place + 2);
     other_ranks += item.payload();
   }
@@ -148,14 +148,14 @@ RankSums rank_sums_of_bins(const BinOf<T>& bin_of, const Survey<T>& survey, cons
 
 template <class T>
 double spearman_of_short_row(const T* row, std::size_t size, const RankedRow& other) {
-  std::int32_t ranks[max_short_row];
-  if (!rank_short_row(row, size, ranks)) return not_a_number;
+  std::int32_t ranks[kLongestShortRow];
+  if (!rank_short_row(row, size, ranks)) return kNotANumber;
   const std::int64_t mean = doubled_rank_mean(size);
   std::int64_t xy = 0, xx = 0;
   for (std::size_t i = 0; i < size; ++i) {
-    const std::int64_t centred = ranks[i] - mean;
-    xy += centred * (other.ranks[i] - mean);
-    xx += centred * centred;
+    const std::int64_t centered = ranks[i] - mean;
+    xy += centered * (other.ranks[i] - mean);
+    xx += centered * centered;
   }
   return correlation(xy, xx, other.squares);
 }
@@ -172,11 +172,11 @@ double spearman_of_sums(RankSums sums, std::size_t size, const Survey<T>& survey
 /// Correlates one row of contiguous values with one row of doubled ranks.
 template <class T>
 double spearman_row(const T* row, std::size_t size, const RankedRow* other) {
-  if (other->has_nan) return not_a_number;
-  if (size <= max_short_row) return spearman_of_short_row(row, size, *other);
+  if (other->has_nan) return kNotANumber;
+  if (size <= kLongestShortRow) return spearman_of_short_row(row, size, *other);
 
   const Survey<T> survey = survey_row(row, size);
-  if (survey.has_nan) return not_a_number;
+  if (survey.has_nan) return kNotANumber;
   Workspace& workspace = Workspace::of_this_thread();
   RankSums sums;
   const SurveyedRow<T, PayloadFrom> surveyed(row, size, survey, PayloadFrom{other->ranks});
@@ -194,9 +194,9 @@ double spearman_row(const T* row, std::size_t size, const RankedRow* other) {
 /// As spearman_row(), by several workers.
 template <class T>
 double spearman_row_together(const T* row, std::size_t size, const RankedRow& other, const Team& team) {
-  if (other.has_nan) return not_a_number;
+  if (other.has_nan) return kNotANumber;
   const Survey<T> survey = survey_together(row, size, team);
-  if (survey.has_nan) return not_a_number;
+  if (survey.has_nan) return kNotANumber;
   Workspace& workspace = Workspace::of_this_thread();
   std::vector<RankSums> sums(team.workers);
   const SurveyedRow<T, PayloadFrom> surveyed(row, size, survey, PayloadFrom{other.ranks});

@@ -31,7 +31,7 @@ inline float widen(Half value) {
   const std::uint32_t magnitude = value.bits & 0x7fffu;
   // From bias 15 to bias 127; infinities and NaN once more, up to the exponent that is all ones.
   const std::uint32_t rebias = 112u << 23;
-  const std::uint32_t normal = (magnitude << 13) + rebias + if_true(magnitude >= FloatFormat<Half>::infinity, rebias);
+  const std::uint32_t normal = (magnitude << 13) + rebias + if_true(magnitude >= FloatFormat<Half>::kInfinity, rebias);
   // Subnormal halves count steps of 2^-24. Converted as integers, so that a process that flushes subnormals does not lose them.
   const std::uint32_t subnormal = bits_of_float(static_cast<float>(static_cast<std::int32_t>(magnitude)) * 0x1p-24f);
   const bool is_normal = magnitude >= 0x400u;

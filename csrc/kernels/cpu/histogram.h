@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../limits.h"
 #include "float_keys.h"
 
 namespace captum_proto {
@@ -12,7 +13,7 @@ namespace captum_proto {
 /// Whether `count` values other than zero, with keys up to `largest_key`, are cheaper to count than to sort.
 template <class Key>
 bool worth_a_histogram(std::size_t count, Key largest_key) {
-  return largest_key < 65536 && largest_key < 2 * count;
+  return largest_key < kBins && largest_key < 2 * count;
 }
 
 /// Where values are counted: in the bin of their key, or for zeros in one of a few more bins, past the last.
@@ -20,18 +21,18 @@ template <class T>
 class BinOf {
  public:
   explicit BinOf(const KeyMap<T>& key) : key_(key), zero_bin_(static_cast<std::uint32_t>(key.largest_key()) + 1) {}
-  std::size_t bins() const { return zero_bin_ + zero_bins; }
+  std::size_t bins() const { return zero_bin_ + kZeroBins; }
   std::size_t zero_bin() const { return zero_bin_; }
 
   /// Calls visit(i, bin) for all values of the row. Zeros have the same bin throughout, or if `take_turns`, several.
   template <class Visit>
   void for_each(const T* row, std::size_t size, bool take_turns, Visit visit) const {
     // Bins are found by the block, in a loop that compilers vectorize, and then visited.
-    constexpr std::size_t block = 256;
-    std::uint32_t bins[block];
-    const std::uint32_t turns = take_turns ? zero_bins : 1;
-    for (std::size_t begin = 0; begin < size; begin += block) {
-      const std::size_t length = std::min(block, size - begin);
+    constexpr std::size_t kBlock = 256;
+    std::uint32_t bins[kBlock];
+    const std::uint32_t turns = take_turns ? kZeroBins : 1;
+    for (std::size_t begin = 0; begin < size; begin += kBlock) {
+      const std::size_t length = std::min(kBlock, size - begin);
       for (std::size_t i = 0; i < length; ++i) {
         const SignMagnitude<T> value(row[begin + i]);
         const std::uint32_t if_zero =
@@ -45,7 +46,7 @@ class BinOf {
 
  private:
   /// After a ReLU zeros follow zeros. Taking turns they need not wait for one another's counts to be stored.
-  static constexpr std::uint32_t zero_bins = 8;
+  static constexpr std::uint32_t kZeroBins = 8;
 
   KeyMap<T> key_;
   std::uint32_t zero_bin_;

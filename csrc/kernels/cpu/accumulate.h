@@ -13,9 +13,9 @@ namespace captum_proto {
 template <class T>
 void accumulate_values(const T* rows, std::int64_t row_stride, std::int64_t stride, std::int64_t count, std::int64_t begin,
                        std::int64_t end, double* sums) {
-  constexpr std::int64_t block = 2048;  // sums that stay in the first-level cache while all rows are added
-  for (std::int64_t first = begin; first < end; first += block) {
-    const std::int64_t last = std::min(first + block, end);
+  constexpr std::int64_t kBlock = 2048;  // sums that stay in the first-level cache while all rows are added
+  for (std::int64_t first = begin; first < end; first += kBlock) {
+    const std::int64_t last = std::min(first + kBlock, end);
     for (std::int64_t i = 0; i < count; ++i) {
       const T* row = rows + i * row_stride;
       if (stride == 1) {
