@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from captum_proto._utils.checks import check_logits
 from captum_proto._utils.model import borrowed, modules_of
 from captum_proto._utils.pipeline import Pipeline
+from captum_proto.capture import forward_hooks
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -137,13 +138,8 @@ def _folded(pipeline: Pipeline, prepared: Tensor) -> Arrangement:
             pairs.append((producer[id(inputs[0])][0], module))
 
     watched = [m for m in network.modules() if isinstance(m, _LAYERS) or type(m) in _BATCH_NORMS]
-    handles = [module.register_forward_hook(watch) for module in watched]
-    try:
-        with torch.no_grad(), borrowed(network):
-            pipeline.with_network(network, False).run(prepared.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), borrowed(network), forward_hooks((module, watch) for module in watched):
+        pipeline.with_network(network, False).run(prepared.clone())
     folded = 0
     for layer, norm in pairs:
         if calls[layer] == calls[norm] == 1 and norm in parents and _fold(layer, norm):

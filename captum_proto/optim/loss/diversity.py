@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto._utils.model import modules_of
 from captum_proto._utils.targets import Target
-from captum_proto.capture import select_layers
+from captum_proto.capture import find_layer as layer_of
 
 
 @runtime_checkable
@@ -191,33 +190,6 @@ def check_batches(groups: Sequence[Target], batch_size: int | None) -> None:
             f"batch_size {size} parts the {counts[parted]} prototypes of target {list(parted)}, which see each other only within a batch; "
             "pass a larger batch_size, or name each class's prototypes one after the other."
         )
-
-
-def layer_of(forward_func: Callable[..., Any], layer: str | nn.Module) -> tuple[str, nn.Module]:
-    """
-    The name and the module of one layer of a model.
-
-    Raises:
-        ValueError: If there is no such layer, or a pattern stands for several.
-    """
-    owners = modules_of(forward_func)
-    if not owners:
-        raise InputError(
-            f"the model is a {type(forward_func).__name__} that refers to no module, so its layers cannot be watched; pass the module."
-        )
-    failure: ValueError | None = None
-    for owner in owners:
-        if layer is owner:
-            return "", owner
-        try:
-            found = select_layers(owner, layer)
-        except ValueError as error:
-            failure = failure or error
-            continue
-        if len(found) != 1:
-            raise InputError(f'layer "{layer}" stands for {len(found)} layers; expected the name of one.')
-        return next(iter(found.items()))
-    raise failure  # type: ignore[misc]  # there is an owner, and it failed
 
 
 def as_diversity(diversity: Any, forward_func: Callable[..., Any]) -> Diversity | None:
