@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,9 +48,14 @@ class LayerRecorder:
             _, module, call, path = find_output(forward_func, layer)
             self._hooks.append((module, _keeping(self._calls, self._kept, layer, call, path)))
 
-    def recording(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
         """Record for the length of the block."""
-        return forward_hooks(self._hooks)
+        try:
+            with forward_hooks(self._hooks):
+                yield
+        finally:
+            self.clear()
 
     def clear(self) -> None:
         """Forget what was recorded: the next pass begins."""
