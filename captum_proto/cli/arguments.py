@@ -18,8 +18,8 @@ from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.options import OPTIONS, generation_options
 from captum_proto.metrics import CONTROLS, PathSimilarity
 from captum_proto.models import NamedModel, load_model
-from captum_proto.optim.ascent import SCHEDULES
 from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS
+from captum_proto.optim.settings import SCHEDULES
 from captum_proto.runs.provenance import versions
 
 EXIT_CODES = "exit codes: 0 done, 1 something given cannot be used (one sentence says what), 2 wrong usage, 70 a bug, 130 interrupted"

@@ -1,16 +1,9 @@
-"""
-Every layer's output during one forward pass, by dotted name, in the order in which the layers return.
-
-Activations belong to a *call* of a layer, not to the layer: torchvision's ResNet calls one ReLU twice per block, and in-place operations
-change a tensor after the layer has returned it. Outputs are therefore read inside the hook, when they are what the layer returned.
-"""
+"""A plan of what to read during a forward pass, and every layer's output read after it."""
 
 from __future__ import annotations
 
-import contextlib
-import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,72 +11,13 @@ from captum._utils.common import _format_additional_forward_args
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import nearest
-from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import borrowed
-
-#: None or "all", "leaf", a name, a pattern, a module, or several of these; or a mapping from names to modules.
-LayerSelection = str | nn.Module | Sequence[str | nn.Module] | Mapping[str, nn.Module] | None
+from captum_proto.capture.hooks import hooked, tensors_in
+from captum_proto.capture.selection import LayerSelection, select_layers
 
 _REPEATS = ("last", "first", "all")
 _ALIASES = ("value", "reference")
-
-
-def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, nn.Module]:
-    r"""
-    Modules of a model by dotted name.
-
-    Args:
-        model (nn.Module): Where the layers are.
-        layers (str, nn.Module, sequence or mapping, optional): None or "all" for every entry of ``named_modules()`` but the root,
-            containers included: the layers of the paper, 67 of torchvision's ``resnet18``. "leaf" for modules without children. Otherwise
-            names, patterns such as ``"layer?.*"`` (as in :mod:`fnmatch`), modules, or a sequence of these. Default: None
-
-    Returns:
-        dict[str, nn.Module]: In the order of ``named_modules()`` for patterns, else in the order given.
-
-    Raises:
-        ValueError: If a name, pattern or module is not in the model.
-        TypeError: If ``layers`` is of another type.
-
-    Examples::
-
-        >>> model = torchvision.models.resnet18()
-        >>> len(select_layers(model)), len(select_layers(model, "leaf")), list(select_layers(model, "layer?"))
-        (67, 52, ['layer1', 'layer2', 'layer3', 'layer4'])
-    """
-    named = {name: module for name, module in model.named_modules() if name}
-    if layers is None or (isinstance(layers, str) and layers == "all"):
-        return named
-    if isinstance(layers, Mapping):
-        return dict(layers)
-    # A module that is registered twice is found by either name.
-    aliases = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
-    names = {id(module): name for name, module in reversed(list(aliases.items()))}
-    selected: dict[str, nn.Module] = {}
-    if not isinstance(layers, (str, nn.Module, Iterable)):
-        raise InputTypeError(
-            f"layers is a {type(layers).__name__}; expected names, patterns or modules, a mapping of them, or None."
-        )
-    for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers:
-        if isinstance(layer, nn.Module):
-            if id(layer) not in names:
-                raise InputError(
-                    f"the {type(layer).__name__} given as a layer is not part of the model; give one of its modules or names."
-                )
-            selected[names[id(layer)]] = layer
-        elif not isinstance(layer, str):
-            raise InputTypeError(
-                f"layer {layer!r} is a {type(layer).__name__}; expected a dotted name, a pattern or a module."
-            )
-        elif layer in aliases:
-            selected[layer] = aliases[layer]
-        elif layer == "leaf":
-            selected |= {name: module for name, module in named.items() if not list(module.children())}
-        elif matches := fnmatch.filter(named, layer):
-            selected |= {name: named[name] for name in matches}
-        else:
-            raise InputError(f'there is no layer "{layer}" in {type(model).__name__}{nearest(layer, aliases)}')
-    return selected
 
 
 @dataclass(frozen=True)
@@ -109,45 +43,15 @@ class LayerOutput:
     batch_axis: int
     dtype: torch.dtype
 
-    def rows(self, value: Tensor, batch: int) -> Tensor:
-        """The tensor as one flat row per image: (N, D). Windows that share the batch axis, as in Swin, go to their image."""
+    def images(self, value: Tensor, batch: int) -> Tensor:
+        """The tensor in its own shape, batch first: (N, *shape). Windows that share the batch axis, as in Swin, go to their image."""
         if self.batch_axis:
             value = value.movedim(self.batch_axis, 0)
-        return value.reshape(batch, -1)
+        return value.reshape(batch, *self.shape)
 
-
-def _tensors_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """The leaves of nested tuples, lists and dicts, with the keys that lead to them."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _tensors_in(item, (*path, key))
-    elif isinstance(value, (tuple, list)):
-        for index, item in enumerate(value):
-            yield from _tensors_in(item, (*path, index))
-    else:
-        yield path, value
-
-
-@contextlib.contextmanager
-def hooked(modules: Mapping[str, nn.Module], on_return: Callable[[str, int, Any], None]) -> Iterator[None]:
-    """Call ``on_return(name, call, value)`` whenever one of ``modules`` returns; the hooks come off in every case."""
-    calls = dict.fromkeys(modules, 0)
-    handles = []
-
-    def hook_of(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            calls[name] += 1
-            on_return(name, calls[name] - 1, output)
-
-        return hook
-
-    try:
-        for name, module in modules.items():
-            handles.append(module.register_forward_hook(hook_of(name)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    def rows(self, value: Tensor, batch: int) -> Tensor:
+        """The tensor as one flat row per image: (N, D)."""
+        return self.images(value, batch).reshape(batch, -1)
 
 
 class Capture:
@@ -209,7 +113,7 @@ class Capture:
         seen: dict[tuple[str, int, tuple[Any, ...]], Any] = {}
 
         def on_return(name: str, call: int, value: Any) -> None:
-            for path, leaf in _tensors_in(value):
+            for path, leaf in tensors_in(value):
                 seen[name, call, path] = leaf.to("meta") if isinstance(leaf, Tensor) else leaf
 
         with torch.no_grad(), borrowed(self.model), hooked(self.modules, on_return):
@@ -251,16 +155,17 @@ class Capture:
             )
         return outputs
 
-    def stream(self, images: Tensor, consume: Callable[[int, Tensor], None]) -> Any:
+    def run(self, images: Tensor, consume: Callable[[int, Tensor], None], gradients: bool = False) -> Any:
         """
-        Run the model once and hand each planned output to ``consume(index, rows)``, rows being (N, D), while it is hot.
+        Run the model once and hand each planned output to ``consume(index, output)``, in its own shape, while it is hot.
 
         Nothing is kept: with ``alias="value"`` an output is gone when ``consume`` returns.
 
         Args:
             images (Tensor): (N, ...), as planned for.
-            consume (Callable): Called with the index into ``outputs`` and the flattened output. It must not keep the rows without
-                a copy: a later in-place layer may change them.
+            consume (Callable): Called with the index into ``outputs`` and the output, batch first: (N, *shape). It must not keep the
+                tensor without a copy: a later in-place layer may change it.
+            gradients (bool, optional): Whether outputs, and copies of them, have gradients with respect to the images. Default: False
 
         Returns:
             any: What ``forward`` returned.
@@ -276,7 +181,7 @@ class Capture:
         heard = set()
 
         def on_return(name: str, call: int, value: Any) -> None:
-            for path, leaf in _tensors_in(value):
+            for path, leaf in tensors_in(value):
                 index = self._index.get((name, call, path))
                 if index is None:
                     continue
@@ -284,18 +189,49 @@ class Capture:
                 if self.alias == "reference":
                     pending.append((index, leaf))
                 else:
-                    consume(index, self.outputs[index].rows(leaf, len(images)))
+                    consume(index, self.outputs[index].images(leaf, len(images)))
 
-        with torch.no_grad(), borrowed(self.model), hooked(self.modules, on_return):
+        with torch.set_grad_enabled(gradients), borrowed(self.model), hooked(self.modules, on_return):
             result = self.forward(images)
             for index, leaf in pending:
-                consume(index, self.outputs[index].rows(leaf, len(images)))
+                consume(index, self.outputs[index].images(leaf, len(images)))
         if len(heard) != len(self.outputs):
             lost = next(name for i, name in enumerate(self.names) if i not in heard)
             raise InputError(
                 f'layer "{lost}" did not run this time; path similarity needs a model that takes one path for all images.'
             )
         return result
+
+    def stream(self, images: Tensor, consume: Callable[[int, Tensor], None]) -> Any:
+        """As :meth:`run`, without gradients, with each output as one flat row per image: ``consume(index, rows)``, rows being (N, D)."""
+        return self.run(images, lambda index, output: consume(index, output.reshape(len(images), -1)))
+
+
+@dataclass
+class PreviousOutput:
+    """
+    The layer output that came last, to tell whether the next is the very same: a container returns the tensor of its last child.
+
+    Holding the tensor keeps its memory from being given to another one, so an equal address means an equal tensor; its version tells
+    whether it was changed in place since.
+    """
+
+    index: int = -1
+    rows: Tensor | None = field(default=None, repr=False)
+    version: int = -1
+
+    def is_same(self, rows: Tensor) -> bool:
+        return (
+            self.rows is not None
+            and not rows.is_inference()  # these count no versions
+            and rows.data_ptr() == self.rows.data_ptr()
+            and rows.shape == self.rows.shape
+            and rows.stride() == self.rows.stride()
+            and rows._version == self.version
+        )
+
+    def set(self, index: int, rows: Tensor) -> None:
+        self.index, self.rows, self.version = index, rows, -1 if rows.is_inference() else rows._version
 
 
 def _batch_axis(one: torch.Size, two: torch.Size) -> int | None:
@@ -315,6 +251,7 @@ def capture(
     additional_forward_args: Any = None,
     repeat: str = "last",
     alias: str = "value",
+    gradients: bool = False,
 ) -> dict[str, Tensor]:
     r"""
     Every layer's output for a batch of images, from one forward pass (after two small ones that tell where the batch axis is).
@@ -328,6 +265,7 @@ def capture(
         repeat (str, optional): "last", "first" or "all" calls of a layer that runs several times; with "all", the k-th further call of
             ``relu`` is named ``relu#k``. Default: "last"
         alias (str, optional): "value": what each layer returned. "reference": what became of it by the end of the pass. Default: "value"
+        gradients (bool, optional): Whether the outputs have gradients with respect to ``images``. Default: False
 
     Returns:
         dict[str, Tensor]: By name, in the order in which the layers return; copies, batch axis first. A layer that returns a tuple or dict
@@ -352,9 +290,11 @@ def capture(
     plan = Capture(model, forward, images, layers, repeat, alias)
     kept: dict[str, Tensor] = {}
 
-    def keep(index: int, rows: Tensor) -> None:
-        output = plan.outputs[index]
-        kept[output.name] = rows.clone().view(len(images), *output.shape)
+    def keep(index: int, output: Tensor) -> None:
+        kept[plan.outputs[index].name] = output.clone(memory_format=torch.contiguous_format)
 
-    plan.stream(images, keep)
+    plan.run(images, keep, gradients)
     return kept
+
+
+__all__ = ["Capture", "LayerOutput", "PreviousOutput", "capture"]
