@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,15 @@ from captum_proto.experiments.generate import (
     write_prototypes,
 )
 from captum_proto.metrics import CONTROLS
-from captum_proto.metrics.comparison import OTHER, SAME, PathComparison, pooled, save_summaries, summarize, summary_table
+from captum_proto.metrics.comparison import (
+    OTHER,
+    SAME,
+    PathComparison,
+    pooled,
+    save_summaries,
+    summarize,
+    summary_table,
+)
 from captum_proto.metrics.controls import check_controls
 from captum_proto.metrics.path_similarity import PathSimilarity
 from captum_proto.models import NamedModel
@@ -230,9 +238,7 @@ def check_made_with(path: Path, named: NamedModel) -> None:
         )
 
 
-def comparison_tables(
-    comparisons: Mapping[Target, PathComparison], class_names: Sequence[str] | None
-) -> list[str]:
+def comparison_tables(comparisons: Mapping[Target, PathComparison], class_names: Sequence[str] | None) -> list[str]:
     """The table of each class under its label, and that over all classes if there are several."""
     targets = list(comparisons)
     tables = [

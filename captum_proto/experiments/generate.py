@@ -60,7 +60,9 @@ class Generate(Protocol[Prototypes]):
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}; expected at least 1.")
-        if self._diversity() is not None:  # each batch is made by itself, so only here can it be seen that a class is parted
+        if (
+            self._diversity() is not None
+        ):  # each batch is made by itself, so only here can it be seen that a class is parted
             check_batches(list(self.targets), self.batch_size)
 
     def provenance(self) -> dict[str, Any]:

@@ -133,9 +133,7 @@ class InputOptimization:
         with _graph_allowed(), contextlib.ExitStack() as stack:
             if isinstance(progress, bool):
                 total = len(targets) * (self.settings.steps + self.settings.warmup_steps)
-                progress = stack.enter_context(
-                    tqdm(total=total, desc="inputs", unit="step", disable=not progress)
-                )
+                progress = stack.enter_context(tqdm(total=total, desc="inputs", unit="step", disable=not progress))
             run = _Run(self, rows, callback, frozenset(snapshot_steps), progress)
             stack.enter_context(borrowed(self.pipeline.forward_func))
             stack.enter_context(run.forward.recorder.recording())
@@ -145,9 +143,7 @@ class InputOptimization:
         if self.loss.targets is None:
             return [()] * (1 if count is None else count)
         if count is not None and count != len(self.loss.targets):
-            raise InputError(
-                f"the loss has {len(self.loss.targets)} targets for {count} rows; give one for each row."
-            )
+            raise InputError(f"the loss has {len(self.loss.targets)} targets for {count} rows; give one for each row.")
         return self.loss.targets
 
     def outputs(self, result: OptimizationResult, streams: Iterable[RandomStream | None] = (None,)) -> list[Outputs]:
@@ -235,9 +231,7 @@ class _Run:
         self._start(shape, start)
         result = OptimizationResult(self._look(), self.rows, self.forward.arrangement)
         phases = self._phases()
-        result.history = {
-            name: torch.empty(0, len(self.rows.keys)) for phase in phases for name in phase.recorded
-        }
+        result.history = {name: torch.empty(0, len(self.rows.keys)) for phase in phases for name in phase.recorded}
         try:
             for phase in phases:
                 self._minimize(phase, result)
@@ -397,7 +391,9 @@ def _check_loss(loss: Any, rows: int) -> None:
         got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
         raise InputError(f"the loss returned {got}; expected one value for each of the {rows} rows: ({rows},).")
     if not loss.requires_grad:
-        raise InputError("the loss has no gradient with respect to the images; leave torch.no_grad and .detach() out of it.")
+        raise InputError(
+            "the loss has no gradient with respect to the images; leave torch.no_grad and .detach() out of it."
+        )
 
 
 def _per_row(values: Tensor, like: Tensor) -> Tensor:
