@@ -19,9 +19,11 @@ from captum_proto._utils.targets import Target, occurrence_seeds
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.models import NamedModel
 from captum_proto.optim.loss.diversity import Diversity, as_diversity, check_batches
-from captum_proto.report.figures import prototype_sheet, save_figure, to_display
+from captum_proto.report.blocks import Files, Picture, Pictures, Table
+from captum_proto.report.figures import save_figure, to_display
 from captum_proto.report.html import write_page
-from captum_proto.report.page import Page, Picture, Section, Table
+from captum_proto.report.page import Page, Section
+from captum_proto.report.views.prototypes import prototype_sheet
 from captum_proto.runs.files import write_json
 from captum_proto.runs.folder import RECORDED, SETTINGS, noted_warnings, open_folder, read_settings
 from captum_proto.runs.provenance import provenance
@@ -188,10 +190,12 @@ def generation_page(folder: Path) -> Page:
         page.summary = ["No prototype is finished yet."]
         return page
     labels = _of_each(recorded.get(_LABELS), prototypes, lambda group: _label_there(folder, group))
-    section = Section("Prototypes", pictures=prototype_pictures(prototypes, folder, labels, recorded.get(_STEMS)))
-    section.tables = [_logit_table(prototypes, labels)]
-    section.files = [one for one in (PROTOTYPES, "prototypes.png", SETTINGS) if (folder / one).exists()]
-    page.sections = [section]
+    blocks = [
+        Pictures(prototype_pictures(prototypes, folder, labels, recorded.get(_STEMS))),
+        _logit_table(prototypes, labels),
+        Files([name for name in (PROTOTYPES, "prototypes.png", SETTINGS) if (folder / name).exists()]),
+    ]
+    page.sections = [Section("Prototypes", blocks)]
     page.summary = _generation_summary(prototypes)
     return page
 
