@@ -27,10 +27,11 @@ from captum_proto.attr import Prototypes
 from captum_proto.data import ImageCollection
 from captum_proto.metrics.group_comparison import SubgroupComparison, classes_of_interest, compare_groups, p_text
 from captum_proto.models import NamedModel
+from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
 from captum_proto.report.figures import save_figure
-from captum_proto.report.group_comparison import groups_figure
 from captum_proto.report.html import write_page
-from captum_proto.report.page import Page, Picture, Section, Table, Verdict
+from captum_proto.report.page import Page, Section
+from captum_proto.report.views.group_comparison import groups_figure
 from captum_proto.runs.files import write_json, write_text
 from captum_proto.runs.folder import open_folder
 from captum_proto.runs.provenance import versions
@@ -202,39 +203,21 @@ def groups_page(
         )
         for name, estimate in one.probabilities.items():
             verdicts.append(Verdict(f"{one.subgroup}: mean p({name})", _number(estimate)))
+    figure = Picture("groups.png", "Each subgroup's figures with their intervals.", small=False)
+    groups = Table(*comparison.subgroup_rows(), caption="Target by subgroup. Accuracy and its interval in per cent.")
+    pairs = Table(*comparison.pair_rows(), caption=f"Pair by pair, the first less the second; {comparison.note()}")
     sections = [
-        Section(
-            "Groups",
-            verdicts=verdicts,
-            pictures=[Picture("groups.png", "Each group's figures with their intervals.", small=False)],
-            tables=[
-                Table(*comparison.subgroup_rows(), caption="Target by group. Accuracy and its interval in per cent.")
-            ],
-        ),
-        Section(
-            "Differences",
-            tables=[
-                Table(*comparison.pair_rows(), caption=f"Pair by pair, the first less the second; {comparison.note()}")
-            ],
-        ),
-        Section(
-            "Prototypes",
-            text=[
-                "What the model sees as most typical of each class: where a hypothesis on the groups comes from, or shows."
-            ]
-            if pictures
-            else [],
-            pictures=list(pictures),
-        ),
-        Section(
-            "Files",
-            files=["images.csv", "summary.csv", "summary.txt", COMPARISON, MANIFEST, "groups.svg"],
-        ),
+        Section("Subgroups", [Verdicts(verdicts), groups, Pictures([figure])]),
+        Section("Differences", [pairs]),
+        Section("Files", [Files(["images.csv", "summary.csv", "summary.txt", COMPARISON, MANIFEST, "groups.svg"])]),
     ]
+    if pictures:
+        text = "What the model sees as most typical of each class: where a hypothesis on the subgroups comes from, or shows."
+        sections.insert(2, Section("Prototypes", [Paragraphs([text]), Pictures(list(pictures))]))
     return Page(
         title=title,
         summary=sentences,
-        sections=[one for one in sections if one.pictures or one.tables or one.files],
+        sections=sections,
         settings=settings,
         failures=list(failures),
     )

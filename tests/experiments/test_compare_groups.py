@@ -107,9 +107,8 @@ def test_every_value_the_tables_the_figure_and_the_prototypes_are_written(
     assert (out / "groups.svg").read_text().startswith("<?xml")
     assert Prototypes.load(out / "prototypes" / "prototypes.safetensors").target == [(0,), (2,)]
     page = Page.load(out)
-    pictures = [picture.path for section in page.sections for picture in section.pictures]
-    assert "prototypes/0002_sky_seed0.png" in pictures
-    assert all((out / name).exists() for name in pictures + [name for one in page.sections for name in one.files])
+    assert "prototypes/0002_sky_seed0.png" in page.files()
+    assert all((out / name).exists() for name in page.files())
     assert any("torn.png" in sentence for sentence in page.failures)
     assert "5 of 6 images of day" in page.summary[0]
 
