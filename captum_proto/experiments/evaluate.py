@@ -25,7 +25,15 @@ from captum_proto.experiments.generate import (
     write_prototypes,
 )
 from captum_proto.metrics import CONTROLS
-from captum_proto.metrics.comparison import OTHER, SAME, PathComparison, pooled, save_summaries, summarize, summary_table
+from captum_proto.metrics.comparison import (
+    OTHER,
+    SAME,
+    PathComparison,
+    pooled,
+    save_summaries,
+    summarize,
+    summary_table,
+)
 from captum_proto.metrics.controls import check_controls
 from captum_proto.metrics.path_similarity import PathSimilarity
 from captum_proto.models import NamedModel
@@ -175,14 +183,14 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
 
     def _check(self) -> None:
         """See that everything can be made, as far as that can be seen before anything takes time."""
-        taken = {_PICTURES, _COMPARE, "prototype", SAME, OTHER, *CONTROLS} & self.further.keys()
+        controls = check_controls(self.comparison.get("controls", CONTROLS))
+        taken = {_PICTURES, _COMPARE, "prototype", SAME, OTHER, *controls} & self.further.keys()
         if taken:
             raise InputError(
                 f'further has "{min(taken)}", which the comparison calls something of its own; choose another name.'
             )
         if self.count < 1:
             raise InputError(f"count is {self.count}; expected at least 1.")
-        check_controls(self.comparison.get("controls", CONTROLS))
         control_count = self.comparison.get("control_count")
         if control_count is not None and control_count < 1:
             raise InputError(
