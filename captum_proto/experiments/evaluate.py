@@ -12,7 +12,6 @@ from typing import Any
 from captum_proto._utils.batches import Images
 from captum_proto._utils.class_names import file_stem, labels_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data.natural import ClassImages, NaturalImages
@@ -20,6 +19,7 @@ from captum_proto.experiments.generate import (
     PROTOTYPES,
     WARNINGS,
     Generate,
+    check_made_with,
     prototype_pictures,
     rehearse,
     write_prototypes,
@@ -232,23 +232,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         return dict(zip(targets, labels_of(targets, self.named.class_names), strict=True))
 
 
-def check_made_with(path: Path, named: NamedModel) -> None:
-    """
-    See that prototypes in a file were made with a model, as far as they know.
-
-    Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it holds something else, or they were made with another model or other weights.
-    """
-    if Prototypes.load(path).settings.get("model_fingerprint") not in (None, fingerprint(named.model)):
-        raise InputError(
-            f'the prototypes in "{path}" were made with another model or other weights; generate them with this one.'
-        )
-
-
-def comparison_tables(
-    comparisons: Mapping[Target, PathComparison], class_names: Sequence[str] | None
-) -> list[str]:
+def comparison_tables(comparisons: Mapping[Target, PathComparison], class_names: Sequence[str] | None) -> list[str]:
     """The table of each class under its label, and that over all classes if there are several."""
     targets = list(comparisons)
     tables = [

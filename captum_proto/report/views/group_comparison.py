@@ -1,15 +1,18 @@
-"""Subgroups of images of a class beside each other, as a figure."""
+"""Subgroups of images of a class beside each other, as a figure and as a page."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from captum_proto.metrics.group_comparison import SubgroupComparison, p_text
+from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
+from captum_proto.report.page import Page, Section
 from captum_proto.stats.intervals import Estimate
 
 #: Okabe and Ito's colors, which the color-blind can tell apart.
@@ -60,3 +63,79 @@ def _estimates(axis: Axes, estimates: Sequence[Estimate]) -> None:
     axis.set_xticks(np.linspace(0, 1, 6))
     axis.grid(axis="x", color="#dddddd", linewidth=0.6)
     axis.set_axisbelow(True)
+
+
+def groups_page(
+    comparison: SubgroupComparison,
+    title: str,
+    settings: dict[str, Any],
+    *,
+    pictures: Sequence[Picture] = (),
+    files: Sequence[str] = (),
+    failures: Sequence[str] = (),
+) -> Page:
+    """
+    The page of a comparison of subgroups.
+
+    Args:
+        comparison (SubgroupComparison): What to show.
+        title (str): Of the page.
+        settings (dict): How it was made.
+        pictures (sequence of Picture, optional): Prototypes of the classes of interest. Default: none
+        files (sequence of str, optional): Files of the folder to link to; the figure "groups.png" is among them. Default: none
+        failures (sequence of str, optional): What failed. Default: nothing
+
+    Returns:
+        Page: For :func:`captum_proto.report.html.write_page`.
+    """
+    sentences = []
+    for pair in comparison.pairs:
+        first, second = (
+            next(one for one in comparison.subgroups if one.subgroup == name) for name in (pair.first, pair.second)
+        )
+        test = f"Fisher's exact test: p {_equals(pair.p_value)}"
+        if len(comparison.pairs) > 1:
+            test += f", {_equals(pair.corrected_p_value).removeprefix('= ')} after Holm's correction"
+        sentences.append(
+            f"The model takes {first.correct} of {first.images} images of {pair.first} for {comparison.target}, and {second.correct} of "
+            f"{second.images} of {pair.second} ({test})."
+        )
+    verdicts = []
+    for one in comparison.subgroups:
+        verdicts.append(
+            Verdict(f"{one.subgroup}: accuracy", f"{_percent(one.accuracy)} ({one.correct} of {one.images})")
+        )
+        for name, estimate in one.probabilities.items():
+            verdicts.append(Verdict(f"{one.subgroup}: mean p({name})", _number(estimate)))
+    figure = Picture("groups.png", "Each subgroup's figures with their intervals.", small=False)
+    groups = Table(*comparison.subgroup_rows(), caption="Target by subgroup. Accuracy and its interval in per cent.")
+    pairs = Table(*comparison.pair_rows(), caption=f"Pair by pair, the first less the second; {comparison.note()}")
+    sections = [
+        Section("Subgroups", [Verdicts(verdicts), groups, Pictures([figure])]),
+        Section("Differences", [pairs]),
+        Section("Files", [Files(list(files))]),
+    ]
+    if pictures:
+        text = "What the model sees as most typical of each class: where a hypothesis on the subgroups comes from, or shows."
+        sections.insert(2, Section("Prototypes", [Paragraphs([text]), Pictures(list(pictures))]))
+    return Page(
+        title=title,
+        summary=sentences,
+        sections=sections,
+        settings=settings,
+        failures=list(failures),
+    )
+
+
+def _equals(p_value: float) -> str:
+    text = p_text(p_value)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
+def _number(estimate: Estimate) -> str:
+    none = estimate.low != estimate.low
+    return f"{estimate.value:.3f}" + ("" if none else f" [{estimate.low:.3f}, {estimate.high:.3f}]")
