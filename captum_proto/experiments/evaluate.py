@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 from captum_proto._utils.batches import Images
 from captum_proto._utils.class_names import file_stem, labels_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data.natural import ClassImages, NaturalImages
@@ -20,6 +19,7 @@ from captum_proto.experiments.generate import (
     PROTOTYPES,
     WARNINGS,
     Generate,
+    check_made_with,
     prototype_pictures,
     rehearse,
     write_prototypes,
@@ -37,10 +37,18 @@ from captum_proto.metrics.comparison import (
 from captum_proto.metrics.controls import check_controls
 from captum_proto.metrics.path_similarity import PathSimilarity
 from captum_proto.models import NamedModel
-from captum_proto.report.criteria import NOTATION, comparison_failures, comparison_table, conclusion, criteria
-from captum_proto.report.figures import comparison_figure, save_figure
+from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Pictures, Verdicts
+from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
-from captum_proto.report.page import Curves, Page, Section
+from captum_proto.report.page import Page, Section
+from captum_proto.report.views.layer_curves import comparison_figure
+from captum_proto.report.views.path_similarity import (
+    NOTATION,
+    comparison_failures,
+    comparison_table,
+    conclusion,
+    criteria,
+)
 from captum_proto.runs.files import write_json, write_text
 from captum_proto.runs.folder import RECORDED, SETTINGS, noted_warnings, open_folder, read_settings
 from captum_proto.runs.provenance import provenance
@@ -175,14 +183,14 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
 
     def _check(self) -> None:
         """See that everything can be made, as far as that can be seen before anything takes time."""
-        taken = {_PICTURES, _COMPARE, "prototype", SAME, OTHER, *CONTROLS} & self.further.keys()
+        controls = check_controls(self.comparison.get("controls", CONTROLS))
+        taken = {_PICTURES, _COMPARE, "prototype", SAME, OTHER, *controls} & self.further.keys()
         if taken:
             raise InputError(
                 f'further has "{min(taken)}", which the comparison calls something of its own; choose another name.'
             )
         if self.count < 1:
             raise InputError(f"count is {self.count}; expected at least 1.")
-        check_controls(self.comparison.get("controls", CONTROLS))
         control_count = self.comparison.get("control_count")
         if control_count is not None and control_count < 1:
             raise InputError(
@@ -222,20 +230,6 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
     def _labels(self) -> dict[Target, str]:
         targets = list(dict.fromkeys(self.targets))
         return dict(zip(targets, labels_of(targets, self.named.class_names), strict=True))
-
-
-def check_made_with(path: Path, named: NamedModel) -> None:
-    """
-    See that prototypes in a file were made with a model, as far as they know.
-
-    Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it holds something else, or they were made with another model or other weights.
-    """
-    if Prototypes.load(path).settings.get("model_fingerprint") not in (None, fingerprint(named.model)):
-        raise InputError(
-            f'the prototypes in "{path}" were made with another model or other weights; generate them with this one.'
-        )
 
 
 def comparison_tables(comparisons: Mapping[Target, PathComparison], class_names: Sequence[str] | None) -> list[str]:
@@ -298,7 +292,8 @@ def evaluation_page(folder: Path) -> Page:
     for stem, comparison in comparisons.items():
         label = asked[stem] or comparison.settings.get("class", stem)
         page.failures += comparison.settings.get(_FAILURES, [])
-        page.sections.append(_class_section(folder, stem, label, comparison, page.failures))
+        notation = [NOTATION] if len(comparisons) == 1 else []  # of several classes, the mean over them begins with it
+        page.sections.append(_class_section(folder, stem, label, comparison, notation, page.failures))
     named = {asked[stem] or one.settings.get("class", stem): one for stem, one in comparisons.items()}
     page.failures = list(dict.fromkeys([*page.failures, *comparison_failures(named)]))
     every = list(comparisons.values())
@@ -309,31 +304,41 @@ def evaluation_page(folder: Path) -> Page:
     if len(every) > 1:
         paths = [f"{stem}/{COMPARISON}" for stem in comparisons]
         files = ["summary.csv", "summary.txt", "curves.png", SETTINGS] if finished else [SETTINGS]
-        over = Section(f"Mean over {len(every)} classes", verdicts=criteria(every), files=files)
-        over.tables = [comparison_table(every)]
-        over.curves = [Curves(paths[0], f"Means over all images of {len(every)} classes.", paths[1:])]
-        page.sections.insert(0, over)
-    page.sections[0].text.append(NOTATION)
+        blocks = [
+            Paragraphs([NOTATION]),
+            Verdicts(criteria(every)),
+            Curves(paths[0], f"Means over all images of {len(every)} classes.", paths[1:]),
+            comparison_table(every),
+            Files(files),
+        ]
+        page.sections.insert(0, Section(f"Mean over {len(every)} classes", blocks))
     return page
 
 
-def _class_section(folder: Path, stem: str, label: str, comparison: PathComparison, failures: list[str]) -> Section:
+def _class_section(
+    folder: Path, stem: str, label: str, comparison: PathComparison, notation: list[str], failures: list[str]
+) -> Section:
     """One class: its prototypes, the criteria, the curves and the table."""
-    section = Section(label, text=conclusion([comparison]), verdicts=criteria([comparison]))
-    section.tables = [comparison_table([comparison])]
-    section.curves = [Curves(f"{stem}/{COMPARISON}")]
     files = ("scores.csv", "curves.png", COMPARISON, f"{_PICTURES}/{PROTOTYPES}")
-    section.files = [f"{stem}/{file}" for file in files if (folder / stem / file).exists()]
     path = folder / stem / _PICTURES / PROTOTYPES
+    pictures: list[Block] = []
     if path.exists():
         try:
             prototypes = Prototypes.load(path)
         except (OSError, ValueError, KeyError) as error:
             failures.append(f"{label}: the prototypes cannot be read: {error}")
         else:
-            pictures = prototype_pictures(prototypes, path.parent, [label] * len(prototypes))
-            section.pictures = [replace(one, path=f"{stem}/{_PICTURES}/{one.path}") for one in pictures]
-    return section
+            shown = Pictures(prototype_pictures(prototypes, path.parent, [label] * len(prototypes)))
+            pictures.append(shown.within(_PICTURES))
+    blocks = [
+        Paragraphs([*conclusion([comparison]), *notation]),
+        *pictures,
+        Verdicts(criteria([comparison])),
+        Curves(COMPARISON),
+        comparison_table([comparison]),
+        Files([file for file in files if (folder / stem / file).exists()]),
+    ]
+    return Section(label, blocks).within(stem)
 
 
 # Until every protocol is a protocol: to be removed with the last caller.

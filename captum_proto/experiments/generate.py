@@ -15,13 +15,16 @@ from torch import nn
 from captum_proto._utils.class_names import file_stem, label_of
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import whole_file
+from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target, occurrence_seeds
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.models import NamedModel
 from captum_proto.optim.loss.diversity import Diversity, as_diversity, check_batches
-from captum_proto.report.figures import prototype_sheet, save_figure, to_display
+from captum_proto.report.blocks import Files, Picture, Pictures, Table
+from captum_proto.report.figures import save_figure, to_display
 from captum_proto.report.html import write_page
-from captum_proto.report.page import Page, Picture, Section, Table
+from captum_proto.report.page import Page, Section
+from captum_proto.report.views.prototypes import prototype_sheet
 from captum_proto.runs.files import write_json
 from captum_proto.runs.folder import RECORDED, SETTINGS, noted_warnings, open_folder, read_settings
 from captum_proto.runs.provenance import provenance
@@ -148,6 +151,20 @@ def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str,
         )
 
 
+def check_made_with(path: Path, named: NamedModel) -> None:
+    """
+    See that prototypes in a file were made with a model, as far as they know.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it holds something else, or they were made with another model or other weights.
+    """
+    if Prototypes.load(path).settings.get("model_fingerprint") not in (None, fingerprint(named.model)):
+        raise InputError(
+            f'the prototypes in "{path}" were made with another model or other weights; generate them with this one.'
+        )
+
+
 def write_prototypes(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
     """A PNG of each prototype at its own size, a sheet of all, and the safetensors file."""
     value_range = tuple(prototypes.settings.get("value_range", (0.0, 1.0)))
@@ -190,10 +207,12 @@ def generation_page(folder: Path) -> Page:
         page.summary = ["No prototype is finished yet."]
         return page
     labels = _of_each(recorded.get(_LABELS), prototypes, lambda group: _label_there(folder, group))
-    section = Section("Prototypes", pictures=prototype_pictures(prototypes, folder, labels, recorded.get(_STEMS)))
-    section.tables = [_logit_table(prototypes, labels)]
-    section.files = [one for one in (PROTOTYPES, "prototypes.png", SETTINGS) if (folder / one).exists()]
-    page.sections = [section]
+    blocks = [
+        Pictures(prototype_pictures(prototypes, folder, labels, recorded.get(_STEMS))),
+        _logit_table(prototypes, labels),
+        Files([name for name in (PROTOTYPES, "prototypes.png", SETTINGS) if (folder / name).exists()]),
+    ]
+    page.sections = [Section("Prototypes", blocks)]
     page.summary = _generation_summary(prototypes)
     return page
 

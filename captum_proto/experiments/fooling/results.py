@@ -17,9 +17,10 @@ from captum_proto.attr import Prototypes
 from captum_proto.metrics import PathComparison
 from captum_proto.metrics.comparison import OTHER, SAME
 from captum_proto.models import NamedModel
+from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
 from captum_proto.report.figures import to_display
 from captum_proto.report.html import write_page
-from captum_proto.report.page import Page, Picture, Section, Table, Verdict
+from captum_proto.report.page import Page, Section
 from captum_proto.runs.files import write_rows
 
 
@@ -301,26 +302,36 @@ def _page(
         sections=[
             Section(
                 "Prototypes of the honest and of the fooled networks",
-                pictures=[
-                    Picture(
-                        "prototypes.png", "A row for each network, a column for each class; first seed.", small=False
+                [
+                    Pictures(
+                        [
+                            Picture(
+                                "prototypes.png",
+                                "A row for each network, a column for each class; first seed.",
+                                small=False,
+                            )
+                        ]
                     )
                 ],
             ),
             Section(
                 "Does path similarity notice?",
-                [f"Prototypes are flagged whose normalized Spearman correlation is below {threshold:g}."],
-                verdicts,
-                tables=[
-                    Table([*_HEADER, "flagged", "AUC"], _summary_rows(rows, networks), "Means over classes and seeds.")
+                [
+                    Paragraphs(
+                        [f"Prototypes are flagged whose normalized Spearman correlation is below {threshold:g}."]
+                    ),
+                    Verdicts(verdicts),
+                    Table([*_HEADER, "flagged", "AUC"], _summary_rows(rows, networks), "Means over classes and seeds."),
+                    Files(["fooling.csv"]),
                 ],
-                files=["fooling.csv"],
             ),
             Section(
                 "Is the fooled network the classifier?",
-                ["On natural images that the detector was not trained on."],
-                tables=[Table(_AGREEMENT_HEADER, _agreement_rows(agreements), "Over all seeds.")] if agreements else [],
-                files=["agreement.csv"] if agreements else [],
+                [
+                    Paragraphs(["On natural images that the detector was not trained on."]),
+                    *([Table(_AGREEMENT_HEADER, _agreement_rows(agreements), "Over all seeds.")] if agreements else []),
+                    Files(["agreement.csv"] if agreements else []),
+                ],
             ),
         ],
         settings=story,

@@ -18,7 +18,8 @@ from captum_proto._utils.files import whole_file
 from captum_proto._utils.tables import number, percent
 from captum_proto.attr import Prototypes
 from captum_proto.metrics.group_comparison import SubgroupComparison, p_text
-from captum_proto.report.page import Page, Picture, Section, Table, Verdict
+from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
+from captum_proto.report.page import Page, Section
 from captum_proto.stats.intervals import mean_estimate, proportion
 from captum_proto.testing.marked_digits import (
     _CORNERS,
@@ -167,31 +168,39 @@ def planted_page(
     sections = [
         Section(
             "1. The prototype shows the mark",
-            text=[
-                f"Every training scan carries a mark in a corner; {100 * rate:g} % of the scans of {digit} carry the same one, a {CUE}.",
-                f"Hypothesis, read off the prototype of {digit}: a {hypothesis} makes an image count as {digit}.",
+            [
+                Paragraphs(
+                    [
+                        f"Every training scan carries a mark in a corner; {100 * rate:g} % of the scans of {digit} carry the same one, a "
+                        f"{CUE}.",
+                        f"Hypothesis, read off the prototype of {digit}: a {hypothesis} makes an image count as {digit}.",
+                    ]
+                ),
+                Pictures(
+                    [
+                        Picture(
+                            "story.png",
+                            f"Training scans, prototypes of {digit}, prototypes after retraining.",
+                            small=False,
+                        )
+                    ]
+                ),
+                Files(["prototypes/biased/prototypes.safetensors", f"prototypes/{CLEANED}/prototypes.safetensors"]),
             ],
-            pictures=[
-                Picture(
-                    "story.png", f"Training scans, prototypes of {digit}, prototypes after retraining.", small=False
-                )
-            ],
-            files=["prototypes/biased/prototypes.safetensors", f"prototypes/{CLEANED}/prototypes.safetensors"],
         )
     ]
     titles = {"biased": "2. Unseen images confirm it", CLEANED: "3. Retraining on cleaned scans removes it"}
     for state, title in titles.items():
-        section = Section(title)
+        tables: list[Block] = []
+        figures = []
         for name, comparison in comparisons.items():
             if name.startswith(state):
-                section.tables += [
+                tables += [
                     Table(*comparison.subgroup_rows(), caption=_CAPTIONS[name.split("-", 1)[1]]),
                     Table(*comparison.pair_rows(), caption=comparison.note()),
                 ]
-                section.pictures.append(
-                    Picture(f"comparisons/{name}/groups.png", _CAPTIONS[name.split("-", 1)[1]], small=False)
-                )
-        sections.append(section)
+                figures.append(Picture(f"comparisons/{name}/groups.png", _CAPTIONS[name.split("-", 1)[1]], small=False))
+        sections.append(Section(title, [*tables, Pictures(figures)]))
     header, rows = dose_rows(dosed, again)
     found = sum(one.found for one in dosed[max(dosed)])
     count = len(dosed[max(dosed)])
@@ -199,24 +208,26 @@ def planted_page(
     sections.append(
         Section(
             "4. Dose and response",
-            verdicts=[
-                Verdict(
-                    "strength of the cue, lowest to highest rate",
-                    f"{_mean(dosed[min(dosed)], 'strength'):.2f} to {_mean(dosed[max(dosed)], 'strength'):.2f}",
-                    "rises with every rate",
-                    passed=result.monotone,
+            [
+                Verdicts(
+                    [
+                        Verdict(
+                            "strength of the cue, lowest to highest rate",
+                            f"{_mean(dosed[min(dosed)], 'strength'):.2f} to {_mean(dosed[max(dosed)], 'strength'):.2f}",
+                            "rises with every rate",
+                            passed=result.monotone,
+                        ),
+                        Verdict(
+                            f"cue read off the prototype at rate {max(dosed):g}",
+                            f"{found} of {count} networks [{100 * share.low:.0f} %, {100 * share.high:.0f} %]",
+                        ),
+                        Verdict("trend", _trend_sentence(result)),
+                    ]
                 ),
-                Verdict(
-                    f"cue read off the prototype at rate {max(dosed):g}",
-                    f"{found} of {count} networks [{100 * share.low:.0f} %, {100 * share.high:.0f} %]",
-                ),
-                Verdict("trend", _trend_sentence(result)),
+                Table(header, rows, "Strength: 1 is the cue itself, 0 any gray; intervals by bootstrap over networks."),
+                Pictures([Picture("dose_response.png", "Each point a network, lines their means.", small=False)]),
+                Files(["networks.csv", "summary.txt", "results.json", "dose_response.svg", "story.svg"]),
             ],
-            pictures=[Picture("dose_response.png", "Each point a network, lines their means.", small=False)],
-            tables=[
-                Table(header, rows, "Strength: 1 is the cue itself, 0 any gray; intervals by bootstrap over networks.")
-            ],
-            files=["networks.csv", "summary.txt", "results.json", "dose_response.svg", "story.svg"],
         )
     )
     first, others = comparisons["biased-class"], comparisons["biased-others"]

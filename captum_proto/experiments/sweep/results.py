@@ -17,7 +17,7 @@ from captum_proto.experiments.sweep.grid import Combination, Sweep
 from captum_proto.experiments.sweep.plan import ModelPlan
 from captum_proto.metrics import PathComparison
 from captum_proto.metrics.comparison import OTHER, SAME, condition_label
-from captum_proto.report.criteria import interval
+from captum_proto.report.views.path_similarity import interval
 from captum_proto.stats.intervals import spread
 
 

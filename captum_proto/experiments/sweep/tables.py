@@ -9,9 +9,10 @@ from typing import Any
 from captum_proto._utils.tables import text_table
 from captum_proto.experiments.sweep.plan import Point
 from captum_proto.experiments.sweep.results import Cell, Rank, SweepResult
-from captum_proto.report.criteria import NOTATION
+from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Picture, Pictures, Table
 from captum_proto.report.figures import points_figure, save_figure
-from captum_proto.report.page import Curves, Page, Picture, Section, Table
+from captum_proto.report.page import Page, Section
+from captum_proto.report.views.path_similarity import NOTATION
 from captum_proto.runs.files import write_rows, write_text
 
 #: So many combinations are drawn, and so many have their pictures on the page.
@@ -63,24 +64,23 @@ def sweep_page(result: SweepResult, settings: dict[str, Any]) -> Page:
     page = Page("Sweep", settings=settings, failures=[*result.skipped, *result.warnings])
     combined = "One combination" if len(ranks) == 1 else f"{len(ranks)} combinations"
     page.summary = [f"{combined}, {len(result.cells)} prototypes. {result.verdict()}"]
-    ranking = Section("Ranking", tables=[Table(*result.ranking_rows())])
-    ranking.files = ["cells.csv", "ranking.csv", "ranking.txt"]
-    ranking.pictures = [Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)]
-    page.sections.append(ranking)
+    figure = Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)
+    files = ["cells.csv", "ranking.csv", "ranking.txt", *(["classes.csv"] if result.scored else [])]
+    page.sections.append(Section("Ranking", [Table(*result.ranking_rows()), Pictures([figure]), Files(files)]))
     if result.scored:
-        ranking.files.append("classes.csv")
         caption = (
             "Each combination's prototypes beside natural images and controls, by model and class: means over images, ± half of a 95 % "
             "interval; of a single image, the share of layers in which a criterion holds."
         )
-        page.sections.append(Section("By class", text=[NOTATION], tables=[Table(*result.class_rows(), caption)]))
+        page.sections.append(Section("By class", [Paragraphs([NOTATION]), Table(*result.class_rows(), caption)]))
     page.sections += [_combination_section(result, rank) for rank in ranks[:_MOST_SHOWN]]
     return page
 
 
 def _combination_section(result: SweepResult, rank: Rank) -> Section:
     """A combination's pictures, and its curves beside natural images and controls."""
-    section = Section(rank.combination.name)
+    pictures: list[Picture] = []
+    curves: list[Block] = []
     for plan in result.plans:
         targets = {label: target for target, label in plan.labels.items()}
         for cell in rank.cells:
@@ -88,10 +88,10 @@ def _combination_section(result: SweepResult, rank: Rank) -> Section:
                 score = f", Spearman {cell.spearman:.3f}" if result.scored else ""
                 caption = f"{cell.target}, {cell.model}, seed {cell.seed}: p = {cell.probability:.3f}{score}"
                 path = plan.picture(Point(rank.index, targets[cell.target], cell.seed))
-                section.pictures.append(Picture(path, caption))
+                pictures.append(Picture(path, caption))
         if result.scored:
-            section.curves += [
+            curves += [
                 Curves(plan.curves(rank.index, target), f"{label}, {plan.model}.")
                 for target, label in plan.labels.items()
             ]
-    return section
+    return Section(rank.combination.name, [Pictures(pictures), *curves])
