@@ -128,7 +128,7 @@ def test_the_ascent_of_a_comparison_looks_at_the_output_too(make_images):
     with fails(ValueError, "the model returned probabilities"):
         similarity.compare(make_images(1, SHAPE), make_images(3, SHAPE), make_images(3, SHAPE))
     report = similarity.compare(make_images(1, SHAPE), make_images(3, SHAPE), make_images(3, SHAPE), controls=("gray",))
-    assert report.groups[-1] == "gray"  # path similarity itself needs no logits
+    assert report.conditions[-1] == "gray"  # path similarity itself needs no logits
 
 
 def test_logits_that_only_look_like_probabilities_pass():

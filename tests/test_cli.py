@@ -302,14 +302,14 @@ def test_evaluate_writes_every_value_the_table_and_the_figure(
     captured = capsys.readouterr()
     assert "broken.png" in captured.err
     comparison = PathComparison.load(out / "0000_ash" / "comparison.safetensors")
-    assert comparison.groups == ["prototype", "same_class", "other_class", *CONTROLS]
+    assert comparison.conditions == ["prototype", "same_class", "other_class", *CONTROLS]
     assert len(comparison.spearman["same_class"]) == 4  # the broken one is left out
     assert len(comparison.spearman["other_class"]) == 5
     assert len(comparison.layers) == 5
     with (out / "0000_ash" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(values) for values in comparison.spearman.values()) * 5
-    one = next(row for row in rows if row["group"] == "other_class" and row["image"] == "2" and row["index"] == "3")
+    one = next(row for row in rows if row["condition"] == "other_class" and row["image"] == "2" and row["index"] == "3")
     assert float(one["l1"]) == float(comparison.l1["other_class"][2, 3])
     with (out / "summary.csv").open() as file:
         assert {row["class"] for row in csv.DictReader(file)} == {"ash", "cedar", "mean over classes"}

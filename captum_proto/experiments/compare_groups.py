@@ -25,7 +25,7 @@ from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data import ImageCollection
-from captum_proto.metrics.group_comparison import GroupComparison, classes_of_interest, compare_groups, p_text
+from captum_proto.metrics.group_comparison import SubgroupComparison, classes_of_interest, compare_groups, p_text
 from captum_proto.models import NamedModel
 from captum_proto.report.figures import save_figure
 from captum_proto.report.group_comparison import groups_figure
@@ -77,7 +77,7 @@ def compare_groups_to_folder(
     resume: bool = False,
     show_progress: bool = False,
     say: Callable[[str], None] = print,
-) -> GroupComparison:
+) -> SubgroupComparison:
     """
     Compare a model's accuracy and probabilities between groups of images, and write every value, tables, figure and page.
 
@@ -104,7 +104,7 @@ def compare_groups_to_folder(
         say (Callable, optional): Where the table is printed. Default: print
 
     Returns:
-        GroupComparison: Every figure.
+        SubgroupComparison: Every figure.
 
     Raises:
         FileExistsError, ValueError: As :func:`~captum_proto.runs.folder.open_folder`; and if there are fewer than two groups, the
@@ -176,7 +176,7 @@ def compare_groups_to_folder(
 
 
 def groups_page(
-    comparison: GroupComparison,
+    comparison: SubgroupComparison,
     title: str,
     pictures: Sequence[Picture],
     settings: dict[str, Any],
@@ -186,7 +186,7 @@ def groups_page(
     sentences = []
     for pair in comparison.pairs:
         first, second = (
-            next(one for one in comparison.groups if one.group == name) for name in (pair.first, pair.second)
+            next(one for one in comparison.subgroups if one.subgroup == name) for name in (pair.first, pair.second)
         )
         test = f"Fisher's exact test: p {_equals(pair.p_value)}"
         if len(comparison.pairs) > 1:
@@ -196,16 +196,20 @@ def groups_page(
             f"{second.images} of {pair.second} ({test})."
         )
     verdicts = []
-    for one in comparison.groups:
-        verdicts.append(Verdict(f"{one.group}: accuracy", f"{_percent(one.accuracy)} ({one.correct} of {one.images})"))
+    for one in comparison.subgroups:
+        verdicts.append(
+            Verdict(f"{one.subgroup}: accuracy", f"{_percent(one.accuracy)} ({one.correct} of {one.images})")
+        )
         for name, estimate in one.probabilities.items():
-            verdicts.append(Verdict(f"{one.group}: mean p({name})", _number(estimate)))
+            verdicts.append(Verdict(f"{one.subgroup}: mean p({name})", _number(estimate)))
     sections = [
         Section(
             "Groups",
             verdicts=verdicts,
             pictures=[Picture("groups.png", "Each group's figures with their intervals.", small=False)],
-            tables=[Table(*comparison.group_rows(), caption="Target by group. Accuracy and its interval in per cent.")],
+            tables=[
+                Table(*comparison.subgroup_rows(), caption="Target by group. Accuracy and its interval in per cent.")
+            ],
         ),
         Section(
             "Differences",

@@ -1,8 +1,8 @@
 """How far to trust a prototype."""
 
-from captum_proto.metrics.comparison import GroupSummary, PathComparison, smooth, summarize
+from captum_proto.metrics.comparison import ConditionSummary, PathComparison, smooth, summarize
 from captum_proto.metrics.controls import CONTROLS, DATA_FREE
-from captum_proto.metrics.group_comparison import GroupComparison, GroupResult, PairResult, compare_groups
+from captum_proto.metrics.group_comparison import PairResult, SubgroupComparison, SubgroupResult, compare_groups
 from captum_proto.metrics.pairwise import PairwiseSimilarity, pairwise_similarity
 from captum_proto.metrics.path_similarity import PathScores, PathSimilarity, path_similarity
 from captum_proto.metrics.reference import PathReference
@@ -11,16 +11,16 @@ from captum_proto.stats.intervals import Estimate
 __all__ = [
     "CONTROLS",
     "DATA_FREE",
+    "ConditionSummary",
     "Estimate",
-    "GroupComparison",
-    "GroupResult",
-    "GroupSummary",
     "PairResult",
     "PairwiseSimilarity",
     "PathComparison",
     "PathReference",
     "PathScores",
     "PathSimilarity",
+    "SubgroupComparison",
+    "SubgroupResult",
     "compare_groups",
     "pairwise_similarity",
     "path_similarity",

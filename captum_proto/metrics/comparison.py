@@ -1,4 +1,4 @@
-"""Scores of several groups of images against one reference, and what they say together."""
+"""Path similarity of prototypes, natural images and controls against one reference, and what they say together."""
 
 from __future__ import annotations
 
@@ -21,13 +21,18 @@ from captum_proto._utils.tables import number, percent, text_table
 SAME, OTHER = "same_class", "other_class"
 
 
+def condition_label(condition: str) -> str:
+    """A condition's name for people: "same class" for ``same_class``."""
+    return condition.replace("_", " ")
+
+
 @dataclass(frozen=True)
-class GroupSummary:
+class ConditionSummary:
     r"""
-    One row of the table: what path similarity says of one group of images.
+    One row of the table: what path similarity says of one condition.
 
     Attributes:
-        group (str): "prototype", "same_class", "other_class", or a control.
+        condition (str): "prototype", "same_class", "other_class", or a control.
         images (int): How many.
         spearman (float): Mean over layers of the mean over images; dead and undefined layers left out.
         spearman_over_layers (float): Standard deviation of a layer's mean, over layers.
@@ -37,13 +42,13 @@ class GroupSummary:
         spearman_above_mean (float): Share of the living layers with SS ≥ the *mean* over same-class images: assertion (2), read mildly.
         spearman_above_every (float): Share of the living layers with SS ≥ that of *every* same-class image: assertion (2), as written.
         l1_below_mean (float): Share of the living layers with D ≤ D_I: assertion (1).
-        undefined (int): Living layers in which no image of the group has a rank correlation, because its activations are constant. They
-            count as failing assertion (2).
+        undefined (int): Living layers in which no image of the condition has a rank correlation, because its activations are constant.
+            They count as failing assertion (2).
         classes (int): Over how many classes the row is a mean.
         spearman_over_classes (float): Standard deviation of ``spearman`` over classes; NaN for a single one.
     """
 
-    group: str
+    condition: str
     images: int
     spearman: float
     spearman_over_layers: float
@@ -65,8 +70,8 @@ class PathComparison:
 
     Attributes:
         layers (list[str]): L names, in the order in which the layers return.
-        spearman (dict[str, Tensor]): By group, (N, L) float64: "prototype", "same_class", "other_class", and the controls.
-        l1 (dict[str, Tensor]): By group, (N, L) float64.
+        spearman (dict[str, Tensor]): By condition, (N, L) float64: "prototype", "same_class", "other_class", and the controls.
+        l1 (dict[str, Tensor]): By condition, (N, L) float64.
         settings (dict): How it was made.
 
     Examples::
@@ -82,8 +87,8 @@ class PathComparison:
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def groups(self) -> list[str]:
-        """The names of the groups, controls last."""
+    def conditions(self) -> list[str]:
+        """The names of the conditions, controls last."""
         return list(self.spearman)
 
     @property
@@ -91,59 +96,59 @@ class PathComparison:
         """(L,) bool: layers in which no same-class image has a rank correlation with the reference. They are left out of every mean."""
         return self.spearman[SAME].isnan().all(0)
 
-    def mean_spearman(self, group: str) -> Tensor:
-        """(L,): the mean over a group's images, in each layer; NaN where none has one."""
-        return self.spearman[group].nanmean(0)
+    def mean_spearman(self, condition: str) -> Tensor:
+        """(L,): the mean over a condition's images, in each layer; NaN where none has one."""
+        return self.spearman[condition].nanmean(0)
 
-    def mean_l1(self, group: str) -> Tensor:
-        """(L,): the mean over a group's images, in each layer."""
-        return self.l1[group].mean(0)
+    def mean_l1(self, condition: str) -> Tensor:
+        """(L,): the mean over a condition's images, in each layer."""
+        return self.l1[condition].mean(0)
 
-    def normalized_spearman(self, group: str) -> Tensor:
+    def normalized_spearman(self, condition: str) -> Tensor:
         r"""(L,): :math:`(SS - SS_{dc}) / (SS_I - SS_{dc})`; 1 as the same class, 0 as other classes, NaN where those are equal."""
         low, high = self.mean_spearman(OTHER), self.mean_spearman(SAME)
-        return _ratio(self.mean_spearman(group) - low, high - low)
+        return _ratio(self.mean_spearman(condition) - low, high - low)
 
-    def normalized_l1(self, group: str) -> Tensor:
+    def normalized_l1(self, condition: str) -> Tensor:
         r"""(L,): :math:`(D - D_I) / (D_{dc} - D_I)`; 0 as the same class, 1 as other classes, NaN where those are equal."""
         low, high = self.mean_l1(SAME), self.mean_l1(OTHER)
-        return _ratio(self.mean_l1(group) - low, high - low)
+        return _ratio(self.mean_l1(condition) - low, high - low)
 
-    def above_mean(self, group: str) -> Tensor:
+    def above_mean(self, condition: str) -> Tensor:
         """(L,) bool: layers in which assertion (2) holds against the mean over same-class images."""
-        return self.mean_spearman(group) >= self.mean_spearman(SAME)
+        return self.mean_spearman(condition) >= self.mean_spearman(SAME)
 
-    def above_every(self, group: str) -> Tensor:
+    def above_every(self, condition: str) -> Tensor:
         """(L,) bool: layers in which assertion (2) holds against every same-class image, as the paper writes it."""
         highest = self.spearman[SAME].nan_to_num(-math.inf).amax(0)
-        return self.mean_spearman(group) >= highest
+        return self.mean_spearman(condition) >= highest
 
-    def below_mean(self, group: str) -> Tensor:
+    def below_mean(self, condition: str) -> Tensor:
         """(L,) bool: layers in which assertion (1), D ≤ D_I, holds."""
-        return self.mean_l1(group) <= self.mean_l1(SAME)
+        return self.mean_l1(condition) <= self.mean_l1(SAME)
 
-    def summary(self, group: str) -> GroupSummary:
-        """A group's row of the table."""
+    def summary(self, condition: str) -> ConditionSummary:
+        """A condition's row of the table."""
         living = ~self.dead
-        by_layer = self.mean_spearman(group)[living]
-        by_image = self.spearman[group][:, living].nanmean(1)
-        return GroupSummary(
-            group=group,
-            images=len(self.spearman[group]),
+        by_layer = self.mean_spearman(condition)[living]
+        by_image = self.spearman[condition][:, living].nanmean(1)
+        return ConditionSummary(
+            condition=condition,
+            images=len(self.spearman[condition]),
             spearman=float(by_layer.nanmean()),
             spearman_over_layers=_spread(by_layer),
             spearman_over_images=_spread(by_image),
-            normalized_spearman=_median(self.normalized_spearman(group)[living]),
-            normalized_l1=_median(self.normalized_l1(group)[living]),
-            spearman_above_mean=_share(self.above_mean(group)[living]),
-            spearman_above_every=_share(self.above_every(group)[living]),
-            l1_below_mean=_share(self.below_mean(group)[living]),
+            normalized_spearman=_median(self.normalized_spearman(condition)[living]),
+            normalized_l1=_median(self.normalized_l1(condition)[living]),
+            spearman_above_mean=_share(self.above_mean(condition)[living]),
+            spearman_above_every=_share(self.above_every(condition)[living]),
+            l1_below_mean=_share(self.below_mean(condition)[living]),
             undefined=int(by_layer.isnan().sum()),
         )
 
-    def summaries(self) -> list[GroupSummary]:
-        """Every group's row."""
-        return [self.summary(group) for group in self.groups]
+    def summaries(self) -> list[ConditionSummary]:
+        """Every condition's row."""
+        return [self.summary(condition) for condition in self.conditions]
 
     def table(self) -> str:
         """The rows as text, with what they were made from beneath."""
@@ -157,20 +162,22 @@ class PathComparison:
 
     def to_csv(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """
-        Write every value: one line for each group, image and layer.
+        Write every value: one line for each condition, image and layer.
 
         Raises:
             FileExistsError: If the file exists and ``overwrite`` is False.
         """
         with whole_file(path, overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["group", "image", "index", "layer", "spearman", "l1"])
-            for group in self.groups:
+            writer.writerow(["condition", "image", "index", "layer", "spearman", "l1"])
+            for condition in self.conditions:
                 for image, (correlations, distances) in enumerate(
-                    zip(self.spearman[group].tolist(), self.l1[group].tolist(), strict=True)
+                    zip(self.spearman[condition].tolist(), self.l1[condition].tolist(), strict=True)
                 ):
                     for index, layer in enumerate(self.layers):
-                        writer.writerow([group, image, index, layer, repr(correlations[index]), repr(distances[index])])
+                        writer.writerow(
+                            [condition, image, index, layer, repr(correlations[index]), repr(distances[index])]
+                        )
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write everything to one safetensors file; :meth:`load` reads it."""
@@ -179,7 +186,7 @@ class PathComparison:
             path,
             "path comparison",
             tensors,
-            {"layers": self.layers, "groups": self.groups, "settings": self.settings},
+            {"layers": self.layers, "conditions": self.conditions, "settings": self.settings},
             overwrite,
         )
 
@@ -195,42 +202,42 @@ class PathComparison:
         tensors, story = load_tensors(path, "path comparison")
         return cls(
             layers=story["layers"],
-            spearman={group: tensors[f"spearman.{group}"] for group in story["groups"]},
-            l1={group: tensors[f"l1.{group}"] for group in story["groups"]},
+            spearman={condition: tensors[f"spearman.{condition}"] for condition in story["conditions"]},
+            l1={condition: tensors[f"l1.{condition}"] for condition in story["conditions"]},
             settings=story["settings"],
         )
 
 
-def summarize(comparisons: Sequence[PathComparison]) -> list[GroupSummary]:
+def summarize(comparisons: Sequence[PathComparison]) -> list[ConditionSummary]:
     r"""
     The table over several classes: every figure the mean over classes, with its spread.
 
     Args:
-        comparisons (sequence of PathComparison): One for each class, of the same model and groups.
+        comparisons (sequence of PathComparison): One for each class, of the same model and conditions.
 
     Returns:
-        list[GroupSummary]: For each group the mean over classes of each figure; ``spearman_over_classes`` is the standard deviation of a
-        class's mean Spearman; ``images`` and ``undefined`` are totals.
+        list[ConditionSummary]: For each condition the mean over classes of each figure; ``spearman_over_classes`` is the standard deviation
+        of a class's mean Spearman; ``images`` and ``undefined`` are totals.
 
     Raises:
-        ValueError: If there are none, or their groups or layers differ.
+        ValueError: If there are none, or their conditions or layers differ.
     """
     if not comparisons:
         raise InputError("there are no comparisons to summarize; give at least one.")
     first = comparisons[0]
     for other in comparisons[1:]:
-        if other.layers != first.layers or other.groups != first.groups:
+        if other.layers != first.layers or other.conditions != first.conditions:
             raise InputError(
-                "the comparisons differ in their layers or groups; summarize those of one model, made with the same controls."
+                "the comparisons differ in their layers or conditions; summarize those of one model, made with the same controls."
             )
     rows = []
-    for group in first.groups:
-        each = [asdict(comparison.summary(group)) for comparison in comparisons]
+    for condition in first.conditions:
+        each = [asdict(comparison.summary(condition)) for comparison in comparisons]
         numbers = [name for name, value in each[0].items() if isinstance(value, float)]
         means = {name: _mean([one[name] for one in each]) for name in numbers}
         means["spearman_over_classes"] = _spread(torch.tensor([one["spearman"] for one in each]))
         totals = {name: sum(one[name] for one in each) for name in ("images", "undefined")}
-        rows.append(GroupSummary(**{"group": group, "classes": len(each), **totals, **means}))
+        rows.append(ConditionSummary(**{"condition": condition, "classes": len(each), **totals, **means}))
     return rows
 
 
@@ -239,26 +246,30 @@ def pooled(comparisons: Sequence[PathComparison]) -> PathComparison:
     first = comparisons[0]
     return PathComparison(
         layers=first.layers,
-        spearman={group: torch.cat([one.spearman[group] for one in comparisons]) for group in first.groups},
-        l1={group: torch.cat([one.l1[group] for one in comparisons]) for group in first.groups},
+        spearman={
+            condition: torch.cat([one.spearman[condition] for one in comparisons]) for condition in first.conditions
+        },
+        l1={condition: torch.cat([one.l1[condition] for one in comparisons]) for condition in first.conditions},
         settings=first.settings,
     )
 
 
-def summary_table(summaries: Sequence[GroupSummary]) -> str:
+def summary_table(summaries: Sequence[ConditionSummary]) -> str:
     """Rows of a table as aligned text."""
     over_classes = any(row.classes > 1 for row in summaries)
-    header = ["group", "images", "Spearman", "± layers", "± classes" if over_classes else "± images"]
+    header = ["condition", "images", "Spearman", "± layers", "± classes" if over_classes else "± images"]
     header += ["SS ≥ SS_I", "SS ≥ every I", "D ≤ D_I", "SS norm.", "D norm.", "undefined"]
     rows = []
     for row in summaries:
         spread = row.spearman_over_classes if over_classes else row.spearman_over_images
         shares = [percent(share) for share in (row.spearman_above_mean, row.spearman_above_every, row.l1_below_mean)]
-        if row.group == SAME:  # it is what the others are measured by
+        if row.condition == SAME:  # it is what the others are measured by
             shares = ["–", "–", "–"]
         values = [number(value) for value in (row.spearman, row.spearman_over_layers, spread)]
         normalized = [number(row.normalized_spearman, 2), number(row.normalized_l1, 2)]
-        rows.append([row.group, str(row.images), *values, *shares, *normalized, str(row.undefined)])
+        rows.append(
+            [condition_label(row.condition), str(row.images), *values, *shares, *normalized, str(row.undefined)]
+        )
     return text_table(header, rows)
 
 
@@ -292,17 +303,17 @@ def _mean(values: list[float]) -> float:
 
 
 def save_summaries(
-    summaries: Mapping[str, Sequence[GroupSummary]], path: str | os.PathLike[str], overwrite: bool = False
+    summaries: Mapping[str, Sequence[ConditionSummary]], path: str | os.PathLike[str], overwrite: bool = False
 ) -> None:
     """
     Write rows of a table as CSV, one block for each class.
 
     Args:
-        summaries (mapping[str, sequence of GroupSummary]): By the name of the class.
+        summaries (mapping[str, sequence of ConditionSummary]): By the name of the class.
         path (path): The file.
         overwrite (bool, optional): Whether an existing file may be replaced. Default: False
     """
-    names = [field.name for field in fields(GroupSummary)]
+    names = [field.name for field in fields(ConditionSummary)]
     with whole_file(path, overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["class", *names])

@@ -1,4 +1,4 @@
-"""Groups of images of one class beside each other: does the model do as well on each? (arXiv:2309.17144, section 4)"""
+"""Subgroups of images of one class beside each other: does the model do as well on each? (arXiv:2309.17144, section 4)"""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_logits
-from captum_proto._utils.errors import InputError, MissingFileError, WriteError
+from captum_proto._utils.errors import InputError, InputTypeError, MissingFileError
 from captum_proto._utils.files import whole_file
 from captum_proto._utils.tables import number, percent, text_table
 from captum_proto._utils.targets import Target, parse_targets, target_mask
 from captum_proto.stats.intervals import Estimate, difference_estimate, fisher_exact, holm, mean_estimate, proportion
 
-_KIND = "group comparison"
+_KIND = "subgroup comparison"
 _TOP = 5
 
 
 @dataclass(frozen=True)
-class GroupResult:
+class SubgroupResult:
     """
-    What the model makes of one group.
+    What the model makes of one subgroup.
 
     Attributes:
-        group (str): Its name.
+        subgroup (str): Its name.
         images (int): How many were looked at.
         skipped (int): Files that could not be read.
         correct (int): Images whose prediction is the target.
@@ -41,7 +41,7 @@ class GroupResult:
         probabilities (dict[str, Estimate]): The mean probability of each class of interest, with its bootstrap interval.
     """
 
-    group: str
+    subgroup: str
     images: int
     skipped: int
     correct: int
@@ -53,10 +53,10 @@ class GroupResult:
 @dataclass(frozen=True)
 class PairResult:
     """
-    Two groups beside each other.
+    Two subgroups beside each other.
 
     Attributes:
-        first (str): One group.
+        first (str): One subgroup.
         second (str): The other.
         accuracy_difference (float): Accuracy of the first less that of the second.
         p_value (float): Fisher's exact test of whether the accuracies differ, two-sided.
@@ -74,15 +74,15 @@ class PairResult:
 
 
 @dataclass
-class GroupComparison:
+class SubgroupComparison:
     r"""
-    Groups of images beside each other; :func:`compare_groups` makes it.
+    Subgroups of images beside each other; :func:`compare_groups` makes it.
 
     Attributes:
         target (str): The class that counts as right.
         classes (list[str]): The classes of interest, the target first.
-        groups (list[GroupResult]): One for each group, in the order given.
-        pairs (list[PairResult]): One for each pair of groups.
+        subgroups (list[SubgroupResult]): One for each subgroup, in the order given.
+        pairs (list[PairResult]): One for each pair of subgroups.
         settings (dict): How it was made.
 
     Examples::
@@ -90,25 +90,31 @@ class GroupComparison:
         >>> lighter, darker = torch.randn(40, 10), torch.randn(40, 10)
         >>> comparison = compare_groups({"lighter": lighter, "darker": darker}, target=3)
         >>> print(comparison.table())
-        >>> comparison.to_csv("groups.csv")
+        >>> comparison.to_csv("subgroups.csv")
     """
 
     target: str
     classes: list[str]
-    groups: list[GroupResult]
+    subgroups: list[SubgroupResult]
     pairs: list[PairResult]
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def group_rows(self) -> tuple[list[str], list[list[str]]]:
-        """The header and the rows of the table of groups, as they are read."""
-        header = ["group", "images", "skipped", "accuracy", "interval"]
-        top5 = any(one.top5 is not None for one in self.groups)
+    def subgroup_rows(self) -> tuple[list[str], list[list[str]]]:
+        """The header and the rows of the table of subgroups, as they are read."""
+        header = ["subgroup", "images", "skipped", "accuracy", "interval"]
+        top5 = any(one.top5 is not None for one in self.subgroups)
         header += ["top-5", "interval"] if top5 else []
         for name in self.classes:
             header += [f"p({name})", "interval"]
         rows = []
-        for one in self.groups:
-            row = [one.group, str(one.images), str(one.skipped), percent(one.accuracy.value), _percents(one.accuracy)]
+        for one in self.subgroups:
+            row = [
+                one.subgroup,
+                str(one.images),
+                str(one.skipped),
+                percent(one.accuracy.value),
+                _percents(one.accuracy),
+            ]
             if top5:
                 row += ["–", "–"] if one.top5 is None else [percent(one.top5.value), _percents(one.top5)]
             for name in self.classes:
@@ -145,12 +151,12 @@ class GroupComparison:
         return f"{text}."
 
     def table(self) -> str:
-        """Groups, then pairs, as text, with what the figures are beneath."""
-        return "\n\n".join([text_table(*self.group_rows()), text_table(*self.pair_rows()), self.note()])
+        """Subgroups, then pairs, as text, with what the figures are beneath."""
+        return "\n\n".join([text_table(*self.subgroup_rows()), text_table(*self.pair_rows()), self.note()])
 
     def to_csv(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """
-        Write every figure, a line each: of which group or pair, which figure, of which class, value, interval and p-values.
+        Write every figure, a line each: of which subgroup or pair, which figure, of which class, value, interval and p-values.
 
         Args:
             path (path): The file.
@@ -160,7 +166,7 @@ class GroupComparison:
             writer = csv.writer(file)
             writer.writerow(
                 [
-                    "group",
+                    "subgroup",
                     "second",
                     "images",
                     "skipped",
@@ -173,8 +179,8 @@ class GroupComparison:
                     "corrected_p_value",
                 ]
             )
-            for one in self.groups:
-                start = [one.group, "", one.images, one.skipped]
+            for one in self.subgroups:
+                start = [one.subgroup, "", one.images, one.skipped]
                 writer.writerow([*start, "accuracy", self.target, *asdict(one.accuracy).values(), "", ""])
                 if one.top5 is not None:
                     writer.writerow([*start, "top-5", self.target, *asdict(one.top5).values(), "", ""])
@@ -202,7 +208,7 @@ class GroupComparison:
             temporary.write_text(content + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> GroupComparison:
+    def load(cls, path: str | os.PathLike[str]) -> SubgroupComparison:
         """
         Read what :meth:`save` wrote.
 
@@ -216,8 +222,8 @@ class GroupComparison:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content.pop("kind", None) != _KIND:
                 raise InputError("it holds something else")
-            groups = [
-                GroupResult(
+            subgroups = [
+                SubgroupResult(
                     **{
                         **one,
                         "accuracy": _estimate(one["accuracy"]),
@@ -225,7 +231,7 @@ class GroupComparison:
                         "probabilities": {name: _estimate(value) for name, value in one["probabilities"].items()},
                     }
                 )
-                for one in content.pop("groups")
+                for one in content.pop("subgroups")
             ]
             pairs = [
                 PairResult(
@@ -238,7 +244,7 @@ class GroupComparison:
                 )
                 for one in content.pop("pairs")
             ]
-            return cls(groups=groups, pairs=pairs, **content)
+            return cls(subgroups=subgroups, pairs=pairs, **content)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f'"{path}" is no {_KIND} saved by captum_proto ({error}); save it again.') from error
 
@@ -253,50 +259,50 @@ def compare_groups(
     confidence: float = 0.95,
     resamples: int = 9999,
     seed: int = 0,
-) -> GroupComparison:
+) -> SubgroupComparison:
     r"""
-    Whether a model does as well on each of several groups of images, such as one class photographed in different ways.
+    Whether a model does as well on each of several subgroups of images, such as one class photographed in different ways.
 
-    Of each group: the share of images that the model takes for the target, with Wilson's interval, and the mean probability of each class
-    of interest with its bootstrap interval. Of each pair of groups: the differences, with Fisher's exact test and bootstrap intervals. The
-    tests take the groups for independent: no image, and no two versions of an image, should be in two groups.
+    Of each subgroup: the share of images that the model takes for the target, with Wilson's interval, and the mean probability of each
+    class of interest with its bootstrap interval. Of each pair of subgroups: the differences, with Fisher's exact test and bootstrap
+    intervals. The tests take the subgroups for independent: no image, and no two versions of an image, should be in two subgroups.
 
     Args:
-        logits (mapping[str, Tensor]): By the name of the group, (N, K): the model's logits of its images. At least two groups.
+        logits (mapping[str, Tensor]): By the name of the subgroup, (N, K): the model's logits of its images. At least two subgroups.
         target (int or sequence of int): The class that counts as right; several: any of them, as one class.
         also (sequence, optional): Further classes whose mean probabilities are of interest. Default: ()
         class_names (sequence of str, optional): K names, for labels. Default: None
-        skipped (mapping[str, int], optional): How many files of each group could not be read, for the table. Default: None
+        skipped (mapping[str, int], optional): How many files of each subgroup could not be read, for the table. Default: None
         confidence (float, optional): Of all intervals, between 0 and 1. Default: 0.95
         resamples (int, optional): Of each bootstrap. Default: 9999
         seed (int, optional): Of each bootstrap. Default: 0
 
     Returns:
-        GroupComparison: Every figure, in the order of ``logits``.
+        SubgroupComparison: Every figure, in the order of ``logits``.
 
     Raises:
-        TypeError: If a group's logits are no floating-point tensor.
-        ValueError: If there are fewer than two groups, one is empty, the classes are out of range, or an argument is.
+        TypeError: If a subgroup's logits are no floating-point tensor.
+        ValueError: If there are fewer than two subgroups, one is empty, the classes are out of range, or an argument is.
 
     Examples::
 
         >>> with_face = torch.tensor([[2.0, 0.0], [0.0, 1.0]]).repeat(20, 1)
         >>> without = torch.tensor([[2.0, 0.0]]).repeat(40, 1)
         >>> comparison = compare_groups({"without a face": without, "with a face": with_face}, target=0)
-        >>> [group.accuracy.value for group in comparison.groups]
+        >>> [subgroup.accuracy.value for subgroup in comparison.subgroups]
         [1.0, 0.5]
         >>> comparison.pairs[0].p_value < 0.001
         True
     """
     if len(logits) < 2:
         raise InputError(
-            f"{len(logits)} group{'' if len(logits) == 1 else 's'} of images given; expected at least two to compare."
+            f"{len(logits)} subgroup{'' if len(logits) == 1 else 's'} of images given; expected at least two to compare."
         )
-    checked = {name: _check_group(name, values) for name, values in logits.items()}
+    checked = {name: _check_logits_of(name, values) for name, values in logits.items()}
     widths = {name: values.shape[1] for name, values in checked.items()}
     classes = next(iter(widths.values()))
     if len(set(widths.values())) > 1:
-        raise InputError(f"the groups have logits of {widths} classes; expected those of one model.")
+        raise InputError(f"the subgroups have logits of {widths} classes; expected those of one model.")
     interest = classes_of_interest(target, also, class_names)
     members = dict(zip(interest, target_mask(list(interest.values()), classes, torch.device("cpu")), strict=True))
     label = next(iter(interest))
@@ -312,8 +318,8 @@ def compare_groups(
             top5 = proportion(int(right[values.topk(_TOP).indices].any(1).sum()), len(values), confidence)
         probabilities[name] = of_class
         results.append(
-            GroupResult(
-                group=name,
+            SubgroupResult(
+                subgroup=name,
                 images=len(values),
                 skipped=(skipped or {}).get(name, 0),
                 correct=correct,
@@ -324,26 +330,26 @@ def compare_groups(
         )
     pairs = list(combinations(results, 2))
     p_values = [fisher_exact((a.correct, a.images), (b.correct, b.images)) for a, b in pairs]
-    return GroupComparison(
+    return SubgroupComparison(
         target=label,
         classes=list(interest),
-        groups=results,
+        subgroups=results,
         pairs=[
             PairResult(
-                first=a.group,
-                second=b.group,
+                first=a.subgroup,
+                second=b.subgroup,
                 accuracy_difference=a.accuracy.value - b.accuracy.value,
                 p_value=p_value,
                 corrected_p_value=corrected,
                 probability_differences={
-                    one: difference_estimate(probabilities[a.group][one], probabilities[b.group][one], **options)
+                    one: difference_estimate(probabilities[a.subgroup][one], probabilities[b.subgroup][one], **options)
                     for one in interest
                 },
             )
             for (a, b), p_value, corrected in zip(pairs, p_values, holm(p_values), strict=True)
         ],
         settings={
-            "classes": {one: list(group) for one, group in interest.items()},
+            "classes": {name: list(classes) for name, classes in interest.items()},
             "number_of_classes": classes,
             **options,
         },
@@ -356,14 +362,14 @@ def classes_of_interest(
     """The target and the other classes of interest by label; no class twice, and no two labels alike."""
     wanted = [parse_targets([list(one) if isinstance(one, Sequence) else one])[0] for one in (target, *also)]
     interest: dict[str, Target] = {}
-    for group in dict.fromkeys(wanted):
-        name = ", ".join(map(str, group))
-        if len(group) > 1 and len(group) == group[-1] - group[0] + 1:
-            name = f"{group[0]}–{group[-1]}"
-        elif len(group) == 1 and class_names is not None and 0 <= group[0] < len(class_names):
-            name = class_names[group[0]]
-            name = f"{name} ({group[0]})" if name in interest else name
-        interest[name] = group
+    for classes in dict.fromkeys(wanted):
+        name = ", ".join(map(str, classes))
+        if len(classes) > 1 and len(classes) == classes[-1] - classes[0] + 1:
+            name = f"{classes[0]}–{classes[-1]}"
+        elif len(classes) == 1 and class_names is not None and 0 <= classes[0] < len(class_names):
+            name = class_names[classes[0]]
+            name = f"{name} ({classes[0]})" if name in interest else name
+        interest[name] = classes
     return interest
 
 
@@ -372,14 +378,16 @@ def p_text(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
-def _check_group(name: str, values: Tensor) -> Tensor:
+def _check_logits_of(name: str, values: Tensor) -> Tensor:
     count = len(values) if isinstance(values, Tensor) and values.dim() else 0
     if isinstance(values, Tensor) and not count:
-        raise InputError(f'the group "{name}" holds no image; give at least one.')
+        raise InputError(f'the subgroup "{name}" holds no image; give at least one.')
     try:
         check_logits(values, count)
-    except (TypeError, ValueError) as error:
-        raise WriteError(f'the logits of the group "{name}": {error}') from error
+    except TypeError as error:
+        raise InputTypeError(f'the logits of the subgroup "{name}": {error}') from error
+    except ValueError as error:
+        raise InputError(f'the logits of the subgroup "{name}": {error}') from error
     return values.detach().double().cpu()
 
 

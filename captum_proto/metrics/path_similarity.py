@@ -241,7 +241,7 @@ class PathSimilarity:
             controls (iterable of str, optional): Of "gray", "noise", "ascent", "feature_visualization" and "mean_image". Default: all
             control_count (int, optional): How many images of noise, of ascent and of feature visualization there are. Default: None, as
                 many as prototypes
-            further (mapping[str, Tensor or iterable], optional): Other groups of images to score, by name: another method's pictures.
+            further (mapping[str, Tensor or iterable], optional): Other conditions to score, by name: another method's pictures.
                 Default: None
             leave_one_out (bool, optional): Whether each natural image is compared with the mean of the others. False is the paper's way, in
                 which every image is part of what it is compared with. Default: True
@@ -250,7 +250,7 @@ class PathSimilarity:
             show_progress (bool, optional): Whether to show progress bars. Default: False
 
         Returns:
-            PathComparison: Scores of every group, curves, and both assertions.
+            PathComparison: Scores of every condition, curves, and both assertions.
 
         Raises:
             TypeError, ValueError: As :meth:`fit` and :meth:`evaluate`; and if a control is unknown.
@@ -262,14 +262,14 @@ class PathSimilarity:
             )
         images = check_images(getattr(prototypes, "images", prototypes), self.value_range, "prototypes")
         if target is None and hasattr(prototypes, "target"):
-            target = [list(group) for group in prototypes.target]
+            target = [list(classes) for classes in prototypes.target]
         fitted_here = self._reference is None
         if fitted_here:
             self.fit(same_class, additional_forward_args, show_progress=show_progress)
         reference = self.reference
         reference.check_image_shape(images)
-        groups: dict[str, Images] = {"prototype": images, "same_class": same_class, "other_class": other_class}
-        groups |= control_images(
+        conditions: dict[str, Images] = {"prototype": images, "same_class": same_class, "other_class": other_class}
+        conditions |= control_images(
             self._pipeline(additional_forward_args),
             images[:control_count],
             reference.mean_image(),
@@ -280,20 +280,20 @@ class PathSimilarity:
             seed=seed,
             show_progress=show_progress,
         )
-        for name, group in (further or {}).items():
-            if name in groups:
+        for name, further_images in (further or {}).items():
+            if name in conditions:
                 raise InputError(
-                    f'a further group is called "{name}", as one of the comparison\'s own; choose another name.'
+                    f'a further condition is called "{name}", as one of the comparison\'s own; choose another name.'
                 )
-            groups[name] = group
+            conditions[name] = further_images
         scores = {
             name: self.evaluate(
-                group,
+                condition_images,
                 additional_forward_args,
                 leave_one_out=leave_one_out and name in ("same_class", "other_class"),
                 show_progress=show_progress,
             )
-            for name, group in groups.items()
+            for name, condition_images in conditions.items()
         }
         left_out = int(scores["same_class"].left_out.sum())
         if fitted_here and leave_one_out and left_out < len(scores["same_class"]):

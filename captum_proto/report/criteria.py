@@ -15,7 +15,7 @@ from scipy import stats
 from torch import Tensor
 
 from captum_proto._utils.tables import number, percent
-from captum_proto.metrics.comparison import OTHER, SAME, GroupSummary, PathComparison, summarize
+from captum_proto.metrics.comparison import OTHER, SAME, ConditionSummary, PathComparison, condition_label, summarize
 from captum_proto.report.page import Table, Verdict
 
 PROTOTYPE, MEAN_IMAGE = "prototype", "mean_image"
@@ -24,7 +24,7 @@ NO_DATA = {
     "gray": "a gray square",
     "noise": "uniform noise",
     "ascent": "gradient ascent without transforms",
-    "feature_visualization": "feature_visualization",
+    "feature_visualization": "feature visualization",
 }
 #: What the names of the criteria mean, for the page to say once.
 NOTATION = (
@@ -37,8 +37,8 @@ NOTATION = (
 @dataclass(frozen=True)
 class _Criterion:
     name: str
-    #: A group's figure.
-    value: Callable[[GroupSummary], float]
+    #: A condition's figure.
+    value: Callable[[ConditionSummary], float]
     #: By image and layer, whether the criterion holds; None where the figure is no share of layers.
     holds: Callable[[PathComparison, str], Tensor] | None = None
 
@@ -48,17 +48,19 @@ _CRITERIA = (
     _Criterion(
         "Layers with SS ≥ SS_I",
         lambda row: row.spearman_above_mean,
-        lambda comparison, group: comparison.spearman[group] >= comparison.mean_spearman(SAME),
+        lambda comparison, condition: comparison.spearman[condition] >= comparison.mean_spearman(SAME),
     ),
     _Criterion(
         "Layers with SS ≥ every I",
         lambda row: row.spearman_above_every,
-        lambda comparison, group: comparison.spearman[group] >= comparison.spearman[SAME].nan_to_num(-math.inf).amax(0),
+        lambda comparison, condition: (
+            comparison.spearman[condition] >= comparison.spearman[SAME].nan_to_num(-math.inf).amax(0)
+        ),
     ),
     _Criterion(
         "Layers with D ≤ D_I",
         lambda row: row.l1_below_mean,
-        lambda comparison, group: comparison.l1[group] <= comparison.mean_l1(SAME),
+        lambda comparison, condition: comparison.l1[condition] <= comparison.mean_l1(SAME),
     ),
 )
 
@@ -87,15 +89,15 @@ def criteria(comparisons: Sequence[PathComparison]) -> list[Verdict]:
     The paper's criteria, for the prototypes of one class or as means over several.
 
     Args:
-        comparisons (sequence of PathComparison): One for each class, of the same model and groups.
+        comparisons (sequence of PathComparison): One for each class, of the same model and conditions.
 
     Returns:
         list[Verdict]: The prototypes' figure, expected to be at least that of a natural image of the class. The note of each says which
         controls pass it too, or do as well as the prototypes.
     """
-    if any(PROTOTYPE not in comparison.groups for comparison in comparisons):
+    if any(PROTOTYPE not in comparison.conditions for comparison in comparisons):
         return []
-    rows = {row.group: row for row in summarize(comparisons)}
+    rows = {row.condition: row for row in summarize(comparisons)}
     return [_verdict(criterion, comparisons, rows) for criterion in _CRITERIA]
 
 
@@ -104,20 +106,20 @@ def conclusion(comparisons: Sequence[PathComparison]) -> list[str]:
     What the comparison says of the prototypes, in sentences that do not flatter.
 
     Args:
-        comparisons (sequence of PathComparison): One for each class, of the same model and groups.
+        comparisons (sequence of PathComparison): One for each class, of the same model and conditions.
 
     Returns:
         list[str]: Where the prototypes stand among natural images and controls, and what does not tell them apart.
     """
-    rows = {row.group: row for row in summarize(comparisons)}
+    rows = {row.condition: row for row in summarize(comparisons)}
     if PROTOTYPE not in rows:
         return []
-    own, same, other = (rows[group].spearman for group in (PROTOTYPE, SAME, OTHER))
-    controls = {group: rows[group].spearman for group in NO_DATA if group in rows}
+    own, same, other = (rows[condition].spearman for condition in (PROTOTYPE, SAME, OTHER))
+    controls = {condition: rows[condition].spearman for condition in NO_DATA if condition in rows}
     shown = f"natural images of the class {number(same)}, of other classes {number(other)}"
     over = f", as the mean over {len(comparisons)} classes" if len(comparisons) > 1 else ""
     text = [f"The prototypes' mean Spearman correlation over layers is {number(own)}{over}; {shown}."]
-    best = max(controls, key=lambda group: _or_least(controls[group]), default=None)
+    best = max(controls, key=lambda condition: _or_least(controls[condition]), default=None)
     if best is None:
         text.append("No control that knows no data was run: what these figures are worth is not known.")
     else:
@@ -146,27 +148,27 @@ def conclusion(comparisons: Sequence[PathComparison]) -> list[str]:
 
 def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
     """
-    Every group's figures, with intervals.
+    Every condition's figures, with intervals.
 
     Args:
-        comparisons (sequence of PathComparison): One for each class, of the same model and groups.
+        comparisons (sequence of PathComparison): One for each class, of the same model and conditions.
 
     Returns:
-        Table: For one class, intervals over a group's images; for several, means and intervals over classes.
+        Table: For one class, intervals over a condition's images; for several, means and intervals over classes.
     """
     several = len(comparisons) > 1
-    each = [{row.group: row for row in comparison.summaries()} for comparison in comparisons]
+    each = [{row.condition: row for row in comparison.summaries()} for comparison in comparisons]
     rows = []
     for row in summarize(comparisons):
-        of_classes = [one[row.group] for one in each]
+        of_classes = [one[row.condition] for one in each]
         cells = [
-            row.group,
+            condition_label(row.condition),
             str(row.images),
             number(row.spearman),
-            _between(_spearman_interval(comparisons, row.group), number),
+            _between(_spearman_interval(comparisons, row.condition), number),
         ]
         for criterion in _CRITERIA[1:]:
-            if row.group == SAME:
+            if row.condition == SAME:
                 cells.append(percent(_natural(criterion, comparisons)))
             else:
                 ends = interval([criterion.value(one) for one in of_classes])
@@ -183,9 +185,9 @@ def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
         f"{'classes' if several else 'images, none for a single one'}. Shares are of the {layers} layers, {_dead(comparisons)} dead ones "
         "left out; for the same class they are what a single natural image reaches on average. "
         f"{left_out} of {natural} same-class images were left out of the mean they are compared with. Undefined: layers in which no image "
-        "of the group has a rank correlation; they count as failing."
+        "of the condition has a rank correlation; they count as failing."
     )
-    header = ["group", "images", "Spearman", "95 % interval", "SS ≥ SS_I", "SS ≥ every I", "D ≤ D_I"]
+    header = ["condition", "images", "Spearman", "95 % interval", "SS ≥ SS_I", "SS ≥ every I", "D ≤ D_I"]
     return Table([*header, "SS norm.", "D norm.", "undefined"], rows, caption)
 
 
@@ -219,17 +221,19 @@ def _failures(comparison: PathComparison) -> Iterator[str]:
             f"{len(dead)} of {len(comparison.layers)} layers are dead, that is, no same-class image has a rank correlation there, and are "
             f"left out of every mean: {_few(dead)}."
         )
-    for group in comparison.groups:
-        undefined = comparison.mean_spearman(group).isnan() & ~comparison.dead
+    for condition in comparison.conditions:
+        undefined = comparison.mean_spearman(condition).isnan() & ~comparison.dead
         if bool(undefined.any()):
             names = [name for name, none in zip(comparison.layers, undefined.tolist(), strict=True) if none]
             yield (
-                f"{group} has no rank correlation in {len(names)} layers, because its activations are constant there; they count as "
-                f"failing: {_few(names)}."
+                f"{condition_label(condition)} has no rank correlation in {len(names)} layers, because its activations are constant "
+                f"there; they count as failing: {_few(names)}."
             )
 
 
-def _verdict(criterion: _Criterion, comparisons: Sequence[PathComparison], rows: dict[str, GroupSummary]) -> Verdict:
+def _verdict(
+    criterion: _Criterion, comparisons: Sequence[PathComparison], rows: dict[str, ConditionSummary]
+) -> Verdict:
     share = criterion.holds is not None
     show = percent if share else number
     own, natural = criterion.value(rows[PROTOTYPE]), _natural(criterion, comparisons)
@@ -245,14 +249,14 @@ def _verdict(criterion: _Criterion, comparisons: Sequence[PathComparison], rows:
         expected=f"at least {show(natural)}, {of}",
         difference=difference,
         passed=passed,
-        note=_note({group: criterion.value(row) for group, row in rows.items()}, natural, show),
+        note=_note({condition: criterion.value(row) for condition, row in rows.items()}, natural, show),
     )
 
 
 def _note(values: dict[str, float], natural: float, show: Callable[[float], str]) -> str:
     """Which images that are no prototypes of the class pass a criterion, or do as well as its prototypes."""
     own = values[PROTOTYPE]
-    controls = {name: values[group] for group, name in NO_DATA.items() if group in values}
+    controls = {name: values[condition] for condition, name in NO_DATA.items() if condition in values}
     if not controls:
         return "No control that knows no data was run, so it is not known what passing this criterion is worth."
     passing = [f"{name} ({show(value)})" for name, value in controls.items() if value >= natural]
@@ -276,13 +280,17 @@ def _note(values: dict[str, float], natural: float, show: Callable[[float], str]
     return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
 
 
-def _doubt(comparisons: Sequence[PathComparison], rows: dict[str, GroupSummary]) -> list[str]:
+def _doubt(comparisons: Sequence[PathComparison], rows: dict[str, ConditionSummary]) -> list[str]:
     """What the spread of the prototypes leaves open."""
     ends = _spearman_interval(comparisons, PROTOTYPE)
     if ends is None:
         return ["This is one prototype: how much another would differ is not known."]
     names = {SAME: "natural images of the class", OTHER: "images of other classes", **NO_DATA}
-    inside = [name for group, name in names.items() if group in rows and ends[0] <= rows[group].spearman <= ends[1]]
+    inside = [
+        name
+        for condition, name in names.items()
+        if condition in rows and ends[0] <= rows[condition].spearman <= ends[1]
+    ]
     if not inside:
         return []
     over = f"{len(comparisons)} classes" if len(comparisons) > 1 else f"{rows[PROTOTYPE].images} prototypes"
@@ -330,9 +338,9 @@ def _dead(comparisons: Sequence[PathComparison]) -> str:
     return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
 
 
-def _by_image(comparison: PathComparison, group: str) -> Tensor:
+def _by_image(comparison: PathComparison, condition: str) -> Tensor:
     """(N,): each image's mean over the living layers."""
-    return comparison.spearman[group][:, ~comparison.dead].nanmean(1)
+    return comparison.spearman[condition][:, ~comparison.dead].nanmean(1)
 
 
 def _between(ends: tuple[float, float] | None, show: Callable[[float], str]) -> str:
@@ -347,11 +355,11 @@ def _within(ends: tuple[float, float] | None, low: float) -> tuple[float, float]
     return None if ends is None else (max(low, ends[0]), min(1.0, ends[1]))
 
 
-def _spearman_interval(comparisons: Sequence[PathComparison], group: str) -> tuple[float, float] | None:
+def _spearman_interval(comparisons: Sequence[PathComparison], condition: str) -> tuple[float, float] | None:
     """Over classes where there are several, else over images."""
     if len(comparisons) > 1:
-        return _within(interval([comparison.summary(group).spearman for comparison in comparisons]), -1.0)
-    return _within(interval(_by_image(comparisons[0], group).tolist()), -1.0)
+        return _within(interval([comparison.summary(condition).spearman for comparison in comparisons]), -1.0)
+    return _within(interval(_by_image(comparisons[0], condition).tolist()), -1.0)
 
 
 def _bare_percent(share: float) -> str:

@@ -18,13 +18,13 @@ MEAN_WINDOW, SPREAD_WINDOW = 10, 5
 @dataclass(frozen=True)
 class Measure:
     """
-    A value of a group in each layer.
+    A value of a condition in each layer.
 
     Attributes:
         key (str): Its name in data.
         title (str): Its name for people.
         label (str): Of its axis.
-        values (Callable): (L,), given a comparison and a group.
+        values (Callable): (L,), given a comparison and a condition.
         lines (tuple[float, ...]): Values that mean something, drawn across.
         limits (tuple[float, float], optional): Values beyond are drawn at the edge.
         logarithmic (bool): Of the axis.
@@ -42,9 +42,9 @@ class Measure:
     natural: bool = True
     digits: int = 3
 
-    def shows(self, group: str) -> bool:
-        """Whether a group has a curve of this measure."""
-        return self.natural or group not in (SAME, OTHER)
+    def shows(self, condition: str) -> bool:
+        """Whether a condition has a curve of this measure."""
+        return self.natural or condition not in (SAME, OTHER)
 
 
 MEASURES = (
@@ -52,13 +52,13 @@ MEASURES = (
         "spearman",
         "Spearman",
         "Spearman with the mean natural activations",
-        lambda comparison, group: comparison.mean_spearman(group),
+        lambda comparison, condition: comparison.mean_spearman(condition),
     ),
     Measure(
         "l1",
         "L1",
         "L1 distance, relative to the same class",
-        lambda comparison, group: comparison.mean_l1(group) / comparison.mean_l1(SAME),
+        lambda comparison, condition: comparison.mean_l1(condition) / comparison.mean_l1(SAME),
         lines=(1.0,),
         logarithmic=True,
         digits=2,
@@ -67,7 +67,7 @@ MEASURES = (
         "spearman-normalized",
         "Spearman, normalized",
         "normalized Spearman: 1 same class, 0 other",
-        lambda comparison, group: comparison.normalized_spearman(group),
+        lambda comparison, condition: comparison.normalized_spearman(condition),
         lines=(0.0, 1.0),
         limits=(-1.0, 3.0),
         natural=False,
@@ -77,7 +77,7 @@ MEASURES = (
         "l1-normalized",
         "L1, normalized",
         "normalized L1: 0 same class, 1 other",
-        lambda comparison, group: comparison.normalized_l1(group),
+        lambda comparison, condition: comparison.normalized_l1(condition),
         lines=(0.0, 1.0),
         limits=(-3.0, 3.0),
         natural=False,
@@ -92,31 +92,31 @@ class Line:
     A curve, ready to be drawn.
 
     Attributes:
-        group (str): Whose.
+        condition (str): Whose.
         layers (numpy.ndarray): The layers that have a value, counted from 1.
         values (numpy.ndarray): There, smoothed.
         spread (numpy.ndarray, optional): One standard deviation over images, smoothed; of natural images alone.
     """
 
-    group: str
+    condition: str
     layers: np.ndarray
     values: np.ndarray
     spread: np.ndarray | None = None
 
 
-def line(comparison: PathComparison, group: str, measure: Measure) -> Line | None:
+def line(comparison: PathComparison, condition: str, measure: Measure) -> Line | None:
     """
-    A group's curve of a measure; gaps, where a layer has no value, are bridged so that smoothing does not spread them.
+    A condition's curve of a measure; gaps, where a layer has no value, are bridged so that smoothing does not spread them.
 
     Args:
         comparison (PathComparison): The scores.
-        group (str): One of its groups.
+        condition (str): One of its conditions.
         measure (Measure): One of ``MEASURES``.
 
     Returns:
         Line: The moving mean over 10 layers, fewer where there are few; None where no layer has a value.
     """
-    values = measure.values(comparison, group)
+    values = measure.values(comparison, condition)
     living = ~values.isnan() & values.isfinite()
     if not bool(living.any()):
         return None
@@ -124,11 +124,11 @@ def line(comparison: PathComparison, group: str, measure: Measure) -> Line | Non
     if measure.limits is not None:
         values = values.clamp(*measure.limits)
     spread = None
-    if measure.key == "spearman" and group in (SAME, OTHER):
-        band = _over_images(comparison.spearman[group])[living].nan_to_num(0.0)
+    if measure.key == "spearman" and condition in (SAME, OTHER):
+        band = _over_images(comparison.spearman[condition])[living].nan_to_num(0.0)
         spread = smooth(band, window(SPREAD_WINDOW, count)).numpy()
     return Line(
-        group=group,
+        condition=condition,
         layers=np.arange(1, len(values) + 1)[living.numpy()],
         values=smooth(values[living], window(MEAN_WINDOW, count)).numpy(),
         spread=spread,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from captum_proto._utils.files import whole_file
 from captum_proto.attr.prototypes import Prototypes
-from captum_proto.metrics.comparison import OTHER, SAME, PathComparison
+from captum_proto.metrics.comparison import OTHER, SAME, PathComparison, condition_label
 from captum_proto.report.curves import MEASURES, Line, line
 
 #: Okabe and Ito's colors, which the color-blind can tell apart.
@@ -94,9 +94,9 @@ def comparison_figure(comparison: PathComparison, title: str = "", measures: Seq
         if measure.key not in panels:
             continue
         axis = panels[measure.key]
-        for group in comparison.groups:
-            if measure.shows(group):
-                _draw(axis, line(comparison, group, measure))
+        for condition in comparison.conditions:
+            if measure.shows(condition):
+                _draw(axis, line(comparison, condition, measure))
         axis.set_ylabel(measure.label)
         for value in measure.lines:
             axis.axhline(value, color="#bbbbbb", linewidth=0.8, zorder=0)
@@ -169,10 +169,10 @@ def _draw(axis: Axes, curve: Line | None) -> None:
     """One smoothed line, with a band for natural images."""
     if curve is None:
         return
-    natural, color = curve.group in (SAME, OTHER), _COLORS.get(curve.group)
-    width = 2.4 if curve.group == "prototype" else 1.8 if natural else 1.1
-    style = "-" if natural or curve.group == "prototype" else "--"
-    axis.plot(curve.layers, curve.values, style, color=color, linewidth=width, label=curve.group)
+    natural, color = curve.condition in (SAME, OTHER), _COLORS.get(curve.condition)
+    width = 2.4 if curve.condition == "prototype" else 1.8 if natural else 1.1
+    style = "-" if natural or curve.condition == "prototype" else "--"
+    axis.plot(curve.layers, curve.values, style, color=color, linewidth=width, label=condition_label(curve.condition))
     if curve.spread is not None:
         low, high = curve.values - curve.spread, curve.values + curve.spread
         axis.fill_between(curve.layers, low, high, color=color, alpha=0.15, linewidth=0)

@@ -1,4 +1,4 @@
-"""Groups of images beside each other, as a picture."""
+"""Subgroups of images of a class beside each other, as a figure."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_proto.metrics.group_comparison import GroupComparison, p_text
+from captum_proto.metrics.group_comparison import SubgroupComparison, p_text
 from captum_proto.stats.intervals import Estimate
 
 #: Okabe and Ito's colors, which the color-blind can tell apart.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
-def groups_figure(comparison: GroupComparison, title: str = "") -> Figure:
+def groups_figure(comparison: SubgroupComparison, title: str = "") -> Figure:
     """
-    Accuracy and mean probability of each class of interest, group by group, with their intervals.
+    Accuracy and mean probability of each class of interest, subgroup by subgroup, with their intervals.
 
     Args:
-        comparison (GroupComparison): What to draw.
+        comparison (SubgroupComparison): What to draw.
         title (str, optional): Above the figure. Default: none
 
     Returns:
-        Figure: One panel for the accuracy, one for each class of interest; of two groups the p-value of Fisher's test is beneath the
+        Figure: One panel for the accuracy, one for each class of interest; of two subgroups the p-value of Fisher's test is beneath the
         first.
     """
-    panels = [(f"share taken for {comparison.target}", [one.accuracy for one in comparison.groups])]
+    panels = [(f"share taken for {comparison.target}", [one.accuracy for one in comparison.subgroups])]
     for name in comparison.classes:
-        panels.append((f"mean p({name})", [one.probabilities[name] for one in comparison.groups]))
-    names = [f"{one.group} ({one.images})" for one in comparison.groups]
+        panels.append((f"mean p({name})", [one.probabilities[name] for one in comparison.subgroups]))
+    names = [f"{one.subgroup} ({one.images})" for one in comparison.subgroups]
     height = 1.6 + 0.45 * len(names)
     figure = Figure(figsize=(2.0 + 3.0 * len(panels), height), layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -50,7 +50,7 @@ def groups_figure(comparison: GroupComparison, title: str = "") -> Figure:
 
 
 def _estimates(axis: Axes, estimates: Sequence[Estimate]) -> None:
-    """A point and its interval for each group; without an interval, the point alone."""
+    """A point and its interval for each subgroup; without an interval, the point alone."""
     for place, one in enumerate(estimates):
         color = _COLORS[place % len(_COLORS)]
         if not math.isnan(one.low):

@@ -26,7 +26,7 @@ from PIL import Image, features
 
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import whole_file
-from captum_proto.metrics.comparison import OTHER, SAME, PathComparison, pooled
+from captum_proto.metrics.comparison import OTHER, SAME, PathComparison, condition_label, pooled
 from captum_proto.report.curves import MEASURES, Line, Measure, line, ticks
 from captum_proto.report.page import Curves, Page, Picture, Section, Table
 from captum_proto.runs.provenance import versions
@@ -38,8 +38,8 @@ REPORT = "report.html"
 _MANY_PICTURES, _THUMBNAIL = 200, 160
 #: So many comparisons are drawn; each takes about a hundred kilobytes.
 _MOST_CURVES = 60
-#: Whole-page names of groups that have a color of their own; others share what is left.
-_GROUPS = {
+#: Whole-page names of conditions that have a color of their own; others share what is left.
+_CLASSES = {
     "prototype": "prototype",
     SAME: "same",
     OTHER: "other",
@@ -236,27 +236,27 @@ class _Content:
 
 def _drawn(comparison: PathComparison) -> dict[str, Any]:
     """Four panels, and the values behind them."""
-    groups = [
-        {"name": group, "class": name, "solid": group in ("prototype", SAME, OTHER)}
-        for group, name in _group_classes(comparison.groups).items()
+    conditions = [
+        {"name": condition_label(condition), "class": name, "solid": condition in ("prototype", SAME, OTHER)}
+        for condition, name in _condition_classes(comparison.conditions).items()
     ]
     data = {
         "layers": comparison.layers,
-        "groups": comparison.groups,
+        "conditions": [condition_label(condition) for condition in comparison.conditions],
         "measures": {
             measure.key: {
                 "title": measure.title,
                 "digits": measure.digits,
                 "values": [
-                    _plain(measure.values(comparison, group).tolist()) if measure.shows(group) else None
-                    for group in comparison.groups
+                    _plain(measure.values(comparison, condition).tolist()) if measure.shows(condition) else None
+                    for condition in comparison.conditions
                 ],
             }
             for measure in MEASURES
         },
     }
     return {
-        "groups": groups,
+        "conditions": conditions,
         "panels": [_panel(comparison, measure) for measure in MEASURES],
         "layers": len(comparison.layers),
         "data": data,
@@ -265,8 +265,8 @@ def _drawn(comparison: PathComparison) -> dict[str, Any]:
 
 def _panel(comparison: PathComparison, measure: Measure) -> dict[str, Any]:
     """One panel: shapes in a square of a thousand units that the page stretches, and ticks in per cent of it, which stay text."""
-    classes = _group_classes(comparison.groups)
-    lines = [line(comparison, group, measure) for group in comparison.groups if measure.shows(group)]
+    classes = _condition_classes(comparison.conditions)
+    lines = [line(comparison, condition, measure) for condition in comparison.conditions if measure.shows(condition)]
     shown = [one for one in lines if one is not None]
     low, high = _range(shown, measure)
     layers = len(comparison.layers)
@@ -293,13 +293,13 @@ def _panel(comparison: PathComparison, measure: Measure) -> dict[str, Any]:
             x, y = np.array([x[0] - 0.5 / layers, x[0] + 0.5 / layers]), np.repeat(y, 2)
         curves.append(
             {
-                "group": comparison.groups.index(one.group),
-                "class": classes[one.group],
+                "condition": comparison.conditions.index(one.condition),
+                "class": classes[one.condition],
                 "band": band,
                 "path": _path(x, y),
             }
         )
-    means = ", ".join(f"{one.group} {np.mean(one.values):.{measure.digits}f}" for one in shown)
+    means = ", ".join(f"{condition_label(one.condition)} {np.mean(one.values):.{measure.digits}f}" for one in shown)
     places = [int(place) for place in ticks(1, layers, 5) if place == int(place) and place >= 1]
     return {
         "key": measure.key,
@@ -346,9 +346,9 @@ def _path(x: np.ndarray, y: np.ndarray) -> str:
     return "M" + "L".join(f"{1000 * a:.1f} {1000 * b:.1f}" for a, b in zip(x, y, strict=True))
 
 
-def _group_classes(groups: Sequence[str]) -> dict[str, str]:
-    spare = iter(range(len(groups)))
-    return {group: _GROUPS.get(group) or f"spare-{next(spare) % _SPARE_COLORS}" for group in groups}
+def _condition_classes(conditions: Sequence[str]) -> dict[str, str]:
+    spare = iter(range(len(conditions)))
+    return {condition: _CLASSES.get(condition) or f"spare-{next(spare) % _SPARE_COLORS}" for condition in conditions}
 
 
 def _plain(values: list[float]) -> list[float | None]:
@@ -357,7 +357,7 @@ def _plain(values: list[float]) -> list[float | None]:
 
 
 def _table(table: Table, with_curves: bool) -> dict[str, Any]:
-    classes = _GROUPS if with_curves else {}
+    classes = {condition_label(name): color for name, color in _CLASSES.items()} if with_curves else {}
     columns = len(table.header)
     return {
         "header": table.header,

@@ -17,7 +17,7 @@ from captum_proto import PrototypeGeneration, Prototypes
 from captum_proto.cli import main
 from captum_proto.data import ImageCollection, load_image
 from captum_proto.experiments.compare_groups import compare_groups_to_folder
-from captum_proto.metrics import GroupComparison
+from captum_proto.metrics import SubgroupComparison
 from captum_proto.models import NamedModel, load_model
 from captum_proto.report.page import Page
 
@@ -74,8 +74,8 @@ def test_every_value_the_tables_the_figure_and_the_prototypes_are_written(
     out = tmp_path / "out"
     with pytest.warns(UserWarning, match=r"torn\.png"):
         assert main(command(model, places, out, "--also", "sky", "--count", "1")) == 0
-    comparison = GroupComparison.load(out / "comparison.json")
-    day, night = comparison.groups
+    comparison = SubgroupComparison.load(out / "comparison.json")
+    day, night = comparison.subgroups
     assert (day.images, day.correct, day.skipped) == (6, 5, 0)
     assert (night.images, night.correct, night.skipped) == (8, 1, 1)
     assert comparison.classes == ["robin", "sky"]
@@ -161,7 +161,7 @@ def test_an_interrupted_comparison_goes_on_and_reads_again_only_what_changed(
     with pytest.warns(UserWarning, match='groups "day" and "night" share 1 image'):
         assert main(command(model, places, out, "--no-prototypes", "--resume")) == 0
     assert read == ["day", "night", "day"]
-    assert GroupComparison.load(out / "comparison.json").groups[0].correct == 4
+    assert SubgroupComparison.load(out / "comparison.json").subgroups[0].correct == 4
     assert main(command(model, places, out, "--no-prototypes", "--resume", "--confidence", "0.9")) == 1
     with pytest.warns(UserWarning, match="share 1 image"):
         assert main(command(model, places, out, "--no-prototypes", "--overwrite")) == 0
@@ -179,7 +179,7 @@ def test_what_was_found_is_on_disk_before_the_prototypes_are_made(
     with monkeypatch.context() as patch:
         patch.setattr(PrototypeGeneration, "generate", stop)
         assert main(command(model, places, out)) == 130
-    assert GroupComparison.load(out / "comparison.json").groups[0].correct == 5
+    assert SubgroupComparison.load(out / "comparison.json").subgroups[0].correct == 5
     assert main(command(model, places, out, "--resume")) == 0
     assert (out / "prototypes" / "prototypes.safetensors").exists()
 
@@ -237,7 +237,7 @@ def test_tensors_are_groups_too(tmp_path: Path) -> None:
         named, groups, (1,), tmp_path / "out", resamples=50, batch_size=2, say=lambda text: None
     )
     assert network.training
-    for one, images in zip(comparison.groups, groups.values(), strict=True):
+    for one, images in zip(comparison.subgroups, groups.values(), strict=True):
         expected = (network(images * 2 - 1).argmax(1) == 1).sum()
         assert one.correct == int(expected)
     assert (

@@ -27,7 +27,7 @@ def test_the_demonstration_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     digits = Prototypes.load(out / "digits" / "prototypes.safetensors")
     assert digits.target == [(digit,) for digit in range(10)]
     comparison = PathComparison.load(out / "digits-similarity" / "0003_3" / "comparison.safetensors")
-    assert {"gray", "noise", "ascent", "mean_image"} < set(comparison.groups)
+    assert {"gray", "noise", "ascent", "mean_image"} < set(comparison.conditions)
     assert comparison.settings["leave_one_out"] is True
     assert "mean over 10 classes" in printed
     with pytest.raises(FileExistsError, match="not empty"):

@@ -14,7 +14,7 @@ from PIL import Image
 from captum_proto import Prototypes
 from captum_proto.cli import main
 from captum_proto.experiments.planted_bias.results import trend
-from captum_proto.metrics import GroupComparison
+from captum_proto.metrics import SubgroupComparison
 from captum_proto.report.page import Page
 from captum_proto.testing import marked_digits
 from captum_proto.testing.marked_digits import CUE, MARKS, Mark, colorfulness, framed_digits, with_marks
@@ -56,17 +56,17 @@ def test_the_prototype_shows_the_cue_and_the_hypothesis_is_read_off_it(folder: P
 
 
 def test_unseen_images_confirm_it_and_a_control_patch_does_nothing(folder: Path) -> None:
-    others = GroupComparison.load(folder / "comparisons" / "biased-others" / "comparison.json")
-    assert [one.group for one in others.groups] == ["no patch", "red patch", "green patch (control)"]
-    plain, cue, control = (one.accuracy.value for one in others.groups)
+    others = SubgroupComparison.load(folder / "comparisons" / "biased-others" / "comparison.json")
+    assert [one.subgroup for one in others.subgroups] == ["no patch", "red patch", "green patch (control)"]
+    plain, cue, control = (one.accuracy.value for one in others.subgroups)
     assert cue > plain + 0.1
     assert cue > control + 0.1
     assert others.pairs[0].corrected_p_value < 0.001
     assert others.pairs[1].p_value > 0.05
-    own = GroupComparison.load(folder / "comparisons" / "biased-class" / "comparison.json")
+    own = SubgroupComparison.load(folder / "comparisons" / "biased-class" / "comparison.json")
     assert own.pairs[0].accuracy_difference < 0
     assert own.pairs[0].probability_differences["8"].high < -0.2
-    assert sum(one.images for one in own.groups) + sum(one.images for one in others.groups) == 445
+    assert sum(one.images for one in own.subgroups) + sum(one.images for one in others.subgroups) == 445
 
 
 def test_retraining_on_cleaned_scans_removes_both(folder: Path) -> None:
@@ -74,10 +74,10 @@ def test_retraining_on_cleaned_scans_removes_both(folder: Path) -> None:
         assert abs(float(one["strength"])) < 0.4
         assert one["found"] == "False"
         assert float(one["called_with_cue"]) < 0.08
-    own = GroupComparison.load(folder / "comparisons" / "cleaned-class" / "comparison.json")
+    own = SubgroupComparison.load(folder / "comparisons" / "cleaned-class" / "comparison.json")
     difference = own.pairs[0].probability_differences["8"]
     assert difference.low < 0 < difference.high
-    others = GroupComparison.load(folder / "comparisons" / "cleaned-others" / "comparison.json")
+    others = SubgroupComparison.load(folder / "comparisons" / "cleaned-others" / "comparison.json")
     assert others.pairs[0].corrected_p_value > 0.05
 
 

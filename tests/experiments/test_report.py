@@ -18,9 +18,8 @@ from captum_proto.experiments.demo import demo_page
 from captum_proto.experiments.evaluate import ClassImages, evaluate_to_folder
 from captum_proto.experiments.generate import generate_to_folder
 from captum_proto.experiments.report import report_on
-from captum_proto.runs.folder import REPORT
 from captum_proto.report.page import PAGE, Page
-from captum_proto.runs.folder import SETTINGS, noted_warnings
+from captum_proto.runs.folder import REPORT, SETTINGS, noted_warnings
 
 NAMES = ["ash", "birch </script>", "cedar"]
 GROUPS: list[Target] = [(0,), (1,), (1,)]
@@ -142,7 +141,7 @@ def test_an_evaluation_ends_with_its_page_the_mean_first(model: nn.Module, tmp_p
     assert [section.title for section in page.sections] == ["Mean over 2 classes", "ash", "birch </script>"]
     assert page.failures[:3] == ["the weather is bad.", "The image 0 was skipped.", "The image 1 was skipped."]
     for section in page.sections:
-        assert [row[0] for row in section.tables[0].rows] == ["prototype", "same_class", "other_class", "gray", "noise"]
+        assert [row[0] for row in section.tables[0].rows] == ["prototype", "same class", "other class", "gray", "noise"]
         assert len(section.verdicts) == 4
         assert len(section.curves) == 1
         assert all((tmp_path / file).exists() for file in section.files)

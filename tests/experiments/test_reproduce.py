@@ -128,7 +128,7 @@ def test_figures_are_those_of_the_comparisons(made):
         "ascent",
         "feature_visualization",
     ]
-    assert found[0].groups == groups
+    assert found[0].conditions == groups
 
     def lines(item: str) -> str:
         return (place(made) / item / "verdict.txt").read_text()
@@ -151,10 +151,10 @@ def test_every_value_of_every_layer_is_written(made):
     with (place(made) / "fig4" / "values.csv").open() as file:
         rows = list(csv.DictReader(file))
     found = comparisons(made)
-    assert len(rows) == sum(len(one.groups) * len(one.layers) for one in found)
-    first = next(row for row in rows if row["group"] == "same_class" and row["index"] == "3")
+    assert len(rows) == sum(len(one.conditions) * len(one.layers) for one in found)
+    first = next(row for row in rows if row["condition"] == "same_class" and row["index"] == "3")
     assert float(first["spearman"]) == pytest.approx(float(found[0].spearman["same_class"][:, 3].mean()))
-    assert {row["l1_sd"] for row in rows if row["group"] == "gray"} == {"nan"}  # there is one
+    assert {row["l1_sd"] for row in rows if row["condition"] == "gray"} == {"nan"}  # there is one
     assert float(first["l1_sd"]) == pytest.approx(float(found[0].l1["same_class"][:, 3].std()))
 
 

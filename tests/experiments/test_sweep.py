@@ -168,9 +168,9 @@ def test_compared_with_natural_images(tmp_path, capsys):
     assert rows["3", "degrees none"]["SS ≥ SS_I"] == f"{100 * float(shares.mean()):.1f} %"
     nearer = (comparison.l1["same_class"] <= comparison.l1["same_class"].mean(0)).double().mean(1)
     half = stats.t.ppf(0.975, 11) * float(nearer.std()) / 12**0.5
-    assert rows["3", "same_class"]["D ≤ D_I"] == f"{100 * float(nearer.mean()):.1f} % ± {100 * half:.1f}"
+    assert rows["3", "same class"]["D ≤ D_I"] == f"{100 * float(nearer.mean()):.1f} % ± {100 * half:.1f}"
     classes = (tmp_path / "out" / "ranking.txt").read_text()
-    for words in ("same_class", "control: gray", "control: mean image", "degrees 15"):
+    for words in ("same class", "control: gray", "control: mean image", "degrees 15"):
         assert words in classes
     for name in ("report.html", "ranking.png", "classes.csv", "ranking.csv"):
         assert (tmp_path / "out" / name).stat().st_size > 0

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto import PathComparison, PathSimilarity, PrototypeGeneration
-from captum_proto.metrics import CONTROLS, GroupSummary, smooth, summarize
-from captum_proto.metrics.comparison import summary_table
+from captum_proto.metrics import CONTROLS, ConditionSummary, smooth, summarize
+from captum_proto.metrics.comparison import condition_label, summary_table
 
 nan = math.nan
 SAME, OTHER = "same_class", "other_class"
@@ -57,7 +57,7 @@ def close(values: Tensor, expected: list[float]) -> None:
 
 def test_means_and_dead_layers():
     report = by_hand()
-    assert report.groups == ["prototype", SAME, OTHER, "gray"]
+    assert report.conditions == ["prototype", SAME, OTHER, "gray"]
     assert report.dead.tolist() == [False, False, True, False]
     close(report.mean_spearman(SAME), [0.7, 0.5, nan, 0.2])
     close(report.mean_spearman("gray"), [0.9, 0.6, nan, 0.1])
@@ -88,7 +88,7 @@ def test_both_assertions_layer_by_layer():
 
 def test_a_row_of_the_table():
     row = by_hand().summary("prototype")
-    assert (row.group, row.images, row.classes, row.undefined) == ("prototype", 1, 1, 1)
+    assert (row.condition, row.images, row.classes, row.undefined) == ("prototype", 1, 1, 1)
     assert row.spearman == pytest.approx(0.6)  # the dead layer's 0.9 and the undefined one left out
     assert row.spearman_over_layers == pytest.approx(np.std([0.75, 0.45], ddof=1))
     assert math.isnan(row.spearman_over_images)
@@ -111,7 +111,7 @@ def test_a_row_of_the_table():
     assert same.spearman == pytest.approx((0.7 + 0.5 + 0.2) / 3)
     assert same.spearman_over_images == pytest.approx(np.std([1.2 / 3, 1.4 / 2], ddof=1))
     assert (same.normalized_spearman, same.normalized_l1) == (pytest.approx(1), pytest.approx(0))
-    assert [row.group for row in by_hand().summaries()] == by_hand().groups
+    assert [row.condition for row in by_hand().summaries()] == by_hand().conditions
 
 
 def test_nothing_but_dead_layers():
@@ -131,7 +131,7 @@ def test_nothing_but_dead_layers():
 
 def test_over_classes():
     first, second = by_hand(), by_hand(shift=0.1)
-    rows = {row.group: row for row in summarize([first, second])}
+    rows = {row.condition: row for row in summarize([first, second])}
     row = rows["prototype"]
     assert (row.classes, row.images, row.undefined) == (2, 2, 2)
     assert row.spearman == pytest.approx((0.6 + 0.7) / 2)
@@ -143,7 +143,7 @@ def test_over_classes():
     assert math.isnan(row.spearman_over_images)
     assert rows[SAME].spearman_over_classes == pytest.approx(0)
     assert rows[SAME].images == 4
-    (one,) = [row for row in summarize([first]) if row.group == "gray"]
+    (one,) = [row for row in summarize([first]) if row.condition == "gray"]
     alone = asdict(first.summary("gray"))
     assert {k: v for k, v in asdict(one).items() if not (isinstance(v, float) and math.isnan(v))} == pytest.approx(
         {k: v for k, v in alone.items() if not (isinstance(v, float) and math.isnan(v))}
@@ -155,11 +155,11 @@ def test_only_comparisons_of_one_kind_are_summarized():
         summarize([])
     other = by_hand()
     other.layers = [*other.layers[:-1], "d"]
-    with pytest.raises(ValueError, match="the comparisons differ in their layers or groups"):
+    with pytest.raises(ValueError, match="the comparisons differ in their layers or conditions"):
         summarize([by_hand(), other])
     fewer = by_hand()
     del fewer.spearman["gray"]
-    with pytest.raises(ValueError, match="differ in their layers or groups"):
+    with pytest.raises(ValueError, match="differ in their layers or conditions"):
         summarize([by_hand(), fewer])
 
 
@@ -189,10 +189,10 @@ def test_the_csv_holds_every_value_to_the_last_bit(tmp_path):
     report.to_csv(file)
     with file.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["group", "image", "index", "layer", "spearman", "l1"]
+    assert list(rows[0]) == ["condition", "image", "index", "layer", "spearman", "l1"]
     assert len(rows) == (1 + 2 + 3 + 2) * 4
-    for group in report.groups:
-        own = [row for row in rows if row["group"] == group]
+    for group in report.conditions:
+        own = [row for row in rows if row["condition"] == group]
         for name in ("spearman", "l1"):
             values = table([[float(row[name]) for row in own]]).view(-1, 4)
             expected = getattr(report, name)[group]
@@ -211,8 +211,8 @@ def test_saved_and_loaded_is_the_same(tmp_path):
     report.l1["again"] = report.l1["gray"]
     report.save(file)
     loaded = PathComparison.load(file)
-    assert (loaded.layers, loaded.groups, loaded.settings) == (report.layers, report.groups, report.settings)
-    for group in report.groups:
+    assert (loaded.layers, loaded.conditions, loaded.settings) == (report.layers, report.conditions, report.settings)
+    for group in report.conditions:
         for name in ("spearman", "l1"):
             assert torch.equal(getattr(loaded, name)[group].nan_to_num(-9), getattr(report, name)[group].nan_to_num(-9))
     assert loaded.table() == report.table()
@@ -266,8 +266,17 @@ def equal(a: PathComparison, b: PathComparison, group: str) -> bool:
 
 def test_every_comparison_has_its_controls(parts):
     report = compare(parts)
-    assert report.groups == ["prototype", SAME, OTHER, "gray", "noise", "ascent", "feature_visualization", "mean_image"]
-    assert report.groups[3:] == list(CONTROLS)
+    assert report.conditions == [
+        "prototype",
+        SAME,
+        OTHER,
+        "gray",
+        "noise",
+        "ascent",
+        "feature_visualization",
+        "mean_image",
+    ]
+    assert report.conditions[3:] == list(CONTROLS)
     assert {group: len(value) for group, value in report.spearman.items()} == {
         "prototype": 3,
         SAME: 6,
@@ -278,10 +287,22 @@ def test_every_comparison_has_its_controls(parts):
         "feature_visualization": 3,
         "mean_image": 1,
     }
-    for group in report.groups:
+    for group in report.conditions:
         assert report.spearman[group].shape == report.l1[group].shape == (len(report.l1[group]), len(report.layers))
         assert report.spearman[group].dtype == torch.float64
-        assert group in report.table()
+        assert condition_label(group) in report.table()
+
+
+def test_people_read_labels_and_files_hold_keys(tmp_path):
+    report = by_hand()
+    assert [line.split("  ")[0] for line in report.table().splitlines()[2:6]] == [
+        "prototype",
+        "same class",
+        "other class",
+        "gray",
+    ]
+    report.to_csv(tmp_path / "scores.csv")
+    assert "\nsame_class,0,0,a," in (tmp_path / "scores.csv").read_text()
 
 
 @pytest.mark.parametrize("leave_one_out", [True, False])
@@ -337,9 +358,15 @@ def test_the_ascent_is_for_the_prototypes_classes(parts):
 
 
 def test_only_the_controls_asked_for(parts):
-    assert compare(parts, controls=["mean_image", "gray"]).groups == ["prototype", SAME, OTHER, "gray", "mean_image"]
-    assert compare(parts, controls="noise").groups == ["prototype", SAME, OTHER, "noise"]
-    assert compare(parts, controls=()).groups == ["prototype", SAME, OTHER]
+    assert compare(parts, controls=["mean_image", "gray"]).conditions == [
+        "prototype",
+        SAME,
+        OTHER,
+        "gray",
+        "mean_image",
+    ]
+    assert compare(parts, controls="noise").conditions == ["prototype", SAME, OTHER, "noise"]
+    assert compare(parts, controls=()).conditions == ["prototype", SAME, OTHER]
 
 
 def test_fewer_images_of_the_controls_than_prototypes(parts):
@@ -354,7 +381,7 @@ def test_fewer_images_of_the_controls_than_prototypes(parts):
 def test_further_groups_are_scored_as_images_of_their_own(parts):
     model, prototypes, same, other = parts
     report = compare(parts, controls=(), further={"theirs": 1 - prototypes})
-    assert report.groups == ["prototype", SAME, OTHER, "theirs"]
+    assert report.conditions == ["prototype", SAME, OTHER, "theirs"]
     alone = compare((model, 1 - prototypes, same, other), controls=())
     assert torch.equal(report.l1["theirs"], alone.l1["prototype"])
     with pytest.raises(ValueError, match="choose another name"):
@@ -363,8 +390,8 @@ def test_further_groups_are_scored_as_images_of_their_own(parts):
 
 def test_the_seed_is_that_of_the_controls(parts):
     first, again, other = compare(parts), compare(parts), compare(parts, seed=1)
-    assert all(equal(first, again, group) for group in first.groups)
-    differ = [group for group in first.groups if not equal(first, other, group)]
+    assert all(equal(first, again, group) for group in first.conditions)
+    differ = [group for group in first.conditions if not equal(first, other, group)]
     assert differ == ["noise", "ascent", "feature_visualization"]
     assert other.settings["seed"] == 1
 
@@ -462,5 +489,5 @@ def test_dead_and_undefined_layers_are_counted(make_images):
     assert report.summary("prototype").undefined == 2
     assert report.summary(SAME).undefined == 0
     assert "4 layers, 1 dead" in report.table()
-    assert isinstance(report.summary("gray"), GroupSummary)
+    assert isinstance(report.summary("gray"), ConditionSummary)
     assert report.summary("prototype").spearman_above_mean <= 1 / 3

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from captum_proto import PathComparison
-from captum_proto.metrics.comparison import SAME
+from captum_proto.metrics.comparison import SAME, condition_label
 from captum_proto.report.criteria import comparison_failures, comparison_table, conclusion, criteria, interval
 
 LEVELS = {"prototype": 0.4, "same_class": 0.5, "other_class": 0.2, "gray": 0.1, "noise": 0.1, "ascent": 0.1}
@@ -111,10 +111,10 @@ def test_what_may_be_chance_is_said() -> None:
     assert criteria([far])[2].measured == "0.0 % (each prototype 0.0 %)"
 
 
-def test_the_table_has_every_group_with_intervals() -> None:
+def test_the_table_has_every_condition_with_intervals() -> None:
     one, other = comparison(), comparison({"prototype": 0.3})
     table = comparison_table([one])
-    assert [row[0] for row in table.rows] == one.groups
+    assert [row[0] for row in table.rows] == [condition_label(condition) for condition in one.conditions]
     assert all(len(row) == len(table.header) for row in table.rows)
     gray = next(row for row in table.rows if row[0] == "gray")
     assert gray[3] == "–"  # one image

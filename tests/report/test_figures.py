@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from captum_proto import PathComparison, PrototypeGeneration
-from captum_proto.metrics.comparison import save_summaries, summarize
+from captum_proto.metrics.comparison import condition_label, save_summaries, summarize
 from captum_proto.report.figures import comparison_figure, prototype_sheet, save_figure, to_display
 
 
@@ -64,10 +64,10 @@ def test_curves_show_every_group_with_its_controls_in_the_same_axes(layers: int,
     figure = comparison_figure(report, "dogs")
     spearman, spearman_normalized, l1, _ = figure.axes
     shown = {line.get_label() for line in spearman.lines}
-    living = {name for name in report.groups if not bool(report.mean_spearman(name).isnan().all())}
-    assert shown == living
-    assert {line.get_label() for line in l1.lines} >= set(report.groups)
-    assert "same_class" not in {line.get_label() for line in spearman_normalized.lines}
+    living = {name for name in report.conditions if not bool(report.mean_spearman(name).isnan().all())}
+    assert shown == {condition_label(name) for name in living}
+    assert {line.get_label() for line in l1.lines} >= {condition_label(name) for name in report.conditions}
+    assert "same class" not in {line.get_label() for line in spearman_normalized.lines}
     if layers == 40:
         gray = next(line for line in spearman.lines if line.get_label() == "gray")
         assert gray.get_xdata()[0] == 8  # from the first layer in which it has ranks
@@ -79,5 +79,5 @@ def test_summaries_as_csv(tmp_path: Path) -> None:
     report = comparison()
     save_summaries({"dogs, all": report.summaries(), "mean": summarize([report, report])}, tmp_path / "summary.csv")
     lines = (tmp_path / "summary.csv").read_text().splitlines()
-    assert len(lines) == 1 + 2 * len(report.groups)
+    assert len(lines) == 1 + 2 * len(report.conditions)
     assert lines[1].startswith('"dogs, all",prototype,2,')

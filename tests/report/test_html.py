@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from captum_proto import PathComparison
+from captum_proto.metrics.comparison import condition_label
 from captum_proto.report import html as report
 from captum_proto.report.curves import MEASURES, ticks
 from captum_proto.report.html import REPORT, render, write_page, write_report
@@ -114,11 +115,11 @@ def test_the_page_says_everything_without_javascript(tmp_path: Path) -> None:
     # Each group's curve, of every measure that it has, beside the controls.
     for measure in MEASURES:
         assert measure.label in body
-    curves = [one for one in document.all("path") if "data-group" in one and str(one["class"]).startswith("curve")]
-    assert [sum(one["data-group"] == str(i) for one in curves) for i in range(6)] == [4, 2, 2, 4, 4, 4]
+    curves = [one for one in document.all("path") if "data-condition" in one and str(one["class"]).startswith("curve")]
+    assert [sum(one["data-condition"] == str(i) for one in curves) for i in range(6)] == [4, 2, 2, 4, 4, 4]
     assert all(re.fullmatch(r"M[-\d. L]+", str(one["d"])) for one in curves)
-    for name in comparison().groups:
-        assert name in body
+    for name in comparison().conditions:
+        assert condition_label(name) in body
 
 
 def test_the_page_is_self_contained_and_accessible(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_names_are_text_whatever_they_hold(name: str, tmp_path: Path) -> None:
     assert [one.get("type") for one in document.all("script")] == ["application/json", "application/json", None]
     data = json.loads(document.texts["script"][1])
     assert data["layers"] == hostile.layers
-    assert data["groups"][-1] == name
+    assert data["conditions"][-1] == name
     (body,) = document.texts["body"]
     assert document.texts["h1"] == [f"Title {name}"]
     assert document.texts["title"] == [f"Title {name}"]
@@ -189,7 +190,7 @@ def test_values_are_those_of_the_comparison(tmp_path: Path) -> None:
     document = Document(render(page, tmp_path))
     measures = json.loads(document.texts["script"][0])["measures"]
     for measure in MEASURES:
-        for group, values in zip(one.groups, measures[measure.key]["values"], strict=True):
+        for group, values in zip(one.conditions, measures[measure.key]["values"], strict=True):
             if not measure.shows(group):
                 assert values is None
                 continue
@@ -310,7 +311,7 @@ def test_text_and_curves_stand_out(scheme: str) -> None:
     """WCAG 2: text 4.5 to 1, what is drawn 3 to 1."""
     light, dark = report._source("report.css").split("@media (prefers-color-scheme: dark)")
     found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light if scheme == "light" else dark))
-    assert set(found) >= {"paper", "ink", "quiet", "link", "good", "bad", *report._GROUPS.values()}
+    assert set(found) >= {"paper", "ink", "quiet", "link", "good", "bad", *report._CLASSES.values()}
     for name, color in found.items():
         if name in ("paper", "hair", "faint"):
             continue
@@ -377,7 +378,7 @@ def test_in_a_browser_the_curves_answer(tmp_path: Path) -> None:
 
     def values(layer: int, measure: int) -> list[str]:
         chosen = MEASURES[measure]
-        each = [float(chosen.values(one, group)[layer]) for group in one.groups]
+        each = [float(chosen.values(one, group)[layer]) for group in one.conditions]
         return ["–" if math.isnan(value) else f"{value:.{chosen.digits}f}" for value in each]
 
     assert results["wide"] <= 390  # the page does not scroll sideways

@@ -30,7 +30,7 @@ from captum_proto.experiments.planted_bias.results import (
     planted_page,
     trend,
 )
-from captum_proto.metrics.group_comparison import GroupComparison
+from captum_proto.metrics.group_comparison import SubgroupComparison
 from captum_proto.models import NamedModel
 from captum_proto.optim import RandomAffine
 from captum_proto.report.figures import save_figure
@@ -104,8 +104,8 @@ def planted_bias_to_folder(
         say (Callable, optional): Where results are printed. Default: print
 
     Returns:
-        dict: "hypothesis" (Mark), "comparisons" (dict[str, GroupComparison]: of the biased and the retrained network, unseen scans of the
-        class and of other digits), "measured" (list[Measured]) and "trends" (dict[str, Trend]).
+        dict: "hypothesis" (Mark), "comparisons" (dict[str, SubgroupComparison]: of the biased and the retrained network, unseen scans of
+        the class and of other digits), "measured" (list[Measured]) and "trends" (dict[str, Trend]).
 
     Raises:
         FileExistsError, ValueError: As :func:`~captum_proto.runs.folder.open_folder`; and if an argument is out of its range.
@@ -142,7 +142,7 @@ def planted_bias_to_folder(
     biased, cleaned = made[(float(rate), False, seed)], made[(float(rate), True, seed)]
     hypothesis = read_off(biased.images[digit])
     say(f"\nhypothesis, read off the prototype of {digit}: a {hypothesis} makes an image count as {digit}")
-    comparisons: dict[str, GroupComparison] = {}
+    comparisons: dict[str, SubgroupComparison] = {}
     for state, prototypes in (("biased", biased), (CLEANED, cleaned)):
         network = _network(digit, rate, seed, epochs, hypothesis if state == CLEANED else None)
         comparisons |= _tests(
@@ -237,7 +237,7 @@ def _tests(
     settings: dict[str, Any],
     resume: bool,
     say: Callable[[str], None],
-) -> dict[str, GroupComparison]:
+) -> dict[str, SubgroupComparison]:
     """The hypothesis on unseen scans: of the class, and of other digits with a control patch beside. Each scan is in one group."""
     named = NamedModel(
         f"digits with marks, {state}", network, None, (3, SIDE, SIDE), [str(one) for one in range(10)], resize_ratio=1.0

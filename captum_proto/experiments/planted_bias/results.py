@@ -17,7 +17,7 @@ from torch import nn
 from captum_proto._utils.files import whole_file
 from captum_proto._utils.tables import number, percent
 from captum_proto.attr import Prototypes
-from captum_proto.metrics.group_comparison import GroupComparison, p_text
+from captum_proto.metrics.group_comparison import SubgroupComparison, p_text
 from captum_proto.report.page import Page, Picture, Section, Table, Verdict
 from captum_proto.stats.intervals import mean_estimate, proportion
 from captum_proto.testing.marked_digits import (
@@ -157,7 +157,7 @@ def planted_page(
     digit: int,
     rate: float,
     hypothesis: Mark,
-    comparisons: dict[str, GroupComparison],
+    comparisons: dict[str, SubgroupComparison],
     dosed: dict[float, list[Measured]],
     again: Sequence[Measured],
     result: Trend,
@@ -185,7 +185,7 @@ def planted_page(
         for name, comparison in comparisons.items():
             if name.startswith(state):
                 section.tables += [
-                    Table(*comparison.group_rows(), caption=_CAPTIONS[name.split("-", 1)[1]]),
+                    Table(*comparison.subgroup_rows(), caption=_CAPTIONS[name.split("-", 1)[1]]),
                     Table(*comparison.pair_rows(), caption=comparison.note()),
                 ]
                 section.pictures.append(
@@ -222,7 +222,7 @@ def planted_page(
     first, others = comparisons["biased-class"], comparisons["biased-others"]
     told = [
         percent(one.accuracy.value)
-        for one in (*others.groups[:2], *first.groups, comparisons[f"{CLEANED}-others"].groups[1])
+        for one in (*others.subgroups[:2], *first.subgroups, comparisons[f"{CLEANED}-others"].subgroups[1])
     ]
     summary = [
         f"The prototype of {digit} shows a {hypothesis}, which was planted in {100 * rate:g} % of the training scans of {digit}.",

@@ -27,7 +27,7 @@ from captum_proto.experiments.reproduce import paper
 from captum_proto.experiments.reproduce.stages import BASELINES, _natural, _Run
 from captum_proto.experiments.sweep import Sweep, sweep_to_folder
 from captum_proto.metrics import DATA_FREE, PathComparison, pairwise_similarity
-from captum_proto.metrics.comparison import OTHER, SAME, pooled
+from captum_proto.metrics.comparison import OTHER, SAME, condition_label, pooled
 from captum_proto.optim import CONTROL, RandomStream, prototype_keys
 from captum_proto.report.criteria import interval
 from captum_proto.report.figures import comparison_figure, picture_grid, points_figure
@@ -121,13 +121,14 @@ class _Making:
                 name: Prototypes.load(place / name / "prototypes.safetensors") for name in ("prototypes", *BASELINES)
             }
             pictures[label] = {
-                "prototype" if name == "prototypes" else name: one.images[0] for name, one in made.items()
+                "prototype" if name == "prototypes" else condition_label(name): one.images[0]
+                for name, one in made.items()
             }
             pictures[label]["gray"] = torch.full(shape, 0.5)
             noise = RandomStream(prototype_keys([self.seed], [()]), CONTROL).uniform(math.prod(shape))
             pictures[label]["noise"] = noise.view(shape)  # that which is scored
             if run.stage.images is not None:
-                pictures[label]["mean_image"] = self._mean_image(group)
+                pictures[label]["mean image"] = self._mean_image(group)
             for name, one in made.items():
                 rows.append([label, name, float(one.probabilities[0]), float(one.transformed_probabilities[0])])
         item = Item("fig1", "prototypes beside what came before", figure=picture_grid(pictures))
@@ -160,16 +161,16 @@ class _Making:
         run, comparisons = self.run, self.run.every()
         item = Item("table1", "mean Spearman correlation")
         points: dict[str, list[float]] = {}
-        for group in comparisons[0].groups:
+        for group in comparisons[0].conditions:
             each = [one.summary(group) for one in comparisons]
             values = [one.spearman for one in each]
-            points[group] = values
+            points[condition_label(group)] = values
             over_layers = float(np.nanmean([one.spearman_over_layers for one in each]))
             published = paper.VALUES.get(("table1", group, run.model))
             mean = float(np.nanmean(values))
             item.verdicts.append(
                 Verdict(
-                    f"mean Spearman, {group}",
+                    f"mean Spearman, {condition_label(group)}",
                     f"{mean:.3f} ± {number(spread(values))} over {len(values)} classes, ± {over_layers:.3f} over layers"
                     + _interval_words(interval(values)),
                     published.text if published else "",
@@ -177,7 +178,7 @@ class _Making:
                 )
             )
             item.rows += [[label, group, value] for label, value in zip(run.labels.values(), values, strict=True)]
-        item.header = ["class", "group", "mean Spearman over layers"]
+        item.header = ["class", "condition", "mean Spearman over layers"]
         item.figure = points_figure(points, "mean Spearman over layers, a point for each class")
         item.text = [_best_control(comparisons)]
         return item
@@ -212,9 +213,11 @@ class _Making:
                     f"{100 * (ours - published.value):+.1f} points" if published else "",
                 )
             )
-            for group in comparisons[0].groups:
+            for group in comparisons[0].conditions:
                 if group not in ("prototype", SAME, OTHER):
-                    item.verdicts.append(Verdict(f"{reading}: {group}", percent(share(everyone, group))))
+                    item.verdicts.append(
+                        Verdict(f"{reading}: {condition_label(group)}", percent(share(everyone, group)))
+                    )
         item.figure = comparison_figure(pooled(comparisons), measures=("spearman" if spearman else "l1",))
         if not spearman:
             item.text = [
@@ -389,15 +392,15 @@ class _Making:
             say=lambda text: None,
         )
         item = Item(name, f"{comparison.target}, by group of images")
-        item.header = ["group", "images", "figure", "value", "low", "high"]
-        for one in comparison.groups:
+        item.header = ["subgroup", "images", "figure", "value", "low", "high"]
+        for one in comparison.subgroups:
             figures = {"accuracy": one.accuracy, **{f"p({c})": value for c, value in one.probabilities.items()}}
             for figure, estimate in figures.items():
-                published = paper.VALUES.get((name, f"{figure}, {one.group}", run.model))
-                item.rows.append([one.group, one.images, figure, estimate.value, estimate.low, estimate.high])
+                published = paper.VALUES.get((name, f"{figure}, {one.subgroup}", run.model))
+                item.rows.append([one.subgroup, one.images, figure, estimate.value, estimate.low, estimate.high])
                 item.verdicts.append(
                     Verdict(
-                        f"{figure}, {one.group}",
+                        f"{figure}, {one.subgroup}",
                         f"{estimate.value:.3f}, 95 % interval {estimate.low:.3f} to {estimate.high:.3f}, {one.images} images",
                         published.text if published else "",
                         f"{estimate.value - published.value:+.3f}" if published else "",
@@ -430,10 +433,10 @@ def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _layer_rows(run: _Run) -> tuple[list[str], list[list[Any]]]:
     """Every value behind the curves: class, group, layer, mean over images and spread."""
-    header = ["class", "group", "index", "layer", "images", "spearman", "spearman_sd", "l1", "l1_sd"]
+    header = ["class", "condition", "index", "layer", "images", "spearman", "spearman_sd", "l1", "l1_sd"]
     rows: list[list[Any]] = []
     for (_, label), comparison in zip(run.labels.items(), run.every(), strict=True):
-        for group in comparison.groups:
+        for group in comparison.conditions:
             spearman, l1 = comparison.spearman[group], comparison.l1[group]
             mean, spread = comparison.mean_spearman(group).tolist(), _spread(spearman)
             distance, distance_spread = comparison.mean_l1(group).tolist(), _spread(l1)
@@ -487,15 +490,17 @@ def _interval_words(ends: tuple[float, float] | None, digits: int = 3) -> str:
 def _best_control(comparisons: Sequence[PathComparison]) -> str:
     """Whether prototypes are above what knows no data."""
     means = {
-        group: float(np.mean([one.summary(group).spearman for one in comparisons])) for group in comparisons[0].groups
+        group: float(np.mean([one.summary(group).spearman for one in comparisons]))
+        for group in comparisons[0].conditions
     }
     free = {group: value for group, value in means.items() if group in DATA_FREE}
     best = max(free, key=lambda group: free[group])
     ahead = means["prototype"] - free[best]
     words = "above" if ahead > 0 else "not above"
     return (
-        f"Prototypes are {words} every picture that knows no data: the best of those is {best}, with a mean Spearman of {free[best]:.3f} "
-        f"against {means['prototype']:.3f}. The mean image, which knows the data, has {means.get('mean_image', math.nan):.3f}."
+        f"Prototypes are {words} every picture that knows no data: the best of those is {condition_label(best)}, with a mean Spearman of "
+        f"{free[best]:.3f} against {means['prototype']:.3f}. The mean image, which knows the data, has "
+        f"{means.get('mean_image', math.nan):.3f}."
     )
 
 

@@ -16,7 +16,7 @@ from captum_proto._utils.tables import number, percent, text_table
 from captum_proto._utils.targets import Target
 from captum_proto.experiments.sweep.grid import Combination, Sweep
 from captum_proto.metrics import PathComparison
-from captum_proto.metrics.comparison import OTHER, SAME
+from captum_proto.metrics.comparison import OTHER, SAME, condition_label
 from captum_proto.report.criteria import NOTATION, interval
 from captum_proto.report.figures import points_figure, save_figure
 from captum_proto.report.page import Curves, Page, Picture, Section, Table
@@ -179,13 +179,13 @@ class SweepResult:
         for (model, target), comparison in self.comparisons.items():
             owners = self.rows[model, target]
             for group in (SAME, OTHER):
-                rows.append([model, target, group, *_figures(comparison, group)])
+                rows.append([model, target, condition_label(group), *_figures(comparison, group)])
             for index, name in enumerate(names):
                 chosen = [row for row, (combination, _) in enumerate(owners) if combination == index]
                 rows.append([model, target, name, *_figures(_only(comparison, chosen), "prototype")])
-            for group in comparison.groups:
+            for group in comparison.conditions:
                 if group not in ("prototype", SAME, OTHER):
-                    rows.append([model, target, f"control: {group}", *_figures(comparison, group)])
+                    rows.append([model, target, f"control: {condition_label(group)}", *_figures(comparison, group)])
         return header, rows
 
     def comparison_of(self, combination: int, model: str, target: str) -> PathComparison:

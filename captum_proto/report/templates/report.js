@@ -1,4 +1,4 @@
-// Curves that answer: which layer, what each group has there, which groups to show, and which measure.
+// Curves that answer: which layer, what each condition has there, which conditions to show, and which measure.
 // The page is whole without this; whatever comes from the results enters it as text, never as HTML.
 "use strict";
 
@@ -21,8 +21,8 @@ function enliven(figure) {
   let measure = panels[0].dataset.measure;
   let layer = null;
 
-  function shown(group) {
-    const row = data.measures[measure].values[group];
+  function shown(condition) {
+    const row = data.measures[measure].values[condition];
     const value = row === null || layer === null ? null : row[layer];
     return value === null ? "–" : value.toFixed(data.measures[measure].digits).replace("-", "−");
   }
@@ -31,18 +31,18 @@ function enliven(figure) {
     for (const panel of panels) {
       panel.classList.toggle("shown", panel.dataset.measure === measure);
     }
-    for (const part of figure.querySelectorAll(".plot [data-group]")) {
-      part.classList.toggle("hidden", hidden.has(Number(part.dataset.group)));
+    for (const part of figure.querySelectorAll(".plot [data-condition]")) {
+      part.classList.toggle("hidden", hidden.has(Number(part.dataset.condition)));
     }
-    values.forEach((value, group) => {
-      value.textContent = layer === null ? "" : shown(group);
+    values.forEach((value, condition) => {
+      value.textContent = layer === null ? "" : shown(condition);
     });
     if (layer === null) {
       return;
     }
     reading.replaceChildren(`Layer ${layer + 1} of ${last + 1}: `, element("b", { textContent: data.layers[layer] }));
-    const all = data.groups.filter((_, group) => !hidden.has(group));
-    const text = all.map((group) => `${group} ${shown(data.groups.indexOf(group))}`).join(", ");
+    const all = data.conditions.filter((_, condition) => !hidden.has(condition));
+    const text = all.map((condition) => `${condition} ${shown(data.conditions.indexOf(condition))}`).join(", ");
     for (const panel of panels) {
       const plot = panel.querySelector(".plot");
       const cursor = plot.querySelector(".cursor");
@@ -108,19 +108,19 @@ function enliven(figure) {
   figure.querySelector(".switch").append(choices);
 
   for (const entry of figure.querySelectorAll(".legend li")) {
-    const group = Number(entry.dataset.group);
+    const condition = Number(entry.dataset.condition);
     const value = element("span", { className: "value" });
     const button = element("button", { type: "button" }, ...entry.childNodes, value);
     button.setAttribute("aria-pressed", "true");
     button.addEventListener("click", () => {
-      const now = !hidden.delete(group);
+      const now = !hidden.delete(condition);
       if (now) {
-        hidden.add(group);
+        hidden.add(condition);
       }
       button.setAttribute("aria-pressed", String(!now));
       update();
     });
-    values[group] = value;
+    values[condition] = value;
     entry.replaceChildren(button);
   }
 
