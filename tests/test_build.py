@@ -26,6 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
 #: What the HTML page is made of, beside Python.
 TEMPLATES = {f"captum_proto/report/templates/report.{kind}" for kind in ("html", "css", "js")}
+TEMPLATES |= {
+    f"captum_proto/report/templates/blocks/{kind}.html"
+    for kind in ("curves", "files", "macros", "paragraphs", "pictures", "table", "verdicts")
+}
 
 needs_setuptools = pytest.mark.skipif(
     not shutil.which("c++") or not (ROOT / "setup.py").exists(), reason="needs a compiler and the source tree"

@@ -274,14 +274,17 @@ def natural_images(args: argparse.Namespace, named: NamedModel) -> NaturalImages
     )
 
 
+def similarity_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of :class:`~captum_proto.PathSimilarity` that :func:`add_evaluation`'s options ask for."""
+    return {
+        "layers": args.layers[0] if args.layers in (["leaf"], ["all"]) else args.layers,
+        "repeat": args.repeat,
+        "alias": args.alias,
+        "value_range": None if getattr(args, "no_clamp", False) else (0.0, 1.0),
+        "batch_size": args.image_batch,
+    }
+
+
 def path_similarity_of(args: argparse.Namespace, named: NamedModel) -> PathSimilarity:
     """An unfitted similarity as :func:`add_evaluation`'s arguments ask for it."""
-    return PathSimilarity(
-        named.model,
-        args.layers[0] if args.layers in (["leaf"], ["all"]) else args.layers,
-        named.preprocess,
-        repeat=args.repeat,
-        alias=args.alias,
-        value_range=None if getattr(args, "no_clamp", False) else (0.0, 1.0),
-        batch_size=args.image_batch,
-    )
+    return PathSimilarity(named.model, preprocess=named.preprocess, **similarity_arguments(args))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from captum_proto.experiments.generate import generate_to_folder, generation_pag
 from captum_proto.metrics import PathSimilarity
 from captum_proto.models import load_model
 from captum_proto.optim import RandomAffine
+from captum_proto.report.blocks import Paragraphs
 from captum_proto.report.html import write_page
-from captum_proto.report.page import Curves, Page, Section
+from captum_proto.report.page import Page
 from captum_proto.runs.folder import SETTINGS, open_folder, read_settings
 from captum_proto.runs.provenance import versions
 
@@ -158,14 +158,14 @@ def demo_page(folder: Path) -> Page:
                 f"{title}: not there, the demonstration is not finished; start it again with --overwrite."
             )
             continue
-        part = make(folder / name)
+        part = make(folder / name).within(name)
         page.failures += [f"{title}: {sentence}" for sentence in part.failures]
         page.settings[name] = part.settings
         for section in part.sections:
-            section = _inside(section, name)
             if make is generation_page:
                 section.title = title
-                section.text += part.summary if name == "imagenet" else []  # of the digits, more is known below
+                if name == "imagenet":  # of the digits, more is known below
+                    section.blocks.insert(0, Paragraphs(part.summary))
             elif section.title.startswith("Mean"):
                 section.title = f"{title}: {section.title.lower()}"
             else:
@@ -174,19 +174,6 @@ def demo_page(folder: Path) -> Page:
         if make is evaluation_page:
             page.summary = ["Of the ten digits, path similarity was measured as well.", *part.summary]
     return page
-
-
-def _inside(section: Section, folder: str) -> Section:
-    """A section whose files are seen from the folder above."""
-    return replace(
-        section,
-        pictures=[replace(one, path=f"{folder}/{one.path}") for one in section.pictures],
-        curves=[
-            Curves(f"{folder}/{one.comparison}", one.caption, [f"{folder}/{path}" for path in one.more])
-            for one in section.curves
-        ],
-        files=[f"{folder}/{path}" for path in section.files],
-    )
 
 
 def _print_probabilities(prototypes: Prototypes, class_names: list[str] | None) -> None:

@@ -9,8 +9,8 @@ from captum_proto.experiments.demo import demo_page
 from captum_proto.experiments.evaluate import COMPARISON, evaluation_page
 from captum_proto.experiments.generate import generation_page
 from captum_proto.report.html import write_page, write_report
-from captum_proto.report.page import PAGE, Page
-from captum_proto.runs.folder import SETTINGS, read_settings
+from captum_proto.report.page import Page
+from captum_proto.runs.folder import PAGE, SETTINGS, read_settings
 
 
 def report_on(folder: Path) -> Path:

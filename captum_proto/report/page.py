@@ -3,103 +3,53 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from captum_proto._utils.errors import InputError, MissingFileError
-from captum_proto._utils.files import whole_file
+from captum_proto.report.blocks import Block
+from captum_proto.runs.files import write_json
+from captum_proto.runs.folder import PAGE
 
-#: The description of a page, in the folder of the results it tells of.
-PAGE = "page.json"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """
-    An image file of the folder.
-
-    Attributes:
-        path (str): Relative to the folder, with "/" between its parts.
-        caption (str): Beneath it; also its text for those who do not see it.
-        small (bool): Whether it is one of many of a size, such as prototypes, rather than a figure as wide as the page.
-    """
-
-    path: str
-    caption: str
-    small: bool = True
-
-
-@dataclass(frozen=True)
-class Table:
-    """
-    Figures in rows.
-
-    Attributes:
-        header (list[str]): The names of the columns.
-        rows (list[list[str]]): As they are to be read, rounded, with units and intervals.
-        caption (str): What they say.
-    """
-
-    header: list[str]
-    rows: list[list[str]]
-    caption: str = ""
-
-
-@dataclass(frozen=True)
-class Curves:
-    """
-    A value for each layer, prototypes and controls in the same axes.
-
-    Attributes:
-        comparison (str): A saved :class:`~captum_proto.PathComparison`, relative to the folder.
-        caption (str): What they say.
-        more (list[str]): Further ones, of other classes: the curves are then means over all their images.
-    """
-
-    comparison: str
-    caption: str = ""
-    more: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """
-    One figure beside what was expected of it.
-
-    Attributes:
-        name (str): Of the figure.
-        measured (str): With its interval or spread.
-        expected (str): The paper's value, or the goal. Empty: none.
-        difference (str): Of the two. Empty: none.
-        passed (bool, optional): Whether the expectation is met. None: it is no matter of passing.
-        note (str): What has to be read with it, such as which controls pass as well. Empty: nothing.
-    """
-
-    name: str
-    measured: str
-    expected: str = ""
-    difference: str = ""
-    passed: bool | None = None
-    note: str = ""
+#: Of the description: what it is made of changes with it.
+FORMAT = 2
+_Kind = TypeVar("_Kind", bound=Block)
 
 
 @dataclass
 class Section:
-    """A part of a page; whatever is empty does not appear."""
+    """
+    A part of a page.
+
+    Attributes:
+        title (str): Its heading.
+        blocks (list[Block]): In the order in which they are read; what is empty does not appear.
+
+    Examples::
+
+        >>> section = Section("Ranking", [Paragraphs(["Three combinations."]), Files(["ranking.csv"])])
+        >>> section.within("sweep").of(Files)
+        [Files(paths=['sweep/ranking.csv'])]
+    """
 
     title: str
-    text: list[str] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    curves: list[Curves] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+
+    def of(self, kind: type[_Kind]) -> list[_Kind]:
+        """The blocks of one kind."""
+        return [block for block in self.blocks if isinstance(block, kind)]
+
+    def within(self, folder: str) -> Section:
+        """The same section on a page one folder or more above: its files are seen from there."""
+        return Section(self.title, [block.within(folder) for block in self.blocks])
 
 
 @dataclass
 class Page:
     """
+    A page of results.
+
     Attributes:
         title (str): Of the page.
         summary (list[str]): Sentences at its top: what was found.
@@ -114,10 +64,26 @@ class Page:
     settings: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks of all sections."""
+        return [block for section in self.sections for block in section.blocks]
+
+    def files(self) -> list[str]:
+        """The files that the page refers to, relative to its folder."""
+        return [path for block in self.blocks for path in block.files()]
+
+    def within(self, folder: str) -> Page:
+        """The same page seen from one folder or more above."""
+        return replace(self, sections=[section.within(folder) for section in self.sections])
+
     def save(self, folder: Path) -> None:
         """Write the description into the folder of the results."""
-        with whole_file(folder / PAGE, overwrite=True) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        sections = [
+            {"title": section.title, "blocks": [block.to_json() for block in section.blocks]}
+            for section in self.sections
+        ]
+        write_json(folder / PAGE, {"format": FORMAT, **vars(self), "sections": sections}, overwrite=True)
 
     @classmethod
     def load(cls, folder: Path) -> Page:
@@ -126,21 +92,16 @@ class Page:
 
         Raises:
             FileNotFoundError: If the folder holds no description of a page.
-            ValueError: If it is damaged.
+            ValueError: If it is damaged, or of another version.
         """
         path = folder / PAGE
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            found = content.pop("format", 1)
+            if found != FORMAT:
+                raise InputError(f"it has format {found}, this version reads {FORMAT}")
             sections = [
-                Section(
-                    **{
-                        **section,
-                        "verdicts": [Verdict(**one) for one in section["verdicts"]],
-                        "pictures": [Picture(**one) for one in section["pictures"]],
-                        "tables": [Table(**one) for one in section["tables"]],
-                        "curves": [Curves(**one) for one in section["curves"]],
-                    }
-                )
+                Section(section["title"], [Block.from_json(block) for block in section["blocks"]])
                 for section in content.pop("sections")
             ]
             return cls(sections=sections, **content)
@@ -148,8 +109,10 @@ class Page:
             raise MissingFileError(
                 f'"{folder}" holds no {PAGE}; give the folder of a finished captum-proto command.'
             ) from error
+        except InputError as error:
+            raise InputError(f'"{path}" cannot be read: {error}; run the command that wrote it again.') from error
         except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f'"{path}" is damaged ({error}); run the command that wrote it again.') from error
 
 
-__all__ = ["PAGE", "Curves", "Page", "Picture", "Section", "Table", "Verdict"]
+__all__ = ["FORMAT", "Page", "Section"]

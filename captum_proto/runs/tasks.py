@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
-from captum_proto._utils.files import files_written, sha256, whole_file
-from captum_proto.runs.folder import TASKS, RunFolder, noted_warnings
+from captum_proto._utils.files import count_as_written, files_written, sha256, whole_file
+from captum_proto.runs.folder import TASKS, RunFolder, note_again, noted_warnings
 from captum_proto.runs.provenance import plain
 
 Result = TypeVar("Result")
@@ -124,8 +125,7 @@ class Run:
 
     def warnings(self) -> list[str]:
         """What was warned of while the tasks were made, whichever process made them, each message once."""
-        noted = [text for task in self.tasks for text in (self.record(task.name) or {}).get("warnings", [])]
-        return list(dict.fromkeys(noted))
+        return warnings_of(self.folder)
 
     def finish(self, task: Task, index: int, paths: Iterable[Path], warned: Sequence[str] = ()) -> None:
         """Record a task as done, with the digests of the files it wrote; this is the last that is written of it."""
@@ -155,6 +155,16 @@ class Run:
         }
 
 
+def warnings_of(folder: Path) -> list[str]:
+    """What was warned of while the tasks that are finished in a folder were made, in their order, each message once."""
+    records: list[dict[str, Any]] = []
+    for path in (folder / TASKS).rglob("*.json"):
+        with suppress(OSError, ValueError):
+            records.append(json.loads(path.read_text(encoding="utf-8")))
+    records.sort(key=lambda record: int(record["index"]))
+    return list(dict.fromkeys(text for record in records for text in record["warnings"]))
+
+
 def carry_out(
     protocol: Protocol[Result],
     folder: Path,
@@ -165,6 +175,9 @@ def carry_out(
 ) -> Result:
     """
     Run a protocol in a folder.
+
+    A task of another protocol may do so in a folder below its own, with ``resume=True``: the inner run is then a part of the outer one,
+    and a task that was interrupted goes on with what the inner run had finished.
 
     Args:
         protocol (Protocol): What to do.
@@ -192,6 +205,7 @@ def carry_out(
         with files_written() as written:
             result = protocol.summarize(run)
         opened.write_settings(opened.recorded, written)
+        count_as_written(opened.files())
     return result
 
 
@@ -203,6 +217,7 @@ def _make_missing(protocol: Protocol[Any], run: Run) -> None:
     with tqdm(total=total, unit=protocol.unit or "it", smoothing=0.05, disable=not visible) as progress:
         for index, task in enumerate(run.tasks):
             if run.finished(task):
+                note_again((run.record(task.name) or {}).get("warnings", []))
                 if visible:
                     progress.initial += task.weight  # the time left is that of what is left to do
             else:
@@ -212,4 +227,4 @@ def _make_missing(protocol: Protocol[Any], run: Run) -> None:
             progress.update(task.weight)
 
 
-__all__ = ["Protocol", "Run", "Task", "carry_out"]
+__all__ = ["Protocol", "Run", "Task", "carry_out", "warnings_of"]

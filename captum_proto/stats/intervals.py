@@ -19,14 +19,33 @@ from captum_proto._utils.errors import InputError
 _AT_A_TIME = 10_000_000
 
 
-def spread(values: Sequence[float]) -> float:
-    """
-    The standard deviation of a sample, with n - 1 in the denominator.
+def spreads(values: ArrayLike, axis: int = 0) -> NDArray[np.float64]:
+    r"""
+    The standard deviation of samples along an axis, with n - 1 in the denominator.
 
     Args:
-        values (sequence of float): At least two; of fewer it is NaN.
+        values (array-like): Of any shape; NaN are left out.
+        axis (int, optional): Along which the samples run. Default: 0
+
+    Returns:
+        NDArray: The shape of ``values`` without the axis; NaN where fewer than two values are left.
+
+    Examples::
+
+        >>> spreads([[1.0, 2.0], [3.0, math.nan]]).tolist()
+        [1.4142135623730951, nan]
     """
-    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    sample = np.asarray(values, dtype=np.float64)
+    count = (~np.isnan(sample)).sum(axis, keepdims=True)
+    mean = np.nansum(sample, axis, keepdims=True) / np.maximum(count, 1)
+    squares = np.nansum((sample - mean) ** 2, axis, keepdims=True)
+    spread: NDArray[np.float64] = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan).squeeze(axis)
+    return spread
+
+
+def spread(values: ArrayLike) -> float:
+    """The standard deviation of one sample, with n - 1 in the denominator; NaN are left out, and of fewer than two values it is NaN."""
+    return float(spreads(np.ravel(np.asarray(values, dtype=np.float64))))
 
 
 @dataclass(frozen=True)

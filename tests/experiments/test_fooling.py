@@ -28,6 +28,7 @@ from captum_proto.experiments.fooling import (
 from captum_proto.experiments.fooling import protocol as fooling
 from captum_proto.models import NamedModel
 from captum_proto.optim import RandomAffine
+from captum_proto.report.blocks import Verdicts
 from captum_proto.report.page import Page
 from captum_proto.testing.fooled import Detector, FooledNetwork, OtherClass, PlantedPicture, draw_face
 
@@ -274,7 +275,9 @@ def test_the_folder(named, natural, tmp_path: Path, monkeypatch):
     assert {line["target"] for line in lines} == {"ash", "cedar"}
     page = Page.load(out)
     assert page.settings == json.loads((out / "settings.json").read_text()) == {"a": 1}
-    assert "face: flagged" in [verdict.name for section in page.sections for verdict in section.verdicts]
+    assert "face: flagged" in [
+        verdict.name for block in page.blocks if isinstance(block, Verdicts) for verdict in block.verdicts
+    ]
     for name in ("prototypes.png", "summary.txt", "agreement.csv", "seed1/other-class/prototypes.safetensors"):
         assert (out / name).exists()
     with pytest.raises(FileExistsError, match="not empty"):

@@ -15,6 +15,7 @@ from captum_proto import Prototypes
 from captum_proto.cli import main
 from captum_proto.experiments.planted_bias.results import trend
 from captum_proto.metrics import SubgroupComparison
+from captum_proto.report.blocks import Verdicts
 from captum_proto.report.page import Page
 from captum_proto.testing import marked_digits
 from captum_proto.testing.marked_digits import CUE, MARKS, Mark, colorfulness, framed_digits, with_marks
@@ -93,14 +94,13 @@ def test_the_strength_rises_with_the_rate(folder: Path) -> None:
 
 def test_figures_and_page(folder: Path) -> None:
     page = Page.load(folder)
-    named = [picture.path for section in page.sections for picture in section.pictures]
-    named += [name for section in page.sections for name in section.files]
+    named = page.files()
     assert {"story.png", "dose_response.png", "comparisons/cleaned-others/groups.png"} <= set(named)
     assert all((folder / name).exists() for name in named)
     assert Image.open(folder / "dose_response.png").width > 500
     assert (folder / "story.svg").read_text().startswith("<?xml")
     assert "red patch" in page.summary[0]
-    verdict = page.sections[-1].verdicts[0]
+    verdict = page.sections[-1].of(Verdicts)[0].verdicts[0]
     assert verdict.passed is True
 
 

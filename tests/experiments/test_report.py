@@ -18,11 +18,16 @@ from captum_proto.experiments.demo import demo_page
 from captum_proto.experiments.evaluate import ClassImages, evaluate_to_folder
 from captum_proto.experiments.generate import generate_to_folder
 from captum_proto.experiments.report import report_on
-from captum_proto.report.page import PAGE, Page
-from captum_proto.runs.folder import REPORT, SETTINGS, noted_warnings
+from captum_proto.report.blocks import Curves, Files, Picture, Pictures, Table, Verdicts
+from captum_proto.report.page import Page, Section
+from captum_proto.runs.folder import PAGE, REPORT, SETTINGS, noted_warnings
 
 NAMES = ["ash", "birch </script>", "cedar"]
 GROUPS: list[Target] = [(0,), (1,), (1,)]
+
+
+def pictures_of(section: Section) -> list[Picture]:
+    return [picture for block in section.of(Pictures) for picture in block.pictures]
 
 
 class Interrupted(PrototypeGeneration):
@@ -82,11 +87,11 @@ def test_a_generation_ends_with_its_page(model: nn.Module, tmp_path: Path) -> No
     assert page.title == "Prototypes of trees"
     assert page.failures == []
     (section,) = page.sections
-    assert [picture.path for picture in section.pictures] == [
+    assert [picture.path for picture in pictures_of(section)] == [
         "0000_ash_seed0.png", "0001_birch-script_seed0.png", "0001_birch-script_seed1.png",
     ]  # fmt: skip
-    assert section.pictures[1].caption == f"birch </script>, seed 0: p = {float(prototypes.probabilities[1]):.3f}"
-    assert [row[:2] for row in section.tables[0].rows] == [
+    assert pictures_of(section)[1].caption == f"birch </script>, seed 0: p = {float(prototypes.probabilities[1]):.3f}"
+    assert [row[:2] for row in section.of(Table)[0].rows] == [
         ["ash", "0"],
         ["birch </script>", "0"],
         ["birch </script>", "1"],
@@ -109,7 +114,7 @@ def test_of_an_interrupted_generation_the_finished_batches_are_shown(model: nn.M
     assert page.failures == [
         "The run is not finished: 1 of 3 prototypes are there; the same command with --resume goes on."
     ]
-    assert [picture.path for picture in page.sections[0].pictures] == ["0000_ash_seed0.png"]
+    assert [picture.path for picture in pictures_of(page.sections[0])] == ["0000_ash_seed0.png"]
     assert (tmp_path / "0000_ash_seed0.png").exists()
     (part,) = (tmp_path / "batches").iterdir()
     part.write_bytes(part.read_bytes()[:50])
@@ -130,8 +135,11 @@ def test_a_generation_older_than_pages_is_shown(model: nn.Module, tmp_path: Path
     (tmp_path / PAGE).write_text("{ damaged")
     report_on(tmp_path)
     (section,) = Page.load(tmp_path).sections
-    assert [picture.path for picture in section.pictures][0::2] == ["0000_ash_seed0.png", "0001_birch-script_seed1.png"]
-    assert section.pictures[0].caption.startswith("ash, seed 0")
+    assert [picture.path for picture in pictures_of(section)][0::2] == [
+        "0000_ash_seed0.png",
+        "0001_birch-script_seed1.png",
+    ]
+    assert pictures_of(section)[0].caption.startswith("ash, seed 0")
 
 
 def test_an_evaluation_ends_with_its_page_the_mean_first(model: nn.Module, tmp_path: Path) -> None:
@@ -141,15 +149,21 @@ def test_an_evaluation_ends_with_its_page_the_mean_first(model: nn.Module, tmp_p
     assert [section.title for section in page.sections] == ["Mean over 2 classes", "ash", "birch </script>"]
     assert page.failures[:3] == ["the weather is bad.", "The image 0 was skipped.", "The image 1 was skipped."]
     for section in page.sections:
-        assert [row[0] for row in section.tables[0].rows] == ["prototype", "same class", "other class", "gray", "noise"]
-        assert len(section.verdicts) == 4
-        assert len(section.curves) == 1
-        assert all((tmp_path / file).exists() for file in section.files)
-    assert len(page.sections[0].curves[0].more) == 1
-    assert [picture.path for picture in page.sections[1].pictures] == [
+        assert [row[0] for row in section.of(Table)[0].rows] == [
+            "prototype",
+            "same class",
+            "other class",
+            "gray",
+            "noise",
+        ]
+        assert len(section.of(Verdicts)[0].verdicts) == 4
+        assert len(section.of(Curves)) == 1
+        assert all((tmp_path / file).exists() for file in section.of(Files)[0].paths)
+    assert len(page.sections[0].of(Curves)[0].more) == 1
+    assert [picture.path for picture in pictures_of(page.sections[1])] == [
         f"0000_ash/prototypes/0000_ash_seed{seed}.png" for seed in (0, 1)
     ]
-    assert all((tmp_path / picture.path).exists() for section in page.sections for picture in section.pictures)
+    assert all((tmp_path / path).exists() for path in page.files())
     assert (tmp_path / REPORT).stat().st_size > 50_000
 
 
@@ -203,8 +217,8 @@ def test_a_demonstration_shows_the_parts_that_are_there(model: nn.Module, tmp_pa
         "Digit ash",
     ]
     assert page.failures[0].startswith("Three ImageNet classes: not there, the demonstration is not finished")
-    assert page.sections[0].pictures[0].path == "digits/0000_ash_seed0.png"
-    assert page.sections[1].curves[0].more == ["digits-similarity/0001_birch-script/comparison.safetensors"]
+    assert pictures_of(page.sections[0])[0].path == "digits/0000_ash_seed0.png"
+    assert page.sections[1].of(Curves)[0].more == ["digits-similarity/0001_birch-script/comparison.safetensors"]
     text = report_on(tmp_path).read_text(encoding="utf-8")
     assert "missing from the folder" not in text
 

@@ -26,7 +26,8 @@ from captum_proto.experiments.reproduce import (
 )
 from captum_proto.experiments.reproduce.items import middle_layer
 from captum_proto.models import load_model
-from captum_proto.report.page import Page, Verdict
+from captum_proto.report.blocks import Verdict
+from captum_proto.report.page import Page
 
 FACTORY = """
 import torch

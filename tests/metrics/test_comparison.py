@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from captum_proto import PathComparison, PathSimilarity, PrototypeGeneration
 from captum_proto.metrics import CONTROLS, ConditionSummary, smooth, summarize
-from captum_proto.metrics.comparison import condition_label, summary_table
+from captum_proto.metrics.comparison import condition_label, save_summaries, summary_table
 
 nan = math.nan
 SAME, OTHER = "same_class", "other_class"
@@ -216,6 +216,14 @@ def test_saved_and_loaded_is_the_same(tmp_path):
         for name in ("spearman", "l1"):
             assert torch.equal(getattr(loaded, name)[group].nan_to_num(-9), getattr(report, name)[group].nan_to_num(-9))
     assert loaded.table() == report.table()
+
+
+def test_summaries_as_csv(tmp_path):
+    report = by_hand()
+    save_summaries({"dogs, all": report.summaries(), "mean": summarize([report, report])}, tmp_path / "summary.csv")
+    lines = (tmp_path / "summary.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * len(report.conditions)
+    assert lines[1].startswith('"dogs, all",prototype,1,')
 
 
 # --- smoothing -----------------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import math
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,10 +22,25 @@ from PIL import Image
 
 from captum_proto import PathComparison
 from captum_proto.metrics.comparison import condition_label
+from captum_proto.report import blocks
 from captum_proto.report import html as report
-from captum_proto.report.curves import MEASURES, ticks
-from captum_proto.report.html import REPORT, render, write_page, write_report
-from captum_proto.report.page import PAGE, Curves, Page, Picture, Section, Table, Verdict
+from captum_proto.report.blocks import (
+    Block,
+    Curves,
+    FilePath,
+    Files,
+    Paragraphs,
+    Picture,
+    Pictures,
+    Table,
+    Verdict,
+    Verdicts,
+)
+from captum_proto.report.context import Context
+from captum_proto.report.html import render, write_page, write_report
+from captum_proto.report.page import Page, Section
+from captum_proto.report.views.layer_curves import CONDITION_STYLES, MEASURES
+from captum_proto.runs.folder import PAGE, REPORT
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 QUOTES = "\"'><b onmouseover='alert(1)'>&amp;"
@@ -86,15 +102,25 @@ def page_in(folder: Path, name: str = "flute") -> Page:
     (folder / "scores #1.csv").write_text("x")
     section = Section(
         f"Section {name}",
-        text=[f"Text {name}"],
-        verdicts=[
-            Verdict("Spearman", "0.5", "at least 0.6", "−0.1", False, f"a gray square passes too {name}"),
-            Verdict(f"L1 {name}", "80 %", passed=True),
+        [
+            Paragraphs([f"Text {name}"]),
+            Pictures([Picture("one.png", f"picture {name}")]),
+            Verdicts(
+                [
+                    Verdict("Spearman", "0.5", "at least 0.6", "−0.1", False, f"a gray square passes too {name}"),
+                    Verdict(f"L1 {name}", "80 %", passed=True),
+                ]
+            ),
+            Curves("comparison.safetensors", f"curves {name}"),
+            Table(
+                ["condition", "Spearman"],
+                [["prototype", "0.500"], [name, "−0.1"], ["short"]],
+                f"table {name}",
+                conditions=True,
+            ),
+            Pictures([Picture("a folder/wide.png", "wide", small=False)]),
+            Files(["scores #1.csv"]),
         ],
-        pictures=[Picture("one.png", f"picture {name}"), Picture("a folder/wide.png", "wide", small=False)],
-        tables=[Table(["group", "Spearman"], [["prototype", "0.500"], [name, "−0.1"], ["short"]], f"table {name}")],
-        curves=[Curves("comparison.safetensors", f"curves {name}")],
-        files=["scores #1.csv"],
     )
     settings = {"seed": 0, name: {"inner": [1, 2], name: name}, "none": None, "nested": [{"a": name}], "empty": {}}
     return Page(f"Title {name}", [f"Summary {name}"], [section, Section("Second")], settings, [f"Failure {name}"])
@@ -152,8 +178,7 @@ def test_names_are_text_whatever_they_hold(name: str, tmp_path: Path) -> None:
     hostile = comparison(3, f"{name}.")
     hostile.spearman[name], hostile.l1[name] = hostile.spearman["noise"], hostile.l1["noise"]
     hostile.save(tmp_path / "hostile.safetensors")
-    page.sections[0].curves.append(Curves("hostile.safetensors"))
-    page.sections[0].files.append(f"missing {name}")
+    page.sections[0].blocks += [Curves("hostile.safetensors"), Files([f"missing {name}"])]
     text = write_page(page, tmp_path).read_text(encoding="utf-8")
     document = Document(text)
     assert [tag for tag, attributes in document.elements if any(key.startswith("on") for key in attributes)] == []
@@ -205,22 +230,14 @@ def test_curves_of_any_number_of_layers_and_of_none_that_lives(layers: int, tmp_
     one.spearman["noise"][:] = math.nan
     one.l1["prototype"][:] = 0.0  # nothing on a logarithmic axis
     one.save(tmp_path / "c.safetensors")
-    text = render(
-        Page("t", sections=[Section("s", curves=[Curves("c.safetensors", more=["c.safetensors"])])]), tmp_path
-    )
+    page = Page("t", sections=[Section("s", [Curves("c.safetensors", more=["c.safetensors"])])])
+    text = render(page, tmp_path)
     document = Document(text)
     assert "What failed" in document.texts["h2"]
     assert "Nothing failed, and nothing was skipped." in text
     for shape in document.all("path"):
         assert "nan" not in str(shape["d"])
         assert "inf" not in str(shape["d"])
-
-
-def test_ticks_are_round() -> None:
-    assert ticks(-0.13, 0.97) == [0.0, 0.2, 0.4, 0.6, 0.8]
-    assert ticks(1, 199, 5) == [50, 100, 150]
-    assert ticks(1, 1) == [1]
-    assert all(2 <= len(ticks(0.37, 0.37 + 10**power * 3.3)) <= 8 for power in range(-6, 6))
 
 
 def test_what_is_missing_or_damaged_is_left_out_and_said(tmp_path: Path) -> None:
@@ -234,7 +251,7 @@ def test_what_is_missing_or_damaged_is_left_out_and_said(tmp_path: Path) -> None
     picture(tmp_path.parent / "secret.png")
     (tmp_path / "link.png").symlink_to(tmp_path.parent / "secret.png")
     (section, _) = page.sections
-    section.pictures += [
+    pictures = [
         Picture(path, path)
         for path in (
             "gone.png",
@@ -246,9 +263,14 @@ def test_what_is_missing_or_damaged_is_left_out_and_said(tmp_path: Path) -> None
             str(tmp_path.parent / "secret.png"),
         )
     ]
-    section.curves += [Curves("gone.safetensors"), Curves("cut.safetensors"), Curves("one.png")]
-    section.curves.append(Curves("gone.safetensors", more=["comparison.safetensors"]))
-    section.files += ["gone.csv", "javascript:alert(1)"]
+    section.blocks += [
+        Pictures(pictures),
+        Curves("gone.safetensors"),
+        Curves("cut.safetensors"),
+        Curves("one.png"),
+        Curves("gone.safetensors", more=["comparison.safetensors"]),
+        Files(["gone.csv", "javascript:alert(1)"]),
+    ]
     document = Document(write_page(page, tmp_path).read_text(encoding="utf-8"))
     failures = document.texts["ul"][-1]
     assert '"gone.png" is missing from the folder of the results.' in failures
@@ -266,12 +288,12 @@ def test_what_is_missing_or_damaged_is_left_out_and_said(tmp_path: Path) -> None
 
 
 def test_of_many_pictures_there_are_thumbnails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "_MANY_PICTURES", 2)
+    monkeypatch.setattr(blocks, "MANY_PICTURES", 2)
     picture(tmp_path / "large one.png", (400, 200))
     for i in range(2):
         picture(tmp_path / f"small{i}.png", (32, 32), seed=i)
     pictures = [Picture(name, name) for name in ("large one.png", "small0.png", "small1.png")]
-    text = render(Page("t", sections=[Section("s", pictures=pictures)]), tmp_path)
+    text = render(Page("t", sections=[Section("s", [Pictures(pictures)])]), tmp_path)
     document = Document(text)
     large, small, _ = document.all("img")
     thumbnail = Image.open(io.BytesIO(base64.b64decode(str(large["src"]).partition(",")[2])))
@@ -283,9 +305,9 @@ def test_of_many_pictures_there_are_thumbnails(tmp_path: Path, monkeypatch: pyte
 
 
 def test_of_many_comparisons_the_first_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "_MOST_CURVES", 1)
+    monkeypatch.setattr(blocks, "MOST_CURVES", 1)
     comparison(3).save(tmp_path / "c.safetensors")
-    text = render(Page("t", sections=[Section("s", curves=[Curves("c.safetensors")] * 3)]), tmp_path)
+    text = render(Page("t", sections=[Section("s", [Curves("c.safetensors")] * 3)]), tmp_path)
     assert "Curves of the first 1 comparisons are drawn here, those of 2 more are not." in text
 
 
@@ -300,6 +322,44 @@ def test_a_page_is_made_again_from_its_description(tmp_path: Path) -> None:
         write_report(tmp_path / "a folder")
 
 
+def test_a_page_is_rendered_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Page, "load", lambda folder: pytest.fail("the description is read back"))
+    assert "Title flute" in write_page(page_in(tmp_path), tmp_path).read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Recording(Block, kind="recording"):
+    """A new kind of block: everything there is to it."""
+
+    sound: FilePath
+    words: list[str]
+    template = "<p class='recording'>{{ words | join(', ') }} ({{ size }} bytes)</p>"
+
+    def render(self, context: Context) -> dict[str, object] | None:
+        path = context.file(self.sound)
+        return None if path is None else {"words": self.words, "size": path.stat().st_size}
+
+    @classmethod
+    def notes(cls, context: Context) -> list[str]:
+        return ["Recordings are silent."]
+
+
+def test_a_new_kind_of_block_is_one_class(tmp_path: Path) -> None:
+    (tmp_path / "robin.wav").write_bytes(b"12345")
+    recordings: list[Block] = [Recording("robin.wav", ["dawn", HOSTILE]), Recording("owl.wav", ["dusk"])]
+    page = Page("Birds", sections=[Section("Robin", recordings)])
+    assert page.within("sub").files() == ["sub/robin.wav", "sub/owl.wav"]
+    path = write_page(page, tmp_path)
+    assert Page.load(tmp_path) == page
+    document = Document(path.read_text(encoding="utf-8"))
+    (body,) = document.texts["body"]
+    assert f"dawn, {HOSTILE} (5 bytes)" in body
+    assert "dusk" not in body
+    assert '"owl.wav" is missing from the folder' in body
+    assert "Recordings are silent." in document.texts["footer"][0]
+    assert document.all("img") == []
+
+
 def luminance(color: str) -> float:
     parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
@@ -311,7 +371,15 @@ def test_text_and_curves_stand_out(scheme: str) -> None:
     """WCAG 2: text 4.5 to 1, what is drawn 3 to 1."""
     light, dark = report._source("report.css").split("@media (prefers-color-scheme: dark)")
     found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light if scheme == "light" else dark))
-    assert set(found) >= {"paper", "ink", "quiet", "link", "good", "bad", *report._CLASSES.values()}
+    assert set(found) >= {
+        "paper",
+        "ink",
+        "quiet",
+        "link",
+        "good",
+        "bad",
+        *(style.name for style in CONDITION_STYLES.values()),
+    }
     for name, color in found.items():
         if name in ("paper", "hair", "faint"):
             continue

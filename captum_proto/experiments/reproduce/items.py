@@ -29,10 +29,11 @@ from captum_proto.experiments.sweep import Sweep, sweep_to_folder
 from captum_proto.metrics import DATA_FREE, PathComparison, pairwise_similarity
 from captum_proto.metrics.comparison import OTHER, SAME, condition_label, pooled
 from captum_proto.optim import CONTROL, RandomStream, prototype_keys
-from captum_proto.report.criteria import interval
-from captum_proto.report.figures import comparison_figure, picture_grid, points_figure
-from captum_proto.report.group_comparison import groups_figure
-from captum_proto.report.page import Picture, Verdict
+from captum_proto.report.blocks import Picture, Verdict
+from captum_proto.report.figures import picture_grid, points_figure
+from captum_proto.report.views.group_comparison import groups_figure
+from captum_proto.report.views.layer_curves import comparison_figure
+from captum_proto.report.views.path_similarity import interval
 from captum_proto.stats.intervals import spread
 
 #: Everything there is to make again, in the order of the page.

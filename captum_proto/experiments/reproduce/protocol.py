@@ -12,9 +12,10 @@ from captum_proto.experiments.evaluate import COMPARISON
 from captum_proto.experiments.reproduce.items import ITEMS, Item, _Making
 from captum_proto.experiments.reproduce.stages import Stage, _carry_out, _plain, _Run, _stage_story
 from captum_proto.models import NamedModel
+from captum_proto.report.blocks import Curves, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
-from captum_proto.report.page import Curves, Page, Picture, Section, Table, Verdict
+from captum_proto.report.page import Page, Section
 from captum_proto.runs.files import write_json, write_rows, write_text
 from captum_proto.runs.folder import open_folder
 from captum_proto.runs.provenance import versions
@@ -95,8 +96,7 @@ def reproduce_to_folder(
                 page.failures.append(f"{title}{name}: {made.why_not(name)}")
                 continue
             item.text += [random] if random else []
-            section = _write(item, run, place / name, asked)
-            _beneath(section, f"{place.name}/{name}")
+            section = _write(item, run, place / name, asked).within(f"{place.name}/{name}")
             section.title = f"{title}{numbered(item.name)}, {item.title}"
             page.sections.append(section)
             for verdict in item.verdicts:
@@ -130,12 +130,12 @@ def _write(item: Item, run: _Run, folder: Path, asked: Mapping[str, Any]) -> Sec
     """An item's values, figure, manifest and verdict, and its section of the page."""
     files = ["values.csv", "manifest.json", "verdict.txt"]
     write_rows(folder / "values.csv", item.header, item.rows)
-    section = Section(item.title, text=list(item.text), verdicts=item.verdicts, pictures=list(item.pictures))
+    pictures = list(item.pictures)
     if item.figure is not None:
         for ending in ("png", "svg"):
             save_figure(item.figure, folder / f"figure.{ending}", overwrite=True)
         files += ["figure.png", "figure.svg"]
-        section.pictures.insert(0, Picture("figure.png", item.title, small=False))
+        pictures.insert(0, Picture("figure.png", item.title, small=False))
     first = run.every()[0] if run.comparisons else None
     manifest = {
         "item": item.name,
@@ -150,10 +150,10 @@ def _write(item: Item, run: _Run, folder: Path, asked: Mapping[str, Any]) -> Sec
     write_json(folder / "manifest.json", manifest, overwrite=True)
     lines = [verdict_line(verdict) for verdict in item.verdicts] or [item.title]
     write_text(folder / "verdict.txt", "\n".join([*lines, *item.text]), overwrite=True)
-    section.files = files
-    if item.name == "table4":
-        section.tables = [Table(item.header, item.rows[:10], "The first ten protocols.")]
-    return section
+    table = [Table(item.header, item.rows[:10], "The first ten protocols.")] if item.name == "table4" else []
+    return Section(
+        item.title, [Paragraphs(list(item.text)), Verdicts(item.verdicts), *table, Pictures(pictures), Files(files)]
+    )
 
 
 def _prototype_settings(run: _Run) -> dict[str, Any]:
@@ -161,18 +161,14 @@ def _prototype_settings(run: _Run) -> dict[str, Any]:
     return Prototypes.load(run.place(group) / "prototypes" / "prototypes.safetensors").settings
 
 
-def _beneath(section: Section, folder: str) -> None:
-    """Paths of a section's files, as seen from above."""
-    section.files = [f"{folder}/{file}" for file in section.files]
-    section.pictures = [Picture(f"{folder}/{one.path}", one.caption, one.small) for one in section.pictures]
-
-
 def _classes_section(run: _Run, place: Path) -> Section:
     """The curves over all classes, to look into."""
     stems = [f"{place.name}/classes/{file_stem(group, run.named.class_names)}/{COMPARISON}" for group in run.labels]
     return Section(
         f"{run.model}: every layer",
-        text=[f"All {len(stems)} classes together; {place.name}/classes/report.html has each by itself."],
-        curves=[Curves(stems[0], "Means over all images of all classes.", stems[1:])],
-        files=[f"{place.name}/classes/report.html"],
+        [
+            Paragraphs([f"All {len(stems)} classes together; {place.name}/classes/report.html has each by itself."]),
+            Curves(stems[0], "Means over all images of all classes.", stems[1:]),
+            Files([f"{place.name}/classes/report.html"]),
+        ],
     )

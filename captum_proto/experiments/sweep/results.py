@@ -17,9 +17,10 @@ from captum_proto._utils.targets import Target
 from captum_proto.experiments.sweep.grid import Combination, Sweep
 from captum_proto.metrics import PathComparison
 from captum_proto.metrics.comparison import OTHER, SAME, condition_label
-from captum_proto.report.criteria import NOTATION, interval
+from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Picture, Pictures, Table
 from captum_proto.report.figures import points_figure, save_figure
-from captum_proto.report.page import Curves, Page, Picture, Section, Table
+from captum_proto.report.page import Page, Section
+from captum_proto.report.views.path_similarity import NOTATION, interval
 from captum_proto.runs.files import write_rows, write_text
 from captum_proto.stats.intervals import spread
 
@@ -262,31 +263,28 @@ def _page(result: SweepResult, folder: Path, settings: dict[str, Any]) -> Page:
     page = Page("Sweep", settings=settings, failures=[f"The image {one}." for one in result.skipped])
     combined = "One combination" if len(ranks) == 1 else f"{len(ranks)} combinations"
     page.summary = [f"{combined}, {len(result.cells)} prototypes. {result.verdict()}"]
-    files = ["cells.csv", "ranking.csv", "ranking.txt"]
-    ranking = Section("Ranking", tables=[Table(*result.ranking_rows())], files=files)
-    ranking.pictures = [Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)]
-    page.sections.append(ranking)
+    files = ["cells.csv", "ranking.csv", "ranking.txt", *(["classes.csv"] if result.scored else [])]
+    figure = Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)
+    page.sections.append(Section("Ranking", [Table(*result.ranking_rows()), Pictures([figure]), Files(files)]))
     if result.scored:
-        ranking.files.append("classes.csv")
         caption = (
             "Each combination's prototypes beside natural images and controls, by model and class: means over images, ± half of a 95 % "
             "interval; of a single image, the share of layers in which a criterion holds."
         )
-        page.sections.append(Section("By class", text=[NOTATION], tables=[Table(*result.class_rows(), caption)]))
+        page.sections.append(Section("By class", [Paragraphs([NOTATION]), Table(*result.class_rows(), caption)]))
     combinations = [combination.name for combination in result.sweep.combinations()]
     for rank in ranks[:_MOST_SHOWN]:
         index = combinations.index(rank.combination.name)
-        section = Section(rank.combination.name)
+        pictures = []
         for cell in rank.cells:
             stem = result.stems[cell.model, cell.target]
             picture = f"pictures/{file_stem_of(cell.model)}/{stem}/{index:03d}_seed{cell.seed}.png"
             score = f", Spearman {cell.spearman:.3f}" if result.scored else ""
-            section.pictures.append(
+            pictures.append(
                 Picture(picture, f"{cell.target}, {cell.model}, seed {cell.seed}: p = {cell.probability:.3f}{score}")
             )
-        if result.scored:
-            section.curves = [_curves(result, folder, index, key) for key in result.comparisons]
-        page.sections.append(section)
+        curves: list[Block] = [_curves(result, folder, index, key) for key in result.comparisons]
+        page.sections.append(Section(rank.combination.name, [Pictures(pictures), *curves]))
     return page
 
 

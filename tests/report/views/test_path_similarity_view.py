@@ -11,7 +11,13 @@ from torch import Tensor
 
 from captum_proto import PathComparison
 from captum_proto.metrics.comparison import SAME, condition_label
-from captum_proto.report.criteria import comparison_failures, comparison_table, conclusion, criteria, interval
+from captum_proto.report.views.path_similarity import (
+    comparison_failures,
+    comparison_table,
+    conclusion,
+    criteria,
+    interval,
+)
 
 LEVELS = {"prototype": 0.4, "same_class": 0.5, "other_class": 0.2, "gray": 0.1, "noise": 0.1, "ascent": 0.1}
 

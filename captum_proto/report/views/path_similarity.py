@@ -16,7 +16,7 @@ from torch import Tensor
 
 from captum_proto._utils.tables import number, percent
 from captum_proto.metrics.comparison import OTHER, SAME, ConditionSummary, PathComparison, condition_label, summarize
-from captum_proto.report.page import Table, Verdict
+from captum_proto.report.blocks import Table, Verdict
 
 PROTOTYPE, MEAN_IMAGE = "prototype", "mean_image"
 #: Controls that know no data, as a sentence names them.
@@ -188,7 +188,7 @@ def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
         "of the condition has a rank correlation; they count as failing."
     )
     header = ["condition", "images", "Spearman", "95 % interval", "SS ≥ SS_I", "SS ≥ every I", "D ≤ D_I"]
-    return Table([*header, "SS norm.", "D norm.", "undefined"], rows, caption)
+    return Table([*header, "SS norm.", "D norm.", "undefined"], rows, caption, conditions=True)
 
 
 def comparison_failures(comparisons: Mapping[str, PathComparison]) -> list[str]:

@@ -1,0 +1,403 @@
+"""
+The blocks of a page: paragraphs, verdicts, pictures, tables, curves and files.
+
+A block is a dataclass that registers itself under its ``kind``. Its JSON and the files it refers to follow from its fields; what it adds
+is :meth:`Block.render`, which gives its template what to show. The template is ``templates/blocks/KIND.html``, or ``template`` itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import quote
+
+from PIL import Image, features
+
+from captum_proto._utils.errors import InputError
+from captum_proto.metrics.comparison import PathComparison, condition_label, pooled
+from captum_proto.report.context import Context
+from captum_proto.report.views.layer_curves import CONDITION_STYLES, page_curves
+
+#: A file that a block refers to: relative to the folder of its page, with "/" between its parts.
+FilePath = Annotated[str, "file of the page's folder"]
+
+#: From so many pictures on, a page holds thumbnails of this size instead of the files.
+MANY_PICTURES, _THUMBNAIL = 200, 160
+#: So many comparisons are drawn; each takes about a hundred kilobytes.
+MOST_CURVES = 60
+#: What a browser can show, by what Pillow calls it.
+_MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+_KINDS: dict[str, type[Block]] = {}
+_Own = TypeVar("_Own", bound="Block")
+
+
+class Block:
+    """
+    A part of a section. Subclasses are dataclasses of what JSON can hold, with ``kind`` given where the class is defined.
+
+    Attributes:
+        kind (str): Its name in JSON, and of its template.
+        template (str, optional): The source of its template, for a block that has no file of its own. Default: None
+
+    Examples::
+
+        >>> @dataclass(frozen=True)
+        ... class Quotation(Block, kind="quotation"):
+        ...     words: str
+        ...     template = "<blockquote>{{ words }}</blockquote>"
+        >>> Block.from_json(Quotation("Less is more.").to_json())
+        Quotation(words='Less is more.')
+    """
+
+    kind: ClassVar[str]
+    template: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, kind: str) -> None:
+        known = _KINDS.get(kind)
+        if known is not None and known.__qualname__ != cls.__qualname__:
+            raise InputError(
+                f'the kind "{kind}" is that of {known.__qualname__}; choose another for {cls.__qualname__}.'
+            )
+        cls.kind = kind
+        _KINDS[kind] = cls
+
+    def render(self, context: Context) -> dict[str, Any] | None:
+        """
+        The variables of the template.
+
+        Args:
+            context (Context): The folder of the page, and where to say what cannot be shown.
+
+        Returns:
+            dict: By name; by default the block's fields. None where there is nothing to show.
+        """
+        return {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def notes(cls, context: Context) -> list[str]:
+        """Sentences for the foot of the page, once all blocks of this kind are rendered."""
+        return []
+
+    def files(self) -> list[str]:
+        """The files of the page's folder that the block refers to."""
+        found: list[str] = []
+
+        def note(path: str) -> str:
+            found.append(path)
+            return path
+
+        self._with_paths(note)
+        return found
+
+    def within(self: _Own, folder: str) -> _Own:
+        """The same block on a page one folder or more above: its files are seen from there."""
+        return self._with_paths(lambda path: f"{folder}/{path}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The block as JSON can hold it."""
+        return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> Block:
+        """
+        What :meth:`to_json` gave.
+
+        Raises:
+            ValueError: If its kind is unknown.
+            KeyError, TypeError: If its fields are not those of the kind.
+        """
+        values = dict(content)
+        kind = values.pop("kind")
+        if kind not in _KINDS:
+            raise InputError(f'there is no block of the kind "{kind}"; import the module that defines it')
+        block: Block = _from_json(_KINDS[kind], values)
+        return block
+
+    def _with_paths(self: _Own, change: Callable[[str], str]) -> _Own:
+        changed: _Own = _with_paths(type(self), self, change)
+        return changed
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {each.name: hints[each.name] for each in fields(kind)}
+
+
+def _from_json(hint: Any, value: Any) -> Any:
+    """A value of JSON as the type that a field asks for."""
+    if is_dataclass(hint):
+        hints = _hints(hint)  # type: ignore[arg-type]
+        return hint(**{name: _from_json(hints[name], inner) for name, inner in value.items()})  # type: ignore[operator]
+    if get_origin(hint) is list:
+        if not isinstance(value, list):
+            raise TypeError(f"{value!r} is not a list")
+        return [_from_json(get_args(hint)[0], inner) for inner in value]
+    return value
+
+
+def _with_paths(hint: Any, value: Any, change: Callable[[str], str]) -> Any:
+    """A value with each path of a file in it changed."""
+    if hint == FilePath:
+        return change(value)
+    if is_dataclass(hint):
+        hints = _hints(hint)  # type: ignore[arg-type]
+        return replace(value, **{name: _with_paths(hints[name], getattr(value, name), change) for name in hints})
+    if get_origin(hint) is list:
+        return [_with_paths(get_args(hint)[0], inner, change) for inner in value]
+    return value
+
+
+@dataclass(frozen=True)
+class Paragraphs(Block, kind="paragraphs"):
+    """
+    Text.
+
+    Attributes:
+        text (list[str]): A paragraph each.
+    """
+
+    text: list[str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """
+    One figure beside what was expected of it.
+
+    Attributes:
+        name (str): Of the figure.
+        measured (str): With its interval or spread.
+        expected (str): The paper's value, or the goal. Empty: none.
+        difference (str): Of the two. Empty: none.
+        passed (bool, optional): Whether the expectation is met. None: nothing is expected.
+        note (str): What has to be read with it, such as which controls pass as well. Empty: nothing.
+    """
+
+    name: str
+    measured: str
+    expected: str = ""
+    difference: str = ""
+    passed: bool | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Verdicts(Block, kind="verdicts"):
+    """
+    Figures beside what was expected of them, in a table.
+
+    Attributes:
+        verdicts (list[Verdict]): A row each.
+    """
+
+    verdicts: list[Verdict]
+
+    def render(self, context: Context) -> dict[str, Any] | None:
+        return {"verdicts": self.verdicts} if self.verdicts else None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """
+    An image file of the folder.
+
+    Attributes:
+        path (str): Relative to the folder, with "/" between its parts.
+        caption (str): Beneath it; also its text for those who do not see it.
+        small (bool): Whether it is one of many of a size, such as prototypes, rather than a figure as wide as the page.
+    """
+
+    path: FilePath
+    caption: str
+    small: bool = True
+
+
+@dataclass(frozen=True)
+class Pictures(Block, kind="pictures"):
+    """
+    Image files: small ones side by side, then figures, each as wide as the page.
+
+    Attributes:
+        pictures (list[Picture]): PNG, JPEG, WebP or GIF.
+    """
+
+    pictures: list[Picture]
+
+    def render(self, context: Context) -> dict[str, Any] | None:
+        shown = [
+            picture for picture in (_picture(picture, context) for picture in self.pictures) if picture is not None
+        ]
+        small = [picture for picture in shown if picture["small"]]
+        return {"small": small, "figures": [picture for picture in shown if not picture["small"]]} if shown else None
+
+    @classmethod
+    def notes(cls, context: Context) -> list[str]:
+        if not context.counts["thumbnails"]:
+            return []
+        return [
+            f"Of {_count_pictures(context)} pictures, {context.counts['thumbnails']} are shown as thumbnails of at most {_THUMBNAIL} "
+            "pixels a side; each leads to its file in the folder of the results."
+        ]
+
+
+def _count_pictures(context: Context) -> int:
+    return sum(len(block.pictures) for block in context.blocks if isinstance(block, Pictures))
+
+
+def _picture(picture: Picture, context: Context) -> dict[str, Any] | None:
+    """A picture as its template takes it."""
+    many = _count_pictures(context) > MANY_PICTURES
+
+    def load(path: Path) -> dict[str, Any]:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            if image.format not in _MEDIA_TYPES:
+                raise InputError(f"it is {image.format}, and a page shows {', '.join(_MEDIA_TYPES)}")
+            image.load()  # a file that ends early opens all the same
+            kind, width, height = image.format, image.width, image.height
+            address = None
+            if many and max(width, height) > _THUMBNAIL:
+                content, kind = _thumbnail(image)
+                address = quote(picture.path)
+                context.counts["thumbnails"] += 1
+        return {
+            "source": f"data:{_MEDIA_TYPES[kind]};base64,{base64.b64encode(content).decode()}",
+            "caption": picture.caption,
+            "small": picture.small,
+            "width": width,
+            "height": height,
+            "address": address,
+            "coarse": max(width, height) < 100,  # pixels large enough to be seen are to be seen as such
+        }
+
+    return context.read(picture.path, "picture", load)
+
+
+def _thumbnail(image: Image.Image) -> tuple[bytes, str]:
+    """A small version of a picture, and its format."""
+    small = image.convert("RGB")
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    kind = "WEBP" if features.check("webp") else "JPEG"
+    buffer = io.BytesIO()
+    small.save(buffer, format=kind, quality=82)
+    return buffer.getvalue(), kind
+
+
+@dataclass(frozen=True)
+class Table(Block, kind="table"):
+    """
+    Figures in rows.
+
+    Attributes:
+        header (list[str]): The names of the columns.
+        rows (list[list[str]]): As they are to be read, rounded, with units and intervals.
+        caption (str): What they say.
+        conditions (bool): Whether the rows begin with the names of conditions, which are then marked with the colors of their curves.
+    """
+
+    header: list[str]
+    rows: list[list[str]]
+    caption: str = ""
+    conditions: bool = False
+
+    def render(self, context: Context) -> dict[str, Any] | None:
+        styles = (
+            {condition_label(name): style.name for name, style in CONDITION_STYLES.items()} if self.conditions else {}
+        )
+        columns = len(self.header)
+        return {
+            "header": self.header,
+            "rows": [[*row, *[""] * (columns - len(row))] for row in self.rows],
+            # A column of figures is aligned as one.
+            "figures": [all(_is_figure(row[i]) for row in self.rows if i < len(row)) for i in range(columns)],
+            "styles": [styles.get(row[0]) if row else None for row in self.rows],
+            "caption": self.caption,
+        }
+
+
+def _is_figure(cell: str) -> bool:
+    return not cell or bool(re.match(r"[+\-−±<>≤≥~≈]?\s*\.?\d|–$|nan$|inf$", cell.strip()))
+
+
+@dataclass(frozen=True)
+class Curves(Block, kind="curves"):
+    """
+    A value for each layer, prototypes and controls in the same axes.
+
+    Attributes:
+        comparison (str): A saved :class:`~captum_proto.PathComparison`, relative to the folder.
+        caption (str): What they say.
+        more (list[str]): Further ones, of other classes: the curves are then means over all their images.
+    """
+
+    comparison: FilePath
+    caption: str = ""
+    more: list[FilePath] = field(default_factory=list)
+
+    def render(self, context: Context) -> dict[str, Any] | None:
+        if context.counts["curves"] >= MOST_CURVES:
+            context.counts["curves left out"] += 1
+            return None
+        found = [_comparison(path, context) for path in [self.comparison, *self.more]]
+        comparisons = [comparison for comparison in found if comparison is not None]
+        if not comparisons:
+            return None
+        try:
+            drawn = page_curves(pooled(comparisons) if len(comparisons) > 1 else comparisons[0])
+        except (ValueError, KeyError, RuntimeError) as error:
+            context.fail(f'The curves of "{self.comparison}" cannot be drawn ({error}) and are left out.')
+            return None
+        context.counts["curves"] += 1
+        return {**drawn, "caption": self.caption}
+
+    @classmethod
+    def notes(cls, context: Context) -> list[str]:
+        left_out = context.counts["curves left out"]
+        if not left_out:
+            return []
+        return [f"Curves of the first {MOST_CURVES} comparisons are drawn here, those of {left_out} more are not."]
+
+
+def _comparison(path: str, context: Context) -> PathComparison | None:
+    """A comparison that several curves may be drawn from, read once."""
+    if path not in context.kept:
+        context.kept[path] = context.read(path, "comparison", PathComparison.load)
+    comparison: PathComparison | None = context.kept[path]
+    return comparison
+
+
+@dataclass(frozen=True)
+class Files(Block, kind="files"):
+    """
+    Links to files of the folder.
+
+    Attributes:
+        paths (list[str]): Relative to the folder, with "/" between their parts.
+    """
+
+    paths: list[FilePath]
+
+    def render(self, context: Context) -> dict[str, Any] | None:
+        files = [{"name": path, "address": quote(path)} for path in self.paths if context.file(path) is not None]
+        return {"files": files} if files else None
+
+
+__all__ = [
+    "Block",
+    "Curves",
+    "FilePath",
+    "Files",
+    "Paragraphs",
+    "Picture",
+    "Pictures",
+    "Table",
+    "Verdict",
+    "Verdicts",
+]

@@ -1,0 +1,141 @@
+"""Subgroups of images of a class beside each other, as a figure and as a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from captum_proto.metrics.group_comparison import SubgroupComparison, p_text
+from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
+from captum_proto.report.page import Page, Section
+from captum_proto.stats.intervals import Estimate
+
+#: Okabe and Ito's colors, which the color-blind can tell apart.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def groups_figure(comparison: SubgroupComparison, title: str = "") -> Figure:
+    """
+    Accuracy and mean probability of each class of interest, subgroup by subgroup, with their intervals.
+
+    Args:
+        comparison (SubgroupComparison): What to draw.
+        title (str, optional): Above the figure. Default: none
+
+    Returns:
+        Figure: One panel for the accuracy, one for each class of interest; of two subgroups the p-value of Fisher's test is beneath the
+        first.
+    """
+    panels = [(f"share taken for {comparison.target}", [one.accuracy for one in comparison.subgroups])]
+    for name in comparison.classes:
+        panels.append((f"mean p({name})", [one.probabilities[name] for one in comparison.subgroups]))
+    names = [f"{one.subgroup} ({one.images})" for one in comparison.subgroups]
+    height = 1.6 + 0.45 * len(names)
+    figure = Figure(figsize=(2.0 + 3.0 * len(panels), height), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (label, estimates) in zip(axes, panels, strict=True):
+        _estimates(axis, estimates)
+        axis.set_xlabel(label)
+        axis.set_xlim(-0.02, 1.02)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    if len(comparison.pairs) == 1:
+        p_value = p_text(comparison.pairs[0].p_value)
+        axes[0].set_xlabel(f"{panels[0][0]} (Fisher's p {p_value if p_value.startswith('<') else f'= {p_value}'})")
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _estimates(axis: Axes, estimates: Sequence[Estimate]) -> None:
+    """A point and its interval for each subgroup; without an interval, the point alone."""
+    for place, one in enumerate(estimates):
+        color = _COLORS[place % len(_COLORS)]
+        if not math.isnan(one.low):
+            axis.plot([one.low, one.high], [place, place], color=color, linewidth=2)
+        axis.plot([one.value], [place], "o", color=color)
+    axis.set_ylim(-0.6, len(estimates) - 0.4)
+    axis.set_xticks(np.linspace(0, 1, 6))
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def groups_page(
+    comparison: SubgroupComparison,
+    title: str,
+    settings: dict[str, Any],
+    *,
+    pictures: Sequence[Picture] = (),
+    files: Sequence[str] = (),
+    failures: Sequence[str] = (),
+) -> Page:
+    """
+    The page of a comparison of subgroups.
+
+    Args:
+        comparison (SubgroupComparison): What to show.
+        title (str): Of the page.
+        settings (dict): How it was made.
+        pictures (sequence of Picture, optional): Prototypes of the classes of interest. Default: none
+        files (sequence of str, optional): Files of the folder to link to; the figure "groups.png" is among them. Default: none
+        failures (sequence of str, optional): What failed. Default: nothing
+
+    Returns:
+        Page: For :func:`captum_proto.report.html.write_page`.
+    """
+    sentences = []
+    for pair in comparison.pairs:
+        first, second = (
+            next(one for one in comparison.subgroups if one.subgroup == name) for name in (pair.first, pair.second)
+        )
+        test = f"Fisher's exact test: p {_equals(pair.p_value)}"
+        if len(comparison.pairs) > 1:
+            test += f", {_equals(pair.corrected_p_value).removeprefix('= ')} after Holm's correction"
+        sentences.append(
+            f"The model takes {first.correct} of {first.images} images of {pair.first} for {comparison.target}, and {second.correct} of "
+            f"{second.images} of {pair.second} ({test})."
+        )
+    verdicts = []
+    for one in comparison.subgroups:
+        verdicts.append(
+            Verdict(f"{one.subgroup}: accuracy", f"{_percent(one.accuracy)} ({one.correct} of {one.images})")
+        )
+        for name, estimate in one.probabilities.items():
+            verdicts.append(Verdict(f"{one.subgroup}: mean p({name})", _number(estimate)))
+    figure = Picture("groups.png", "Each subgroup's figures with their intervals.", small=False)
+    groups = Table(*comparison.subgroup_rows(), caption="Target by subgroup. Accuracy and its interval in per cent.")
+    pairs = Table(*comparison.pair_rows(), caption=f"Pair by pair, the first less the second; {comparison.note()}")
+    sections = [
+        Section("Subgroups", [Verdicts(verdicts), groups, Pictures([figure])]),
+        Section("Differences", [pairs]),
+        Section("Files", [Files(list(files))]),
+    ]
+    if pictures:
+        text = "What the model sees as most typical of each class: where a hypothesis on the subgroups comes from, or shows."
+        sections.insert(2, Section("Prototypes", [Paragraphs([text]), Pictures(list(pictures))]))
+    return Page(
+        title=title,
+        summary=sentences,
+        sections=sections,
+        settings=settings,
+        failures=list(failures),
+    )
+
+
+def _equals(p_value: float) -> str:
+    text = p_text(p_value)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
+def _number(estimate: Estimate) -> str:
+    none = estimate.low != estimate.low
+    return f"{estimate.value:.3f}" + ("" if none else f" [{estimate.low:.3f}, {estimate.high:.3f}]")
