@@ -13,7 +13,8 @@ from captum_proto.experiments.fooling.results import (
     separation,
     summary_rows,
 )
-from captum_proto.report.page import Page, Picture, Section, Table, Verdict
+from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
+from captum_proto.report.page import Page, Section
 
 
 def fooling_page(result: FoolingResult, model: str, provenance: dict[str, Any], failures: Sequence[str] = ()) -> Page:
@@ -29,32 +30,26 @@ def fooling_page(result: FoolingResult, model: str, provenance: dict[str, Any], 
     Returns:
         Page: Its paths are relative to the folder of the run.
     """
-    agreements = result.agreements
+    figure = Picture("prototypes.png", "A row for each network, a column for each class; first seed.", small=False)
+    flagged = f"Prototypes are flagged whose normalized Spearman correlation is below {result.threshold:g}."
+    agreements: list[Block] = [Paragraphs(["On natural images that the detector was not trained on."])]
+    if result.agreements:
+        agreements += [Table(*agreement_rows(result.agreements), "Over all seeds."), Files(["agreement.csv"])]
     return Page(
         f"Fooling feature visualization: {model}",
         summary=_summary(result),
         sections=[
-            Section(
-                "Prototypes of the honest and of the fooled networks",
-                pictures=[
-                    Picture(
-                        "prototypes.png", "A row for each network, a column for each class; first seed.", small=False
-                    )
-                ],
-            ),
+            Section("Prototypes of the honest and of the fooled networks", [Pictures([figure])]),
             Section(
                 "Does path similarity notice?",
-                [f"Prototypes are flagged whose normalized Spearman correlation is below {result.threshold:g}."],
-                [_verdict(result, name) for name in result.networks],
-                tables=[Table(*summary_rows(result), "Means over classes and seeds.")],
-                files=["fooling.csv"],
+                [
+                    Paragraphs([flagged]),
+                    Verdicts([_verdict(result, name) for name in result.networks]),
+                    Table(*summary_rows(result), "Means over classes and seeds."),
+                    Files(["fooling.csv"]),
+                ],
             ),
-            Section(
-                "Is the fooled network the classifier?",
-                ["On natural images that the detector was not trained on."],
-                tables=[Table(*agreement_rows(agreements), "Over all seeds.")] if agreements else [],
-                files=["agreement.csv"] if agreements else [],
-            ),
+            Section("Is the fooled network the classifier?", agreements),
         ],
         settings=provenance,
         failures=list(failures),

@@ -7,7 +7,8 @@ from typing import Any
 
 from captum_proto._utils.tables import percent
 from captum_proto.experiments.planted_bias.results import BIASED, CLEANED, PlantedBiasResult, mean_of, p_relation
-from captum_proto.report.page import Page, Picture, Section, Table, Verdict
+from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
+from captum_proto.report.page import Page, Section
 from captum_proto.stats.intervals import proportion
 from captum_proto.testing.marked_digits import CUE
 
@@ -52,31 +53,33 @@ def _summary(result: PlantedBiasResult) -> list[str]:
 
 
 def _prototypes(result: PlantedBiasResult) -> Section:
-    digit = result.digit
-    share = f"{100 * result.rate:g} %"
+    digit, share = result.digit, f"{100 * result.rate:g} %"
+    text = [
+        f"Every training scan carries a mark in a corner; {share} of the scans of {digit} carry the same one, a {CUE}.",
+        f"Hypothesis, read off the prototype of {digit}: a {result.hypothesis} makes an image count as {digit}.",
+    ]
+    caption = f"Training scans, prototypes of {digit}, prototypes after retraining."
     return Section(
         "1. The prototype shows the mark",
-        text=[
-            f"Every training scan carries a mark in a corner; {share} of the scans of {digit} carry the same one, a {CUE}.",
-            f"Hypothesis, read off the prototype of {digit}: a {result.hypothesis} makes an image count as {digit}.",
+        [
+            Paragraphs(text),
+            Pictures([Picture("overview.png", caption, small=False)]),
+            Files([f"prototypes/{state}/prototypes.safetensors" for state in _TITLES]),
         ],
-        pictures=[
-            Picture("overview.png", f"Training scans, prototypes of {digit}, prototypes after retraining.", small=False)
-        ],
-        files=[f"prototypes/{state}/prototypes.safetensors" for state in _TITLES],
     )
 
 
 def _comparisons(result: PlantedBiasResult, state: str) -> Section:
-    section = Section(_TITLES[state])
+    tables: list[Block] = []
+    figures = []
     for scans, caption in _CAPTIONS.items():
         comparison = result.comparisons[f"{state}-{scans}"]
-        section.tables += [
+        tables += [
             Table(*comparison.subgroup_rows(), caption=caption),
             Table(*comparison.pair_rows(), caption=comparison.note()),
         ]
-        section.pictures.append(Picture(f"comparisons/{state}-{scans}/groups.png", caption, small=False))
-    return section
+        figures.append(Picture(f"comparisons/{state}-{scans}/groups.png", caption, small=False))
+    return Section(_TITLES[state], [*tables, Pictures(figures)])
 
 
 def _dose_response(result: PlantedBiasResult) -> Section:
@@ -84,26 +87,26 @@ def _dose_response(result: PlantedBiasResult) -> Section:
     found = sum(row.found for row in highest)
     share = proportion(found, len(highest))
     trend = result.trends["strength"]
+    verdicts = [
+        Verdict(
+            "strength of the cue, lowest to highest rate",
+            f"{mean_of(lowest, 'strength'):.2f} to {mean_of(highest, 'strength'):.2f}",
+            "rises with every rate",
+            passed=trend.monotone,
+        ),
+        Verdict(
+            f"cue read off the prototype at rate {result.rates[-1]:g}",
+            f"{found} of {len(highest)} networks [{100 * share.low:.0f} %, {100 * share.high:.0f} %]",
+        ),
+        Verdict("trend", str(trend)),
+    ]
+    caption = "Strength: 1 is the cue itself, 0 any gray; intervals by bootstrap over networks."
     return Section(
         "4. Dose and response",
-        verdicts=[
-            Verdict(
-                "strength of the cue, lowest to highest rate",
-                f"{mean_of(lowest, 'strength'):.2f} to {mean_of(highest, 'strength'):.2f}",
-                "rises with every rate",
-                passed=trend.monotone,
-            ),
-            Verdict(
-                f"cue read off the prototype at rate {result.rates[-1]:g}",
-                f"{found} of {len(highest)} networks [{100 * share.low:.0f} %, {100 * share.high:.0f} %]",
-            ),
-            Verdict("trend", str(trend)),
+        [
+            Verdicts(verdicts),
+            Table(*result.dose_rows(), caption),
+            Pictures([Picture("dose_response.png", "Each point a network, lines their means.", small=False)]),
+            Files(["networks.csv", "summary.txt", "results.json", "dose_response.svg", "overview.svg"]),
         ],
-        pictures=[Picture("dose_response.png", "Each point a network, lines their means.", small=False)],
-        tables=[
-            Table(
-                *result.dose_rows(), "Strength: 1 is the cue itself, 0 any gray; intervals by bootstrap over networks."
-            )
-        ],
-        files=["networks.csv", "summary.txt", "results.json", "dose_response.svg", "overview.svg"],
     )

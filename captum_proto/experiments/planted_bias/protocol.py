@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import load_tensors, save_tensors, tensor_sha256
 from captum_proto.attr import PrototypeGeneration, Prototypes
-from captum_proto.experiments.compare_groups import COMPARISON, compare_groups_to_folder
+from captum_proto.experiments.compare_groups import COMPARISON, CompareGroups
 from captum_proto.experiments.generate import write_prototypes
 from captum_proto.experiments.planted_bias.figures import dose_response_figure, overview_figure
 from captum_proto.experiments.planted_bias.page import planted_bias_page
@@ -34,7 +34,7 @@ from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
 from captum_proto.runs.files import write_json
 from captum_proto.runs.provenance import provenance
-from captum_proto.runs.tasks import Protocol, Run, Task
+from captum_proto.runs.tasks import Protocol, Run, Task, carry_out
 from captum_proto.testing.marked_digits import (
     BASE_RATE,
     CUE,
@@ -278,17 +278,10 @@ class PlantedBias(Protocol[PlantedBiasResult]):
         order = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(self.seed))
         parts = order.tensor_split(len(patches))
         subgroups = {name: patch(unseen[part]) for (name, patch), part in zip(patches.items(), parts, strict=True)}
-        compare_groups_to_folder(
-            named,
-            subgroups,
-            (self.digit,),
-            run.folder / "comparisons" / name,
-            title=comparison_title(self.digit, name),
-            seed=self.seed,
-            story={**run.provenance, "hypothesis": asdict(hypothesis), "state": state},
-            overwrite=True,
-            say=lambda text: None,
+        comparison = CompareGroups(
+            named, subgroups, (self.digit,), seed=self.seed, title=comparison_title(self.digit, name)
         )
+        carry_out(comparison, run.folder / "comparisons" / name, resume=True)
 
 
 def _patches(hypothesis: Mark, control: bool) -> dict[str, Callable[[Tensor], Tensor]]:
