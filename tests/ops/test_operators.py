@@ -174,12 +174,12 @@ def test_results_do_not_depend_on_threads_batch_or_repetition() -> None:
 
     try:
         torch.set_num_threads(1)
-        one = everything()
+        by_one_thread = everything()
         torch.set_num_threads(2)
-        two = everything()
+        by_two_threads = everything()
     finally:
         torch.set_num_threads(threads)
-    for a, b, c in zip(one, two, everything(), strict=True):
+    for a, b, c in zip(by_one_thread, by_two_threads, everything(), strict=True):
         assert torch.equal(a, b)
         assert torch.equal(a, c)
     alone = [ops.path_distance(row.unsqueeze(0), mean) for row in x]
