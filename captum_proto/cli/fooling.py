@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.targets import Target
 from captum_proto.cli import arguments as shared
-from captum_proto.data import ImageCollection, digits_images, load_image
-from captum_proto.experiments.fooling import PLANTS, Natural, fooling_to_folder
+from captum_proto.data import load_image
+from captum_proto.data.natural import DIGITS, natural_split
+from captum_proto.experiments.fooling import PLANTS, fooling_to_folder
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel, load_model
 
@@ -70,7 +66,15 @@ def run(args: argparse.Namespace) -> None:
     named = shared.load(args)
     groups = list(dict.fromkeys(parse_classes(args.target or [str(digit) for digit in range(10)], named.class_names)))
     check_controls(args.controls)
-    natural = _digits(groups, args) if args.images in (None, "digits") else _photographs(groups, args, named)
+    natural = natural_split(
+        args.images or DIGITS,
+        named.geometry,
+        named.class_names,
+        groups,
+        split=args.split,
+        limit=args.limit,
+        workers=args.workers,
+    )
 
     def network_of(seed: int) -> NamedModel:
         if digits and seed and args.checkpoint is None:
@@ -96,45 +100,3 @@ def run(args: argparse.Namespace) -> None:
         show_progress=not args.no_progress,
     )
     print(f"written: {args.out}")
-
-
-def _digits(groups: list[Target], args: argparse.Namespace) -> Natural:
-    training, held_out = digits_images("training"), digits_images("held_out")
-    same, other = {}, {}
-    for group in groups:
-        rest = sorted(set(range(10)) - set(group))
-        same[group] = digits_images(classes=group, limit=args.limit).images
-        other[group] = digits_images(classes=rest, limit=max(1, len(same[group]) // len(rest))).images
-    return Natural(training.images, training.labels, held_out.images, held_out.labels, same, other)
-
-
-def _photographs(groups: list[Target], args: argparse.Namespace, named: NamedModel) -> Natural:
-    """Every second photograph for the detector, the others held out; all of them for the comparison."""
-    collection = ImageCollection.discover(args.images, named.class_names, split=args.split)
-
-    def read(images: ImageCollection) -> tuple[Tensor, Tensor]:
-        batches = images.batches(
-            named.image_shape,
-            32,
-            resize_ratio=named.resize_ratio,
-            interpolation=named.interpolation,
-            workers=args.workers,
-        )
-        parts: list[Any] = list(batches.items())
-        return torch.cat([one.images for one in parts]), torch.cat([torch.as_tensor(one.labels) for one in parts])
-
-    everything, labels = read(collection)
-    same, other = {}, {}
-    for group in groups:
-        mine = torch.isin(labels, torch.tensor(group))
-        if int(mine.sum()) < 2:
-            raise InputError(
-                f'"{args.images}" holds {int(mine.sum())} images of target {list(group)[:4]}; path similarity needs at least two: name a '
-                "group of classes, such as 151-268."
-            )
-        same[group] = everything[mine][: args.limit]
-        rest = everything[~mine]
-        if not len(rest):
-            raise InputError(f'"{args.images}" holds no image of another class than {list(group)[:4]}; give some.')
-        other[group] = rest[:: max(1, len(rest) // len(same[group]))][: len(same[group])]
-    return Natural(everything[::2], labels[::2], everything[1::2], labels[1::2], same, other)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +15,7 @@ from captum_proto._utils.class_names import label_of
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PAPER_TRANSFORM, PrototypeGeneration, Prototypes
 from captum_proto.data import digits_images
-from captum_proto.data.natural import ClassImages
+from captum_proto.data.natural import ClassImages, spaced_images
 from captum_proto.experiments.evaluate import evaluate_to_folder, evaluation_page
 from captum_proto.experiments.generate import generate_to_folder, generation_page
 from captum_proto.metrics import PathSimilarity
@@ -103,16 +102,10 @@ def run_demo(
     _print_probabilities(prototypes, digits.class_names)
     scans = digits_images()
 
-    def images_of(group: tuple[int, ...]) -> ClassImages:
-        same = scans.images[scans.labels == group[0]]
-        # Every ninth scan of the other classes: about as many as of the class itself.
-        other = scans.images[scans.labels != group[0]]
-        return ClassImages(same, other[:: math.ceil(len(other) / len(same))])
-
     evaluate_to_folder(
         lambda: PathSimilarity(digits.model, preprocess=digits.preprocess),
         lambda group, _: prototypes.of(group),
-        images_of,
+        lambda target: ClassImages(*spaced_images(scans, target)),
         groups,
         folder / "digits-similarity",
         options={"ascent_steps": steps, "seed": seed},

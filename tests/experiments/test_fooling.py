@@ -14,9 +14,9 @@ from networks import SmallCNN, seeded
 from torch import Tensor, nn
 
 from captum_proto import PathComparison, PrototypeGeneration
+from captum_proto.data.natural import NaturalSplit
 from captum_proto.experiments.fooling import (
     PLANTS,
-    Natural,
     Row,
     agreement,
     fool,
@@ -48,11 +48,11 @@ def named() -> NamedModel:
 
 
 @pytest.fixture
-def natural(make_images) -> Natural:
+def natural(make_images) -> NaturalSplit:
     training, held_out = make_images(60, SHAPE, seed=1), make_images(40, SHAPE, seed=2)
     same = {(c,): held_out[c::4] for c in range(4)}
     other = {(c,): held_out[(c + 1) % 4 :: 4] for c in range(4)}
-    return Natural(training, torch.arange(60) % 4, held_out, torch.arange(40) % 4, same, other)
+    return NaturalSplit(training, torch.arange(60) % 4, held_out, torch.arange(40) % 4, same, other)
 
 
 # --- the parts -----------------------------------------------------------------------------------------------------------------------

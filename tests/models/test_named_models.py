@@ -284,7 +284,7 @@ def test_safetensors(squeezenet: OrderedDict[str, Tensor], tmp_path: Path) -> No
     named = load_model("torchvision:squeezenet1_1", checkpoint=tmp_path / "weights.safetensors")
     assert torch.equal(named.model.state_dict()["features.0.weight"], squeezenet["features.0.weight"])
     (tmp_path / "bad.safetensors").write_bytes(b"no weights at all")
-    with pytest.raises(ValueError, match=r"damaged or no safetensors file"):
+    with pytest.raises(ValueError, match=r"damaged or not a safetensors file"):
         load_model("torchvision:squeezenet1_1", checkpoint=tmp_path / "bad.safetensors")
 
 
@@ -293,7 +293,7 @@ def test_damaged_checkpoints(squeezenet: OrderedDict[str, Tensor], tmp_path: Pat
     whole = (tmp_path / "whole.pt").read_bytes()
     for content in (b"", b"hello world", b"\x80\x02}q\x00.", whole[: len(whole) // 2], bytes(200)):
         (tmp_path / "bad.pt").write_bytes(content)
-        with pytest.raises(ValueError, match=r"bad.pt\" (is damaged or no PyTorch checkpoint|holds)"):
+        with pytest.raises(ValueError, match=r"bad.pt\" (is damaged or not a PyTorch checkpoint|holds)"):
             load_model("torchvision:squeezenet1_1", checkpoint=tmp_path / "bad.pt")
     with pytest.raises(FileNotFoundError, match="is not there"):
         load_model("torchvision:squeezenet1_1", checkpoint=tmp_path / "none.pt")

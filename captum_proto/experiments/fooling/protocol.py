@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from captum_proto._utils.model import borrowed
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PAPER_TRANSFORM, PrototypeGeneration, Prototypes
+from captum_proto.data.natural import NaturalSplit
 from captum_proto.experiments.fooling.results import Agreement, Row, _page, _sheet, _tables, _write_csv, judge
 from captum_proto.experiments.generate import write_prototypes
 from captum_proto.metrics import PathComparison, PathSimilarity
@@ -34,35 +35,8 @@ PLANTS = ("face", "other_image", "other_class", "own_image")
 _TRAINING_SEED = 1_000_003
 
 
-@dataclass(frozen=True)
-class Natural:
-    """
-    Natural images of an experiment, all in [0, 1].
-
-    Attributes:
-        training (Tensor): (N, C, H, W), for the detector, and to plant one of.
-        training_labels (Tensor): (N,), their classes.
-        held_out (Tensor): (M, C, H, W), on which the fooled network must agree with the classifier.
-        labels (Tensor): (M,), the classes of those held out.
-        same (dict[tuple[int, ...], Tensor]): By target, natural images of the class.
-        other (dict[tuple[int, ...], Tensor]): By target, natural images of other classes.
-    """
-
-    training: Tensor
-    training_labels: Tensor
-    held_out: Tensor
-    labels: Tensor
-    same: dict[Target, Tensor]
-    other: dict[Target, Tensor]
-
-    def to_learn_from(self, group: Target) -> tuple[Tensor, Tensor]:
-        """Training images of a class, and those of all others."""
-        mine = torch.isin(self.training_labels, torch.tensor(group))
-        return self.training[mine], self.training[~mine]
-
-
 def make_decoy(
-    plant: str, named: NamedModel, groups: Sequence[Target], natural: Natural, picture: Tensor | None = None
+    plant: str, named: NamedModel, groups: Sequence[Target], natural: NaturalSplit, picture: Tensor | None = None
 ) -> PlantedPicture | OtherClass:
     """
     What an ascent is led to.
@@ -71,7 +45,7 @@ def make_decoy(
         plant (str): Of :data:`PLANTS`.
         named (NamedModel): The classifier.
         groups (sequence of tuple[int, ...]): The targets.
-        natural (Natural): Where planted photographs come from: the first training image of the next target, or of another class where
+        natural (NaturalSplit): Where planted photographs come from: the first training image of the next target, or of another class where
             there is one target; for "own_image" the one of the class whose pixels are furthest from the mean of the class.
         picture (Tensor, optional): (C, H, W) in [0, 1], instead of the drawn face. Default: None
 
@@ -190,7 +164,7 @@ def _prepared(pipeline: Pipeline, images: Tensor, transform: Transform | None, d
 
 
 def agreement(
-    named: NamedModel, fooled: FooledNetwork, natural: Natural, prototypes: Prototypes, plant: str, seed: int
+    named: NamedModel, fooled: FooledNetwork, natural: NaturalSplit, prototypes: Prototypes, plant: str, seed: int
 ) -> Agreement:
     """Count on how many held-out natural images the fooled network is the classifier."""
     pipeline = Pipeline(named.model, named.preprocess)
@@ -218,7 +192,7 @@ def agreement(
 
 def fooling_to_folder(
     network_of: Callable[[int], NamedModel],
-    natural: Natural,
+    natural: NaturalSplit,
     groups: Sequence[Target],
     folder: Path,
     *,
@@ -241,7 +215,7 @@ def fooling_to_folder(
 
     Args:
         network_of (Callable): The classifier, given a seed.
-        natural (Natural): Natural images.
+        natural (NaturalSplit): Natural images.
         groups (sequence of tuple[int, ...]): The targets.
         folder (Path): Where to write: prototypes and comparisons of every seed and network, ``fooling.csv``, ``agreement.csv``,
             ``prototypes.png``, ``summary.txt`` and the page.
@@ -328,7 +302,7 @@ _DONE = "agreement.safetensors"
 
 def _run(
     named: NamedModel,
-    natural: Natural,
+    natural: NaturalSplit,
     groups: Sequence[Target],
     place: Path,
     name: str,

@@ -15,7 +15,7 @@ from scipy import stats
 from torch import nn
 
 from captum_proto._utils.checks import nearest
-from captum_proto._utils.class_names import file_stem_of
+from captum_proto._utils.class_names import model_stem
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.tables import number, percent
 from captum_proto._utils.targets import Target
@@ -320,7 +320,7 @@ class _Making:
     def _images_of_sweep(self) -> dict[tuple[int, int], torch.Tensor]:
         """The prototypes of Table 4, by combination and seed, from the pictures it wrote."""
         result = self._swept()
-        folder = self.run.folder / "table4" / "sweep" / "prototypes" / file_stem_of(self.run.model)
+        folder = self.run.folder / "table4" / "sweep" / "prototypes" / model_stem(self.run.model)
         images = [one for path in sorted(folder.glob("*.safetensors")) for one in Prototypes.load(path).images]
         rows = result.made[self.run.model]
         return {(row.combination, row.seed): image for row, image in zip(rows, images, strict=True)}

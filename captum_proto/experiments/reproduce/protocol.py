@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captum_proto._utils.class_names import file_stem, file_stem_of
+from captum_proto._utils.class_names import file_stem, model_stem
 from captum_proto.attr import Prototypes
 from captum_proto.experiments.evaluate import COMPARISON
 from captum_proto.experiments.reproduce.items import ITEMS, Item, _Making
@@ -64,7 +64,7 @@ def reproduce_to_folder(
         FileExistsError: As :func:`~captum_proto.runs.folder.open_folder`.
     """
     asked = {**(story or {}), "items": list(items), "stages": [_stage_story(stage) for stage in stages], "seed": seed}
-    places = [folder / file_stem_of(stage.model) for stage in stages]
+    places = [folder / model_stem(stage.model) for stage in stages]
     open_folder(folder, asked, overwrite=overwrite, resume=resume, results=places)
     page = Page("Prototype Generation, made again", settings=asked)
     lines: list[Verdict] = []

@@ -205,7 +205,15 @@ def _carry_out(
 
 def _natural(stage: Stage, named: NamedModel, seed: int, image_batch: int, workers: int) -> NaturalImages:
     assert stage.images is not None
-    return NaturalImages(stage.images, named, limit=stage.limit, seed=seed, batch_size=image_batch, workers=workers)
+    return NaturalImages(
+        stage.images,
+        named.geometry,
+        named.class_names,
+        limit=stage.limit,
+        seed=seed,
+        batch_size=image_batch,
+        workers=workers,
+    )
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, str]:

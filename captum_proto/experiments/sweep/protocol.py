@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from captum_proto._utils.class_names import file_stem, file_stem_of, labels_of, parse_classes
+from captum_proto._utils.class_names import file_stem, labels_of, model_stem, parse_classes
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import whole_file
 from captum_proto._utils.model import fingerprint
@@ -92,7 +92,7 @@ def sweep_to_folder(
             if len(set(groups)) < len(groups):
                 raise InputError(f"targets are {sweep.targets}, which name a class twice; leave one out.")
             images = None if natural is None else natural(named)
-            stem = file_stem_of(model)
+            stem = model_stem(model)
             rows = _generate(sweep, named, groups, images, folder / "prototypes" / stem, batch_size, progress)
             result.made[model] = [row for row, _ in rows]
             labels = dict(zip(groups, labels_of(groups, named.class_names), strict=True))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from captum_proto._utils.class_names import file_stem_of
+from captum_proto._utils.class_names import model_stem
 from captum_proto._utils.tables import number, percent, text_table
 from captum_proto._utils.targets import Target
 from captum_proto.experiments.sweep.grid import Combination, Sweep
@@ -279,7 +279,7 @@ def _page(result: SweepResult, folder: Path, settings: dict[str, Any]) -> Page:
         section = Section(rank.combination.name)
         for cell in rank.cells:
             stem = result.stems[cell.model, cell.target]
-            picture = f"pictures/{file_stem_of(cell.model)}/{stem}/{index:03d}_seed{cell.seed}.png"
+            picture = f"pictures/{model_stem(cell.model)}/{stem}/{index:03d}_seed{cell.seed}.png"
             score = f", Spearman {cell.spearman:.3f}" if result.scored else ""
             section.pictures.append(
                 Picture(picture, f"{cell.target}, {cell.model}, seed {cell.seed}: p = {cell.probability:.3f}{score}")
@@ -293,7 +293,7 @@ def _page(result: SweepResult, folder: Path, settings: dict[str, Any]) -> Page:
 def _curves(result: SweepResult, folder: Path, index: int, key: tuple[str, str]) -> Curves:
     """One combination's prototypes of a class beside natural images and controls, saved for the page."""
     model, target = key
-    path = f"curves/{file_stem_of(model)}/{result.stems[key]}/{index:03d}.safetensors"
+    path = f"curves/{model_stem(model)}/{result.stems[key]}/{index:03d}.safetensors"
     result.comparison_of(index, model, target).save(folder / path, overwrite=True)
     return Curves(path, f"{target}, {model}.")
 
