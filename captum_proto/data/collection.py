@@ -256,7 +256,8 @@ class TensorCollection(Collection):
     @property
     def all_labels(self) -> list[int]:
         """The class index of each image."""
-        return [int(label) for label in self.labeled.labels]
+        labels: list[int] = self.labeled.labels.tolist()
+        return labels
 
     def take(self, places: list[int]) -> TensorCollection:
         """The part of the collection at some places."""

@@ -118,7 +118,8 @@ class NaturalImages:
 
     def _present(self, target: Target, limit: int | None = None) -> Collection:
         # Of a superclass, the classes that are there; of a single class, an error if it is not.
-        present = [index for index in target if index in self.collection.classes]
+        there = set(self.collection.classes)
+        present = [index for index in target if index in there]
         return self.collection.of(present if len(target) > 1 and present else target, limit, self.seed)
 
     def _failures(self) -> list[str]:
@@ -231,7 +232,7 @@ def natural_split(
 
 
 def _drawn_digits(target: Target, limit: int | None) -> tuple[Tensor, Tensor]:
-    """Held-out scans of a target, and of other digits as many as there are of the target for each of them."""
+    """Held-out scans of a target, and of other digits: as many as of the target, divided by the number of other digits."""
     scans = digits_collection()
     same, others = scans.of(target, limit), scans.except_(target).classes
     other = scans.except_(target, limit=max(1, len(same) // len(others)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 import warnings
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from torchvision.models import Inception_V3_Weights, ResNet18_Weights, Swin_T_Weights
 
+from captum_proto._utils.errors import UnreadableImageError
 from captum_proto.data import ImageCollection, batches, digits_images, load_image
 
 NAMES = ["tench", "great white shark", "house finch", "crane", "crane", "goldfish"]
@@ -144,8 +146,12 @@ def test_load_image_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no file"):
         load_image(tmp_path / "a.png", (3, 8, 8))
     (tmp_path / "a.png").write_text("text")
-    with pytest.raises(ValueError, match="not an image that Pillow can read"):
+    with pytest.raises(
+        UnreadableImageError, match=r'a.png" cannot be read: not an image that Pillow can read\.'
+    ) as caught:
         load_image(tmp_path / "a.png", (3, 8, 8))
+    assert caught.value.reason == "not an image that Pillow can read"
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # as a process hands it over
     picture(tmp_path / "b.png", size=(1, 900))
     with pytest.raises(ValueError, match="1 x 900 pixels"):
         load_image(tmp_path / "b.png", (3, 8, 8))
