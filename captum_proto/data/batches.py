@@ -43,7 +43,8 @@ class ImageBatches:
     """
     The images of a collection as batches: read anew on each pass, never more than three batches in memory.
 
-    Made by :meth:`ImageCollection.batches`. Iterating gives tensors of shape (N, C, H, W); :meth:`items` gives labels and paths too.
+    Made by :meth:`~captum_proto.data.Collection.batches`. Iterating gives tensors of shape (N, C, H, W); :meth:`items` gives labels
+    and paths too.
     ``len()`` is the number of batches.
     """
 
@@ -69,7 +70,7 @@ class ImageBatches:
 
         Returns:
             Iterator[ImageBatch]: Every batch but the last holds ``batch_size`` images. Files that cannot be read are left out; see
-            :attr:`ImageCollection.skipped`.
+            :attr:`~captum_proto.data.Collection.skipped`.
 
         Raises:
             ValueError: If not a single image can be read.

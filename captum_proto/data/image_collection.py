@@ -20,8 +20,9 @@ class ImageCollection(Collection):
     r"""
     Image files and the classes they are of.
 
-    Nothing but file names is kept: images are read when :meth:`batches` is iterated, a batch at a time. Files that turn out to be
-    unreadable are left out, named in :attr:`skipped`, and warned of once.
+    Nothing but file names is kept: images are read when :meth:`~captum_proto.data.Collection.batches` is iterated, a batch at a
+    time. Files that turn out to be unreadable are left out, named in :attr:`~captum_proto.data.Collection.skipped`, and warned of
+    once.
 
     Args:
         paths (Sequence[str or os.PathLike]): N image files.
@@ -88,7 +89,8 @@ class ImageCollection(Collection):
         3. A flat folder whose file names begin with an index and a separator (``0012_anything.jpg``), carry a wnid, or begin with a
            class name.
 
-        Names are compared without regard to case and punctuation. Images that lie outside the layout are named in :attr:`skipped`.
+        Names are compared without regard to case and punctuation. Images that lie outside the layout are named in
+        :attr:`~captum_proto.data.Collection.skipped`.
 
         Args:
             root (str or os.PathLike): The folder.
@@ -170,7 +172,7 @@ class ImageCollection(Collection):
 
     @property
     def paths(self) -> list[Path]:
-        """The image files, in the order in which :meth:`batches` gives them; without those that a pass has found unreadable."""
+        """The image files, in the order of the batches; without those that a pass has found unreadable."""
         return [Path(path) for path, _ in self.readable]
 
     @property
@@ -197,7 +199,7 @@ class ImageCollection(Collection):
         return part
 
     def batches_for(self, geometry: ImageGeometry, batch_size: int = 32, workers: int = 0) -> ImageBatches:
-        """The images as batches for a model whose geometry is known; otherwise as :meth:`batches`."""
+        """The images as batches for a model whose geometry is known; otherwise as :meth:`~captum_proto.data.Collection.batches`."""
         return ImageBatches(self, geometry, batch_size, workers)
 
     def listed(self) -> list[tuple[str, str]]:

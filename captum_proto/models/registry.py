@@ -26,7 +26,7 @@ from captum_proto.models.named import NamedModel, checked_shape
 @dataclass(frozen=True)
 class Request:
     """
-    What the caller of :func:`load_model` asked for, and what every family does with it.
+    What the caller of :func:`~captum_proto.models.load_model` asked for, and what every family does with it.
 
     Attributes:
         name (str): The full name, with its family's prefix.
@@ -115,14 +115,15 @@ def register(
     pattern: str, *, shown: str, names: Callable[[], list[str]] = list, foreign: bool = False
 ) -> Callable[[_Build], _Build]:
     r"""
-    Register a family of models with :func:`load_model`: a decorator of the function that builds one.
+    Register a family of models with :func:`~captum_proto.models.load_model`: a decorator of the function that builds one.
 
     A name that fits several families is of the one that was registered first.
 
     Args:
         pattern (str): A regular expression that the whole name matches, such as ``torchvision:.*``.
         shown (str): How the names look, for the error that lists what there is, such as ``torchvision:NAME``.
-        names (Callable, optional): The names that are known without further packages or files, for :func:`model_names`. Default: none
+        names (Callable, optional): The names that are known without further packages or files, for
+            :func:`~captum_proto.models.model_names`. Default: none
         foreign (bool, optional): Whether to try each model on an image when it is loaded, for models of unknown make. Default: False
 
     Returns:
@@ -152,7 +153,7 @@ def imagenet_names(count: int) -> list[str] | None:
 
 def model_names() -> list[str]:
     r"""
-    The names that :func:`load_model` knows without further packages or files.
+    The names that :func:`~captum_proto.models.load_model` knows without further packages or files.
 
     Beside these there are ``timm:NAME`` and ``FILE.py:FACTORY``.
 
