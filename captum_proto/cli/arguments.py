@@ -240,7 +240,8 @@ def natural_images(args: argparse.Namespace, named: NamedModel) -> NaturalImages
     """The natural images that :func:`add_evaluation`'s arguments ask for."""
     return NaturalImages(
         args.images,
-        named,
+        named.geometry,
+        named.class_names,
         split=args.split,
         limit=args.limit,
         others=args.others,

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.targets import Target
 from captum_proto.cli import arguments as shared
-from captum_proto.data import ImageCollection, digits_images
-from captum_proto.experiments.fooling import Fooling, Natural
+from captum_proto.data.natural import DIGITS, natural_split
+from captum_proto.experiments.fooling import Fooling
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel, load_model
 from captum_proto.runs.tasks import carry_out
@@ -74,7 +69,15 @@ def run(args: argparse.Namespace) -> None:
     classes = args.target or [str(digit) for digit in range(10)]
     targets = list(dict.fromkeys(parse_classes(classes, named.class_names)))
     check_controls(args.controls)
-    natural = _digits(targets, args) if args.images in (None, "digits") else _photographs(targets, args, named)
+    natural = natural_split(
+        args.images or DIGITS,
+        named.geometry,
+        named.class_names,
+        targets,
+        split=args.split,
+        limit=args.limit,
+        workers=args.workers,
+    )
     fooling = Fooling(
         _networks(named, args),
         natural,
@@ -105,47 +108,3 @@ def _networks(named: NamedModel, args: argparse.Namespace) -> list[NamedModel]:
     device, pretrained = next(named.model.parameters()).device, not args.random_weights
     further = [load_model("digits", device=device, pretrained=pretrained, seed=seed) for seed in range(1, args.seeds)]
     return [named, *further]
-
-
-def _digits(targets: list[Target], args: argparse.Namespace) -> Natural:
-    training, held_out = digits_images("training"), digits_images("held_out")
-    same, other = {}, {}
-    for target in targets:
-        rest = sorted(set(range(10)) - set(target))
-        same[target] = digits_images(classes=target, limit=args.limit).images
-        other[target] = digits_images(classes=rest, limit=max(1, len(same[target]) // len(rest))).images
-    return Natural(training.images, training.labels, held_out.images, held_out.labels, same, other)
-
-
-def _photographs(targets: list[Target], args: argparse.Namespace, named: NamedModel) -> Natural:
-    """Every second photograph for the detector, the others held out; all of them for the comparison."""
-    collection = ImageCollection.discover(args.images, named.class_names, split=args.split)
-
-    def read(images: ImageCollection) -> tuple[Tensor, Tensor]:
-        batches = images.batches(
-            named.image_shape,
-            32,
-            resize_ratio=named.resize_ratio,
-            interpolation=named.interpolation,
-            workers=args.workers,
-        )
-        parts: list[Any] = list(batches.items())
-        return torch.cat([batch.images for batch in parts]), torch.cat(
-            [torch.as_tensor(batch.labels) for batch in parts]
-        )
-
-    everything, labels = read(collection)
-    same, other = {}, {}
-    for target in targets:
-        mine = torch.isin(labels, torch.tensor(target))
-        if int(mine.sum()) < 2:
-            raise InputError(
-                f'"{args.images}" holds {int(mine.sum())} images of target {list(target)[:4]}; path similarity needs at least two: name a '
-                "superclass, such as 151-268."
-            )
-        same[target] = everything[mine][: args.limit]
-        rest = everything[~mine]
-        if not len(rest):
-            raise InputError(f'"{args.images}" holds no image of another class than {list(target)[:4]}; give some.')
-        other[target] = rest[:: max(1, len(rest) // len(same[target]))][: len(same[target])]
-    return Natural(everything[::2], labels[::2], everything[1::2], labels[1::2], same, other)

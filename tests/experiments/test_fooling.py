@@ -14,7 +14,8 @@ from networks import SmallCNN, seeded
 from torch import Tensor, nn
 
 from captum_proto import PathComparison, Prototypes
-from captum_proto.experiments.fooling import Fooling, Natural, Row, agreement, judge, separation
+from captum_proto.data.natural import NaturalSplit
+from captum_proto.experiments.fooling import Fooling, Row, agreement, judge, separation
 from captum_proto.models import NamedModel
 from captum_proto.report.blocks import Verdicts
 from captum_proto.report.page import Page
@@ -39,11 +40,11 @@ def named() -> NamedModel:
 
 
 @pytest.fixture
-def natural(make_images) -> Natural:
+def natural(make_images) -> NaturalSplit:
     training, held_out = make_images(60, SHAPE, seed=1), make_images(40, SHAPE, seed=2)
     same = {(c,): held_out[c::4] for c in range(4)}
     other = {(c,): held_out[(c + 1) % 4 :: 4] for c in range(4)}
-    return Natural(training, torch.arange(60) % 4, held_out, torch.arange(40) % 4, same, other)
+    return NaturalSplit(training, torch.arange(60) % 4, held_out, torch.arange(40) % 4, same, other)
 
 
 # --- the verdict ---------------------------------------------------------------------------------------------------------------------

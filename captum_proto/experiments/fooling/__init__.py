@@ -1,13 +1,12 @@
 """Networks that fool feature visualization, and whether path similarity notices."""
 
-from captum_proto.experiments.fooling.protocol import Fooling, Natural
+from captum_proto.experiments.fooling.protocol import Fooling
 from captum_proto.experiments.fooling.results import Agreement, FoolingResult, Row, agreement, judge, separation
 
 __all__ = [
     "Agreement",
     "Fooling",
     "FoolingResult",
-    "Natural",
     "Row",
     "agreement",
     "judge",

@@ -17,6 +17,7 @@ from captum_proto._utils.files import tensor_sha256
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.data import load_image
+from captum_proto.data.natural import NaturalSplit
 from captum_proto.experiments.fooling.figures import prototype_rows_figure
 from captum_proto.experiments.fooling.page import fooling_page
 from captum_proto.experiments.fooling.results import HONEST, Agreement, FoolingResult, Row, agreement, judge
@@ -36,28 +37,6 @@ _DETECTOR, _PROTOTYPES, _COMPARISON, _AGREEMENT = "detector", "prototypes", "com
 
 
 @dataclass(frozen=True)
-class Natural:
-    """
-    Natural images of an experiment, all in [0, 1].
-
-    Attributes:
-        training (Tensor): (N, C, H, W), for the detector, and to plant one of.
-        training_labels (Tensor): (N,), their classes.
-        held_out (Tensor): (M, C, H, W), on which the fooled network must agree with the classifier.
-        labels (Tensor): (M,), the classes of those held out.
-        same (dict[tuple[int, ...], Tensor]): By target, natural images of the class.
-        other (dict[tuple[int, ...], Tensor]): By target, natural images of other classes.
-    """
-
-    training: Tensor
-    training_labels: Tensor
-    held_out: Tensor
-    labels: Tensor
-    same: dict[Target, Tensor]
-    other: dict[Target, Tensor]
-
-
-@dataclass(frozen=True)
 class Fooling(Protocol[FoolingResult]):
     """
     Fool a classifier in several ways, make prototypes of it as it was and as it is, and compare both with natural images.
@@ -67,7 +46,7 @@ class Fooling(Protocol[FoolingResult]):
 
     Args:
         networks (sequence of NamedModel): The classifier of each seed, from seed 0. They may be the same.
-        natural (Natural): Natural images.
+        natural (NaturalSplit): Natural images.
         targets (sequence of tuple[int, ...]): The targets.
         options (mapping): Further arguments of :meth:`PrototypeGeneration.generate <captum_proto.PrototypeGeneration.generate>`, the same
             for honest and for fooled networks. Default: its own
@@ -85,7 +64,7 @@ class Fooling(Protocol[FoolingResult]):
     """
 
     networks: Sequence[NamedModel]
-    natural: Natural
+    natural: NaturalSplit
     targets: Sequence[Target]
     options: Mapping[str, Any] = field(default_factory=dict)
     plants: Sequence[str] = PLANTS
