@@ -25,17 +25,16 @@ from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data import ImageCollection
-from captum_proto.metrics.group_comparison import SubgroupComparison, classes_of_interest, compare_groups, p_text
+from captum_proto.metrics.group_comparison import SubgroupComparison, classes_of_interest, compare_groups
 from captum_proto.models import NamedModel
-from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
+from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page, Section
-from captum_proto.report.views.group_comparison import groups_figure
+from captum_proto.report.views.group_comparison import comparison_sections, conclusion, groups_figure
 from captum_proto.runs.files import write_json, write_text
 from captum_proto.runs.folder import open_folder
 from captum_proto.runs.provenance import versions
-from captum_proto.stats.intervals import Estimate
 
 COMPARISON, IMAGES, MANIFEST, PROTOTYPES = "comparison.json", "images.csv", "manifest.json", "prototypes"
 _KIND = "logits of a group"
@@ -184,57 +183,12 @@ def groups_page(
     failures: Sequence[str],
 ) -> Page:
     """What the page of a comparison says."""
-    sentences = []
-    for pair in comparison.pairs:
-        first, second = (
-            next(one for one in comparison.subgroups if one.subgroup == name) for name in (pair.first, pair.second)
-        )
-        test = f"Fisher's exact test: p {_equals(pair.p_value)}"
-        if len(comparison.pairs) > 1:
-            test += f", {_equals(pair.corrected_p_value).removeprefix('= ')} after Holm's correction"
-        sentences.append(
-            f"The model takes {first.correct} of {first.images} images of {pair.first} for {comparison.target}, and {second.correct} of "
-            f"{second.images} of {pair.second} ({test})."
-        )
-    verdicts = []
-    for one in comparison.subgroups:
-        verdicts.append(
-            Verdict(f"{one.subgroup}: accuracy", f"{_percent(one.accuracy)} ({one.correct} of {one.images})")
-        )
-        for name, estimate in one.probabilities.items():
-            verdicts.append(Verdict(f"{one.subgroup}: mean p({name})", _number(estimate)))
-    figure = Picture("groups.png", "Each subgroup's figures with their intervals.", small=False)
-    groups = Table(*comparison.subgroup_rows(), caption="Target by subgroup. Accuracy and its interval in per cent.")
-    pairs = Table(*comparison.pair_rows(), caption=f"Pair by pair, the first less the second; {comparison.note()}")
-    sections = [
-        Section("Subgroups", [Verdicts(verdicts), groups, Pictures([figure])]),
-        Section("Differences", [pairs]),
-        Section("Files", [Files(["images.csv", "summary.csv", "summary.txt", COMPARISON, MANIFEST, "groups.svg"])]),
-    ]
+    files = ["images.csv", "summary.csv", "summary.txt", COMPARISON, MANIFEST, "groups.svg"]
+    sections = [*comparison_sections(comparison, "groups.png"), Section("Files", [Files(files)])]
     if pictures:
         text = "What the model sees as most typical of each class: where a hypothesis on the subgroups comes from, or shows."
         sections.insert(2, Section("Prototypes", [Paragraphs([text]), Pictures(list(pictures))]))
-    return Page(
-        title=title,
-        summary=sentences,
-        sections=sections,
-        settings=settings,
-        failures=list(failures),
-    )
-
-
-def _equals(p_value: float) -> str:
-    text = p_text(p_value)
-    return text if text.startswith("<") else f"= {text}"
-
-
-def _percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
-
-
-def _number(estimate: Estimate) -> str:
-    none = estimate.low != estimate.low
-    return f"{estimate.value:.3f}" + ("" if none else f" [{estimate.low:.3f}, {estimate.high:.3f}]")
+    return Page(title, conclusion(comparison), sections, settings, list(failures))
 
 
 def _check_different(groups: Mapping[str, ImageCollection | Tensor]) -> None:

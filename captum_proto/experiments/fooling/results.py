@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from scipy import stats
 
 from captum_proto._utils.tables import number, percent, text_table
 from captum_proto._utils.targets import Target
@@ -22,6 +23,7 @@ from captum_proto.report.figures import to_display
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page, Section
 from captum_proto.runs.files import write_rows
+from captum_proto.stats.intervals import spread
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,9 @@ def separation(rows: Sequence[Row], network: str) -> float:
     """The chance that a fooled network's prototypes have a lower normalized Spearman correlation than the honest one's: the AUC."""
     honest = [row.normalized for row in rows if row.network == "honest"]
     fooled = [row.normalized for row in rows if row.network == network]
-    wins = [(one < other) + 0.5 * (one == other) for one in fooled for other in honest]
-    return sum(wins) / len(wins) if wins else math.nan
+    if not (honest and fooled):
+        return math.nan
+    return float(stats.mannwhitneyu(honest, fooled).statistic) / (len(honest) * len(fooled))
 
 
 _HEADER = [
@@ -177,19 +180,16 @@ def _summary_rows(rows: Sequence[Row], networks: Sequence[str]) -> list[list[str
         def mean(field: str, mine: list[Row] = mine) -> float:
             return sum(getattr(row, field) for row in mine) / len(mine)
 
-        by_seed = torch.tensor(
-            [
-                sum(row.normalized for row in mine if row.seed == seed) / sum(row.seed == seed for row in mine)
-                for seed in sorted({row.seed for row in mine})
-            ]
-        )
-        spread = float(by_seed.std()) if len(by_seed) > 1 else math.nan
+        by_seed = [
+            sum(row.normalized for row in mine if row.seed == seed) / sum(row.seed == seed for row in mine)
+            for seed in sorted({row.seed for row in mine})
+        ]
         table.append(
             [
                 name,
                 *(number(mean(field)) for field in ("spearman", "other", "same")),
                 number(mean("normalized"), 2),
-                number(spread, 2),
+                number(spread(by_seed), 2),
                 *(percent(mean(field)) for field in ("above_other", "above_mean", "below_mean")),
                 number(mean("all_layers"), 2),
                 f"{sum(row.flagged for row in mine)} of {len(mine)}",

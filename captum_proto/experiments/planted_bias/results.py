@@ -15,12 +15,12 @@ from scipy import stats
 from torch import nn
 
 from captum_proto._utils.files import whole_file
-from captum_proto._utils.tables import number, percent
+from captum_proto._utils.tables import between, number, p_equals, percent
 from captum_proto.attr import Prototypes
-from captum_proto.metrics.group_comparison import SubgroupComparison, p_text
+from captum_proto.metrics.group_comparison import SubgroupComparison
 from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
 from captum_proto.report.page import Page, Section
-from captum_proto.stats.intervals import mean_estimate, proportion
+from captum_proto.stats.intervals import mean_estimate, proportion, spread
 from captum_proto.testing.marked_digits import (
     _CORNERS,
     COLORS,
@@ -144,9 +144,8 @@ def dose_rows(dosed: dict[float, list[Measured]], again: Sequence[Measured]) -> 
     for label, group in [*((f"{one:g}", rows) for one, rows in dosed.items()), (CLEANED, list(again))]:
         strengths = [one.strength for one in group]
         estimate = mean_estimate(strengths)
-        spread = float(torch.tensor(strengths).std()) if len(strengths) > 1 else math.nan
-        interval = "–" if math.isnan(estimate.low) else f"{estimate.low:.2f} to {estimate.high:.2f}"
-        row = [label, str(len(group)), f"{estimate.value:.2f}", number(spread, 2), interval]
+        ends = between((estimate.low, estimate.high), "{:.2f}".format, " to ")
+        row = [label, str(len(group)), f"{estimate.value:.2f}", number(spread(strengths), 2), ends]
         row += [f"{_mean(group, name):.2f}" for name in ("strength_of_others", "strength_elsewhere")]
         row += [f"{sum(one.found for one in group)}/{len(group)}"]
         row += [percent(_mean(group, name)) for name in ("called_plain", "called_with_cue", "accuracy")]
@@ -238,7 +237,7 @@ def planted_page(
     summary = [
         f"The prototype of {digit} shows a {hypothesis}, which was planted in {100 * rate:g} % of the training scans of {digit}.",
         f"On unseen scans of other digits, that patch raises the share taken for {digit} from {told[0]} to {told[1]} (Fisher's p "
-        f"{_p(others.pairs[0].corrected_p_value)}, corrected); of the scans of {digit} {told[2]} are recognized without it, "
+        f"{p_equals(others.pairs[0].corrected_p_value)}, corrected); of the scans of {digit} {told[2]} are recognized without it, "
         f"{told[3]} with it.",
         "After retraining on scans with that place painted over, the strength of the cue in the prototype is "
         f"{_mean(again, 'strength'):.2f}, and {told[4]} of the other digits with the patch are taken for {digit}.",
@@ -263,14 +262,9 @@ def _mean(group: Sequence[Measured], name: str) -> float:
     return float(sum(getattr(one, name) for one in group) / len(group))
 
 
-def _p(value: float) -> str:
-    text = p_text(value)
-    return text if text.startswith("<") else f"= {text}"
-
-
 def _trend_sentence(result: Trend) -> str:
     rises = "the mean rises from each rate to the next" if result.monotone else "the mean does not rise at every rate"
-    page = "" if math.isnan(result.page_p_value) else f"; Page's test of a trend: p {_p(result.page_p_value)}"
+    page = "" if math.isnan(result.page_p_value) else f"; Page's test of a trend: p {p_equals(result.page_p_value)}"
     return f"{rises}{page}; Kendall's τ = {result.kendall:.2f} over all networks"
 
 

@@ -33,8 +33,7 @@ from captum_proto.report.blocks import Picture, Verdict
 from captum_proto.report.figures import picture_grid, points_figure
 from captum_proto.report.views.group_comparison import groups_figure
 from captum_proto.report.views.layer_curves import comparison_figure
-from captum_proto.report.views.path_similarity import interval
-from captum_proto.stats.intervals import spread
+from captum_proto.stats.intervals import interval, spread, spreads
 
 #: Everything there is to make again, in the order of the page.
 ITEMS = ("fig1", "fig2", "table1", "fig4", "fig5", "fig8", "table4", "fig7", "fig9", "table2", "table3")
@@ -439,21 +438,12 @@ def _layer_rows(run: _Run) -> tuple[list[str], list[list[Any]]]:
     for (_, label), comparison in zip(run.labels.items(), run.every(), strict=True):
         for group in comparison.conditions:
             spearman, l1 = comparison.spearman[group], comparison.l1[group]
-            mean, spread = comparison.mean_spearman(group).tolist(), _spread(spearman)
-            distance, distance_spread = comparison.mean_l1(group).tolist(), _spread(l1)
+            mean, spread = comparison.mean_spearman(group).tolist(), spreads(spearman).tolist()
+            distance, distance_spread = comparison.mean_l1(group).tolist(), spreads(l1).tolist()
             for index, layer in enumerate(comparison.layers):
                 values = (mean[index], spread[index], distance[index], distance_spread[index])
                 rows.append([label, group, index, layer, len(spearman), *map(repr, values)])
     return header, rows
-
-
-def _spread(values: torch.Tensor) -> list[float]:
-    """By layer, the standard deviation over images that have a value; NaN for fewer than two."""
-    array = values.numpy()
-    counts = (~np.isnan(array)).sum(0)
-    means = np.nansum(array, 0) / np.maximum(counts, 1)
-    squares = np.nansum((array - means) ** 2, 0)
-    return [float(math.sqrt(s / (n - 1))) if n > 1 else math.nan for s, n in zip(squares, counts, strict=True)]
 
 
 def _share_of_means(comparisons: Sequence[PathComparison], chosen: np.ndarray, group: str, measure: str) -> float:

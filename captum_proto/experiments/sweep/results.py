@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from captum_proto._utils.class_names import file_stem_of
-from captum_proto._utils.tables import number, percent, text_table
+from captum_proto._utils.tables import between, number, percent, text_table
 from captum_proto._utils.targets import Target
 from captum_proto.experiments.sweep.grid import Combination, Sweep
 from captum_proto.metrics import PathComparison
@@ -20,9 +20,9 @@ from captum_proto.metrics.comparison import OTHER, SAME, condition_label
 from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Picture, Pictures, Table
 from captum_proto.report.figures import points_figure, save_figure
 from captum_proto.report.page import Page, Section
-from captum_proto.report.views.path_similarity import NOTATION, interval
+from captum_proto.report.views.path_similarity import NOTATION
 from captum_proto.runs.files import write_rows, write_text
-from captum_proto.stats.intervals import spread
+from captum_proto.stats.intervals import interval, spread
 
 #: So many combinations are drawn, and so many have their pictures on the page.
 _MOST_DRAWN, _MOST_SHOWN = 25, 6
@@ -151,7 +151,7 @@ class SweepResult:
         )
         rows = []
         for rank in self.ranking():
-            row = [rank.combination.name, str(len(rank.cells)), number(rank.score), _interval_text(rank.ends)]
+            row = [rank.combination.name, str(len(rank.cells)), number(rank.score), between(rank.ends, joint=" to ")]
             row += [number(rank.over_seeds), number(rank.over_classes)]
             if self.scored:
                 row.append(f"{rank.score - rank.mean('same_spearman'):+.3f}")
@@ -228,7 +228,7 @@ def _figures(comparison: PathComparison, group: str) -> list[str]:
     scores = spearman.nanmean(1).tolist()
     several = len(scores) >= 3  # of two values an interval is wider than the scale
     ends = interval(scores) if several else None
-    figures = [str(len(scores)), number(float(np.nanmean(scores))), _interval_text(ends)]
+    figures = [str(len(scores)), number(float(np.nanmean(scores))), between(ends, joint=" to ")]
     for each in holds:
         shares = each.double().mean(1).tolist()
         ends = interval(shares) if several else None
@@ -294,10 +294,6 @@ def _curves(result: SweepResult, folder: Path, index: int, key: tuple[str, str])
     path = f"curves/{file_stem_of(model)}/{result.stems[key]}/{index:03d}.safetensors"
     result.comparison_of(index, model, target).save(folder / path, overwrite=True)
     return Curves(path, f"{target}, {model}.")
-
-
-def _interval_text(ends: tuple[float, float] | None) -> str:
-    return "–" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def _means(cells: Iterable[Cell], key: Callable[[Cell], Any], name: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""Subgroups of images of a class beside each other, as a figure."""
+"""Subgroups of images of a class beside each other: sentences, sections of a page, and a figure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,61 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_proto.metrics.group_comparison import SubgroupComparison, p_text
+from captum_proto._utils.tables import bare_percent, between, number, p_equals, p_text, percent
+from captum_proto.metrics.group_comparison import SubgroupComparison
+from captum_proto.report.blocks import Picture, Pictures, Table, Verdict, Verdicts
+from captum_proto.report.page import Section
 from captum_proto.stats.intervals import Estimate
 
 #: Okabe and Ito's colors, which the color-blind can tell apart.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def conclusion(comparison: SubgroupComparison) -> list[str]:
+    """A sentence for each pair: how many images of each subgroup the model takes for the target, and Fisher's test."""
+    sentences = []
+    results = {result.subgroup: result for result in comparison.subgroups}
+    for pair in comparison.pairs:
+        first, second = results[pair.first], results[pair.second]
+        test = f"Fisher's exact test: p {p_equals(pair.p_value)}"
+        if len(comparison.pairs) > 1:
+            test += f", {p_text(pair.corrected_p_value)} after Holm's correction"
+        sentences.append(
+            f"The model takes {first.correct} of {first.images} images of {pair.first} for {comparison.target}, and {second.correct} of "
+            f"{second.images} of {pair.second} ({test})."
+        )
+    return sentences
+
+
+def comparison_sections(comparison: SubgroupComparison, figure: str) -> list[Section]:
+    """
+    What a comparison shows on a page: every subgroup's figures, then the differences pair by pair.
+
+    Args:
+        comparison (SubgroupComparison): What to show.
+        figure (str): Where :func:`groups_figure` is saved, relative to the folder of the page.
+
+    Returns:
+        list[Section]: Two of them.
+    """
+    verdicts = []
+    for result in comparison.subgroups:
+        share = f"{_with_interval(result.accuracy, share=True)} ({result.correct} of {result.images})"
+        verdicts.append(Verdict(f"{result.subgroup}: accuracy", share))
+        for name, estimate in result.probabilities.items():
+            verdicts.append(Verdict(f"{result.subgroup}: mean p({name})", _with_interval(estimate)))
+    subgroups = Table(*comparison.subgroup_rows(), "Target by subgroup. Accuracy and its interval in per cent.")
+    pairs = Table(*comparison.pair_rows(), f"Pair by pair, the first less the second; {comparison.note()}")
+    shown = Picture(figure, "Each subgroup's figures with their intervals.", small=False)
+    return [Section("Subgroups", [Verdicts(verdicts), subgroups, Pictures([shown])]), Section("Differences", [pairs])]
+
+
+def _with_interval(estimate: Estimate, share: bool = False) -> str:
+    """A figure with its interval in brackets, where it has one."""
+    value = percent(estimate.value) if share else number(estimate.value)
+    if math.isnan(estimate.low):
+        return value
+    return f"{value} [{between((estimate.low, estimate.high), bare_percent if share else number, ', ')}]"
 
 
 def groups_figure(comparison: SubgroupComparison, title: str = "") -> Figure:
@@ -28,10 +78,10 @@ def groups_figure(comparison: SubgroupComparison, title: str = "") -> Figure:
         Figure: One panel for the accuracy, one for each class of interest; of two subgroups the p-value of Fisher's test is beneath the
         first.
     """
-    panels = [(f"share taken for {comparison.target}", [one.accuracy for one in comparison.subgroups])]
+    panels = [(f"share taken for {comparison.target}", [result.accuracy for result in comparison.subgroups])]
     for name in comparison.classes:
-        panels.append((f"mean p({name})", [one.probabilities[name] for one in comparison.subgroups]))
-    names = [f"{one.subgroup} ({one.images})" for one in comparison.subgroups]
+        panels.append((f"mean p({name})", [result.probabilities[name] for result in comparison.subgroups]))
+    names = [f"{result.subgroup} ({result.images})" for result in comparison.subgroups]
     height = 1.6 + 0.45 * len(names)
     figure = Figure(figsize=(2.0 + 3.0 * len(panels), height), layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -42,8 +92,7 @@ def groups_figure(comparison: SubgroupComparison, title: str = "") -> Figure:
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
     if len(comparison.pairs) == 1:
-        p_value = p_text(comparison.pairs[0].p_value)
-        axes[0].set_xlabel(f"{panels[0][0]} (Fisher's p {p_value if p_value.startswith('<') else f'= {p_value}'})")
+        axes[0].set_xlabel(f"{panels[0][0]} (Fisher's p {p_equals(comparison.pairs[0].p_value)})")
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
@@ -51,11 +100,11 @@ def groups_figure(comparison: SubgroupComparison, title: str = "") -> Figure:
 
 def _estimates(axis: Axes, estimates: Sequence[Estimate]) -> None:
     """A point and its interval for each subgroup; without an interval, the point alone."""
-    for place, one in enumerate(estimates):
+    for place, estimate in enumerate(estimates):
         color = _COLORS[place % len(_COLORS)]
-        if not math.isnan(one.low):
-            axis.plot([one.low, one.high], [place, place], color=color, linewidth=2)
-        axis.plot([one.value], [place], "o", color=color)
+        if not math.isnan(estimate.low):
+            axis.plot([estimate.low, estimate.high], [place, place], color=color, linewidth=2)
+        axis.plot([estimate.value], [place], "o", color=color)
     axis.set_ylim(-0.6, len(estimates) - 0.4)
     axis.set_xticks(np.linspace(0, 1, 6))
     axis.grid(axis="x", color="#dddddd", linewidth=0.6)
