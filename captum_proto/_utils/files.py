@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,10 @@ def file_error(error: Exception, path: Path, what: str = "cannot be written") ->
 
 @contextlib.contextmanager
 def files_written() -> Iterator[set[Path]]:
-    """Collect the paths of the files that :func:`whole_file` puts in their place during the block, in any function it calls."""
+    """
+    Collect the paths of the files that :func:`whole_file` puts in their place during the block, in any function it calls, and of those
+    that :func:`count_as_written` names.
+    """
     outer, inner = _written.get(), set[Path]()
     token = _written.set(inner)
     try:
@@ -90,6 +93,12 @@ def files_written() -> Iterator[set[Path]]:
         _written.reset(token)
         if outer is not None:
             outer |= inner
+
+
+def count_as_written(paths: Iterable[Path]) -> None:
+    """Tell :func:`files_written` of files that an earlier process wrote, and that are part of what is made now."""
+    if (written := _written.get()) is not None:
+        written.update(paths)
 
 
 def save_tensors(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 
 from captum_proto._utils.errors import CaptumProtoError
@@ -53,7 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         int: The exit code: 0 done, 1 something given cannot be used, 70 a bug, 130 interrupted. Wrong usage exits with 2.
     """
     args = _parser().parse_args(arguments)
-    warnings.filterwarnings("once", module="captum_proto")
     try:
         args.run(args)
     except KeyboardInterrupt:

@@ -18,8 +18,8 @@ from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.options import OPTIONS, generation_options
 from captum_proto.metrics import CONTROLS, PathSimilarity
 from captum_proto.models import NamedModel, load_model
-from captum_proto.optim.ascent import SCHEDULES
 from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS
+from captum_proto.optim.settings import SCHEDULES
 from captum_proto.runs.provenance import versions
 
 EXIT_CODES = "exit codes: 0 done, 1 something given cannot be used (one sentence says what), 2 wrong usage, 70 a bug, 130 interrupted"
@@ -178,6 +178,11 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-progress", action="store_true", help="no progress bars")
 
 
+def output(args: argparse.Namespace) -> dict[str, bool]:
+    """The arguments of :func:`~captum_proto.runs.tasks.carry_out` that :func:`add_output` adds."""
+    return {"overwrite": args.overwrite, "resume": args.resume, "show_progress": not args.no_progress}
+
+
 def checkpoint_of_each(args: argparse.Namespace, models: Sequence[str]) -> dict[str, Path | None]:
     """The weights of each of several models, by its name."""
     given: list[Path] = args.checkpoint or []
@@ -269,14 +274,17 @@ def natural_images(args: argparse.Namespace, named: NamedModel) -> NaturalImages
     )
 
 
+def similarity_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of :class:`~captum_proto.PathSimilarity` that :func:`add_evaluation`'s options ask for."""
+    return {
+        "layers": args.layers[0] if args.layers in (["leaf"], ["all"]) else args.layers,
+        "repeat": args.repeat,
+        "alias": args.alias,
+        "value_range": None if getattr(args, "no_clamp", False) else (0.0, 1.0),
+        "batch_size": args.image_batch,
+    }
+
+
 def path_similarity_of(args: argparse.Namespace, named: NamedModel) -> PathSimilarity:
     """An unfitted similarity as :func:`add_evaluation`'s arguments ask for it."""
-    return PathSimilarity(
-        named.model,
-        args.layers[0] if args.layers in (["leaf"], ["all"]) else args.layers,
-        named.preprocess,
-        repeat=args.repeat,
-        alias=args.alias,
-        value_range=None if getattr(args, "no_clamp", False) else (0.0, 1.0),
-        batch_size=args.image_batch,
-    )
+    return PathSimilarity(named.model, preprocess=named.preprocess, **similarity_arguments(args))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from captum_proto._utils.class_names import parse_classes
-from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import fingerprint
-from captum_proto._utils.targets import Target
-from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments.evaluate import evaluate_to_folder
-from captum_proto.experiments.generate import generate_to_folder
+from captum_proto.experiments.evaluate import Evaluate, comparison_tables, files_skipped
 from captum_proto.metrics import CONTROLS
-from captum_proto.metrics.controls import check_controls
+from captum_proto.runs.tasks import carry_out
 
 _EXAMPLES = """examples:
   captum-proto evaluate --model efficientnet-lite0 --images imagenet/val --target 151-268 --out dogs
@@ -42,51 +38,30 @@ def add(commands: shared.Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     options = shared.generation_arguments(args)
     named = shared.load(args)
-    groups, count = parse_classes(args.target, named.class_names), shared.count_of(args, 2)
-    controls = check_controls(CONTROLS if args.controls is None else args.controls)  # before anything takes time
-    given = None if args.prototypes is None else Prototypes.load(args.prototypes)
-    if given is not None and given.settings.get("model_fingerprint") not in (None, fingerprint(named.model)):
-        raise InputError(
-            f'the prototypes in "{args.prototypes}" were made with another model or other weights; generate them with this one.'
-        )
-    natural = shared.natural_images(args, named)
-    generation = PrototypeGeneration(named.model, named.preprocess)
-
-    def prototypes_of(group: Target, place: Path) -> Prototypes:
-        if given is not None:
-            return given.of(group)
-        return generate_to_folder(
-            generation,
-            [group] * count,
-            named.image_shape,
-            place / "prototypes",
-            options=options,
+    comparisons = carry_out(
+        Evaluate(
+            named,
+            parse_classes(args.target, named.class_names),
+            shared.natural_images(args, named),
+            options,
+            count=shared.count_of(args, 2),
             seed=args.seed,
             batch_size=args.batch_size,
-            class_names=named.class_names,
-            overwrite=True,
-            show_progress=not args.no_progress,
-            page=False,
-        )
-
-    evaluate_to_folder(
-        lambda: shared.path_similarity_of(args, named),
-        prototypes_of,
-        natural.of,
-        groups,
+            prototypes=args.prototypes,
+            similarity=shared.similarity_arguments(args),
+            comparison={
+                "controls": CONTROLS if args.controls is None else args.controls,
+                "control_count": args.control_count,
+                "leave_one_out": not args.no_leave_one_out,
+                "ascent_steps": options["steps"] if args.ascent_steps is None else args.ascent_steps,
+                "seed": args.seed,
+            },
+        ),
         args.out,
-        options={
-            "controls": controls,
-            "control_count": args.control_count,
-            "leave_one_out": not args.no_leave_one_out,
-            "ascent_steps": options["steps"] if args.ascent_steps is None else args.ascent_steps,
-            "seed": args.seed,
-            "show_progress": not args.no_progress,
-        },
-        class_names=named.class_names,
-        story=shared.story(args, named),
-        overwrite=args.overwrite,
-        resume=args.resume,
+        **shared.output(args),
     )
-    shared.say_skipped(natural)
+    for table in comparison_tables(comparisons, named.class_names):
+        print(f"\n{table}")
+    for sentence in files_skipped(comparisons):
+        print(sentence, file=sys.stderr)
     print(f"written: {args.out}")

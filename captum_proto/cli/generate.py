@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from captum_proto._utils.class_names import label_of, parse_classes
-from captum_proto.attr import PrototypeGeneration
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments.generate import generate_to_folder
+from captum_proto.experiments.generate import Generate
+from captum_proto.runs.tasks import carry_out
 
 _EXAMPLES = """examples:
   captum-proto generate --model efficientnet-lite0 --target 558 --target 12 --target 669 --out flute-finch-net
@@ -27,27 +27,17 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    options = shared.generation_arguments(args)
     named = shared.load(args)
-    groups = [group for group in parse_classes(args.target, named.class_names) for _ in range(shared.count_of(args, 1))]
-    prototypes = generate_to_folder(
-        PrototypeGeneration(named.model, named.preprocess),
-        groups,
-        named.image_shape,
-        args.out,
-        options=options,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        class_names=named.class_names,
-        story=shared.story(args, named),
-        overwrite=args.overwrite,
-        resume=args.resume,
-        show_progress=not args.no_progress,
+    options = shared.generation_arguments(args)
+    targets = parse_classes(args.target, named.class_names)
+    repeated = [target for target in targets for _ in range(shared.count_of(args, 1))]
+    prototypes = carry_out(
+        Generate(named, repeated, options, seed=args.seed, batch_size=args.batch_size), args.out, **shared.output(args)
     )
     transformed = options["transform"] is not None
     print("target, seed: logit and probability as it is" + ("; expected under the transforms" if transformed else ""))
-    for i, group in enumerate(prototypes.target):
-        line = f"{label_of(group, named.class_names)}, {prototypes.seeds[i]}: {float(prototypes.logits[i]):.2f}, "
+    for i, target in enumerate(prototypes.target):
+        line = f"{label_of(target, named.class_names)}, {prototypes.seeds[i]}: {float(prototypes.logits[i]):.2f}, "
         line += f"p = {float(prototypes.probabilities[i]):.4f}"
         if transformed:
             line += f"; {float(prototypes.transformed_logits[i]):.2f}, p = {float(prototypes.transformed_probabilities[i]):.4f}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from captum_proto._utils.batches import Images
 from captum_proto._utils.files import sha256, tensor_bytes
@@ -53,6 +55,7 @@ class NaturalImages:
         batch_size: int = 32,
         workers: int = 2,
     ) -> None:
+        self.source, self.split = source, split
         self.named, self.limit, self.others, self.seed = named, limit, others, seed
         self.batch_size, self.workers = batch_size, workers
         self.collection = (
@@ -98,6 +101,16 @@ class NaturalImages:
             ]
         paths = self._inside(group, self.limit).paths
         return [{"file": str(path), "sha256": sha256(path)} for path in paths]
+
+    def settings(self) -> dict[str, Any]:
+        """What a result depends on, as JSON can hold it."""
+        return {name: getattr(self, name) for name in ("source", "split", "limit", "others", "seed", "batch_size")}
+
+    def afresh(self) -> NaturalImages:
+        """The same images, with nothing known yet of files that cannot be read: what is skipped does not depend on what was read before."""
+        fresh = copy.copy(self)
+        fresh.collection = copy.deepcopy(self.collection)
+        return fresh
 
     @property
     def skipped(self) -> list[tuple[Path, str]]:

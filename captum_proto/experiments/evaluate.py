@@ -1,19 +1,42 @@
-"""The three-way comparison with controls for some classes of a model, written to a folder class by class."""
+"""The three-way comparison with controls for some classes of a model, written to a folder part by part."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.batches import Images
 from captum_proto._utils.class_names import file_stem, labels_of
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
-from captum_proto.data.natural import ClassImages
-from captum_proto.experiments.generate import PROTOTYPES, prototype_pictures, write_prototypes
-from captum_proto.metrics.comparison import PathComparison, pooled, save_summaries, summarize, summary_table
+from captum_proto.data.natural import ClassImages, NaturalImages
+from captum_proto.experiments.generate import (
+    PROTOTYPES,
+    WARNINGS,
+    Generate,
+    prototype_pictures,
+    rehearse,
+    write_prototypes,
+)
+from captum_proto.metrics import CONTROLS
+from captum_proto.metrics.comparison import (
+    OTHER,
+    SAME,
+    PathComparison,
+    pooled,
+    save_summaries,
+    summarize,
+    summary_table,
+)
+from captum_proto.metrics.controls import check_controls
 from captum_proto.metrics.path_similarity import PathSimilarity
+from captum_proto.models import NamedModel
 from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Pictures, Verdicts
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
@@ -28,13 +51,311 @@ from captum_proto.report.views.path_similarity import (
 )
 from captum_proto.runs.files import write_json, write_text
 from captum_proto.runs.folder import RECORDED, SETTINGS, noted_warnings, open_folder, read_settings
+from captum_proto.runs.provenance import provenance
+from captum_proto.runs.tasks import Protocol, Run, Task, carry_out, warnings_of
 
 COMPARISON = "comparison.safetensors"
-_PICTURES = "prototypes"
+#: The tasks of each class: its prototypes, pictures of other methods under their own names, and the comparison of all these.
+_PICTURES, _COMPARE = "prototypes", "comparison"
 #: Of what is recorded of the run: the folder and the label of each class. Of what is recorded with a class: what failed.
 _CLASSES, _FAILURES = "classes", "failures"
 
 
+@dataclass(frozen=True)
+class Evaluate(Protocol[dict[Target, PathComparison]]):
+    """
+    Prototypes of each class, compared with natural images and controls: every value, the table, the figure, and the page.
+
+    Each class has a folder, with a run of :class:`~captum_proto.experiments.generate.Generate` for its prototypes.
+
+    Args:
+        named (NamedModel): The model and its preprocessing.
+        targets (sequence of Target): The classes; one that is named twice is evaluated once.
+        images (NaturalImages): Natural images of the classes, and of others.
+        options (mapping): Further arguments of :meth:`PrototypeGeneration.generate`. Default: its own
+        count (int): Prototypes of each class. Default: 2
+        seed (int): The first seed of each class. Default: 0
+        batch_size (int): Prototypes at a time. Default: 8
+        prototypes (Path, optional): A file with prototypes of the classes, instead of generating them. Default: None
+        similarity (mapping): Further arguments of :class:`PathSimilarity`. Default: its own
+        comparison (mapping): Further arguments of :meth:`PathSimilarity.compare`. Default: its own
+        further (mapping): Other methods' pictures of each class to score as well: by the name of the condition, the arguments of
+            :meth:`PrototypeGeneration.generate` that make them. Default: none
+        page (bool): Whether to write the page; False where the evaluation is part of something greater. Default: True
+    """
+
+    named: NamedModel
+    targets: Sequence[Target]
+    images: NaturalImages
+    options: Mapping[str, Any] = field(default_factory=dict)
+    count: int = 2
+    seed: int = 0
+    batch_size: int = 8
+    prototypes: Path | None = None
+    similarity: Mapping[str, Any] = field(default_factory=dict)
+    comparison: Mapping[str, Any] = field(default_factory=dict)
+    further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    page: bool = True
+
+    def provenance(self) -> dict[str, Any]:
+        generated = {"options": self.options, "count": self.count, "batch_size": self.batch_size}
+        return provenance(
+            "evaluate",
+            {
+                "model": self.named.provenance(),
+                "target": list(dict.fromkeys(self.targets)),
+                "images": self.images,
+                "image_shape": self.named.image_shape,
+                "seed": self.seed,
+                **(generated if self.prototypes is None or self.further else {}),
+                "similarity": self.similarity,
+                "comparison": self.comparison,
+                "further": self.further,
+            },
+            files={"prototypes": self.prototypes},
+        )
+
+    def tasks(self) -> list[Task]:
+        self._check()
+        tasks = []
+        for stem in self._stems():
+            pictures = [f"{stem}/{name}" for name in (_PICTURES, *self.further)]
+            tasks += [*map(Task, pictures), Task(f"{stem}/{_COMPARE}", needs=tuple(pictures))]
+        return tasks
+
+    def begun(self) -> dict[str, Any]:
+        return {_CLASSES: {stem: self._labels()[target] for stem, target in self._stems().items()}}
+
+    def make(self, task: Task, run: Run) -> None:
+        stem, _, part = task.name.rpartition("/")
+        target = self._stems()[stem]
+        if part == _COMPARE:
+            self._compare(target, run.folder / stem, run.show_progress)
+        elif part == _PICTURES and self.prototypes is not None:
+            given = Prototypes.load(self.prototypes).of(target)
+            write_prototypes(given, run.folder / task.name, self.named.class_names)
+        else:
+            generation = self._generation(target, self.options if part == _PICTURES else self.further[part])
+            carry_out(generation, run.folder / task.name, resume=True, show_progress=run.show_progress)
+
+    def summarize(self, run: Run) -> dict[Target, PathComparison]:
+        comparisons = {
+            target: PathComparison.load(run.folder / stem / COMPARISON) for stem, target in self._stems().items()
+        }
+        labels = self._labels()
+        summaries = {labels[target]: comparison.summaries() for target, comparison in comparisons.items()}
+        every = list(comparisons.values())
+        if len(every) > 1:
+            summaries["mean over classes"] = summarize(every)
+            figure = comparison_figure(pooled(every), f"{len(every)} classes")
+            save_figure(figure, run.folder / "curves.png", overwrite=True)
+        save_summaries(summaries, run.folder / "summary.csv", overwrite=True)
+        tables = comparison_tables(comparisons, self.named.class_names)
+        write_text(run.folder / "summary.txt", "\n\n".join(tables), overwrite=True)
+        run.note({WARNINGS: run.warnings()})
+        if self.page:
+            write_page(evaluation_page(run.folder), run.folder)
+        return comparisons
+
+    def _compare(self, target: Target, folder: Path, show_progress: bool) -> None:
+        """The comparison of one class, from the pictures in its folder."""
+        label = self._labels()[target]
+        images = self.images.afresh().of(target)
+        similarity = PathSimilarity(self.named.model, preprocess=self.named.preprocess, **self.similarity)
+        similarity.fit(images.same, show_progress=show_progress)
+        comparison = similarity.compare(
+            Prototypes.load(folder / _PICTURES / PROTOTYPES),
+            images.same,
+            images.other,
+            further={name: Prototypes.load(folder / name / PROTOTYPES).images for name in self.further},
+            show_progress=show_progress,
+            **self.comparison,
+        )
+        comparison.settings["class"] = label
+        comparison.settings[_FAILURES] = images.failures()
+        comparison.to_csv(folder / "scores.csv", overwrite=True)
+        save_figure(comparison_figure(comparison, label), folder / "curves.png", overwrite=True)
+        comparison.save(folder / COMPARISON, overwrite=True)
+
+    def _generation(self, target: Target, options: Mapping[str, Any]) -> Generate:
+        targets = [target] * self.count
+        return Generate(self.named, targets, options, seed=self.seed, batch_size=self.batch_size, page=False)
+
+    def _check(self) -> None:
+        """See that everything can be made, as far as that can be seen before anything takes time."""
+        taken = {_PICTURES, _COMPARE, "prototype", SAME, OTHER, *CONTROLS} & self.further.keys()
+        if taken:
+            raise InputError(
+                f'further has "{min(taken)}", which the comparison calls something of its own; choose another name.'
+            )
+        if self.count < 1:
+            raise InputError(f"count is {self.count}; expected at least 1.")
+        check_controls(self.comparison.get("controls", CONTROLS))
+        control_count = self.comparison.get("control_count")
+        if control_count is not None and control_count < 1:
+            raise InputError(
+                f"control_count is {control_count}; expected at least 1, or None for as many as prototypes."
+            )
+        made = list(self.further.values())
+        if self.prototypes is None:
+            made.append(self.options)
+        for options in made:
+            rehearse(self.named, self.targets, options)
+            for target in self.targets:
+                self._generation(target, options)
+        images = self.images.afresh()
+        images.batch_size, images.workers = 1, 0  # to read no more than is needed to see that there are some
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what there is to warn of comes again
+            for target in dict.fromkeys(self.targets):
+                of_target = images.of(target)
+                same = _first(of_target.same, 2)
+                if len(same) < 2:
+                    raise InputError(
+                        f"there is {len(same)} image of {self._labels()[target]}; path similarity needs at least two."
+                    )
+                _first(of_target.other, 1)
+            similarity = PathSimilarity(self.named.model, preprocess=self.named.preprocess, **self.similarity)
+            similarity.fit(same)  # are there such layers?
+        if self.prototypes is not None:
+            check_made_with(self.prototypes, self.named)
+            given = Prototypes.load(self.prototypes)
+            for target in self.targets:
+                similarity.evaluate(given.of(target).images)
+
+    def _stems(self) -> dict[str, Target]:
+        """The folder of each class."""
+        return {file_stem(target, self.named.class_names): target for target in dict.fromkeys(self.targets)}
+
+    def _labels(self) -> dict[Target, str]:
+        targets = list(dict.fromkeys(self.targets))
+        return dict(zip(targets, labels_of(targets, self.named.class_names), strict=True))
+
+
+def check_made_with(path: Path, named: NamedModel) -> None:
+    """
+    See that prototypes in a file were made with a model, as far as they know.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it holds something else, or they were made with another model or other weights.
+    """
+    if Prototypes.load(path).settings.get("model_fingerprint") not in (None, fingerprint(named.model)):
+        raise InputError(
+            f'the prototypes in "{path}" were made with another model or other weights; generate them with this one.'
+        )
+
+
+def comparison_tables(comparisons: Mapping[Target, PathComparison], class_names: Sequence[str] | None) -> list[str]:
+    """The table of each class under its label, and that over all classes if there are several."""
+    targets = list(comparisons)
+    tables = [
+        f"{label}\n{comparisons[target].table()}"
+        for target, label in zip(targets, labels_of(targets, class_names), strict=True)
+    ]
+    if len(targets) > 1:
+        over = summary_table(summarize(list(comparisons.values())))
+        tables.append(f"mean over {len(targets)} classes\n{over}")
+    return tables
+
+
+def files_skipped(comparisons: Mapping[Target, PathComparison]) -> list[str]:
+    """A sentence for each image file that could not be read, in the comparison of any class."""
+    return list(dict.fromkeys(text for comparison in comparisons.values() for text in comparison.settings[_FAILURES]))
+
+
+def _first(images: Images, count: int) -> list[Any]:
+    """The first images, one at a time as batches of one."""
+    return [image.reshape(-1, *image.shape[-3:]) for image in islice(iter(images), count)]
+
+
+def evaluation_page(folder: Path) -> Page:
+    """
+    What a folder of comparisons has to show, from the files in it; of an interrupted run, the classes it finished.
+
+    Args:
+        folder (Path): That :class:`Evaluate` wrote to.
+
+    Returns:
+        Page: The mean over classes first, then a section for each. Paths are relative to ``folder``.
+
+    Raises:
+        FileExistsError: If the folder holds no readable settings.
+    """
+    settings = read_settings(folder)
+    name = (settings.get("model") or {}).get("name")
+    page = Page(f"Path similarity of {name}" if name else "Path similarity", settings=settings)
+    page.failures = warnings_of(folder)
+    there = sorted(path.parent.name for path in folder.glob(f"*/{COMPARISON}"))
+    # A run of the first version did not record its classes: those that are finished are all that is known of it.
+    asked: dict[str, str | None] = (settings.get(RECORDED) or {}).get(_CLASSES) or dict.fromkeys(there)
+    comparisons: dict[str, PathComparison] = {}
+    for stem, label in asked.items():
+        if stem in there:
+            try:
+                comparisons[stem] = PathComparison.load(folder / stem / COMPARISON)
+            except (OSError, ValueError, KeyError) as error:
+                page.failures.append(f"{label or stem}: the comparison cannot be read: {error}")
+    finished = (folder / "summary.csv").exists() and all(stem in there for stem in asked)
+    if not finished:
+        page.failures.insert(
+            0,
+            f"The run is not finished: {len(comparisons)} of {len(asked) if RECORDED in settings else 'an unknown number of'} classes are "
+            "there; the same command with --resume goes on.",
+        )
+    for stem, comparison in comparisons.items():
+        label = asked[stem] or comparison.settings.get("class", stem)
+        page.failures += comparison.settings.get(_FAILURES, [])
+        notation = [NOTATION] if len(comparisons) == 1 else []  # of several classes, the mean over them begins with it
+        page.sections.append(_class_section(folder, stem, label, comparison, notation, page.failures))
+    named = {asked[stem] or one.settings.get("class", stem): one for stem, one in comparisons.items()}
+    page.failures = list(dict.fromkeys([*page.failures, *comparison_failures(named)]))
+    every = list(comparisons.values())
+    if not every:
+        page.summary = ["No class is finished yet."]
+        return page
+    page.summary = conclusion(every)
+    if len(every) > 1:
+        paths = [f"{stem}/{COMPARISON}" for stem in comparisons]
+        files = ["summary.csv", "summary.txt", "curves.png", SETTINGS] if finished else [SETTINGS]
+        blocks = [
+            Paragraphs([NOTATION]),
+            Verdicts(criteria(every)),
+            Curves(paths[0], f"Means over all images of {len(every)} classes.", paths[1:]),
+            comparison_table(every),
+            Files(files),
+        ]
+        page.sections.insert(0, Section(f"Mean over {len(every)} classes", blocks))
+    return page
+
+
+def _class_section(
+    folder: Path, stem: str, label: str, comparison: PathComparison, notation: list[str], failures: list[str]
+) -> Section:
+    """One class: its prototypes, the criteria, the curves and the table."""
+    files = ("scores.csv", "curves.png", COMPARISON, f"{_PICTURES}/{PROTOTYPES}")
+    path = folder / stem / _PICTURES / PROTOTYPES
+    pictures: list[Block] = []
+    if path.exists():
+        try:
+            prototypes = Prototypes.load(path)
+        except (OSError, ValueError, KeyError) as error:
+            failures.append(f"{label}: the prototypes cannot be read: {error}")
+        else:
+            shown = Pictures(prototype_pictures(prototypes, path.parent, [label] * len(prototypes)))
+            pictures.append(shown.within(_PICTURES))
+    blocks = [
+        Paragraphs([*conclusion([comparison]), *notation]),
+        *pictures,
+        Verdicts(criteria([comparison])),
+        Curves(COMPARISON),
+        comparison_table([comparison]),
+        Files([file for file in files if (folder / stem / file).exists()]),
+    ]
+    return Section(label, blocks).within(stem)
+
+
+# Until every protocol is a protocol: to be removed with the last caller.
 def evaluate_to_folder(
     new_similarity: Callable[[], PathSimilarity],
     prototypes_of: Callable[[Target, Path], Prototypes],
@@ -113,88 +434,3 @@ def evaluate_to_folder(
     write_text(folder / "summary.txt", text, overwrite=True)
     write_page(evaluation_page(folder), folder)
     return comparisons
-
-
-def evaluation_page(folder: Path) -> Page:
-    """
-    What a folder of comparisons has to show, from the files in it; of an interrupted run, the classes it finished.
-
-    Args:
-        folder (Path): That :func:`evaluate_to_folder` wrote to.
-
-    Returns:
-        Page: The mean over classes first, then a section for each. Paths are relative to ``folder``.
-
-    Raises:
-        FileExistsError: If the folder holds no readable settings.
-    """
-    settings = read_settings(folder)
-    name = (settings.get("model") or {}).get("name")
-    page = Page(f"Path similarity of {name}" if name else "Path similarity", settings=settings)
-    there = sorted(path.parent.name for path in folder.glob(f"*/{COMPARISON}"))
-    # An older run did not record its classes: those that are finished are all that is known of it.
-    asked: dict[str, str | None] = (settings.get(RECORDED) or {}).get(_CLASSES) or dict.fromkeys(there)
-    comparisons: dict[str, PathComparison] = {}
-    for stem, label in asked.items():
-        if stem in there:
-            try:
-                comparisons[stem] = PathComparison.load(folder / stem / COMPARISON)
-            except (OSError, ValueError, KeyError) as error:
-                page.failures.append(f"{label or stem}: the comparison cannot be read: {error}")
-    finished = (folder / "summary.csv").exists() and all(stem in there for stem in asked)
-    if not finished:
-        page.failures.insert(
-            0,
-            f"The run is not finished: {len(comparisons)} of {len(asked) if RECORDED in settings else 'an unknown number of'} classes are "
-            "there; the same command with --resume goes on.",
-        )
-    for stem, comparison in comparisons.items():
-        label = asked[stem] or comparison.settings.get("class", stem)
-        page.failures += comparison.settings.get(_FAILURES, [])
-        notation = [NOTATION] if len(comparisons) == 1 else []  # of several classes, the mean over them begins with it
-        page.sections.append(_class_section(folder, stem, label, comparison, notation, page.failures))
-    named = {asked[stem] or one.settings.get("class", stem): one for stem, one in comparisons.items()}
-    page.failures = list(dict.fromkeys([*page.failures, *comparison_failures(named)]))
-    every = list(comparisons.values())
-    if not every:
-        page.summary = ["No class is finished yet."]
-        return page
-    page.summary = conclusion(every)
-    if len(every) > 1:
-        paths = [f"{stem}/{COMPARISON}" for stem in comparisons]
-        files = ["summary.csv", "summary.txt", "curves.png", SETTINGS] if finished else [SETTINGS]
-        blocks = [
-            Paragraphs([NOTATION]),
-            Verdicts(criteria(every)),
-            Curves(paths[0], f"Means over all images of {len(every)} classes.", paths[1:]),
-            comparison_table(every),
-            Files(files),
-        ]
-        page.sections.insert(0, Section(f"Mean over {len(every)} classes", blocks))
-    return page
-
-
-def _class_section(
-    folder: Path, stem: str, label: str, comparison: PathComparison, notation: list[str], failures: list[str]
-) -> Section:
-    """One class: its prototypes, the criteria, the curves and the table."""
-    files = ("scores.csv", "curves.png", COMPARISON, f"{_PICTURES}/{PROTOTYPES}")
-    path = folder / stem / _PICTURES / PROTOTYPES
-    pictures: list[Block] = []
-    if path.exists():
-        try:
-            prototypes = Prototypes.load(path)
-        except (OSError, ValueError, KeyError) as error:
-            failures.append(f"{label}: the prototypes cannot be read: {error}")
-        else:
-            shown = Pictures(prototype_pictures(prototypes, path.parent, [label] * len(prototypes)))
-            pictures.append(shown.within(_PICTURES))
-    blocks = [
-        Paragraphs([*conclusion([comparison]), *notation]),
-        *pictures,
-        Verdicts(criteria([comparison])),
-        Curves(COMPARISON),
-        comparison_table([comparison]),
-        Files([file for file in files if (folder / stem / file).exists()]),
-    ]
-    return Section(label, blocks).within(stem)

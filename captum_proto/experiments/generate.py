@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import whole_file
 from captum_proto._utils.targets import Target, occurrence_seeds
 from captum_proto.attr import PrototypeGeneration, Prototypes
-from captum_proto.optim.loss.diversity import as_diversity, check_batches
+from captum_proto.models import NamedModel
+from captum_proto.optim.loss.diversity import Diversity, as_diversity, check_batches
 from captum_proto.report.blocks import Files, Picture, Pictures, Table
 from captum_proto.report.figures import save_figure, to_display
 from captum_proto.report.html import write_page
@@ -23,121 +26,128 @@ from captum_proto.report.page import Page, Section
 from captum_proto.report.views.prototypes import prototype_sheet
 from captum_proto.runs.files import write_json
 from captum_proto.runs.folder import RECORDED, SETTINGS, noted_warnings, open_folder, read_settings
+from captum_proto.runs.provenance import provenance
+from captum_proto.runs.tasks import Protocol, Run, Task, warnings_of
 
 PROTOTYPES = "prototypes.safetensors"
-_BATCHES = "batches"
+BATCHES = "batches"
 #: Of what is recorded: of each prototype the label of its class and the beginning of its file's name; and what was warned of.
-_LABELS, _STEMS, _FAILURES = "labels", "file_stems", "warnings"
+_LABELS, _STEMS, WARNINGS = "labels", "file_stems", "warnings"
 
 
-def generate_to_folder(
-    generation: PrototypeGeneration,
-    groups: list[Target],
-    image_shape: tuple[int, int, int],
-    folder: Path,
-    *,
-    options: dict[str, Any],
-    seed: int = 0,
-    batch_size: int = 8,
-    class_names: Sequence[str] | None = None,
-    story: dict[str, Any] | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    show_progress: bool = False,
-    page: bool = True,
-) -> Prototypes:
+@dataclass(frozen=True)
+class Generate(Protocol[Prototypes]):
     """
-    Generate prototypes and write a PNG of each, a sheet of all, everything as safetensors, the settings, and the page of all this.
+    Prototypes of a model's classes: a PNG of each, a sheet of all, everything as safetensors, and the page.
 
     Args:
-        generation (PrototypeGeneration): The model and its preprocessing.
-        groups (list[Target]): The classes of each prototype.
-        image_shape (tuple[int, int, int]): (C, H, W).
-        folder (Path): Where to write.
-        options (dict): Further arguments of :meth:`PrototypeGeneration.generate`.
-        seed (int, optional): The first seed of each class. Default: 0
-        batch_size (int, optional): Prototypes at a time; each finished batch is on disk at once. Default: 8
-        class_names (sequence of str, optional): For file names and labels. Default: None
-        story (dict, optional): What else to record in the settings. Default: None
-        overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
-        resume (bool, optional): Whether to go on with what an interrupted run left in ``folder``. Default: False
-        show_progress (bool, optional): Whether to show a progress bar. Default: False
-        page (bool, optional): Whether to write the page; False where the prototypes are part of a greater one. Default: True
-
-    Returns:
-        Prototypes: All of them.
+        named (NamedModel): The model and its preprocessing.
+        targets (sequence of Target): The classes of each prototype.
+        options (mapping): Further arguments of :meth:`PrototypeGeneration.generate`. Default: its own
+        seed (int): The first seed of each class. Default: 0
+        batch_size (int): Prototypes at a time; each finished batch is on disk at once. Default: 8
+        page (bool): Whether to write the page; False where the prototypes are part of a greater one. Default: True
 
     Raises:
-        FileExistsError, ValueError: As :func:`~captum_proto.runs.folder.open_folder`; and if ``batch_size`` is less than 1.
+        InputError: If ``batch_size`` is less than 1, or parts prototypes that are to differ from each other.
     """
-    seeds = occurrence_seeds(groups, seed)
-    diversity = as_diversity(options.get("diversity"), generation.forward_func)
-    asked = {
-        **(story or {}),
-        "target": [list(group) for group in groups],
-        "seeds": seeds,
-        "batch_size": batch_size,
-        "image_shape": list(image_shape),
-        "options": {
-            **{name: _plain(value) for name, value in options.items()},
-            "diversity": None if diversity is None else diversity.settings(),
-        },
-    }
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; expected at least 1.")
-    if diversity is not None:  # each batch is generated by itself, so only here can it be seen that a class is parted
-        check_batches(groups, batch_size)
-    finished, batches = folder / PROTOTYPES, folder / _BATCHES
-    open_folder(folder, asked, overwrite=overwrite, resume=resume, results=(finished, batches))
-    begun = {
-        _LABELS: [label_of(group, class_names) for group in groups],
-        _STEMS: [file_stem(group, class_names) for group in groups],
-    }
-    write_json(folder / SETTINGS, {**asked, RECORDED: begun}, overwrite=True)
-    with noted_warnings() as warned:
-        prototypes = _made(generation, groups, image_shape, folder, options, seeds, batch_size, resume, show_progress)
-    if not (resume and finished.exists()):
-        write_prototypes(prototypes, folder, class_names)
-    recorded = {**prototypes.settings, **begun, _FAILURES: warned}
-    write_json(folder / SETTINGS, {**asked, RECORDED: recorded}, overwrite=True)
-    if batches.exists():
-        shutil.rmtree(batches)
-    if page:
-        write_page(generation_page(folder), folder)
-    return prototypes
 
+    named: NamedModel
+    targets: Sequence[Target]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    batch_size: int = 8
+    page: bool = True
 
-def _made(
-    generation: PrototypeGeneration,
-    groups: list[Target],
-    image_shape: tuple[int, int, int],
-    folder: Path,
-    options: dict[str, Any],
-    seeds: list[int],
-    batch_size: int,
-    resume: bool,
-    show_progress: bool,
-) -> Prototypes:
-    """All prototypes, those that an interrupted run finished taken from the folder."""
-    if resume and (folder / PROTOTYPES).exists():
-        return Prototypes.load(folder / PROTOTYPES)
-    parts = []
-    for begin in range(0, len(groups), batch_size):
-        rows = slice(begin, begin + batch_size)
-        path = folder / _BATCHES / f"{begin:05d}.safetensors"
-        if resume and path.exists():
-            parts.append(Prototypes.load(path))
-            continue
-        part = generation.generate(
-            [list(group) for group in groups[rows]],
-            image_shape,
-            seed=seeds[rows],
-            show_progress=show_progress,
-            **options,
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch_size is {self.batch_size}; expected at least 1.")
+        if (
+            self._diversity() is not None
+        ):  # each batch is made by itself, so only here can it be seen that a class is parted
+            check_batches(list(self.targets), self.batch_size)
+
+    def provenance(self) -> dict[str, Any]:
+        return provenance(
+            "generate",
+            {
+                "model": self.named.provenance(),
+                "target": self.targets,
+                "seeds": self._seeds(),
+                "batch_size": self.batch_size,
+                "image_shape": self.named.image_shape,
+                "options": {**self.options, "diversity": self._diversity()},
+            },
         )
-        part.save(path, overwrite=True)
-        parts.append(part)
-    return Prototypes.concatenate(parts)
+
+    def tasks(self) -> list[Task]:
+        rehearse(self.named, self.targets, self.options)
+        begins = range(0, len(self.targets), self.batch_size)
+        return [
+            Task(f"{BATCHES}/{begin:05d}", weight=len(self.targets[begin : begin + self.batch_size]))
+            for begin in begins
+        ]
+
+    def begun(self) -> dict[str, Any]:
+        return {
+            _LABELS: [label_of(target, self.named.class_names) for target in self.targets],
+            _STEMS: [file_stem(target, self.named.class_names) for target in self.targets],
+        }
+
+    def make(self, task: Task, run: Run) -> None:
+        begin = int(task.name.rpartition("/")[2])
+        rows = slice(begin, begin + self.batch_size)
+        batch = PrototypeGeneration(self.named.model, self.named.preprocess).generate(
+            [list(target) for target in self.targets[rows]],
+            self.named.image_shape,
+            seed=self._seeds()[rows],
+            show_progress=run.show_progress,
+            **self.options,
+        )
+        batch.save(run.folder / f"{task.name}.safetensors", overwrite=True)
+
+    def summarize(self, run: Run) -> Prototypes:
+        prototypes = Prototypes.concatenate(
+            [Prototypes.load(run.folder / f"{task.name}.safetensors") for task in run.tasks]
+        )
+        write_prototypes(prototypes, run.folder, self.named.class_names)
+        run.note({**prototypes.settings, WARNINGS: run.warnings()})
+        if self.page:
+            write_page(generation_page(run.folder), run.folder)
+        return prototypes
+
+    def _seeds(self) -> list[int]:
+        return occurrence_seeds(list(self.targets), self.seed)
+
+    def _diversity(self) -> Diversity | None:
+        return as_diversity(self.options.get("diversity"), self.named.model)
+
+
+def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str, Any]) -> None:
+    """
+    See that prototypes can be made, before anything takes time or is removed: the same call, in which no step is taken.
+
+    Args:
+        named (NamedModel): The model.
+        targets (sequence of Target): The classes.
+        options (mapping): Further arguments of :meth:`PrototypeGeneration.generate`.
+
+    Raises:
+        InputError, InputTypeError: As :meth:`PrototypeGeneration.generate`: a class or an option is out of its range.
+    """
+    count = 1 if options.get("diversity") is None else 2  # diversity is between two of a class
+    without_steps = {
+        name: value
+        for name, value in options.items()
+        if name not in ("callback", "snapshot_steps") and not (name in ("steps", "warmup_steps") and value > 0)
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what there is to warn of comes again
+        PrototypeGeneration(named.model, named.preprocess).generate(
+            [list(target) for target in dict.fromkeys(targets) for _ in range(count)],
+            named.image_shape,
+            **{"steps": 0, "warmup_steps": 0, **without_steps, "batch_size": 8, "evaluation_draws": 0},
+        )
 
 
 def write_prototypes(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
@@ -157,7 +167,7 @@ def generation_page(folder: Path) -> Page:
     What a folder of prototypes has to show, from the files in it; of an interrupted run, the batches it finished.
 
     Args:
-        folder (Path): That :func:`generate_to_folder` wrote to.
+        folder (Path): That :class:`Generate` wrote to.
 
     Returns:
         Page: Paths are relative to ``folder``.
@@ -167,7 +177,7 @@ def generation_page(folder: Path) -> Page:
     """
     settings = read_settings(folder)
     recorded = settings.get(RECORDED) or {}
-    failures = list(recorded.get(_FAILURES, []))
+    failures = list(recorded.get(WARNINGS) or warnings_of(folder))
     prototypes = _found(folder, failures)
     asked = len(settings.get("target", []))
     name = (settings.get("model") or {}).get("name")
@@ -220,7 +230,7 @@ def prototype_pictures(
 def _found(folder: Path, failures: list[str]) -> Prototypes | None:
     """All prototypes, or those of the finished batches, or None."""
     finished = folder / PROTOTYPES
-    paths = [finished] if finished.exists() else sorted((folder / _BATCHES).glob("*.safetensors"))
+    paths = [finished] if finished.exists() else sorted((folder / BATCHES).glob("*.safetensors"))
     parts = []
     for path in paths:
         try:
@@ -297,6 +307,117 @@ def _generation_summary(prototypes: Prototypes) -> list[str]:
         "these as it processes natural images is not measured here; captum-proto evaluate does that, beside controls."
     )
     return text
+
+
+# Until every protocol is a protocol: to be removed with the last caller.
+def generate_to_folder(
+    generation: PrototypeGeneration,
+    groups: list[Target],
+    image_shape: tuple[int, int, int],
+    folder: Path,
+    *,
+    options: dict[str, Any],
+    seed: int = 0,
+    batch_size: int = 8,
+    class_names: Sequence[str] | None = None,
+    story: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    show_progress: bool = False,
+    page: bool = True,
+) -> Prototypes:
+    """
+    Generate prototypes and write a PNG of each, a sheet of all, everything as safetensors, the settings, and the page of all this.
+
+    Args:
+        generation (PrototypeGeneration): The model and its preprocessing.
+        groups (list[Target]): The classes of each prototype.
+        image_shape (tuple[int, int, int]): (C, H, W).
+        folder (Path): Where to write.
+        options (dict): Further arguments of :meth:`PrototypeGeneration.generate`.
+        seed (int, optional): The first seed of each class. Default: 0
+        batch_size (int, optional): Prototypes at a time; each finished batch is on disk at once. Default: 8
+        class_names (sequence of str, optional): For file names and labels. Default: None
+        story (dict, optional): What else to record in the settings. Default: None
+        overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
+        resume (bool, optional): Whether to go on with what an interrupted run left in ``folder``. Default: False
+        show_progress (bool, optional): Whether to show a progress bar. Default: False
+        page (bool, optional): Whether to write the page; False where the prototypes are part of a greater one. Default: True
+
+    Returns:
+        Prototypes: All of them.
+
+    Raises:
+        FileExistsError, ValueError: As :func:`~captum_proto.runs.folder.open_folder`; and if ``batch_size`` is less than 1.
+    """
+    seeds = occurrence_seeds(groups, seed)
+    diversity = as_diversity(options.get("diversity"), generation.forward_func)
+    asked = {
+        **(story or {}),
+        "target": [list(group) for group in groups],
+        "seeds": seeds,
+        "batch_size": batch_size,
+        "image_shape": list(image_shape),
+        "options": {
+            **{name: _plain(value) for name, value in options.items()},
+            "diversity": None if diversity is None else diversity.settings(),
+        },
+    }
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; expected at least 1.")
+    if diversity is not None:  # each batch is generated by itself, so only here can it be seen that a class is parted
+        check_batches(groups, batch_size)
+    finished, batches = folder / PROTOTYPES, folder / BATCHES
+    open_folder(folder, asked, overwrite=overwrite, resume=resume, results=(finished, batches))
+    begun = {
+        _LABELS: [label_of(group, class_names) for group in groups],
+        _STEMS: [file_stem(group, class_names) for group in groups],
+    }
+    write_json(folder / SETTINGS, {**asked, RECORDED: begun}, overwrite=True)
+    with noted_warnings() as warned:
+        prototypes = _made(generation, groups, image_shape, folder, options, seeds, batch_size, resume, show_progress)
+    if not (resume and finished.exists()):
+        write_prototypes(prototypes, folder, class_names)
+    recorded = {**prototypes.settings, **begun, WARNINGS: warned}
+    write_json(folder / SETTINGS, {**asked, RECORDED: recorded}, overwrite=True)
+    if batches.exists():
+        shutil.rmtree(batches)
+    if page:
+        write_page(generation_page(folder), folder)
+    return prototypes
+
+
+def _made(
+    generation: PrototypeGeneration,
+    groups: list[Target],
+    image_shape: tuple[int, int, int],
+    folder: Path,
+    options: dict[str, Any],
+    seeds: list[int],
+    batch_size: int,
+    resume: bool,
+    show_progress: bool,
+) -> Prototypes:
+    """All prototypes, those that an interrupted run finished taken from the folder."""
+    if resume and (folder / PROTOTYPES).exists():
+        return Prototypes.load(folder / PROTOTYPES)
+    parts = []
+    for begin in range(0, len(groups), batch_size):
+        rows = slice(begin, begin + batch_size)
+        path = folder / BATCHES / f"{begin:05d}.safetensors"
+        if resume and path.exists():
+            parts.append(Prototypes.load(path))
+            continue
+        part = generation.generate(
+            [list(group) for group in groups[rows]],
+            image_shape,
+            seed=seeds[rows],
+            show_progress=show_progress,
+            **options,
+        )
+        part.save(path, overwrite=True)
+        parts.append(part)
+    return Prototypes.concatenate(parts)
 
 
 def _plain(value: Any) -> Any:

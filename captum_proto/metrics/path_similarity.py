@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from captum_proto._utils.checks import check_images
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture import Capture, LayerSelection
+from captum_proto.capture import Capture, LayerSelection, PreviousOutput
 from captum_proto.metrics.comparison import PathComparison
 from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
 from captum_proto.metrics.reference import PathReference, digest
@@ -397,7 +397,7 @@ class PathSimilarity:
         any_inside, all_inside = bool(inside.any()), bool(inside.all())
         spearman: list[Tensor] = [torch.empty(0)] * len(reference.layers)
         l1: list[Tensor] = [torch.empty(0)] * len(reference.layers)
-        previous = _Previous()
+        previous = PreviousOutput()
 
         def score(index: int, rows: Tensor) -> None:
             if previous.is_same(rows) and torch.equal(reference.sums[index], reference.sums[previous.index]):
@@ -429,7 +429,7 @@ class _Sums:
 
     def batch(self) -> Callable[[int, Tensor], None]:
         """What to call with each layer's index and its output for one further batch."""
-        previous = _Previous()
+        previous = PreviousOutput()
 
         def add(index: int, rows: Tensor) -> None:
             sums, first = self._sums, not self._sums[index].numel()
@@ -445,33 +445,6 @@ class _Sums:
             previous.set(index, rows)
 
         return add
-
-
-@dataclass
-class _Previous:
-    """
-    The layer output scored last. A container returns the tensor of its last child: scoring it again would say the same.
-
-    Holding the tensor keeps its memory from being given to another one, so an equal address means an equal tensor; its version tells
-    whether it was changed in place since.
-    """
-
-    index: int = -1
-    rows: Tensor | None = field(default=None, repr=False)
-    version: int = -1
-
-    def is_same(self, rows: Tensor) -> bool:
-        return (
-            self.rows is not None
-            and not rows.is_inference()  # these count no versions
-            and rows.data_ptr() == self.rows.data_ptr()
-            and rows.shape == self.rows.shape
-            and rows.stride() == self.rows.stride()
-            and rows._version == self.version
-        )
-
-    def set(self, index: int, rows: Tensor) -> None:
-        self.index, self.rows, self.version = index, rows, -1 if rows.is_inference() else rows._version
 
 
 @log_usage()

@@ -16,6 +16,7 @@ from torchvision import models as zoo
 
 from captum_proto._utils.errors import InputError, MissingPackageError
 from captum_proto._utils.files import sha256
+from captum_proto._utils.model import device_of, fingerprint
 from captum_proto.models.checkpoints import load_state, read_state
 
 
@@ -44,6 +45,16 @@ class NamedModel:
     settings: dict[str, Any] = field(default_factory=dict)
     resize_ratio: float = 256 / 224
     interpolation: str = "bilinear"
+
+    def provenance(self) -> dict[str, Any]:
+        """What to record of the model with a result: its name and settings, its device, and the fingerprint of its weights."""
+        settings = {name: str(value) for name, value in self.settings.items()}
+        return {
+            "name": self.name,
+            **settings,
+            "device": str(device_of(self.model)),
+            "fingerprint": fingerprint(self.model),
+        }
 
     def logits(self, images: Tensor) -> Tensor:
         r"""

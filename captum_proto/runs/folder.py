@@ -8,6 +8,7 @@ import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,16 +26,25 @@ except ImportError:  # Windows has no such locks: there nobody watches over two 
 SETTINGS = "settings.json"
 #: In the settings: what the run is about to make, and, when it is finished, what came of it and which files its summary wrote.
 RECORDED, SUMMARY = "recorded", "summary_files"
+#: In the settings: the folders of runs that are parts of this one, such as the generation of one class's prototypes in an evaluation.
+PARTS = "parts"
 #: The folder of the tasks' records: which are finished, from what, with which files.
 TASKS = "tasks"
 #: Made from the results: the description of the page, and the page.
 PAGE, REPORT = "page.json", "report.html"
 _LOCK = ".lock"
+#: The run that is at work, if one is: what is begun within its folder is a part of it.
+_at_work: ContextVar[RunFolder | None] = ContextVar("captum_proto run at work", default=None)
+#: The list that :func:`noted_warnings` fills, if it does.
+_noted: ContextVar[list[str] | None] = ContextVar("captum_proto warnings noted", default=None)
 
 
 class RunFolder:
     """
     A folder that a run has to itself, for the length of a ``with`` block.
+
+    A run that begins in a folder below, while this one is at work, is a part of it: it is recorded as such in the settings, so that a
+    later run that overwrites this one removes the results of its parts too, finished or not.
 
     Args:
         folder (Path): Where the run writes.
@@ -55,10 +65,15 @@ class RunFolder:
         self.provenance: dict[str, Any] = json.loads(json.dumps(provenance))
         self.overwrite, self.resume = overwrite, resume
         self.recorded: dict[str, Any] = {}
+        self._summary_files: list[str] | None = None
+        self._parts: set[str] = set()
         self._lock: int | None = None
+        self._token: Token[RunFolder | None] | None = None
 
     def __enter__(self) -> RunFolder:
         self._check()
+        if (whole := _at_work.get()) is not None:
+            whole.add_part(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self.folder / _LOCK)
@@ -75,18 +90,35 @@ class RunFolder:
             for name in (PAGE, REPORT):  # of an earlier state; this run writes its own when it is finished
                 (self.folder / name).unlink(missing_ok=True)
             if not self.resume:
-                self._remove_results()
+                _remove_results(self.folder)
         except BaseException as error:
             self._unlock()
             if isinstance(error, OSError) and not isinstance(error, CaptumProtoError):
                 raise file_error(error, self.folder, "cannot be written to") from error
             raise
+        self._token = _at_work.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._token is not None:
+            _at_work.reset(self._token)
         self._unlock()
+
+    def add_part(self, folder: Path) -> None:
+        """Record that a run in a folder below is a part of this one."""
+        root, path = self.folder.resolve(), folder.resolve()
+        if path == root or not path.is_relative_to(root):
+            return
+        name = path.relative_to(root).as_posix()
+        if name not in self._parts:
+            self._parts.add(name)
+            self.write_settings(self.recorded)
+
+    def files(self) -> list[Path]:
+        """Every file of the run, whichever process wrote it: settings, records of tasks, what these name, and the parts' files."""
+        return [self.folder / SETTINGS, *_records(self.folder), *_recorded_files(self.folder)]
 
     def write_settings(self, recorded: Mapping[str, Any], summary_files: Iterable[Path] | None = None) -> None:
         """
@@ -101,7 +133,13 @@ class RunFolder:
         if summary_files is not None:
             root = self.folder.resolve()
             paths = {path.resolve() for path in summary_files}
-            content[SUMMARY] = sorted(path.relative_to(root).as_posix() for path in paths if path.is_relative_to(root))
+            self._summary_files = sorted(
+                path.relative_to(root).as_posix() for path in paths if path.is_relative_to(root)
+            )
+        if self._summary_files is not None:  # of this run, or of the earlier one that it goes on with
+            content[SUMMARY] = self._summary_files
+        if self._parts:
+            content[PARTS] = sorted(self._parts)
         write_json(self.folder / SETTINGS, content, overwrite=True)
 
     def _check(self) -> None:
@@ -122,40 +160,58 @@ class RunFolder:
                 f'"{folder}" holds the results of captum-proto {before}, not of {now}; choose another folder.'
             )
         if self.resume:
-            for name in (RECORDED, SUMMARY):
-                found.pop(name, None)
+            found.pop(RECORDED, None)
+            self._summary_files = found.pop(SUMMARY, None)
+            self._parts = set(found.pop(PARTS, ()))
             _check_same(folder, found, self.provenance)
-
-    def _remove_results(self) -> None:
-        """Remove what an earlier run recorded as its own: nothing else in the folder is touched."""
-        paths = set()
-        for record in sorted((self.folder / TASKS).rglob("*.json")):
-            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-                paths |= set(json.loads(record.read_text(encoding="utf-8"))["files"])
-        if (self.folder / SETTINGS).exists():
-            with suppress(OccupiedError):
-                paths |= set(read_settings(self.folder).get(SUMMARY) or ())
-        root = self.folder.resolve()
-        for path in sorted(paths):
-            target = (root / path).resolve()
-            if target.is_relative_to(root):
-                target.unlink(missing_ok=True)
-        for path in sorted(paths, reverse=True):
-            for parent in (root / path).parents:
-                if parent == root or not parent.is_relative_to(root):
-                    break
-                with suppress(OSError):  # others' files are in it
-                    parent.rmdir()
-        if (self.folder / TASKS).is_dir():
-            shutil.rmtree(self.folder / TASKS)
-        (self.folder / SETTINGS).unlink(missing_ok=True)
 
     def _unlock(self) -> None:
         if self._lock is not None:
             with suppress(OSError):
                 (self.folder / _LOCK).unlink()
-                os.close(self._lock)
+            os.close(self._lock)
             self._lock = None
+
+
+def _remove_results(root: Path) -> None:
+    """Remove what a run recorded as its own, and its parts: nothing else in the folder is touched."""
+    if (root / SETTINGS).exists():
+        with suppress(OccupiedError):
+            for name in read_settings(root).get(PARTS) or ():
+                if (root / name).resolve().is_relative_to(root.resolve()):
+                    _remove_results(root / name)
+                    _remove_empty(root / name, root)
+    for path in _recorded_files(root):
+        path.unlink(missing_ok=True)
+        _remove_empty(path.parent, root)
+    if (root / TASKS).is_dir():
+        shutil.rmtree(root / TASKS)
+    for name in (SETTINGS, PAGE, REPORT):
+        (root / name).unlink(missing_ok=True)
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    """Remove a folder and those above it, up to the root, as long as nothing is left in them."""
+    while folder != root and folder.is_relative_to(root):
+        with suppress(OSError):  # others' files are in it, or it is gone
+            folder.rmdir()
+        folder = folder.parent
+
+
+def _records(root: Path) -> list[Path]:
+    return sorted((root / TASKS).rglob("*.json"))
+
+
+def _recorded_files(root: Path) -> list[Path]:
+    """The files in a folder that a run recorded as its own, in the records of its tasks and as written by its summary."""
+    names: set[str] = set()
+    for record in _records(root):
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            names |= set(json.loads(record.read_text(encoding="utf-8"))["files"])
+    if (root / SETTINGS).exists():
+        with suppress(OccupiedError):
+            names |= set(read_settings(root).get(SUMMARY) or ())
+    return [root / name for name in sorted(names) if (root / name).resolve().is_relative_to(root.resolve())]
 
 
 def _locked(path: Path) -> int | None:
@@ -264,31 +320,51 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def noted_warnings() -> Iterator[list[str]]:
-    """Collect what is warned of in the block, in a list that grows; each warning is shown as ever."""
+def noted_warnings(shown: set[str] | None = None) -> Iterator[list[str]]:
+    """
+    Collect what is warned of in the block, each message once, in a list that grows.
+
+    Args:
+        shown (set[str], optional): Messages that were shown before and need not be again; grows. Default: None, all are shown
+    """
     noted: list[str] = []
+    shown = set() if shown is None else shown
     show = warnings.showwarning
+    token = _noted.set(noted)
 
     def note(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
-        if str(message) not in noted:
-            noted.append(str(message))
-        show(message, category, *rest, **named)
+        text = str(message)
+        if text not in noted:
+            noted.append(text)
+        if text not in shown:
+            shown.add(text)
+            show(message, category, *rest, **named)
 
-    # Not warnings.catch_warnings: leaving it makes Python forget which warnings it has shown.
-    warnings.showwarning = note
-    try:
-        yield noted
-    finally:
-        warnings.showwarning = show
+    with warnings.catch_warnings():
+        # What Python has shown before is noted all the same: a task's record may not depend on what its process did before it.
+        warnings.simplefilter("always", append=True)
+        warnings.showwarning = note
+        try:
+            yield noted
+        finally:
+            _noted.reset(token)
+
+
+def note_again(messages: Iterable[str]) -> None:
+    """Tell :func:`noted_warnings` of what was warned of by an earlier process, in a part of what is made now."""
+    if (noted := _noted.get()) is not None:
+        noted += [text for text in dict.fromkeys(messages) if text not in noted]
 
 
 __all__ = [
     "PAGE",
+    "PARTS",
     "RECORDED",
     "REPORT",
     "SETTINGS",
     "TASKS",
     "RunFolder",
+    "note_again",
     "noted_warnings",
     "read_settings",
 ]

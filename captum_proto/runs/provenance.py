@@ -37,7 +37,8 @@ def provenance(
         settings (mapping): Every choice that the results depend on, by name. What does not change a result (where it is written, how many
             threads read images, whether a bar is shown) does not belong here.
         files (mapping[str, Path], optional): Files that the results depend on, by the name of the setting; a file is recorded with the
-            SHA-256 of its content, so that a replaced one is noticed. None for a setting that was not given. Default: none
+            name and the SHA-256 of its content: a replaced one is noticed, one that was moved is the same. None for a setting that was
+            not given. Default: none
 
     Returns:
         dict[str, Any]: As JSON can hold it.
@@ -70,4 +71,4 @@ def _recorded_file(path: Path | None) -> dict[str, str] | None:
         return None
     if not path.is_file():
         raise MissingFileError(f'there is no file "{path}"; give one that is there.')
-    return {"file": str(path), "sha256": sha256(path)}
+    return {"file": path.name, "sha256": sha256(path)}

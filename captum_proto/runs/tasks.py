@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
-from captum_proto._utils.files import files_written, sha256, whole_file
-from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder
+from captum_proto._utils.files import count_as_written, files_written, sha256, whole_file
+from captum_proto.runs.folder import TASKS, RunFolder, note_again, noted_warnings
 from captum_proto.runs.provenance import plain
 
 Result = TypeVar("Result")
@@ -84,12 +85,25 @@ class Run:
     Attributes:
         folder (Path): Where results are.
         provenance (dict): What is recorded of the run.
+        tasks (list[Task]): All tasks.
         show_progress (bool): Whether to show progress bars.
     """
 
-    folder: Path
-    provenance: dict[str, Any]
+    opened: RunFolder
+    tasks: list[Task]
     show_progress: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return self.opened.folder
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self.opened.provenance
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Add to what the settings record beside the provenance."""
+        self.opened.write_settings({**self.opened.recorded, **values})
 
     def record(self, name: str) -> dict[str, Any] | None:
         """What is recorded of a finished task; None for one that is not finished."""
@@ -106,10 +120,14 @@ class Run:
             return False
         return all(
             (self.folder / path).is_file() and (self.folder / path).stat().st_size == file["bytes"]
-            for path, file in found["files"].items()
+            for path, file in found.get("files", {}).items()
         )
 
-    def finish(self, task: Task, index: int, paths: Iterable[Path]) -> None:
+    def warnings(self) -> list[str]:
+        """What was warned of while the tasks were made, whichever process made them, each message once."""
+        return warnings_of(self.folder)
+
+    def finish(self, task: Task, index: int, paths: Iterable[Path], warned: Sequence[str] = ()) -> None:
         """Record a task as done, with the digests of the files it wrote; this is the last that is written of it."""
         root = self.folder.resolve()
         inside = sorted(
@@ -124,6 +142,7 @@ class Run:
             "inputs": plain(task.inputs),
             "needs": self._needs(task),
             "files": files,
+            "warnings": list(warned),
         }
         with whole_file(self.folder / TASKS / f"{task.name}.json", overwrite=True) as temporary:
             temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -136,6 +155,16 @@ class Run:
         }
 
 
+def warnings_of(folder: Path) -> list[str]:
+    """What was warned of while the tasks that are finished in a folder were made, in their order, each message once."""
+    records: list[dict[str, Any]] = []
+    for path in (folder / TASKS).rglob("*.json"):
+        with suppress(OSError, ValueError):
+            records.append(json.loads(path.read_text(encoding="utf-8")))
+    records.sort(key=lambda record: int(record["index"]))
+    return list(dict.fromkeys(text for record in records for text in record["warnings"]))
+
+
 def carry_out(
     protocol: Protocol[Result],
     folder: Path,
@@ -146,6 +175,9 @@ def carry_out(
 ) -> Result:
     """
     Run a protocol in a folder.
+
+    A task of another protocol may do so in a folder below its own, with ``resume=True``: the inner run is then a part of the outer one,
+    and a task that was interrupted goes on with what the inner run had finished.
 
     Args:
         protocol (Protocol): What to do.
@@ -168,23 +200,31 @@ def carry_out(
     tasks = list(protocol.tasks())  # before the folder is touched: bad input is found here
     with RunFolder(folder, provenance, overwrite=overwrite, resume=resume) as opened:
         opened.write_settings(protocol.begun())
-        run = Run(folder, provenance, show_progress)
-        total = sum(task.weight for task in tasks)
-        bar = tqdm(total=total, unit=protocol.unit, smoothing=0.05, disable=not (show_progress and protocol.unit))
-        with bar as progress:
-            for index, task in enumerate(tasks):
-                if run.finished(task):
-                    if not progress.disable:
-                        progress.initial += task.weight  # the time left is that of what is left to do
-                else:
-                    with files_written() as written:
-                        protocol.make(task, run)
-                    run.finish(task, index, written)
-                progress.update(task.weight)
+        run = Run(opened, tasks, show_progress)
+        _make_missing(protocol, run)
         with files_written() as written:
             result = protocol.summarize(run)
         opened.write_settings(opened.recorded, written)
+        count_as_written(opened.files())
     return result
 
 
-__all__ = ["SETTINGS", "Protocol", "Run", "Task", "carry_out"]
+def _make_missing(protocol: Protocol[Any], run: Run) -> None:
+    """Make every task that is not finished, in their order."""
+    total = sum(task.weight for task in run.tasks)
+    visible = run.show_progress and bool(protocol.unit)
+    shown: set[str] = set()
+    with tqdm(total=total, unit=protocol.unit or "it", smoothing=0.05, disable=not visible) as progress:
+        for index, task in enumerate(run.tasks):
+            if run.finished(task):
+                note_again((run.record(task.name) or {}).get("warnings", []))
+                if visible:
+                    progress.initial += task.weight  # the time left is that of what is left to do
+            else:
+                with files_written() as written, noted_warnings(shown) as warned:
+                    protocol.make(task, run)
+                run.finish(task, index, written, warned)
+            progress.update(task.weight)
+
+
+__all__ = ["Protocol", "Run", "Task", "carry_out", "warnings_of"]

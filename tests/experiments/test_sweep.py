@@ -20,8 +20,16 @@ from torch import nn
 from captum_proto import PathComparison, PrototypeGeneration, Prototypes
 from captum_proto.cli import main
 from captum_proto.experiments.options import generation_options
-from captum_proto.experiments.sweep import PAPER_PROTOCOLS, Cell, Sweep, SweepResult, sweep_from_tables, sweep_to_folder
+from captum_proto.experiments.sweep import (
+    PAPER_PROTOCOLS,
+    Cell,
+    RunSweep,
+    Sweep,
+    SweepResult,
+    sweep_from_tables,
+)
 from captum_proto.models import NamedModel
+from captum_proto.runs.tasks import carry_out
 
 SHAPE = (1, 8, 8)
 
@@ -44,10 +52,8 @@ def sweep(**changes) -> Sweep:
     return Sweep(**{**values, **changes})
 
 
-def run(folder: Path, asked: Sweep | None = None, **options) -> SweepResult:
-    return sweep_to_folder(
-        asked or sweep(), folder, open_model=named, say=lambda text: None, **{"batch_size": 3, **options}
-    )
+def run(folder: Path, asked: Sweep | None = None, open_model=named, resume: bool = False) -> SweepResult:
+    return carry_out(RunSweep(asked or sweep(), open_model, batch_size=3), folder, resume=resume)
 
 
 def test_every_cell_is_what_generate_makes_of_it_alone(tmp_path):
@@ -228,7 +234,7 @@ def test_the_papers_125_protocols():
     asked = sweep(grid=PAPER_PROTOCOLS)
     combinations = asked.combinations()
     assert len(combinations) == 125
-    transforms = {json.dumps(generation_options(one.values)["transform"].settings()) for one in combinations}
+    transforms = {json.dumps(combination.options()["transform"].settings()) for combination in combinations}
     assert len(transforms) == 125
     assert combinations[0].name == "scale none, degrees none, translate none"
 
@@ -247,8 +253,8 @@ def test_settings_by_name_and_names_of_targets(tmp_path):
     )
     assert rest == {"limit": 3}
     result = run(tmp_path, Sweep(**arguments))
-    assert [one.name for one in result.sweep.combinations()] == ["paper", "bold"]
-    assert {one.target for one in result.cells} == {"evergreen"}
+    assert [combination.name for combination in result.sweep.combinations()] == ["paper", "bold"]
+    assert {cell.target for cell in result.cells} == {"evergreen"}
     assert math.isnan(result.ranking()[0].over_seeds)
 
 
@@ -278,7 +284,7 @@ def test_a_sweep_that_cannot_be_is_refused_in_a_sentence(changes, sentence):
         ('model = "digits"\ntarget = "3"\n[grid]\nlrr = [1]', 'there is no argument "lrr"; did you mean "lr"'),
         ('model = "digits"\ntarget = "3"\n[grid]\nlr = []', "the grid of lr is"),
         ('model = "digits"', "there are no targets; give --target"),
-        ("model = ", "is no TOML"),
+        ("model = ", "is not TOML"),
         ('model = "digits"\ntarget = "33"', "target 33 is out of range"),
     ],
 )
@@ -296,7 +302,7 @@ def test_a_bad_sweep_file_is_a_sentence(text, sentence, tmp_path, capsys):
         (["--grid", "lr=[0.1"], "which cannot be read"),
         (["--seeds", "a-b"], 'seeds is "a-b"'),
         (["--file", "nowhere.toml"], "cannot be read"),
-        (["--controls", "gray"], 'there is no control "gray"'),
+        (["--controls", "grey"], 'there is no control "grey"; did you mean "gray"'),
     ],
 )
 def test_bad_arguments_of_a_sweep(arguments, sentence, tmp_path, capsys):
