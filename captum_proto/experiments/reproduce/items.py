@@ -34,6 +34,7 @@ from captum_proto.report.figures import picture_grid, points_figure
 from captum_proto.report.views.group_comparison import groups_figure
 from captum_proto.report.views.layer_curves import comparison_figure
 from captum_proto.stats.intervals import interval, spread, spreads
+from captum_proto.stats.moments import Moments
 
 #: Everything there is to make again, in the order of the page.
 ITEMS = ("fig1", "fig2", "table1", "fig4", "fig5", "fig8", "table4", "fig7", "fig9", "table2", "table3")
@@ -140,14 +141,11 @@ class _Making:
         return item
 
     def _mean_image(self, group: Target) -> torch.Tensor:
-        total: torch.Tensor | None = None
-        count = 0
+        moments = Moments()
         same = _natural(self.run.stage, self.run.named, self.seed, self.image_batch, self.workers).of(group).same
         for batch in torch.split(same, 64) if isinstance(same, torch.Tensor) else same:
-            total = batch.double().sum(0) + (0 if total is None else total)
-            count += len(batch)
-        assert total is not None
-        return (total / count).float()
+            moments.update(batch)
+        return moments.compute().float()
 
     def _fig2(self) -> Item:
         comparisons = self.run.every()

@@ -73,7 +73,7 @@ def test_a_control_that_passes_is_named_beside_the_criterion() -> None:
     )
     # What passes and what is as high as the prototypes need not be the same.
     behind = criteria([comparison({"noise": 0.52, "prototype": 0.6})])[0].note
-    assert behind.startswith("Controls without data that pass too: uniform noise (0.52")
+    assert behind.startswith("Controls without data that pass too: uniform noise (0.5")
     assert "as high as" not in behind
     assert criteria([comparison()])[0].note == ""
 
