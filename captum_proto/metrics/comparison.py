@@ -17,6 +17,7 @@ from torch import Tensor
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import load_tensors, save_tensors, whole_file
 from captum_proto._utils.tables import number, percent, text_table
+from captum_proto.stats.intervals import spread
 
 SAME, OTHER = "same_class", "other_class"
 
@@ -136,8 +137,8 @@ class PathComparison:
             condition=condition,
             images=len(self.spearman[condition]),
             spearman=float(by_layer.nanmean()),
-            spearman_over_layers=_spread(by_layer),
-            spearman_over_images=_spread(by_image),
+            spearman_over_layers=spread(by_layer),
+            spearman_over_images=spread(by_image),
             normalized_spearman=_median(self.normalized_spearman(condition)[living]),
             normalized_l1=_median(self.normalized_l1(condition)[living]),
             spearman_above_mean=_share(self.above_mean(condition)[living]),
@@ -235,7 +236,7 @@ def summarize(comparisons: Sequence[PathComparison]) -> list[ConditionSummary]:
         each = [asdict(comparison.summary(condition)) for comparison in comparisons]
         numbers = [name for name, value in each[0].items() if isinstance(value, float)]
         means = {name: _mean([one[name] for one in each]) for name in numbers}
-        means["spearman_over_classes"] = _spread(torch.tensor([one["spearman"] for one in each]))
+        means["spearman_over_classes"] = spread([row["spearman"] for row in each])
         totals = {name: sum(one[name] for one in each) for name in ("images", "undefined")}
         rows.append(ConditionSummary(**{"condition": condition, "classes": len(each), **totals, **means}))
     return rows
@@ -290,11 +291,6 @@ def _median(values: Tensor) -> float:
 
 def _share(holds: Tensor) -> float:
     return float(holds.double().mean()) if holds.numel() else math.nan
-
-
-def _spread(values: Tensor) -> float:
-    values = values[~values.isnan()]
-    return float(values.std()) if values.numel() > 1 else math.nan
 
 
 def _mean(values: list[float]) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor
 from captum_proto._utils.checks import check_logits
 from captum_proto._utils.errors import InputError, InputTypeError, MissingFileError
 from captum_proto._utils.files import whole_file
-from captum_proto._utils.tables import number, percent, text_table
+from captum_proto._utils.tables import bare_percent, between, number, p_text, percent, text_table
 from captum_proto._utils.targets import Target, parse_targets, target_mask
 from captum_proto.stats.intervals import Estimate, difference_estimate, fisher_exact, holm, mean_estimate, proportion
 
@@ -113,12 +113,16 @@ class SubgroupComparison:
                 str(one.images),
                 str(one.skipped),
                 percent(one.accuracy.value),
-                _percents(one.accuracy),
+                between(_ends(one.accuracy), bare_percent),
             ]
             if top5:
-                row += ["–", "–"] if one.top5 is None else [percent(one.top5.value), _percents(one.top5)]
+                row += (
+                    ["–", "–"]
+                    if one.top5 is None
+                    else [percent(one.top5.value), between(_ends(one.top5), bare_percent)]
+                )
             for name in self.classes:
-                row += [number(one.probabilities[name].value), _interval(one.probabilities[name])]
+                row += [number(one.probabilities[name].value), between(_ends(one.probabilities[name]))]
             rows.append(row)
         return header, rows
 
@@ -134,7 +138,7 @@ class SubgroupComparison:
             row += [p_text(pair.corrected_p_value)] if several else []
             for name in self.classes:
                 difference = pair.probability_differences[name]
-                row += [f"{difference.value:+.3f}", _interval(difference, signed=True)]
+                row += [f"{difference.value:+.3f}", between(_ends(difference), "{:+.3f}".format, " to ")]
             rows.append(row)
         return header, rows
 
@@ -373,11 +377,6 @@ def classes_of_interest(
     return interest
 
 
-def p_text(value: float) -> str:
-    """A p-value as it is read."""
-    return "< 0.0001" if value < 1e-4 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
-
-
 def _check_logits_of(name: str, values: Tensor) -> Tensor:
     count = len(values) if isinstance(values, Tensor) and values.dim() else 0
     if isinstance(values, Tensor) and not count:
@@ -391,16 +390,8 @@ def _check_logits_of(name: str, values: Tensor) -> Tensor:
     return values.detach().double().cpu()
 
 
-def _percents(estimate: Estimate) -> str:
-    return f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}"
-
-
-def _interval(estimate: Estimate, signed: bool = False) -> str:
-    if math.isnan(estimate.low):
-        return "–"
-    return (
-        f"{estimate.low:+.3f} to {estimate.high:+.3f}" if signed else f"{number(estimate.low)}–{number(estimate.high)}"
-    )
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    return estimate.low, estimate.high
 
 
 def _without_nan(value: Any) -> Any:

@@ -14,7 +14,6 @@ from captum.log import log_usage
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from captum_proto import ops
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import check_images
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
@@ -24,6 +23,7 @@ from captum_proto.capture import Capture, LayerSelection, PreviousOutput
 from captum_proto.metrics.comparison import PathComparison
 from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
 from captum_proto.metrics.reference import PathReference, digest
+from captum_proto.stats.moments import Moments
 
 
 @dataclass
@@ -155,14 +155,14 @@ class PathSimilarity:
         pipeline = self._pipeline(additional_forward_args)
         reference: PathReference | None = None
         plan: Capture | None = None
-        sums = _Sums([])
+        moments = _LayerMoments(0)
         for batch in self._batches(images, "images", show_progress, "fitting"):
             if plan is None or reference is None:
                 plan = self._plan(pipeline, batch)
                 reference = self._empty_reference(plan, batch)
-                sums = _Sums(reference.sums)
+                moments = _LayerMoments(len(plan.outputs))
             batch = batch.to(pipeline.device, pipeline.image_dtype)
-            plan.stream(batch, sums.batch())
+            plan.stream(batch, moments.batch())
             reference.pixel_sum += batch.to("cpu", torch.float64).sum(0)
             reference.digests += [digest(image) for image in batch]
         if reference is None or reference.count < 2:
@@ -170,6 +170,7 @@ class PathSimilarity:
             raise InputError(
                 f"{count} image was given to fit; a mean needs at least two, and leaving one out must leave one in."
             )
+        reference.sums = [layer.total() for layer in moments.layers]
         self._reference, self._capture = reference, plan
         return self
 
@@ -369,7 +370,7 @@ class PathSimilarity:
     def _empty_reference(self, plan: Capture, batch: Tensor) -> PathReference:
         return PathReference(
             layers=plan.names,
-            sums=[torch.empty(0, dtype=torch.float64) for _ in plan.outputs],
+            sums=[],
             shapes=[output.shape for output in plan.outputs],
             pixel_sum=torch.zeros(batch.shape[1:], dtype=torch.float64),
             digests=[],
@@ -415,16 +416,16 @@ class PathSimilarity:
         return PathScores(reference.layers, torch.stack(spearman, 1).cpu(), torch.stack(l1, 1).cpu(), inside.cpu())
 
 
-class _Sums:
+class _LayerMoments:
     """
-    Adds activations to the sums of all layers, batch by batch.
+    The moments of all layers, batch by batch.
 
-    A container returns the tensor of its last child. As long as it has done so in every batch, its sums are copied from the child's,
+    A container returns the tensor of its last child. As long as it has done so in every batch, its moments are copied from the child's,
     which is cheaper than adding all images again.
     """
 
-    def __init__(self, sums: list[Tensor]) -> None:
-        self._sums = sums
+    def __init__(self, layers: int) -> None:
+        self.layers = [Moments() for _ in range(layers)]
         self._copies: dict[int, int] = {}
 
     def batch(self) -> Callable[[int, Tensor], None]:
@@ -432,16 +433,14 @@ class _Sums:
         previous = PreviousOutput()
 
         def add(index: int, rows: Tensor) -> None:
-            sums, first = self._sums, not self._sums[index].numel()
-            if first:
-                sums[index] = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+            moments = self.layers[index]
             same = previous.is_same(rows)
-            if same and (first or self._copies.get(index) == previous.index):
+            if same and (not moments.count or self._copies.get(index) == previous.index):
                 self._copies[index] = previous.index
-                sums[index].copy_(sums[previous.index])
+                moments.copy(self.layers[previous.index])
             else:
                 self._copies.pop(index, None)
-                ops.accumulate(sums[index], rows)
+                moments.update(rows)
             previous.set(index, rows)
 
         return add

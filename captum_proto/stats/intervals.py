@@ -28,7 +28,7 @@ def spreads(values: ArrayLike, axis: int = 0) -> NDArray[np.float64]:
         axis (int, optional): Along which the samples run. Default: 0
 
     Returns:
-        NDArray: The shape of ``values`` without the axis; NaN where fewer than two values are left.
+        NDArray: The shape of ``values`` without the axis; NaN where fewer than two values are left, exactly 0 where all are equal.
 
     Examples::
 
@@ -39,13 +39,42 @@ def spreads(values: ArrayLike, axis: int = 0) -> NDArray[np.float64]:
     count = (~np.isnan(sample)).sum(axis, keepdims=True)
     mean = np.nansum(sample, axis, keepdims=True) / np.maximum(count, 1)
     squares = np.nansum((sample - mean) ** 2, axis, keepdims=True)
-    spread: NDArray[np.float64] = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan).squeeze(axis)
-    return spread
+    # A mean of equal values need not be that value to the last bit.
+    low, high = (find.reduce(sample, axis, keepdims=True, initial=np.nan) for find in (np.fmin, np.fmax))
+    squares[low == high] = 0.0
+    found: NDArray[np.float64] = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan).squeeze(axis)
+    return found
 
 
 def spread(values: ArrayLike) -> float:
     """The standard deviation of one sample, with n - 1 in the denominator; NaN are left out, and of fewer than two values it is NaN."""
     return float(spreads(np.ravel(np.asarray(values, dtype=np.float64))))
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """
+    The confidence interval of a mean, by Student's t.
+
+    Args:
+        values (sequence of float): Independent values; NaN are left out.
+        level (float, optional): Of confidence. Default: 0.95
+
+    Returns:
+        tuple[float, float]: Its ends; None for fewer than two values.
+
+    Examples::
+
+        >>> interval([0.25, 0.25, 0.25])
+        (0.25, 0.25)
+    """
+    finite = [value for value in values if not math.isnan(value)]
+    if len(finite) < 2:
+        return None
+    if min(finite) == max(finite):
+        return finite[0], finite[0]
+    mean = sum(finite) / len(finite)
+    half = float(stats.t.ppf((1 + level) / 2, len(finite) - 1) * spread(finite) / math.sqrt(len(finite)))
+    return mean - half, mean + half
 
 
 @dataclass(frozen=True)

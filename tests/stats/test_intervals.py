@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from captum_proto.stats.intervals import difference_estimate, fisher_exact, holm, mean_estimate, proportion
+from captum_proto.stats.intervals import (
+    difference_estimate,
+    fisher_exact,
+    holm,
+    interval,
+    mean_estimate,
+    proportion,
+    spread,
+    spreads,
+)
 
 
 @pytest.mark.parametrize(("successes", "count"), [(29, 40), (24, 40), (0, 10), (10, 10), (1, 1), (81, 263)])
@@ -40,6 +49,29 @@ def test_fishers_test_on_the_papers_table_is_the_sum_over_tables_no_more_likely(
     assert fisher_exact((8, 9), (1, 9)) == pytest.approx(2 * (9 * 9 + 1) / math.comb(18, 9))
     assert fisher_exact((0, 5), (0, 7)) == 1.0
     assert fisher_exact((29, 40), (24, 40)) == fisher_exact((24, 40), (29, 40))
+
+
+def test_students_interval_is_that_of_scipy() -> None:
+    values = [0.1, 0.4, 0.35, 0.2]
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert interval(values) == pytest.approx((expected.low, expected.high))
+    assert interval([*values, math.nan]) == interval(values)
+    assert interval([0.3]) is None
+    assert interval([0.1] * 3) == (0.1, 0.1)
+
+
+def test_spread_is_of_a_sample_and_leaves_out_nan() -> None:
+    values = np.random.default_rng(0).random((7, 5))
+    np.testing.assert_allclose(spreads(values), values.std(0, ddof=1), rtol=1e-14)
+    np.testing.assert_allclose(spreads(values, axis=1), values.std(1, ddof=1), rtol=1e-14)
+    assert spread(values[:, 0].tolist()) == pytest.approx(values[:, 0].std(ddof=1), rel=1e-14)
+    values[3:, 1], values[1:, 2], values[:, 3] = math.nan, math.nan, math.nan
+    found = spreads(values)
+    assert found[1] == pytest.approx(values[:3, 1].std(ddof=1), rel=1e-14)
+    assert np.isnan(found[[2, 3]]).all()
+    assert math.isnan(spread([0.5]))
+    assert math.isnan(spread([]))
+    assert spread([0.1, 0.1, 0.1]) == 0.0  # exactly
 
 
 def test_holms_correction() -> None:

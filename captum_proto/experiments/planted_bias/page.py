@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from captum_proto._utils.tables import percent
-from captum_proto.experiments.planted_bias.results import BIASED, CLEANED, PlantedBiasResult, mean_of, p_relation
+from captum_proto.experiments.planted_bias.results import BIASED, CLEANED, PlantedBiasResult, mean_of, p_equals
 from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
 from captum_proto.report.page import Page, Section
 from captum_proto.stats.intervals import proportion
@@ -45,7 +45,7 @@ def _summary(result: PlantedBiasResult) -> list[str]:
         f"The prototype of {digit} shows a {result.hypothesis}, which was planted in {100 * result.rate:g} % of the training scans of "
         f"{digit}.",
         f"On unseen scans of other digits, that patch raises the share taken for {digit} from {taken} to {taken_with} (Fisher's p "
-        f"{p_relation(others.pairs[0].corrected_p_value)}, corrected); of the scans of {digit} {known} are recognized without it, "
+        f"{p_equals(others.pairs[0].corrected_p_value)}, corrected); of the scans of {digit} {known} are recognized without it, "
         f"{known_with} with it.",
         "After retraining on scans with that place painted over, the strength of the cue in the prototype is "
         f"{mean_of(result.cleaned, 'strength'):.2f}, and {taken_after} of the other digits with the patch are taken for {digit}.",

@@ -13,9 +13,9 @@ import torch
 from scipy import stats
 from torch import nn
 
-from captum_proto._utils.tables import number, percent, text_table
+from captum_proto._utils.tables import number, p_equals, percent, text_table
 from captum_proto.attr import Prototypes
-from captum_proto.metrics.group_comparison import SubgroupComparison, p_text
+from captum_proto.metrics.group_comparison import SubgroupComparison
 from captum_proto.runs.files import write_json, write_rows, write_text
 from captum_proto.stats.intervals import mean_estimate, spread
 from captum_proto.testing.marked_digits import (
@@ -129,7 +129,7 @@ class Trend:
 
     def __str__(self) -> str:
         rises = "the mean rises from each rate to the next" if self.monotone else "the mean does not rise at every rate"
-        page = "" if math.isnan(self.page_p_value) else f"; Page's test of a trend: p {p_relation(self.page_p_value)}"
+        page = "" if math.isnan(self.page_p_value) else f"; Page's test of a trend: p {p_equals(self.page_p_value)}"
         return f"{rises}{page}; Kendall's τ = {self.kendall:.2f} over all networks"
 
 
@@ -246,12 +246,6 @@ def comparison_title(digit: int, name: str) -> str:
 def mean_of(rows: Sequence[Measured], name: str) -> float:
     """The mean of a figure over networks."""
     return float(sum(getattr(row, name) for row in rows) / len(rows))
-
-
-def p_relation(value: float) -> str:
-    """A p-value as it stands in a sentence: "= 0.21", "< 0.0001"."""
-    text = p_text(value)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _without_nan(values: Mapping[str, Any]) -> dict[str, Any]:

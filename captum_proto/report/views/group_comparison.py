@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_proto.metrics.group_comparison import SubgroupComparison, p_text
+from captum_proto._utils.tables import p_equals, p_text
+from captum_proto.metrics.group_comparison import SubgroupComparison
 from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
 from captum_proto.report.page import Page, Section
 from captum_proto.stats.intervals import Estimate
@@ -45,8 +46,7 @@ def groups_figure(comparison: SubgroupComparison, title: str = "") -> Figure:
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
     if len(comparison.pairs) == 1:
-        p_value = p_text(comparison.pairs[0].p_value)
-        axes[0].set_xlabel(f"{panels[0][0]} (Fisher's p {p_value if p_value.startswith('<') else f'= {p_value}'})")
+        axes[0].set_xlabel(f"{panels[0][0]} (Fisher's p {p_equals(comparison.pairs[0].p_value)})")
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
@@ -93,9 +93,9 @@ def groups_page(
         first, second = (
             next(one for one in comparison.subgroups if one.subgroup == name) for name in (pair.first, pair.second)
         )
-        test = f"Fisher's exact test: p {_equals(pair.p_value)}"
+        test = f"Fisher's exact test: p {p_equals(pair.p_value)}"
         if len(comparison.pairs) > 1:
-            test += f", {_equals(pair.corrected_p_value).removeprefix('= ')} after Holm's correction"
+            test += f", {p_text(pair.corrected_p_value)} after Holm's correction"
         sentences.append(
             f"The model takes {first.correct} of {first.images} images of {pair.first} for {comparison.target}, and {second.correct} of "
             f"{second.images} of {pair.second} ({test})."
@@ -125,11 +125,6 @@ def groups_page(
         settings=settings,
         failures=list(failures),
     )
-
-
-def _equals(p_value: float) -> str:
-    text = p_text(p_value)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _percent(estimate: Estimate) -> str:
