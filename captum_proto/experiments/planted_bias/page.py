@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from captum_proto._utils.tables import percent
-from captum_proto.experiments.planted_bias.results import BIASED, CLEANED, PlantedBiasResult, mean_of, p_equals
+from captum_proto._utils.tables import p_equals, percent
+from captum_proto.experiments.planted_bias.results import BIASED, CLEANED, PlantedBiasResult, mean_of
 from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
 from captum_proto.report.page import Page, Section
 from captum_proto.stats.intervals import proportion
