@@ -84,7 +84,7 @@ class NaturalImages:
         workers: int = 2,
     ) -> None:
         self.collection = _opened(source, class_names, split)
-        self.source, self.split = source if isinstance(source, str) else repr(source), split
+        self.source, self.split = source if isinstance(source, str) else source.where, split
         self.geometry = geometry
         self.limit, self.others, self.seed = limit, others, seed
         self.batch_size, self.workers = batch_size, workers
@@ -204,11 +204,6 @@ class NaturalSplit:
     labels: Tensor
     same: dict[Target, Tensor]
     other: dict[Target, Tensor]
-
-    def to_learn_from(self, target: Target) -> tuple[Tensor, Tensor]:
-        """Training images of a target, and those of all other classes."""
-        mine = torch.isin(self.training_labels, torch.tensor(target))
-        return self.training[mine], self.training[~mine]
 
 
 def natural_split(

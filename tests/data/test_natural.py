@@ -101,8 +101,6 @@ def test_photographs_are_parted_into_every_second(folder: Path) -> None:
     assert (grays(parted.held_out), parted.labels.tolist()) == ([1, 3, 5, 7, 9], [0, 0, 0, 1, 4])
     assert {target: grays(images) for target, images in parted.same.items()} == {(0,): [0, 1], (1, 4): [6, 7]}
     assert {target: grays(images) for target, images in parted.other.items()} == {(0,): [6, 8], (1, 4): [0, 3]}
-    mine, others = parted.to_learn_from((1, 4))
-    assert (grays(mine), grays(others)) == ([6, 8, 10], [0, 2, 4])
 
 
 def test_digits_are_parted_as_scikit_learns_are() -> None:
