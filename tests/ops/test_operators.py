@@ -183,8 +183,8 @@ def test_results_do_not_depend_on_threads_batch_or_repetition() -> None:
         assert torch.equal(a, b)
         assert torch.equal(a, c)
     alone = [ops.path_distance(row.unsqueeze(0), mean) for row in x]
-    assert torch.equal(torch.cat([pair[0] for pair in alone]), one[0])
-    assert torch.equal(torch.cat([pair[1] for pair in alone]), one[1])
+    assert torch.equal(torch.cat([pair[0] for pair in alone]), by_one_thread[0])
+    assert torch.equal(torch.cat([pair[1] for pair in alone]), by_one_thread[1])
 
 
 IMAGE_SHAPES = [(2, 3, 5, 7), (1, 1, 1, 1), (2, 3, 1, 6), (2, 1, 6, 1), (3, 4, 33, 65), (0, 3, 4, 4), (2, 0, 4, 4)]
