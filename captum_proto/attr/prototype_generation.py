@@ -356,9 +356,7 @@ def _diversity_weight(diversity: Diversity | None, weight: float | None) -> floa
     return diversity.default_weight if weight is None else weight
 
 
-def _evaluated(
-    optimization: InputOptimization, result: OptimizationResult, loss: Loss, draws: int
-) -> dict[str, Tensor]:
+def _evaluated(optimization: InputOptimization, result: OptimizationResult, loss: Loss, draws: int) -> dict[str, Any]:
     """The logit and the probability of finished images, as they are and as expected under the transforms: (N,) each, on the CPU."""
     streams: list[RandomStream | None] = [None]
     if optimization.settings.transform is not None:

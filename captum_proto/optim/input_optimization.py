@@ -13,6 +13,7 @@ from captum._utils.common import _format_additional_forward_args
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from captum_proto._utils.checks import callers_level
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import borrowed
 from captum_proto._utils.pipeline import Pipeline
@@ -34,9 +35,9 @@ class InputOptimization:
     r"""
     The optimization of inputs: parameters are rendered, transformed, preprocessed and shown to the model, and take a step down a loss.
 
-    Rows of a batch do not see each other: losses are summed, so each row's gradient is its own. With a :class:`~captum_proto.optim.Diversity`,
-    and only then, a row sees where the others of its target stand, as constants. The model is frozen and in evaluation mode for the
-    duration, and comes back exactly as it was.
+    Rows of a batch do not see each other: losses are summed, so each row's gradient is its own. With a diversity loss, and only then, a row
+    sees where the others of its target stand, as constants. The model is frozen and in evaluation mode for the duration, and comes back
+    exactly as it was.
 
     Args:
         forward_func (Callable): The model, or a function of a batch that refers to it.
@@ -133,9 +134,7 @@ class InputOptimization:
         with _graph_allowed(), contextlib.ExitStack() as stack:
             if isinstance(progress, bool):
                 total = len(targets) * (self.settings.steps + self.settings.warmup_steps)
-                progress = stack.enter_context(
-                    tqdm(total=total, desc="inputs", unit="step", disable=not progress)
-                )
+                progress = stack.enter_context(tqdm(total=total, desc="inputs", unit="step", disable=not progress))
             run = _Run(self, rows, callback, frozenset(snapshot_steps), progress)
             stack.enter_context(borrowed(self.pipeline.forward_func))
             stack.enter_context(run.forward.recorder.recording())
@@ -145,9 +144,7 @@ class InputOptimization:
         if self.loss.targets is None:
             return [()] * (1 if count is None else count)
         if count is not None and count != len(self.loss.targets):
-            raise InputError(
-                f"the loss has {len(self.loss.targets)} targets for {count} rows; give one for each row."
-            )
+            raise InputError(f"the loss has {len(self.loss.targets)} targets for {count} rows; give one for each row.")
         return self.loss.targets
 
     def outputs(self, result: OptimizationResult, streams: Iterable[RandomStream | None] = (None,)) -> list[Outputs]:
@@ -178,7 +175,7 @@ class InputOptimization:
                     warnings.warn(
                         "with its batch normalizations folded the network sees the finished prototypes otherwise than it does without; "
                         "make them again with fold_batch_norm=False.",
-                        stacklevel=2,
+                        stacklevel=callers_level(),
                     )
         return made
 
@@ -235,9 +232,7 @@ class _Run:
         self._start(shape, start)
         result = OptimizationResult(self._look(), self.rows, self.forward.arrangement)
         phases = self._phases()
-        result.history = {
-            name: torch.empty(0, len(self.rows.keys)) for phase in phases for name in phase.recorded
-        }
+        result.history = {name: torch.empty(0, len(self.rows.keys)) for phase in phases for name in phase.recorded}
         try:
             for phase in phases:
                 self._minimize(phase, result)
@@ -397,7 +392,9 @@ def _check_loss(loss: Any, rows: int) -> None:
         got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
         raise InputError(f"the loss returned {got}; expected one value for each of the {rows} rows: ({rows},).")
     if not loss.requires_grad:
-        raise InputError("the loss has no gradient with respect to the images; leave torch.no_grad and .detach() out of it.")
+        raise InputError(
+            "the loss has no gradient with respect to the images; leave torch.no_grad and .detach() out of it."
+        )
 
 
 def _per_row(values: Tensor, like: Tensor) -> Tensor:

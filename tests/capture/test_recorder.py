@@ -55,7 +55,9 @@ def test_outputs_have_the_gradients_of_what_the_layer_returned(make_cnn, make_im
         assert torch.equal(value, expected)
         weights = torch.randn_like(value)
         (gradient,) = torch.autograd.grad((value * weights).sum(), images, retain_graph=True)
-        torch.testing.assert_close(gradient, torch.autograd.grad((expected * weights).sum(), images, retain_graph=True)[0])
+        torch.testing.assert_close(
+            gradient, torch.autograd.grad((expected * weights).sum(), images, retain_graph=True)[0]
+        )
 
 
 @pytest.mark.parametrize("name", ["relu", "relu#0", "relu#1", "lstm[0]", "named[deep][x]"])
@@ -74,7 +76,10 @@ def test_names_are_those_of_capture(twice, name):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ("never", 'layer "never" returned nothing, for it did not run; expected a tensor with one entry for each of the 2'),
+        (
+            "never",
+            'layer "never" returned nothing, for it did not run; expected a tensor with one entry for each of the 2',
+        ),
         ("relu#2", 'layer "relu#2" returned nothing, for it did not run'),
         ("flat", r"returned shape \(40,\)"),
         ("lstm", 'layer "lstm" returned a tuple'),
@@ -122,10 +127,14 @@ def test_a_copy_of_the_network_records_too_and_holds_on_to_nothing(make_cnn, mak
 def test_hooks_come_off_and_nothing_is_kept(make_cnn, make_images, untouched):
     model = make_cnn()
     recorder = LayerRecorder(model, ["block", "stem.0"])
-    with untouched(model), pytest.raises(KeyboardInterrupt), recorder.recording():
-        model(make_images(1))
-        raise KeyboardInterrupt
-    recorder.clear()
+
+    def interrupted() -> None:
+        with recorder.recording():
+            model(make_images(1))
+            raise KeyboardInterrupt
+
+    with untouched(model), pytest.raises(KeyboardInterrupt):
+        interrupted()
     with pytest.raises(ValueError, match="did not run"):
         recorder.take(1)
 

@@ -577,5 +577,5 @@ def test_known_names_are_all_of_torchvisions_classifiers() -> None:
 
 
 def test_devices_that_are_not_there() -> None:
-    with pytest.raises(ValueError, match="is no device"):
+    with pytest.raises(ValueError, match="is unknown"):
         load_model("digits", device="gpu")
