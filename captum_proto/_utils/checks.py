@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +25,7 @@ RENAMED = {
     "other image": "other_image",
     "own image": "own_image",
 }
+_PACKAGES = ("captum_proto", "captum")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -35,12 +37,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f'; did you mean "{matches[0]}"?' if matches else ""
 
 
+def callers_level() -> int:
+    """The ``stacklevel`` with which a warning points to the line outside Captum and this package that led to it."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def check_logits(output: Any, batch: int) -> Tensor:
     """
     The model's output as logits (N, K).
 
     Raises:
-        TypeError: If it is no floating-point tensor.
+        TypeError: If it is of another type than a floating-point tensor.
         ValueError: If it is not of shape (N, K), holds a NaN, or holds probabilities.
     """
     if not isinstance(output, Tensor):
@@ -79,7 +90,7 @@ def check_images(images: Any, value_range: tuple[float, float] | None = (0.0, 1.
     A batch of images (N, C, H, W), floating point, finite and inside ``value_range``.
 
     Raises:
-        TypeError: If it is no floating-point tensor.
+        TypeError: If it is of another type than a floating-point tensor.
         ValueError: If its rank, its values or its size are not those of a batch of images.
     """
     if not isinstance(images, Tensor):
@@ -110,12 +121,12 @@ def check_device(device: str | torch.device) -> torch.device:
     A device that is there.
 
     Raises:
-        ValueError: If the name is no device, or names one this machine does not have.
+        ValueError: If the name is unknown, or names a device that this machine does not have.
     """
     try:
         parsed = torch.device(device)
     except RuntimeError as error:
-        raise InputError(f'device "{device}" is no device; expected e.g. "cpu", "cuda" or "cuda:1".') from error
+        raise InputError(f'device "{device}" is unknown; expected e.g. "cpu", "cuda" or "cuda:1".') from error
     if parsed.type == "cuda":
         if not torch.cuda.is_available():
             raise InputError(

@@ -289,9 +289,7 @@ def _image_shape(image_shape: Any, start: Tensor | None, value_range: tuple[floa
     return channels, height, width
 
 
-def _evaluated(
-    optimization: InputOptimization, result: OptimizationResult, loss: Loss, draws: int
-) -> dict[str, Tensor]:
+def _evaluated(optimization: InputOptimization, result: OptimizationResult, loss: Loss, draws: int) -> dict[str, Any]:
     """The logit and the probability of finished images, as they are and as expected under the transforms: (N,) each, on the CPU."""
     streams: list[RandomStream | None] = [None]
     if optimization.settings.transform is not None:

@@ -121,9 +121,9 @@ class Capture:
         return seen
 
     def _plan(self, image: Tensor, required: bool) -> list[LayerOutput]:
-        one, two = self._watch(image), self._watch(torch.cat([image, image]))
+        alone, doubled = self._watch(image), self._watch(torch.cat([image, image]))
         calls: dict[str, int] = {}
-        for name, call, _ in one:
+        for name, call, _ in alone:
             calls[name] = max(calls.get(name, 0), call + 1)
         missing = [name for name in self.modules if name not in calls]
         if missing and required:
@@ -132,11 +132,11 @@ class Capture:
             )
         self.skipped |= dict.fromkeys(missing, "did not run")
         outputs = []
-        for (layer, call, path), single in one.items():
+        for (layer, call, path), single in alone.items():
             if self.repeat != "all" and call != (0 if self.repeat == "first" else calls[layer] - 1):
                 continue
             name = layer + (f"#{call}" if self.repeat == "all" and call else "") + "".join(f"[{key}]" for key in path)
-            double = two.get((layer, call, path))
+            double = doubled.get((layer, call, path))
             if not isinstance(single, Tensor) or not isinstance(double, Tensor):
                 self.skipped[name] = f"a {type(single).__name__}, no tensor"
             elif not single.is_floating_point():
@@ -234,12 +234,12 @@ class PreviousOutput:
         self.index, self.rows, self.version = index, rows, -1 if rows.is_inference() else rows._version
 
 
-def _batch_axis(one: torch.Size, two: torch.Size) -> int | None:
+def _batch_axis(single: torch.Size, double: torch.Size) -> int | None:
     """The axis that doubled when the batch did."""
-    if len(one) != len(two):
+    if len(single) != len(double):
         return None
-    changed = [i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]
-    return changed[0] if len(changed) == 1 and two[changed[0]] == 2 * one[changed[0]] else None
+    changed = [axis for axis, (a, b) in enumerate(zip(single, double, strict=True)) if a != b]
+    return changed[0] if len(changed) == 1 and double[changed[0]] == 2 * single[changed[0]] else None
 
 
 def capture(

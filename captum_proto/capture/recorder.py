@@ -75,9 +75,11 @@ class LayerRecorder:
         Raises:
             ValueError: If a layer did not run, or returned no tensor with one entry for each image.
         """
-        taken = {layer: self._kept.get(layer) for layer in self._layers}
+        taken: dict[Layer, Tensor] = {}
+        kept = dict(self._kept)
         self.clear()
-        for layer, value in taken.items():
+        for layer in self._layers:
+            value = kept.get(layer)
             if not isinstance(value, Tensor) or value.dim() < 2 or len(value) != batch:
                 got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
                 got = "nothing, for it did not run" if value is None else got
@@ -85,6 +87,7 @@ class LayerRecorder:
                 raise InputError(
                     f"{name} returned {got}; expected a tensor with one entry for each of the {batch} images: choose another layer."
                 )
+            taken[layer] = value
         return taken
 
 

@@ -1,5 +1,5 @@
 """
-Images that no one would call a prototype, scored like one.
+Controls of a comparison: images that nobody would call a prototype, scored like prototypes.
 
 A criterion of trust that these pass proves nothing. All but the mean image know no data.
 """

@@ -13,6 +13,7 @@ from captum._utils.common import _format_additional_forward_args
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from captum_proto._utils.checks import callers_level
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import borrowed
 from captum_proto._utils.pipeline import Pipeline
@@ -34,9 +35,9 @@ class InputOptimization:
     r"""
     The optimization of inputs: parameters are rendered, transformed, preprocessed and shown to the model, and take a step down a loss.
 
-    Rows of a batch do not see each other: losses are summed, so each row's gradient is its own. With a :class:`~captum_proto.optim.Diversity`,
-    and only then, a row sees where the others of its target stand, as constants. The model is frozen and in evaluation mode for the
-    duration, and comes back exactly as it was.
+    Rows of a batch do not see each other: losses are summed, so each row's gradient is its own. With a diversity loss, and only then, a row
+    sees where the others of its target stand, as constants. The model is frozen and in evaluation mode for the duration, and comes back
+    exactly as it was.
 
     Args:
         forward_func (Callable): The model, or a function of a batch that refers to it.
@@ -174,7 +175,7 @@ class InputOptimization:
                     warnings.warn(
                         "with its batch normalizations folded the network sees the finished prototypes otherwise than it does without; "
                         "make them again with fold_batch_norm=False.",
-                        stacklevel=2,
+                        stacklevel=callers_level(),
                     )
         return made
 

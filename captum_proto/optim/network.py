@@ -120,8 +120,8 @@ def _same(output: Any, expected: Any, pipeline: Pipeline) -> bool:
         for each in (output, expected)
     )
     return len(values) == len(wanted) > 0 and all(
-        one.shape == other.shape and bool((one - other).abs().max() <= tolerance * other.abs().max().clamp(min=1e-3))
-        for one, other in zip(values, wanted, strict=True)
+        value.shape == want.shape and bool((value - want).abs().max() <= tolerance * want.abs().max().clamp(min=1e-3))
+        for value, want in zip(values, wanted, strict=True)
     )
 
 

@@ -127,10 +127,14 @@ def test_a_copy_of_the_network_records_too_and_holds_on_to_nothing(make_cnn, mak
 def test_hooks_come_off_and_nothing_is_kept(make_cnn, make_images, untouched):
     model = make_cnn()
     recorder = LayerRecorder(model, ["block", "stem.0"])
-    with untouched(model), pytest.raises(KeyboardInterrupt), recorder.recording():
-        model(make_images(1))
-        raise KeyboardInterrupt
-    recorder.clear()
+
+    def interrupted() -> None:
+        with recorder.recording():
+            model(make_images(1))
+            raise KeyboardInterrupt
+
+    with untouched(model), pytest.raises(KeyboardInterrupt):
+        interrupted()
     with pytest.raises(ValueError, match="did not run"):
         recorder.take(1)
 

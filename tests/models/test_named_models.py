@@ -601,5 +601,5 @@ def test_geometry_is_what_collections_take() -> None:
 
 
 def test_devices_that_are_not_there() -> None:
-    with pytest.raises(ValueError, match="is no device"):
+    with pytest.raises(ValueError, match="is unknown"):
         load_model("digits", device="gpu")

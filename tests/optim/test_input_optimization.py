@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,17 @@ import torch
 from networks import seeded
 from torch import Tensor, nn
 
-from captum_proto._utils.pipeline import Pipeline
-from captum_proto.optim import Ascent, AscentSettings, RandomAffine, RandomStream, prototype_keys
+from captum_proto import PrototypeGeneration
+from captum_proto.attr.settings import GenerationSettings
+from captum_proto.optim import (
+    ClassLogit,
+    InputOptimization,
+    OptimizationSettings,
+    ProbabilityVariance,
+    RandomAffine,
+    RandomStream,
+    prototype_keys,
+)
 from captum_proto.optim.random import EVALUATION, TRANSFORM
 
 
@@ -31,7 +41,7 @@ def double_linear(classes: int = 4, pixels: int = 18) -> nn.Module:
     return seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(pixels, 8), nn.Tanh(), nn.Linear(8, classes))).double()
 
 
-def by_hand(model, preprocess, group, key, start, s: AscentSettings) -> tuple[Tensor, dict[str, list[float]]]:
+def by_hand(model, preprocess, target, key, start, s: GenerationSettings) -> tuple[Tensor, dict[str, list[float]]]:
     """The method as the paper writes it, for one image: an optimizer from PyTorch, losses spelled out."""
     x = start.clone().requires_grad_(True)
     history: dict[str, list[float]] = {"warmup_variance": [], "loss": [], "logit": [], "probability": []}
@@ -62,17 +72,23 @@ def by_hand(model, preprocess, group, key, start, s: AscentSettings) -> tuple[Te
             logits = model(s.transform(preprocess(x), random))
         else:
             logits = model(preprocess(s.transform(x, random)))
-        score = torch.log(torch.exp(logits[0, list(group)]).sum())
+        score = torch.log(torch.exp(logits[0, list(target)]).sum())
         vertical = (x[:, :, 1:] - x[:, :, :-1]).abs() ** s.high_frequency_power
         horizontal = (x[:, :, :, 1:] - x[:, :, :, :-1]).abs() ** s.high_frequency_power
         loss = s.high_frequency_weight * (vertical.mean() + horizontal.mean()) - score
         history["loss"].append(loss.item())
         history["logit"].append(score.item())
-        history["probability"].append(logits.softmax(1)[0, list(group)].sum().item())
+        history["probability"].append(logits.softmax(1)[0, list(target)].sum().item())
         take_step(optimizer, loss)
         if s.lr_schedule == "cosine":
             schedule.step()
     return x.detach(), history
+
+
+def optimization_of(model, targets, settings: GenerationSettings, preprocess=None) -> InputOptimization:
+    """What :class:`PrototypeGeneration` makes of its settings for one batch."""
+    objective = settings.objective([list(target) for target in targets])
+    return InputOptimization(model, objective, preprocess, settings, warmup=ProbabilityVariance())
 
 
 CHOICES = {
@@ -99,17 +115,19 @@ CHOICES = {
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_equals_the_method_written_by_hand(choice):
-    model, settings = double_linear(), AscentSettings(steps=9, **CHOICES[choice])
-    groups = [(2,), (0, 3), (1,)]
-    keys = prototype_keys([5, 5, 6], groups)
+    model, settings = double_linear(), GenerationSettings(steps=9, **CHOICES[choice])
+    targets = [(2,), (0, 3), (1,)]
+    keys = prototype_keys([5, 5, 6], targets)
     start = torch.rand(3, 2, 3, 3, dtype=torch.float64)
 
     def preprocess(x: Tensor) -> Tensor:
         return (x - 0.3) / 0.6
 
-    result = Ascent(Pipeline(model, preprocess), groups, keys, settings).run(start)
-    for i, group in enumerate(groups):
-        image, history = by_hand(model, preprocess, group, keys[i : i + 1], start[i : i + 1], settings)
+    optimization = optimization_of(model, targets, settings, preprocess)
+    result = optimization.optimize(start=start, seed=[5, 5, 6])
+    assert torch.equal(result.rows.keys, keys)
+    for i, target in enumerate(targets):
+        image, history = by_hand(model, preprocess, target, keys[i : i + 1], start[i : i + 1], settings)
         torch.testing.assert_close(result.images[i : i + 1], image, rtol=0, atol=1e-9)
         for name, values in history.items():
             np.testing.assert_allclose(result.history[name][:, i].numpy(), values, rtol=1e-9, atol=1e-12, err_msg=name)
@@ -122,16 +140,16 @@ def test_equals_the_method_written_by_hand(choice):
         assert float(result.images.max()) > 1
 
 
-def run(model=None, groups=((1,), (2,)), callback=None, snapshot_steps=(), start=None, seed=0, **choices):
+def run(model=None, targets=((1,), (2,)), callback=None, snapshot_steps=(), start=None, seed=0, **choices):
     model = double_linear() if model is None else model
-    groups = list(groups)
-    keys = prototype_keys([seed] * len(groups), groups)
+    targets = list(targets)
     if start is None:
-        start = torch.rand(len(groups), 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    ascent = Ascent(
-        Pipeline(model), groups, keys, AscentSettings(**choices), callback=callback, snapshot_steps=snapshot_steps
+        start = torch.rand(len(targets), 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    optimization = optimization_of(model, targets, GenerationSettings(**choices))
+    result = optimization.optimize(
+        start=start, seed=[seed] * len(targets), callback=callback, snapshot_steps=snapshot_steps
     )
-    return ascent, ascent.run(start)
+    return optimization, result
 
 
 def test_history_tells_what_each_step_saw():
@@ -143,7 +161,7 @@ def test_history_tells_what_each_step_saw():
 
     start = torch.rand(2, 2, 3, 3, dtype=torch.float64)
     jitter = Jitter()
-    ascent, result = run(
+    _, result = run(
         model, start=start, callback=callback, steps=6, warmup_steps=4, high_frequency_weight=2.0, transform=jitter
     )
     assert {name: tuple(value.shape) for name, value in result.history.items()} == {
@@ -162,7 +180,7 @@ def test_history_tells_what_each_step_saw():
         assert torch.equal(steps[i].terms["warmup_variance"], result.history["warmup_variance"][i])
     for i in range(6):
         x = seen[4 + i]
-        logits = model(jitter(x, RandomStream(ascent.keys, TRANSFORM, i))).detach()
+        logits = model(jitter(x, RandomStream(result.rows.keys, TRANSFORM, i))).detach()
         classes = torch.tensor([1, 2])
         torch.testing.assert_close(result.history["logit"][i], logits.gather(1, classes[:, None])[:, 0])
         torch.testing.assert_close(
@@ -230,7 +248,7 @@ class GrayIsEven(nn.Module):
 
 def test_the_warm_up_evens_the_probabilities_out():
     model = GrayIsEven()
-    _, result = run(model, groups=[(0,)] * 4, steps=0, warmup_steps=60)
+    _, result = run(model, targets=[(0,)] * 4, steps=0, warmup_steps=60)
     variance = result.history["warmup_variance"]
     assert bool((variance[-1] < variance[0] / 20).all())
     expected = model(result.images).softmax(1).var(1, correction=0).detach()
@@ -239,15 +257,14 @@ def test_the_warm_up_evens_the_probabilities_out():
 
 def test_each_image_ends_its_warm_up_by_itself():
     model = GrayIsEven()
-    groups = [(i,) for i in range(5)]
-    keys = prototype_keys([0] * 5, groups)
+    targets = [(i,) for i in range(5)]
     # From nearly even to far from it.
     start = 0.5 + torch.linspace(0.05, 1, 5).view(5, 1, 1, 1) * (torch.rand(5, 2, 3, 3) - 0.5)
-    settings = AscentSettings(steps=0, warmup_steps=200, warmup_tolerance=2e-5)
-    together = Ascent(Pipeline(model), groups, keys, settings).run(start)
+    settings = GenerationSettings(steps=0, warmup_steps=200, warmup_tolerance=2e-5)
+    together = optimization_of(model, targets, settings).optimize(start=start)
     lengths = []
     for i in range(5):
-        alone = Ascent(Pipeline(model), groups[i : i + 1], keys[i : i + 1], settings).run(start[i : i + 1])
+        alone = optimization_of(model, targets[i : i + 1], settings).optimize(start=start[i : i + 1])
         torch.testing.assert_close(together.images[i : i + 1], alone.images, rtol=0, atol=1e-12)
         variance = alone.history["warmup_variance"][:, 0]
         lengths.append(len(variance))
@@ -265,24 +282,23 @@ def test_each_image_ends_its_warm_up_by_itself():
 
 def test_evaluation_is_the_mean_over_fresh_draws():
     model, jitter = double_linear(), Jitter()
-    ascent, result = run(model, groups=[(1,), (0, 2)], steps=2, transform=jitter)
-    values = ascent.evaluate(result.images, draws=7)
-    logits = model(result.images).detach()
+    generation, options = PrototypeGeneration(model), {"steps": 2, "warmup_steps": 0, "transform": jitter}
+    values = generation.generate([[1], [0, 2]], (2, 3, 3), evaluation_draws=7, **options)
+    keys = prototype_keys(values.seeds, values.target)
+    logits = model(values.images).detach()
     score = torch.stack([logits[0, 1], logits[1, [0, 2]].exp().sum().log()])
-    torch.testing.assert_close(values["logits"], score)
+    torch.testing.assert_close(values.logits, score)
     probabilities = logits.softmax(1)
+    torch.testing.assert_close(values.probabilities, torch.stack([probabilities[0, 1], probabilities[1, [0, 2]].sum()]))
+    drawn = [model(jitter(values.images, RandomStream(keys, EVALUATION, draw))).detach() for draw in range(7)]
+    torch.testing.assert_close(values.transformed_logits[0], torch.stack([each[0, 1] for each in drawn]).mean())
     torch.testing.assert_close(
-        values["probabilities"], torch.stack([probabilities[0, 1], probabilities[1, [0, 2]].sum()])
+        values.transformed_probabilities[1],
+        torch.stack([each.softmax(1)[1, [0, 2]].sum() for each in drawn]).mean(),
     )
-    drawn = [model(jitter(result.images, RandomStream(ascent.keys, EVALUATION, d))).detach() for d in range(7)]
-    torch.testing.assert_close(values["transformed_logits"][0], torch.stack([one[0, 1] for one in drawn]).mean())
-    torch.testing.assert_close(
-        values["transformed_probabilities"][1],
-        torch.stack([one.softmax(1)[1, [0, 2]].sum() for one in drawn]).mean(),
-    )
-    assert not torch.allclose(values["transformed_logits"], values["logits"])
-    none = ascent.evaluate(result.images, draws=0)
-    assert torch.equal(none["transformed_logits"], none["logits"])
+    assert not torch.allclose(values.transformed_logits, values.logits)
+    none = generation.generate([[1], [0, 2]], (2, 3, 3), evaluation_draws=0, **options)
+    assert torch.equal(none.transformed_logits, none.logits)
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------------------------------------
@@ -316,7 +332,7 @@ def test_a_model_that_turns_bad_in_the_warm_up():
         run(Failing(5, lambda logits: logits * float("nan")), warmup_steps=10, steps=3)
 
 
-def test_a_gradient_of_nan_is_no_prototype():
+def test_a_gradient_of_nan_is_refused():
     class Kink(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -351,19 +367,21 @@ def test_a_half_precision_gradient_that_overflows_waits_for_a_smaller_scale():
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[400.0, -400.0] * 4, [0.25, -0.25] * 4]))
     model = nn.Sequential(nn.Flatten(), linear)
-    keys = prototype_keys([0, 0], [(0,), (1,)])
     start = torch.full((2, 2, 2, 2), 0.5)
-    ascent = Ascent(Pipeline(model), [(0,), (1,)], keys, AscentSettings(steps=20))
-    images = []
-    ascent.callback = lambda step: images.append(step.images.clone())
-    result = ascent.run(start)
+    images = [start]
+    result = InputOptimization(model, ClassLogit([0, 1]), steps=20).optimize(
+        start=start, callback=lambda step: images.append(step.images.clone())
+    )
     pattern = torch.tensor([1.0, 0.0] * 4).view(2, 2, 2)
     assert torch.equal(result.images, pattern.expand(2, -1, -1, -1))
-    # Only the image whose gradient overflowed waited, and it alone has a smaller scale.
-    assert torch.equal(images[0][0], start[0])
-    assert not torch.equal(images[0][1], start[1])
-    assert ascent._loss_scale is not None
-    assert float(ascent._loss_scale[0]) < float(ascent._loss_scale[1])
+    # Only the row whose gradient overflowed waited, until its own scale was small enough; then it went on without a break.
+    moved = torch.tensor(
+        [[not torch.equal(new, old) for new, old in zip(b, a, strict=True)] for a, b in pairwise(images)]
+    )
+    first = moved.int().argmax(0).tolist()
+    assert first[0] > first[1] == 0
+    for row in range(2):
+        assert bool(moved[first[row] : first[row] + 10, row].all())
 
 
 @pytest.mark.parametrize(
@@ -386,15 +404,27 @@ def test_a_half_precision_gradient_that_overflows_waits_for_a_smaller_scale():
 )
 def test_settings_that_make_no_sense_are_refused(choices, message):
     with pytest.raises(ValueError, match=message):
-        AscentSettings(**choices)
+        GenerationSettings(**choices)
+    if choices.keys() <= OptimizationSettings.__dataclass_fields__.keys():
+        with pytest.raises(ValueError, match=message):
+            InputOptimization(double_linear(), ClassLogit(0), **choices)
 
 
 def test_settings_are_json():
-    settings = AscentSettings(transform=RandomAffine(180, (0.5, 0.5)), value_range=(-1.0, 1.0))
-    story = json.loads(json.dumps(settings.to_json()))
-    assert story["transform"]["degrees"] == [-180.0, 180.0]
-    assert story["value_range"] == [-1.0, 1.0]
-    assert set(story) == set(AscentSettings.__dataclass_fields__)
+    settings = GenerationSettings(
+        transform=RandomAffine(180, (0.5, 0.5)), value_range=(-1, 1), parametrization="fourier", autocast=torch.float16
+    )
+    recorded = json.loads(json.dumps(settings.to_json()))
+    assert recorded["transform"]["degrees"] == [-180.0, 180.0]
+    assert recorded["value_range"] == [-1.0, 1.0]
+    assert recorded["parametrization"]["name"] == "FFTImage"
+    assert recorded["autocast"] == "float16"
+    assert set(recorded) == set(GenerationSettings.__dataclass_fields__)
+    objective = settings.objective([[1, 2], [3]])
+    assert json.loads(json.dumps(objective.settings()))["parts"][0]["loss"] == {
+        "name": "ClassLogit",
+        "target": [[1, 2], [3]],
+    }
 
 
 def test_the_start_is_not_touched_and_nothing_hangs_on_the_result():

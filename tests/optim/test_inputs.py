@@ -9,13 +9,23 @@ import torch
 from torch import nn
 
 from captum_proto import PrototypeGeneration
-from captum_proto.optim import FourierImage, Parametrization, PhaseImage, Pixels, RandomStream, prototype_keys
+from captum_proto.optim import FFTImage, Parametrization, PhaseImage, PixelImage, RandomStream, prototype_keys
 from captum_proto.optim.inputs.parametrization import as_parametrization
 from captum_proto.optim.random import START
 
 
 def stream(count: int) -> RandomStream:
     return RandomStream(prototype_keys(list(range(count)), [(1,)] * count), START)
+
+
+def noise(basis: Parametrization, random: RandomStream, shape, value_range=(0.0, 1.0)) -> dict[str, torch.Tensor]:
+    """Random parameters of images."""
+    return basis.for_images(shape, value_range).start(random, shape)
+
+
+def rendered(basis: Parametrization, parameters, shape, value_range=(0.0, 1.0)) -> torch.Tensor:
+    """The images that parameters stand for."""
+    return basis.for_images(shape, value_range).render(parameters)
 
 
 def by_numpy(parameters: torch.Tensor, height: int, width: int, decay_power: float) -> np.ndarray:
@@ -29,17 +39,19 @@ def by_numpy(parameters: torch.Tensor, height: int, width: int, decay_power: flo
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 9), (6, 5), (1, 4), (5, 1)])
 @pytest.mark.parametrize("decay_power", [1.0, 1.5])
 def test_fourier_images_are_numpys(height, width, decay_power):
-    basis = FourierImage(decay_power, sd=1.0)
-    parameters = basis.noise(stream(3), (1, height, width), (0.0, 1.0))
-    images = basis.images(parameters, (1, height, width), (0.0, 1.0))
-    np.testing.assert_allclose(images.numpy(), by_numpy(parameters, height, width, decay_power), atol=1e-12)
+    basis = FFTImage(decay_power, sd=1.0)
+    parameters = noise(basis, stream(3), (1, height, width))
+    images = rendered(basis, parameters, (1, height, width))
+    np.testing.assert_allclose(
+        images.numpy(), by_numpy(parameters["coefficients"], height, width, decay_power), atol=1e-12
+    )
 
 
 def test_fourier_colors_vary_together_as_those_of_natural_images():
-    basis = FourierImage(sd=1.0)
-    images = basis.images(basis.noise(stream(8), (3, 32, 32), (0.0, 1.0)), (3, 32, 32), (0.0, 1.0))
-    plain = FourierImage(sd=1.0, decorrelate=False)
-    gray = plain.images(plain.noise(stream(8), (3, 32, 32), (0.0, 1.0)), (3, 32, 32), (0.0, 1.0))
+    basis = FFTImage(sd=1.0)
+    images = rendered(basis, noise(basis, stream(8), (3, 32, 32)), (3, 32, 32))
+    plain = FFTImage(sd=1.0, decorrelate=False)
+    gray = rendered(plain, noise(plain, stream(8), (3, 32, 32)), (3, 32, 32))
 
     def correlation(x):
         return np.corrcoef(x.logit().transpose(0, 1).flatten(1).numpy())
@@ -56,14 +68,16 @@ def test_fourier_colors_vary_together_as_those_of_natural_images():
 def test_parameters_of_given_images_give_these_images(shape, value_range):
     low, high = value_range
     images = low + (high - low) * (0.05 + 0.9 * torch.rand(2, *shape, dtype=torch.float64))
-    for parametrization in (FourierImage(), Pixels()):
-        parameters = parametrization.parameters(images, value_range)
-        torch.testing.assert_close(parametrization.images(parameters, shape, value_range), images, atol=1e-9, rtol=0)
+    for parametrization in (FFTImage(), PixelImage()):
+        bound = parametrization.for_images(shape, value_range)
+        torch.testing.assert_close(bound.render(bound.parameters_of(images)), images, atol=1e-9, rtol=0)
+        assert (parametrization.shape, parametrization.value_range) == ((), (0.0, 1.0))  # the original is as it was
 
 
 def test_images_at_the_ends_of_the_range_come_back_nearly():
     images = torch.tensor([0.0, 1.0]).repeat(32).view(1, 1, 8, 8)
-    back = FourierImage().images(FourierImage().parameters(images, (0.0, 1.0)), (1, 8, 8), (0.0, 1.0))
+    basis = FFTImage().for_images((1, 8, 8), (0.0, 1.0))
+    back = basis.render(basis.parameters_of(images))
     torch.testing.assert_close(back, images, atol=2e-3, rtol=0)
 
 
@@ -93,9 +107,9 @@ def test_an_ascent_in_the_fourier_basis_stays_in_range_and_climbs():
     assert -1 <= float(made.images.min()) < float(made.images.max()) <= 2
     assert bool((made.history["logit"][-1] > made.history["logit"][0]).all())
     assert torch.equal(made.snapshots[30], made.images)
-    assert made.settings["parametrization"] == FourierImage().settings()
+    assert made.settings["parametrization"] == FFTImage().settings()
     alone = generation.generate(
-        [2], tiny, steps=30, warmup_steps=2, parametrization=FourierImage(), value_range=(-1.0, 2.0)
+        [2], tiny, steps=30, warmup_steps=2, parametrization=FFTImage(), value_range=(-1.0, 2.0)
     )
     torch.testing.assert_close(alone.images[0], made.images[1], atol=1e-9, rtol=0)
 
@@ -109,28 +123,28 @@ def test_an_ascent_in_the_fourier_basis_starts_from_given_images():
 
 def test_one_step_in_the_fourier_basis_is_adams_on_the_coefficients():
     torch.manual_seed(0)
-    model, basis, shape = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).double(), FourierImage(sd=0.5), (3, 4, 4)
+    model, basis, shape = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).double(), FFTImage(sd=0.5), (3, 4, 4)
     made = PrototypeGeneration(model).generate(
         [1], shape, steps=2, warmup_steps=0, parametrization=basis, transform=None, high_frequency_weight=0.0, seed=3
     )
-    parameters = basis.noise(RandomStream(prototype_keys([3], [(1,)]), START), shape, (0.0, 1.0)).requires_grad_()
-    optimizer = torch.optim.Adam([parameters], lr=0.05)
+    parameters = noise(basis, RandomStream(prototype_keys([3], [(1,)]), START), shape)
+    optimizer = torch.optim.Adam([parameters["coefficients"].requires_grad_()], lr=0.05)
     for _ in range(2):
         optimizer.zero_grad()
-        (-model(basis.images(parameters, shape, (0.0, 1.0)))[:, 1].sum()).backward()
+        (-model(rendered(basis, parameters, shape))[:, 1].sum()).backward()
         optimizer.step()
-    torch.testing.assert_close(made.images, basis.images(parameters, shape, (0.0, 1.0)).detach(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(made.images, rendered(basis, parameters, shape).detach(), atol=1e-9, rtol=0)
 
 
 def test_parametrizations_by_name_and_refusals():
-    assert isinstance(as_parametrization("pixels"), Pixels)
+    assert isinstance(as_parametrization("pixels"), PixelImage)
     assert isinstance(as_parametrization("fourier"), Parametrization)
     with pytest.raises(ValueError, match='parametrization is "wavelet"; expected one of pixels, fourier'):
         as_parametrization("wavelet")
     with pytest.raises(TypeError, match="parametrization is a int"):
         as_parametrization(3)
     with pytest.raises(ValueError, match="sd is 0"):
-        FourierImage(sd=0)
+        FFTImage(sd=0)
 
 
 # --- phases alone ----------------------------------------------------------------------------------------------------------------------
@@ -145,8 +159,10 @@ def magnitudes_of(images: torch.Tensor) -> np.ndarray:
 def test_phases_leave_the_magnitudes_as_they_are(height, width):
     phases = PhaseImage(decay_power=1.3, contrast=0.6, brightness=0.4)
     images = [
-        phases.images(phases.noise(stream(5), (1, height, width), (0.0, 1.0)), (1, height, width), (0.0, 1.0)),
-        phases.images(torch.zeros(1, 1, height, width // 2 + 1, dtype=torch.float64), (1, height, width), (0.0, 1.0)),
+        rendered(phases, noise(phases, stream(5), (1, height, width)), (1, height, width)),
+        rendered(
+            phases, {"phases": torch.zeros(1, 1, height, width // 2 + 1, dtype=torch.float64)}, (1, height, width)
+        ),
     ]
     # Columns that stand for themselves alone have conjugate rows, of which a real image keeps only the symmetric part.
     own = slice(1, (width + 1) // 2)
@@ -161,17 +177,17 @@ def test_phases_leave_the_magnitudes_as_they_are(height, width):
 
 def test_contrast_and_brightness_are_those_of_the_planes():
     phases = PhaseImage(decay_power=1.0, contrast=0.6, brightness=0.4)
-    parameters = phases.noise(stream(400), (1, 20, 28), (0.0, 1.0))
-    planes = phases.images(parameters, (1, 20, 28), (0.0, 1.0)).logit()
+    parameters = noise(phases, stream(400), (1, 20, 28))
+    planes = rendered(phases, parameters, (1, 20, 28)).logit()
     # Of the columns that stand for themselves alone a random phase keeps half the variance: with phases that suit, it is all there.
     suiting = torch.fft.rfft2(torch.rand(1, 1, 20, 28, dtype=torch.float64)).angle()
-    spread = phases.images(suiting, (1, 20, 28), (0.0, 1.0)).logit().std(correction=0)
+    spread = rendered(phases, {"phases": suiting}, (1, 20, 28)).logit().std(correction=0)
     assert float(spread) == pytest.approx(0.6, rel=1e-9)
     means = planes.mean(dim=(1, 2, 3))
-    torch.testing.assert_close(means, 0.4 * parameters[:, 0, 0, 0].cos(), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(means, 0.4 * parameters["phases"][:, 0, 0, 0].cos(), rtol=1e-9, atol=1e-12)
     assert float(means.abs().max()) <= 0.4
     dark = PhaseImage(contrast=0.6)
-    assert float(dark.images(parameters, (1, 20, 28), (0.0, 1.0)).logit().mean(dim=(1, 2, 3)).abs().max()) < 1e-12
+    assert float(rendered(dark, parameters, (1, 20, 28)).logit().mean(dim=(1, 2, 3)).abs().max()) < 1e-12
 
 
 def test_measured_magnitudes_are_the_mean_over_images():
@@ -183,14 +199,14 @@ def test_measured_magnitudes_are_the_mean_over_images():
     assert PhaseImage.measured(images).settings() == PhaseImage.measured(images).settings()
     assert measured.settings() != PhaseImage.measured(images[:5]).settings()
     of_one = PhaseImage.measured(images[:1])
-    again = of_one.images(of_one.parameters(images[:1], (0.0, 1.0)), (1, 10, 12), (0.0, 1.0))
+    again = rendered(of_one, of_one.parameters_of(images[:1]), (1, 10, 12))
     torch.testing.assert_close(again, images[:1])
 
 
 def test_phases_of_three_colors_are_mixed_as_fourier_coefficients_are():
     images = 0.05 + 0.9 * torch.rand(1, 3, 8, 8, dtype=torch.float64)
     of_one = PhaseImage.measured(images)
-    again = of_one.images(of_one.parameters(images, (0.0, 1.0)), (3, 8, 8), (0.0, 1.0))
+    again = rendered(of_one, of_one.parameters_of(images), (3, 8, 8))
     torch.testing.assert_close(again, images)
     plain = PhaseImage.measured(images, decorrelate=False)
     assert not torch.allclose(plain.magnitudes, of_one.magnitudes)
@@ -205,7 +221,9 @@ def test_phases_of_three_colors_are_mixed_as_fourier_coefficients_are():
         (lambda: PhaseImage(magnitudes=-torch.ones(1, 4, 3)), "magnitudes have shape"),
         (lambda: PhaseImage.measured([torch.rand(1, 1, 4, 4), torch.rand(1, 1, 4, 6)]), "images have the shapes"),
         (
-            lambda: PhaseImage.measured(torch.rand(2, 1, 4, 4)).images(torch.zeros(1, 1, 8, 5), (1, 8, 8), (0.0, 1.0)),
+            lambda: rendered(
+                PhaseImage.measured(torch.rand(2, 1, 4, 4)), {"phases": torch.zeros(1, 1, 8, 5)}, (1, 8, 8)
+            ),
             "measure them on images of this size",
         ),
     ],
@@ -226,7 +244,6 @@ def test_an_ascent_in_phases_raises_the_logit_and_keeps_the_magnitudes():
     )
     history = made.history["logit"][:, 0]
     assert float(history[-1]) > float(history[0])
-    start = phases.images(
-        phases.noise(RandomStream(prototype_keys([0], [(1,)]), START), (1, 16, 16), (0.0, 1.0)), (1, 16, 16), (0.0, 1.0)
-    )
+    random = RandomStream(prototype_keys([0], [(1,)]), START)
+    start = rendered(phases, noise(phases, random, (1, 16, 16)), (1, 16, 16))
     np.testing.assert_allclose(magnitudes_of(made.images)[..., 1:8], magnitudes_of(start)[..., 1:8], rtol=1e-6)
