@@ -35,37 +35,37 @@ _EXAMPLES = """examples:
 def add(commands: shared.Commands) -> None:
     parser = shared.command(commands, "reproduce", "the paper's tables and figures, with controls", _EXAMPLES)
     shared.add_model(parser, several=True)
-    group = parser.add_argument_group("what is made again")
-    group.add_argument("--images", metavar="DIR", help="natural images: ImageNet, or a folder that evaluate reads")
-    group.add_argument(
+    made = parser.add_argument_group("what is made again")
+    made.add_argument("--images", metavar="DIR", help="natural images: ImageNet, or a folder that evaluate reads")
+    made.add_argument(
         "--items", default=",".join(ITEMS), help="some of %(default)s, with commas between them (default: all)"
     )
-    group.add_argument(
+    made.add_argument(
         "--small", action="store_true", help="the same code on digits and EfficientNet-Lite0, within ten minutes"
     )
-    group.add_argument(
+    made.add_argument(
         "--target", action="append", metavar="CLASS", help="repeat for several (default: the paper's eleven)"
     )
-    group.add_argument("--limit", type=int, help=f"images of each class (default: {paper.IMAGES_PER_CLASS})")
-    group.add_argument("--count", type=int, default=1, help="prototypes of each class (default: %(default)s)")
-    group.add_argument("--steps", type=int, default=512, help="of every ascent (default: %(default)s)")
-    group.add_argument("--warmup-steps", type=int, default=64, help="default: %(default)s")
-    group.add_argument(
+    made.add_argument("--limit", type=int, help=f"images of each class (default: {paper.IMAGES_PER_CLASS})")
+    made.add_argument("--count", type=int, default=1, help="prototypes of each class (default: %(default)s)")
+    made.add_argument("--steps", type=int, default=512, help="of every ascent (default: %(default)s)")
+    made.add_argument("--warmup-steps", type=int, default=64, help="default: %(default)s")
+    made.add_argument(
         "--protocol-target", default=str(paper.GOLDFISH), metavar="CLASS", help="of Table 4 (default: goldfish)"
     )
-    group.add_argument("--protocol-seeds", type=int, default=5, metavar="N", help="of Table 4 (default: %(default)s)")
+    made.add_argument("--protocol-seeds", type=int, default=5, metavar="N", help="of Table 4 (default: %(default)s)")
     for table, example in (("table2", "lighter=DIR"), ("table3", "without=DIR")):
-        group.add_argument(
+        made.add_argument(
             f"--{table}",
             action="append",
             default=[],
             metavar="NAME=DIR",
             help=f"a subgroup of images, such as {example}",
         )
-    group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    group.add_argument("--batch-size", type=int, default=8, help="prototypes at a time (default: %(default)s)")
-    group.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")
-    group.add_argument("--workers", type=int, default=2, help="threads that read images (default: %(default)s)")
+    made.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    made.add_argument("--batch-size", type=int, default=8, help="prototypes at a time (default: %(default)s)")
+    made.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")
+    made.add_argument("--workers", type=int, default=2, help="threads that read images (default: %(default)s)")
     shared.add_output(parser)
     parser.set_defaults(run=run)
 
@@ -124,5 +124,7 @@ def _subgroups(table: str, texts: list[str]) -> dict[str, Path]:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
             raise InputError(f'--{table} is "{text}"; expected NAME=DIR, such as lighter=photos/lighter.')
+        if name in found:
+            raise InputError(f'--{table} has two subgroups called "{name}"; give each a name of its own.')
         found[name] = Path(path)
     return found

@@ -13,7 +13,6 @@ from captum_proto.report.figures import save_figure
 from captum_proto.report.page import Section
 from captum_proto.runs.files import write_json, write_rows, write_text
 from captum_proto.runs.folder import REPORT
-from captum_proto.runs.provenance import plain
 
 _VALUES, _MANIFEST, _VERDICT = "values.csv", "manifest.json", "verdict.txt"
 _FIGURES = ("figure.png", "figure.svg")
@@ -37,7 +36,7 @@ def write_item(name: str, item: Item, results: StageResults, provenance: Mapping
     comparison = next(iter(results.every), None)
     manifest = {
         "item": name,
-        "model": plain({"name": stage.model, **{key: str(value) for key, value in stage.named.settings.items()}}),
+        "model": {"name": stage.model, **{key: str(value) for key, value in stage.named.settings.items()}},
         "settings": {
             **provenance,
             "comparison": None if comparison is None else {**comparison.settings, "failures": None},

@@ -102,16 +102,16 @@ class Reproduce(Protocol[Reproduction]):
     @cached_property
     def _planned(self) -> dict[str, tuple[dict[str, Any], list[Task]]]:
         """By model, what is recorded of it and the tasks of its stage."""
-        planned = {}
-        for stage in self.stages:
-            opened = self._opened(stage)
-            tasks = [
-                # A run of which a part would be made again, since its files have changed, is itself made again.
-                Task(f"{stage.stem}/{name}", inputs={part.name: part.inputs for part in run.tasks() if part.inputs})
-                for name, run in opened.runs.items()
-            ]
-            planned[stage.model] = opened.named.provenance(), tasks
-        return planned
+        return {stage.model: self._plan(stage) for stage in self.stages}
+
+    def _plan(self, stage: Stage) -> tuple[dict[str, Any], list[Task]]:
+        opened = self._opened(stage)
+        tasks = [
+            # A run of which a part would be made again, since its files have changed, is itself made again.
+            Task(f"{stage.stem}/{name}", inputs={part.name: part.inputs for part in run.tasks() if part.inputs})
+            for name, run in opened.runs.items()
+        ]
+        return opened.named.provenance(), tasks
 
     def _opened(self, stage: Stage) -> OpenStage:
         """A stage with its model, until another is opened: there is one at a time in memory."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.evaluate import Evaluate
 from captum_proto.experiments.sweep.grid import Sweep
-from captum_proto.experiments.sweep.plan import ModelPlan, Point, batch_options, plan_model
+from captum_proto.experiments.sweep.plan import PROTOTYPES, ModelPlan, Point, batch_options, plan_model
 from captum_proto.experiments.sweep.results import SweepResult, cells_of
 from captum_proto.experiments.sweep.tables import sweep_page, write_curves, write_tables
 from captum_proto.metrics import PathComparison, PathSimilarity
@@ -73,17 +73,7 @@ class RunSweep(Protocol[SweepResult]):
     @cached_property
     def plans(self) -> list[ModelPlan]:
         """What is made with each model."""
-        plans = []
-        for name in self.sweep.models:
-            named, natural = self._opened(name)
-            plan = plan_model(self.sweep, name, named, natural, self.batch_size)
-            if natural is not None:  # an evaluation of the same classes sees what is missing
-                options = self.sweep.combinations()[0].options()
-                Evaluate(
-                    named, list(plan.labels), natural, options, similarity=self.similarity, comparison=self.comparison
-                ).tasks()
-            plans.append(plan)
-        return plans
+        return [self._plan(name) for name in self.sweep.models]
 
     def provenance(self) -> dict[str, Any]:
         scored = {"similarity": self.similarity, "comparison": self.comparison} if self.natural is not None else {}
@@ -99,11 +89,22 @@ class RunSweep(Protocol[SweepResult]):
         )
 
     def tasks(self) -> list[Task]:
-        return [task for task, _ in self._parts]
+        tasks = []
+        for plan in self.plans:
+            tasks += [Task(plan.batch_name(index), weight=len(batch)) for index, batch in enumerate(plan.batches)]
+            for target in plan.labels if self.natural is not None else ():
+                needs = tuple(plan.batch_name(index) for index in plan.batches_of(target))
+                tasks.append(Task(plan.scores_name(target), needs=needs, weight=0))
+        return tasks
 
     def make(self, task: Task, run: Run) -> None:
-        makers = {part.name: maker for part, maker in self._parts}
-        makers[task.name](run.folder)
+        kind, stem, name = task.name.split("/")
+        plan = next(plan for plan in self.plans if plan.stem == stem)
+        if kind == PROTOTYPES:
+            self._make_batch(plan, int(name), run.folder)
+        else:
+            target = next(target for target in plan.labels if plan.stems[target] == name)
+            self._make_scores(plan, target, run.folder)
 
     def summarize(self, run: Run) -> SweepResult:
         result = self.read(run.folder)
@@ -136,19 +137,14 @@ class RunSweep(Protocol[SweepResult]):
                 }
         return images
 
-    @cached_property
-    def _parts(self) -> list[tuple[Task, Callable[[Path], None]]]:
-        """Every task, and what makes it in a folder."""
-        parts: list[tuple[Task, Callable[[Path], None]]] = []
-        for plan in self.plans:
-            for index, points in enumerate(plan.batches):
-                parts.append((Task(plan.batch_name(index), weight=len(points)), partial(self._make_batch, plan, index)))
-            for target in plan.labels if self.natural is not None else ():
-                needs = tuple(plan.batch_name(index) for index in plan.batches_of(target))
-                parts.append(
-                    (Task(plan.scores_name(target), needs=needs, weight=0), partial(self._make_scores, plan, target))
-                )
-        return parts
+    def _plan(self, name: str) -> ModelPlan:
+        named, natural = self._opened(name)
+        plan = plan_model(self.sweep, name, named, natural, self.batch_size)
+        if natural is not None:  # an evaluation of the same classes sees what is missing
+            options = self.sweep.combinations()[0].options()
+            targets = list(plan.labels)
+            Evaluate(named, targets, natural, options, similarity=self.similarity, comparison=self.comparison).tasks()
+        return plan
 
     def _opened(self, name: str) -> tuple[NamedModel, NaturalImages | None]:
         """A model and the natural images for it, until another is opened: there is one at a time in memory."""

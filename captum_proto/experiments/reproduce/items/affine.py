@@ -22,7 +22,7 @@ def _runs(stage: OpenStage) -> dict[str, Protocol[Any]]:
     """A sweep over the protocols, for one class and several seeds."""
     if stage.natural is None:
         return {}
-    wanted, settings = stage.stage, stage.settings
+    wanted, settings, named = stage.stage, stage.settings, stage.named
     sweep = Sweep(
         models=[stage.model],
         targets=[wanted.protocol_target],
@@ -33,7 +33,7 @@ def _runs(stage: OpenStage) -> dict[str, Protocol[Any]]:
     )
     run = RunSweep(
         sweep,
-        open_model=lambda name: stage.named,
+        open_model=lambda name: named,
         natural=partial(natural_images, wanted, settings),
         similarity={"batch_size": settings.image_batch},
         comparison={**COMPARISON, "seed": settings.seed},

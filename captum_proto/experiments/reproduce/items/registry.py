@@ -106,10 +106,10 @@ def item(
 
 def check_items(items: Iterable[str]) -> list[str]:
     """
-    Names of items.
+    Names of items, each once.
 
     Raises:
-        InputError: If one is unknown, saying which is near, or there twice.
+        InputError: If there is no such item, saying which name is near.
     """
     names = list(items)
     for name in names:
