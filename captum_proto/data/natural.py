@@ -106,10 +106,18 @@ class NaturalImages:
         """What a result depends on, as JSON can hold it."""
         return {name: getattr(self, name) for name in ("source", "split", "limit", "others", "seed", "batch_size")}
 
-    def afresh(self) -> NaturalImages:
-        """The same images, with nothing known yet of files that cannot be read: what is skipped does not depend on what was read before."""
+    def afresh(self, batch_size: int | None = None, workers: int | None = None) -> NaturalImages:
+        """
+        The same images, with nothing known yet of files that cannot be read: what is skipped does not depend on what was read before.
+
+        Args:
+            batch_size (int, optional): Another number of images at a time. Default: None
+            workers (int, optional): Another number of threads that read them. Default: None
+        """
         fresh = copy.copy(self)
         fresh.collection = copy.deepcopy(self.collection)
+        fresh.batch_size = self.batch_size if batch_size is None else batch_size
+        fresh.workers = self.workers if workers is None else workers
         return fresh
 
     @property

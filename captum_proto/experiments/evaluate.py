@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from captum_proto._utils.class_names import file_stem, labels_of
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
-from captum_proto.data.natural import ClassImages, NaturalImages
+from captum_proto.data.natural import ClassImages
 from captum_proto.experiments.generate import (
     PROTOTYPES,
     WARNINGS,
@@ -61,6 +62,19 @@ _PICTURES, _COMPARE = "prototypes", "comparison"
 _CLASSES, _FAILURES = "classes", "failures"
 
 
+class ImageSource(typing.Protocol):
+    """Where an evaluation gets natural images from: :class:`~captum_proto.data.natural.NaturalImages`, or the like."""
+
+    def of(self, target: Target) -> ClassImages:
+        """Images of a class, and of others."""
+
+    def settings(self) -> dict[str, Any]:
+        """What a result depends on, as JSON can hold it."""
+
+    def afresh(self, *, batch_size: int = ..., workers: int = ...) -> ImageSource:
+        """The same images, with nothing known yet of files that cannot be read."""
+
+
 @dataclass(frozen=True)
 class Evaluate(Protocol[dict[Target, PathComparison]]):
     """
@@ -71,7 +85,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
     Args:
         named (NamedModel): The model and its preprocessing.
         targets (sequence of Target): The classes; one that is named twice is evaluated once.
-        images (NaturalImages): Natural images of the classes, and of others.
+        images (ImageSource): Natural images of the classes, and of others.
         options (mapping): Further arguments of :meth:`PrototypeGeneration.generate`. Default: its own
         count (int): Prototypes of each class. Default: 2
         seed (int): The first seed of each class. Default: 0
@@ -86,7 +100,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
 
     named: NamedModel
     targets: Sequence[Target]
-    images: NaturalImages
+    images: ImageSource
     options: Mapping[str, Any] = field(default_factory=dict)
     count: int = 2
     seed: int = 0
@@ -203,8 +217,9 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
             rehearse(self.named, self.targets, options)
             for target in self.targets:
                 self._generation(target, options)
-        images = self.images.afresh()
-        images.batch_size, images.workers = 1, 0  # to read no more than is needed to see that there are some
+        images = self.images.afresh(
+            batch_size=1, workers=0
+        )  # to read no more than is needed to see that there are some
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what there is to warn of comes again
             for target in dict.fromkeys(self.targets):
