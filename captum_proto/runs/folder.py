@@ -20,7 +20,9 @@ from captum_proto.runs.files import write_json
 try:
     import fcntl
 except ImportError:  # Windows has no such locks: there nobody watches over two runs in one folder
-    fcntl = None  # type: ignore[assignment]
+    _LOCKS = False
+else:
+    _LOCKS = True
 
 #: What a run's results depend on, and what it recorded beside.
 SETTINGS = "settings.json"
@@ -218,7 +220,7 @@ def _locked(path: Path) -> int | None:
     """An open file that this process alone has locked, until it ends, however it ends; None if another has it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        if fcntl is None:
+        if not _LOCKS:
             return handle
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
