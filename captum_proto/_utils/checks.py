@@ -11,10 +11,27 @@ from torch import Tensor
 
 from captum_proto._utils.errors import InputError, InputTypeError
 
+#: Names that were others once, so that an error can say so.
+RENAMED = {
+    "grey": "gray",
+    "feature visualisation": "feature_visualization",
+    "feature-visualisation": "feature_visualization",
+    "feature visualization": "feature_visualization",
+    "feature-visualization": "feature_visualization",
+    "mean image": "mean_image",
+    "same class": "same_class",
+    "other class": "other_class",
+    "other image": "other_image",
+    "own image": "own_image",
+}
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean "…"?`` with the nearest of ``known``, or nothing."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    """``; did you mean "…"?`` with the nearest of ``known``, or what a name is called now; or nothing."""
+    known = list(known)
+    if RENAMED.get(name) in known:
+        return f'; it is called "{RENAMED[name]}" now.'
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f'; did you mean "{matches[0]}"?' if matches else ""
 
 

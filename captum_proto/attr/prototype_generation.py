@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_images
+from captum_proto._utils.documentation import documented_by
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import occurrence_seeds, parse_targets
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.attr.settings import GenerationSettings
 from captum_proto.optim.input_optimization import InputOptimization
-from captum_proto.optim.loss import ClassLogit, Diversity, Loss, ProbabilityVariance, default_high_frequency_weight
-from captum_proto.optim.loss.diversity import as_diversity, check_batches
+from captum_proto.optim.loss import ClassLogit, Loss, ProbabilityVariance
+from captum_proto.optim.loss.diversity import check_batches
 from captum_proto.optim.presets import PAPER_TRANSFORM
 from captum_proto.optim.random import EVALUATION, RandomStream
 from captum_proto.optim.result import Callback, OptimizationResult
@@ -73,6 +74,7 @@ class PrototypeGeneration(Attribution):
         self.preprocess = preprocess
 
     @log_usage()
+    @documented_by(GenerationSettings, "steps … evaluation_draws")
     def generate(
         self,
         target: Any,
@@ -119,43 +121,9 @@ class PrototypeGeneration(Attribution):
                 prototype is split with the batch. Default: None
             start (Tensor, optional): Start images (N, C, H, W) in ``value_range``, one for each prototype. None: noise of its own for each.
                 Default: None
-            steps (int, optional): Steps of ascent. The paper's: 512. Default: 512
-            lr (float, optional): Adam's constant learning rate, in units of pixel values. The paper's: 0.05. Default: 0.05
-            high_frequency_weight (float, optional): λ, at least 0; the paper leaves it open. None: C·H·W / 150.528, which is 1000 at
-                3×224×224 and the same pull on each pixel at other sizes. Default: None
-            high_frequency_power (int, optional): Whether neighbors' differences count as they are (1) or squared (2); the paper leaves it
-                open. Default: 1
-            warmup_steps (int, optional): At most so many steps of warm-up; 0 for none. The paper leaves it open. Default: 64
-            warmup_tolerance (float, optional): An image's warm-up ends early when the variance of its class probabilities is at most this.
-                Default: 0.0, never
-            transform (Transform or Callable, optional): T. Callables without a stream of their own, such as torchvision's, are applied
-                image by image; None for no transform. Default: the paper's ``RandomAffine(180, translate=(.5, .5), scale=(.7, 1.3))``
-            preprocess_first (bool, optional): Whether preprocessing acts before T; the fill of T is then in the model's input range.
-                Default: False, as in the paper
-            value_range (tuple[float, float], optional): The valid range of a pixel. Default: (0, 1)
-            clamp (bool, optional): Whether each step ends with a projection onto ``value_range``; the paper leaves it open. Default: True
-            betas (tuple[float, float], optional): Adam's decay rates. Default: (0.9, 0.999)
-            eps (float, optional): Adam's denominator term. Default: 1e-8
-            parametrization (str or Parametrization, optional): What is optimized: "pixels", as in the paper; "fourier", the
-                coefficients of :class:`~captum_proto.optim.FFTImage`, with which images change at all scales at once and far fewer
-                steps do; or "phase", the phases alone of :class:`~captum_proto.optim.PhaseImage`, whose magnitudes stay those of a power
-                law. Default: "pixels"
-            lr_schedule (str, optional): "constant", as in the paper, or "cosine": down to zero over the ascent. Default: "constant"
-            fold_batch_norm (bool, optional): Whether batch normalizations go into the layers before them while images are optimized, in a
-                copy of the model and only if its logits stay the same up to rounding. Default: True
-            channels_last (bool, optional): Whether the model gets its images in channels_last while they are optimized. None: if it has
-                two-dimensional convolutions, and is on a CPU or computes in half precision. Default: None
-            diversity (str or Diversity, optional): What pulls the prototypes of a class apart during the ascent: "pixels", their mean
-                absolute difference (:class:`~captum_proto.optim.PixelDiversity`, as in the paper's appendix C), or "gram:LAYER", the
-                similarity of their Gram matrices in a layer (:class:`~captum_proto.optim.GramDiversity`), which does vary the pictures.
-                The one case in which prototypes see each other, and they must be in one batch. Default: None
-            diversity_weight (float, optional): How much that counts beside the logit, at least 0. None: 10 for pixels in (0, 1), 30 for
-                Gram matrices. Default: None
-            autocast (torch.dtype, optional): torch.bfloat16 or torch.float16 for mixed precision; gradients of float16 are scaled. Fast
-                where the device has arithmetic of that type, and very slow on CPUs that have not. Default: None
+            steps … evaluation_draws: The fields of :class:`~captum_proto.attr.GenerationSettings`, which documents them.
             seed (int or sequence of int, optional): The first seed, or one for each prototype. Default: 0
             batch_size (int, optional): Prototypes at a time. Default: None, all at once
-            evaluation_draws (int, optional): Draws of T for the expected logit and probability of the finished prototypes. Default: 16
             callback (Callable, optional): Called with a :class:`~captum_proto.optim.Step` after each step; returning True ends the
                 optimization, and the prototypes as they are come back. Default: None
             snapshot_steps (iterable of int, optional): Keep copies of the images after so many steps of ascent. Default: ()
@@ -176,43 +144,15 @@ class PrototypeGeneration(Attribution):
             ([(0, 1), (2,)], [5, 5])
             >>> best = PrototypeGeneration(model).generate(3, (1, 8, 8), **{**PRESETS["best"], "steps": 8})
         """
+        chosen = {name: value for name, value in locals().items() if name in GenerationSettings.__dataclass_fields__}
         shape = _image_shape(image_shape, start, value_range)
         targets = parse_targets(target, expand_to=None if start is None else len(start))
-        diversity = as_diversity(diversity, self.forward_func)
-        if diversity is None and diversity_weight is not None:
-            raise InputError(
-                f"diversity_weight is {diversity_weight}, but diversity is None; name one, or leave both out."
-            )
         seeds = occurrence_seeds(targets, seed)
-        if high_frequency_weight is None:
-            high_frequency_weight = default_high_frequency_weight(shape)
-        settings = GenerationSettings(
-            steps=steps,
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            high_frequency_weight=high_frequency_weight,
-            high_frequency_power=high_frequency_power,
-            warmup_steps=warmup_steps,
-            warmup_tolerance=warmup_tolerance,
-            transform=transform,
-            preprocess_first=preprocess_first,
-            value_range=value_range,
-            clamp=clamp,
-            parametrization=parametrization,
-            lr_schedule=lr_schedule,
-            fold_batch_norm=fold_batch_norm,
-            channels_last=channels_last,
-            diversity=diversity,
-            diversity_weight=_diversity_weight(diversity, diversity_weight),
-            autocast=autocast,
-        )
+        settings = GenerationSettings(**chosen).resolved(shape, self.forward_func)
         if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
             raise InputError(f"batch_size is {batch_size}; expected at least 1, or None for all prototypes at once.")
-        if diversity is not None:
+        if settings.diversity is not None:
             check_batches(targets, batch_size)
-        if evaluation_draws < 0:
-            raise InputError(f"evaluation_draws is {evaluation_draws}; expected at least 0.")
         snapshot_steps = frozenset(snapshot_steps)
         if not all(0 <= step <= steps for step in snapshot_steps):
             raise InputError(
@@ -261,7 +201,6 @@ class PrototypeGeneration(Attribution):
             "image_shape": list(shape),
             "start": "noise" if start is None else "given images",
             **settings.to_json(),
-            "evaluation_draws": evaluation_draws,
             "batch_size": batch_size or len(targets),
             "device": str(prototypes.images.device),
             "model": type(self.forward_func).__name__,
@@ -348,12 +287,6 @@ def _image_shape(image_shape: Any, start: Tensor | None, value_range: tuple[floa
         )
     channels, height, width = (int(side) for side in shape)
     return channels, height, width
-
-
-def _diversity_weight(diversity: Diversity | None, weight: float | None) -> float:
-    if diversity is None:
-        return 0.0
-    return diversity.default_weight if weight is None else weight
 
 
 def _evaluated(

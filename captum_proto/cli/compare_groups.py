@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import torch
 
 from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import fingerprint
-from captum_proto._utils.targets import Target, target_mask
-from captum_proto.attr import PrototypeGeneration, Prototypes
+from captum_proto._utils.targets import Target
 from captum_proto.cli import arguments as shared
 from captum_proto.data import ImageCollection
-from captum_proto.experiments.compare_groups import compare_groups_to_folder
-from captum_proto.experiments.generate import generate_to_folder, write_prototypes
+from captum_proto.experiments.compare_groups import CompareGroups
+from captum_proto.experiments.generate import Generate
+from captum_proto.metrics.group_comparison import classes_of_interest
+from captum_proto.models import NamedModel
+from captum_proto.runs.tasks import carry_out
 
 _EXAMPLES = """examples:
   captum-proto compare-groups --model torchvision:resnet18 --target "academic gown" --group lighter=gowns/lighter \\
@@ -75,60 +74,37 @@ def add(commands: shared.Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     places = _places(args.group)
-    groups = {name: ImageCollection.one_class(place) for name, place in places.items()}
+    subgroups = {name: ImageCollection.one_class(place) for name, place in places.items()}
     named = shared.load(args)
     target, *also = parse_classes([args.target, *args.also], named.class_names)
-    if named.class_names is not None:
-        target_mask(
-            [target, *also], len(named.class_names), torch.device("cpu")
-        )  # a class that is not there is said now
-    count = shared.count_of(args, 2)
-    given = None if args.prototypes is None else Prototypes.load(args.prototypes)
-    if given is not None:
-        if given.settings.get("model_fingerprint") not in (None, fingerprint(named.model)):
-            raise InputError(
-                f'the prototypes in "{args.prototypes}" were made with another model or other weights; generate them with this one.'
-            )
-        for one in (target, *also):
-            given.of(one)
-
-    def prototypes_of(classes: list[Target], place: Path) -> Prototypes:
-        if given is not None:
-            kept = Prototypes.concatenate([given.of(one) for one in classes])
-            write_prototypes(kept, place, named.class_names)
-            return kept
-        return generate_to_folder(
-            PrototypeGeneration(named.model, named.preprocess),
-            [one for one in classes for _ in range(count)],
-            named.image_shape,
-            place,
-            options=shared.generation_arguments(args),
-            seed=args.seed,
-            batch_size=args.batch_size,
-            class_names=named.class_names,
-            overwrite=args.overwrite,
-            resume=args.resume,
-            show_progress=not args.no_progress,
-        )
-
-    compare_groups_to_folder(
+    comparing = CompareGroups(
         named,
-        groups,
+        subgroups,
         target,
-        args.out,
-        also=also,
-        prototypes_of=None if args.no_prototypes else prototypes_of,
+        also,
         confidence=args.confidence,
         resamples=args.resamples,
         seed=args.seed,
         batch_size=args.image_batch,
         workers=args.workers,
-        story=shared.story(args, named),
-        overwrite=args.overwrite,
-        resume=args.resume,
-        show_progress=not args.no_progress,
+        prototypes=_prototypes(args, named, classes_of_interest(target, also, named.class_names).values()),
     )
+    comparison = carry_out(comparing, args.out, **shared.output(args))
+    print(f"\n{comparing.heading()}\n{comparison.table()}")
+    for subgroup in comparison.subgroups:
+        if subgroup.skipped:
+            print(f"{subgroup.skipped} files of the group {subgroup.subgroup} were skipped")
     print(f"written: {args.out}")
+
+
+def _prototypes(args: argparse.Namespace, named: NamedModel, targets: Iterable[Target]) -> Path | Generate | None:
+    """Those given, how to make them, or none."""
+    count, options = shared.count_of(args, 2), shared.generation_arguments(args)
+    if args.no_prototypes or args.prototypes is not None:
+        given: Path | None = args.prototypes
+        return given
+    repeated = [target for target in targets for _ in range(count)]
+    return Generate(named, repeated, options, seed=args.seed, batch_size=args.batch_size)
 
 
 def _places(texts: Sequence[str]) -> dict[str, str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.checks import check_device
 from captum_proto._utils.errors import InputError, WriteError
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments.sweep import PAPER_PROTOCOLS, ComparisonSettings, RunSweep, Sweep, sweep_from_tables
+from captum_proto.experiments.sweep import PAPER_PROTOCOLS, RunSweep, Sweep, sweep_from_tables
 from captum_proto.metrics import CONTROLS
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
     sweep = Sweep(**arguments)
     checkpoints = shared.checkpoint_of_each(args, sweep.models)
     device = check_device(args.device or shared.default_device())
-    check_controls(CONTROLS if args.controls is None else args.controls)
+    controls = check_controls(CONTROLS if args.controls is None else args.controls)
 
     def open_model(name: str) -> NamedModel:
         given = {"model": name, "checkpoint": checkpoints[name], "device": str(device)}
@@ -106,7 +107,14 @@ def run(args: argparse.Namespace) -> None:
     protocol = RunSweep(
         sweep,
         open_model,
-        comparison=_comparison(args) if args.images else None,
+        partial(shared.natural_images, args) if args.images else None,
+        similarity=shared.similarity_arguments(args),
+        comparison={
+            "controls": controls,
+            "control_count": 2 if args.control_count is None else args.control_count,
+            "leave_one_out": not args.no_leave_one_out,
+            "ascent_steps": 512 if args.ascent_steps is None else args.ascent_steps,
+        },
         batch_size=8 if args.batch_size is None else args.batch_size,
     )
     result = carry_out(protocol, args.out, **shared.output(args))
@@ -114,24 +122,6 @@ def run(args: argparse.Namespace) -> None:
     if result.skipped:
         print(*result.skipped, sep="\n", file=sys.stderr)
     print(f"written: {args.out}")
-
-
-def _comparison(args: argparse.Namespace) -> ComparisonSettings:
-    return ComparisonSettings(
-        images=args.images,
-        split=args.split,
-        limit=args.limit,
-        others=args.others,
-        layers=args.layers[0] if args.layers in (["leaf"], ["all"]) else args.layers,
-        repeat=args.repeat,
-        alias=args.alias,
-        leave_one_out=not args.no_leave_one_out,
-        controls=CONTROLS if args.controls is None else args.controls,
-        control_count=2 if args.control_count is None else args.control_count,
-        ascent_steps=512 if args.ascent_steps is None else args.ascent_steps,
-        image_batch=args.image_batch,
-        workers=args.workers,
-    )
 
 
 def _read(path: Path) -> Mapping[str, Any]:

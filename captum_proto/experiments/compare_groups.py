@@ -1,12 +1,12 @@
-"""Groups of images of one class beside each other, and the prototypes of the classes of interest (arXiv:2309.17144, section 4)."""
+"""Subgroups of images of one class beside each other, and the prototypes of the classes of interest (arXiv:2309.17144, section 4)."""
 
 from __future__ import annotations
 
-import csv
+import copy
 import hashlib
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,33 +17,45 @@ from tqdm.auto import tqdm
 
 from captum_proto._utils.batches import image_batches
 from captum_proto._utils.checks import check_logits
-from captum_proto._utils.class_names import file_stem, label_of
+from captum_proto._utils.class_names import label_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import load_tensors, save_tensors, tensor_bytes, whole_file
+from captum_proto._utils.files import load_tensors, save_tensors, sha256, tensor_bytes
 from captum_proto._utils.model import borrowed, fingerprint
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data import ImageCollection
+from captum_proto.experiments.generate import (
+    PROTOTYPES,
+    Generate,
+    check_made_with,
+    prototype_pictures,
+    write_prototypes,
+)
 from captum_proto.metrics.group_comparison import SubgroupComparison, classes_of_interest, compare_groups
 from captum_proto.models import NamedModel
-from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures
+from captum_proto.report.blocks import Picture, Pictures
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
-from captum_proto.report.page import Page, Section
-from captum_proto.report.views.group_comparison import comparison_sections, conclusion, groups_figure
-from captum_proto.runs.files import write_json, write_text
-from captum_proto.runs.folder import open_folder
-from captum_proto.runs.provenance import versions
+from captum_proto.report.page import Page
+from captum_proto.report.views.group_comparison import groups_figure, groups_page
+from captum_proto.runs.files import write_json, write_rows, write_text
+from captum_proto.runs.folder import RECORDED, read_settings
+from captum_proto.runs.provenance import provenance
+from captum_proto.runs.tasks import Protocol, Run, Task, carry_out, warnings_of
 
-COMPARISON, IMAGES, MANIFEST, PROTOTYPES = "comparison.json", "images.csv", "manifest.json", "prototypes"
-_KIND = "logits of a group"
+COMPARISON, IMAGES, MANIFEST = "comparison.json", "images.csv", "manifest.json"
+#: The tasks: the logits of each subgroup, the comparison of all, and the prototypes of the classes of interest.
+_LOGITS, _COMPARE, _PICTURES = "logits", "comparison", "prototypes"
+#: Of what is recorded of the run: the title, and the file name of each subgroup.
+_TITLE, _STEMS = "title", "stems"
+_KIND = "logits of a subgroup"
 
 
 @dataclass(frozen=True)
-class GroupLogits:
+class SubgroupLogits:
     """
-    What the model returned for the images of one group.
+    What the model returned for the images of one subgroup.
 
     Attributes:
         logits (Tensor): (N, K), on the CPU.
@@ -57,143 +69,269 @@ class GroupLogits:
     digests: list[str]
     skipped: list[tuple[str, str]]
 
+    def save(self, path: Path) -> None:
+        """Write everything to one safetensors file, in place of one that is there."""
+        described = {"files": self.files, "digests": self.digests, "skipped": self.skipped}
+        save_tensors(path, _KIND, {"logits": self.logits}, described, overwrite=True)
 
-def compare_groups_to_folder(
-    named: NamedModel,
-    groups: Mapping[str, ImageCollection | Tensor],
-    target: Target,
-    folder: Path,
-    *,
-    also: Sequence[Target] = (),
-    prototypes_of: Callable[[list[Target], Path], Prototypes] | None = None,
-    confidence: float = 0.95,
-    resamples: int = 9999,
-    seed: int = 0,
-    batch_size: int = 32,
-    workers: int = 0,
-    title: str = "",
-    story: dict[str, Any] | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    show_progress: bool = False,
-    say: Callable[[str], None] = print,
-) -> SubgroupComparison:
+    @classmethod
+    def load(cls, path: Path) -> SubgroupLogits:
+        """Read what :meth:`save` wrote."""
+        tensors, described = load_tensors(path, _KIND)
+        skipped = [(file, reason) for file, reason in described["skipped"]]
+        return cls(tensors["logits"], described["files"], described["digests"], skipped)
+
+
+@dataclass(frozen=True)
+class CompareGroups(Protocol[SubgroupComparison]):
     """
-    Compare a model's accuracy and probabilities between groups of images, and write every value, tables, figure and page.
-
-    Each group's logits are on disk as soon as they are there, and the comparison before the prototypes are made: an interrupted run goes
-    on from there.
+    A model's accuracy and probabilities, compared between subgroups of images of a class: every value, tables, figure and page.
 
     Args:
         named (NamedModel): The model.
-        groups (mapping[str, ImageCollection or Tensor]): By name, at least two: collections of files, or tensors (N, C, H, W) in [0, 1].
+        subgroups (mapping[str, ImageCollection or Tensor]): By name, at least two: collections of files, or tensors (N, C, H, W) in [0, 1].
         target (Target): The class that counts as right.
-        folder (Path): Where to write.
-        also (sequence of Target, optional): Further classes of interest. Default: ()
-        prototypes_of (Callable, optional): Prototypes of some classes, given a folder for them; None: none are shown. Default: None
-        confidence (float, optional): Of all intervals. Default: 0.95
-        resamples (int, optional): Of each bootstrap. Default: 9999
-        seed (int, optional): Of each bootstrap. Default: 0
-        batch_size (int, optional): Images at a time. Default: 32
-        workers (int, optional): Threads that read images ahead. Default: 0
-        title (str, optional): Of the page and the figure. Default: from the groups and the target
-        story (dict, optional): What else to record in the settings. Default: None
-        overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
-        resume (bool, optional): Whether to keep what an interrupted run finished. Default: False
-        show_progress (bool, optional): Whether to show progress bars. Default: False
-        say (Callable, optional): Where the table is printed. Default: print
-
-    Returns:
-        SubgroupComparison: Every figure.
-
-    Raises:
-        FileExistsError, ValueError: As :func:`~captum_proto.runs.folder.open_folder`; and if there are fewer than two groups, the
-            classes are out of range, or no image of a group can be read.
+        also (sequence of Target): Further classes of interest. Default: ()
+        confidence (float): Of all intervals. Default: 0.95
+        resamples (int): Of each bootstrap. Default: 9999
+        seed (int): Of each bootstrap. Default: 0
+        batch_size (int): Images at a time. Default: 32
+        workers (int): Threads that read images ahead. Default: 0
+        title (str): Of the page and the figure. Default: from the subgroups and the target
+        prototypes (Path or Generate, optional): Prototypes to show beside: a file that holds some of each class of interest, or how to
+            make them. Default: None
+        page (bool): Whether to write the page; False where the comparison is part of something greater. Default: True
 
     Warns:
-        UserWarning: If an image is in two groups, or in one group twice: the tests take images for independent.
+        UserWarning: If an image is in two subgroups, or in one subgroup twice: the tests take images for independent.
     """
-    if len(groups) < 2:
-        raise InputError(
-            f"{len(groups)} group{'' if len(groups) == 1 else 's'} of images given; expected at least two to compare."
+
+    named: NamedModel
+    subgroups: Mapping[str, ImageCollection | Tensor]
+    target: Target
+    also: Sequence[Target] = ()
+    confidence: float = 0.95
+    resamples: int = 9999
+    seed: int = 0
+    batch_size: int = 32
+    workers: int = 0
+    title: str = ""
+    prototypes: Path | Generate | None = None
+    page: bool = True
+
+    def provenance(self) -> dict[str, Any]:
+        given = self.prototypes if isinstance(self.prototypes, Path) else None
+        made = self.prototypes.provenance() if isinstance(self.prototypes, Generate) else {}
+        return provenance(
+            "compare-groups",
+            {
+                "model": self.named.provenance(),
+                "subgroups": {name: _source(images) for name, images in self.subgroups.items()},
+                "classes": self._interest(),
+                "confidence": self.confidence,
+                "resamples": self.resamples,
+                "bootstrap_seed": self.seed,
+                "image_batch": self.batch_size,
+                "title": self.heading(),
+                "generation": {name: made[name] for name in ("target", "seeds", "batch_size", "options") if made}
+                or None,
+            },
+            files={"prototypes": given},
         )
-    _check_different(groups)
-    stems = _stems(list(groups))
-    interest = classes_of_interest(target, also, named.class_names)
-    title = title or f"{', '.join(groups)}: {next(iter(interest))}"
-    settings = {
-        **(story or {}),
-        "groups": list(groups),
-        "classes": {name: list(group) for name, group in interest.items()},
-        "confidence": confidence,
-        "resamples": resamples,
-        "bootstrap_seed": seed,
-        "model_fingerprint": fingerprint(named.model),
-    }
-    results = [folder / "logits", folder / PROTOTYPES]
-    results += [folder / name for name in (COMPARISON, IMAGES, MANIFEST, "summary.csv", "summary.txt")]
-    open_folder(folder, settings, overwrite=overwrite, resume=resume, results=results)
-    found: dict[str, GroupLogits] = {}
-    for name, images in groups.items():
-        found[name] = _logits_of(
-            named, name, images, folder / "logits" / f"{stems[name]}.safetensors", batch_size, workers, show_progress
+
+    def tasks(self) -> list[Task]:
+        self._check()
+        logits = [
+            Task(f"{_LOGITS}/{stem}", inputs={"images": _digest(_listed(self.subgroups[name]))})
+            for name, stem in self._stems().items()
+        ]
+        tasks = [*logits, Task(_COMPARE, needs=tuple(task.name for task in logits))]
+        return tasks if self.prototypes is None else [*tasks, Task(_PICTURES)]
+
+    def begun(self) -> dict[str, Any]:
+        return {_TITLE: self.heading(), _STEMS: self._stems()}
+
+    def make(self, task: Task, run: Run) -> None:
+        folder = run.folder / _PICTURES
+        if task.name == _COMPARE:
+            self._compare(run)
+        elif task.name != _PICTURES:
+            name = next(name for name, stem in self._stems().items() if task.name == f"{_LOGITS}/{stem}")
+            self._logits_of(name, run.show_progress).save(run.folder / f"{task.name}.safetensors")
+        elif isinstance(self.prototypes, Generate):
+            carry_out(self.prototypes, folder, resume=True, show_progress=run.show_progress)
+        elif self.prototypes is not None:
+            given = Prototypes.load(self.prototypes)
+            kept = Prototypes.concatenate([given.of(target) for target in self._interest().values()])
+            write_prototypes(kept, folder, self.named.class_names)
+
+    def summarize(self, run: Run) -> SubgroupComparison:
+        if self.page:
+            write_page(compared_page(run.folder), run.folder)
+        return SubgroupComparison.load(run.folder / COMPARISON)
+
+    def _compare(self, run: Run) -> None:
+        """All figures and tables, from the logits that are in the folder."""
+        found = {
+            name: SubgroupLogits.load(run.folder / _LOGITS / f"{stem}.safetensors")
+            for name, stem in self._stems().items()
+        }
+        for sentence in _duplicates(found):
+            warnings.warn(sentence, stacklevel=2)
+        comparison = self._figures(
+            {name: subgroup.logits for name, subgroup in found.items()},
+            {name: len(subgroup.skipped) for name, subgroup in found.items()},
         )
-    duplicates = _duplicates(found)
-    for sentence in duplicates:
-        warnings.warn(sentence, stacklevel=2)
-    comparison = compare_groups(
-        {name: one.logits for name, one in found.items()},
-        target,
-        also,
-        named.class_names,
-        skipped={name: len(one.skipped) for name, one in found.items()},
-        confidence=confidence,
-        resamples=resamples,
-        seed=seed,
-    )
-    comparison.settings |= {"model": named.name, "model_fingerprint": settings["model_fingerprint"]}
-    _write_images(found, interest, named.class_names, folder / IMAGES)
-    write_json(folder / MANIFEST, _manifest(settings, found), overwrite=True)
-    comparison.to_csv(folder / "summary.csv", overwrite=True)
-    comparison.save(folder / COMPARISON, overwrite=True)
-    write_text(folder / "summary.txt", comparison.table(), overwrite=True)
-    figure = groups_figure(comparison, title)
-    for ending in ("png", "svg"):
-        save_figure(figure, folder / f"groups.{ending}", overwrite=True)
-    say(f"\n{title}\n{comparison.table()}")
-    for name, one in found.items():
-        if one.skipped:
-            say(f"{len(one.skipped)} files of the group {name} were skipped, the first: {': '.join(one.skipped[0])}")
+        comparison.settings |= {"model": self.named.name, "model_fingerprint": fingerprint(self.named.model)}
+        _write_images(found, self._interest(), self.named.class_names, run.folder / IMAGES)
+        write_json(run.folder / MANIFEST, _manifest(run.provenance, found), overwrite=True)
+        comparison.to_csv(run.folder / "summary.csv", overwrite=True)
+        write_text(run.folder / "summary.txt", comparison.table(), overwrite=True)
+        figure = groups_figure(comparison, self.heading())
+        for ending in ("png", "svg"):
+            save_figure(figure, run.folder / f"groups.{ending}", overwrite=True)
+        comparison.save(run.folder / COMPARISON, overwrite=True)
+
+    def _figures(self, logits: Mapping[str, Tensor], skipped: Mapping[str, int]) -> SubgroupComparison:
+        return compare_groups(
+            logits,
+            self.target,
+            self.also,
+            self.named.class_names,
+            skipped=skipped,
+            confidence=self.confidence,
+            resamples=self.resamples,
+            seed=self.seed,
+        )
+
+    def _logits_of(self, name: str, show_progress: bool) -> SubgroupLogits:
+        """The model's logits of a subgroup."""
+        images = _afresh(self.subgroups[name])
+        listed = _listed(images)
+        rows: list[Tensor] = []
+        with tqdm(total=len(listed), desc=name, unit="image", disable=not show_progress) as progress:
+            for batch in self._batches(images, self.batch_size, self.workers):
+                rows.append(self._logits(batch))
+                progress.update(len(batch))
+        skipped = (
+            [(str(file), reason) for file, reason in images.skipped] if isinstance(images, ImageCollection) else []
+        )
+        lost = dict(skipped)
+        read = [(file, digest) for file, digest in listed if file not in lost]
+        return SubgroupLogits(torch.cat(rows), [file for file, _ in read], [digest for _, digest in read], skipped)
+
+    def _logits(self, batch: Tensor) -> Tensor:
+        pipeline = Pipeline(self.named.model, self.named.preprocess)
+        with borrowed(self.named.model), torch.no_grad():
+            output = check_logits(pipeline(batch.to(pipeline.device, pipeline.image_dtype)), len(batch))
+        return output.float().cpu()
+
+    def _batches(self, images: ImageCollection | Tensor, batch_size: int, workers: int) -> Iterable[Tensor]:
+        if isinstance(images, Tensor):
+            return image_batches(images, batch_size, (0.0, 1.0), "images")
+        return images.batches(
+            self.named.image_shape,
+            batch_size,
+            resize_ratio=self.named.resize_ratio,
+            interpolation=self.named.interpolation,
+            workers=workers,
+        )
+
+    def _check(self) -> None:
+        """See that everything can be made, as far as that can be seen before anything takes time."""
+        if len(self.subgroups) < 2:
+            count = len(self.subgroups)
+            raise InputError(
+                f"{count} group{'' if count == 1 else 's'} of images given; expected at least two to compare."
+            )
+        _check_different(self.subgroups)
+        if isinstance(self.prototypes, Path):
+            check_made_with(self.prototypes, self.named)
+            given = Prototypes.load(self.prototypes)
+            for target in self._interest().values():
+                given.of(target)
+        elif self.prototypes is not None:
+            self.prototypes.tasks()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what there is to warn of comes again
+            logits = {
+                name: self._logits(next(iter(self._batches(_afresh(images), 1, 0))))
+                for name, images in self.subgroups.items()
+            }
+            self._figures(logits, {})
+
+    def _interest(self) -> dict[str, Target]:
+        return classes_of_interest(self.target, self.also, self.named.class_names)
+
+    def heading(self) -> str:
+        """The title, or what stands for it."""
+        return self.title or f"{', '.join(self.subgroups)}: {next(iter(self._interest()))}"
+
+    def _stems(self) -> dict[str, str]:
+        """A file name for each subgroup, no two alike."""
+        return {
+            name: f"{place:02d}_" + (re.sub(r"[^0-9A-Za-z]+", "-", name).strip("-").lower() or "group")
+            for place, name in enumerate(self.subgroups)
+        }
+
+
+def compared_page(folder: Path) -> Page:
+    """
+    What a folder with a comparison of subgroups has to show, from the files in it, finished or not.
+
+    Args:
+        folder (Path): That :class:`CompareGroups` wrote to.
+
+    Returns:
+        Page: Paths are relative to ``folder``.
+
+    Raises:
+        OccupiedError: If the folder holds no readable settings.
+    """
+    settings = read_settings(folder)
+    recorded = settings.get(RECORDED) or {}
+    title = recorded.get(_TITLE) or "Subgroups"
+    stems: dict[str, str] = recorded.get(_STEMS) or {}
+    failures = warnings_of(folder)
+    found: dict[str, SubgroupLogits] = {}
+    for name, stem in stems.items():
+        path = folder / _LOGITS / f"{stem}.safetensors"
+        if path.exists():
+            try:
+                found[name] = SubgroupLogits.load(path)
+            except (OSError, ValueError, KeyError) as error:
+                failures.append(f"subgroup {name}: the logits cannot be read: {error}")
+    for name, subgroup in found.items():
+        failures += [f"subgroup {name}: {path} was skipped: {reason}" for path, reason in subgroup.skipped]
+    settings_of_page = {name: value for name, value in settings.items() if name != RECORDED}
+    if not (folder / COMPARISON).exists():
+        failures.insert(
+            0,
+            f"The run is not finished: {len(found)} of {len(stems)} subgroups were looked at; the same command with --resume goes on.",
+        )
+        return Page(title, ["No comparison is finished yet."], [], settings_of_page, failures)
     pictures: list[Picture] = []
-    if prototypes_of is not None:
-        prototypes = prototypes_of(list(interest.values()), folder / PROTOTYPES)
-        pictures = _pictures(prototypes, interest, named.class_names)
-    failures = [
-        f"group {name}: {path} was skipped: {reason}" for name, one in found.items() for path, reason in one.skipped
-    ]
-    write_page(groups_page(comparison, title, pictures, settings, duplicates + failures), folder)
-    return comparison
+    asked = settings.get("generation") or settings.get("prototypes")
+    if (folder / _PICTURES / PROTOTYPES).exists():
+        prototypes = Prototypes.load(folder / _PICTURES / PROTOTYPES)
+        names = {tuple(target): name for name, target in settings["classes"].items()}
+        labels = [names[target] for target in prototypes.target]
+        pictures = Pictures(prototype_pictures(prototypes, folder / _PICTURES, labels)).within(_PICTURES).pictures
+    elif asked:
+        failures.insert(0, "The run is not finished: prototypes are missing; the same command with --resume goes on.")
+    return groups_page(
+        SubgroupComparison.load(folder / COMPARISON),
+        title,
+        settings_of_page,
+        pictures=pictures,
+        files=[IMAGES, "summary.csv", "summary.txt", COMPARISON, MANIFEST, "groups.svg"],
+        failures=failures,
+    )
 
 
-def groups_page(
-    comparison: SubgroupComparison,
-    title: str,
-    pictures: Sequence[Picture],
-    settings: dict[str, Any],
-    failures: Sequence[str],
-) -> Page:
-    """What the page of a comparison says."""
-    files = ["images.csv", "summary.csv", "summary.txt", COMPARISON, MANIFEST, "groups.svg"]
-    sections = [*comparison_sections(comparison, "groups.png"), Section("Files", [Files(files)])]
-    if pictures:
-        text = "What the model sees as most typical of each class: where a hypothesis on the subgroups comes from, or shows."
-        sections.insert(2, Section("Prototypes", [Paragraphs([text]), Pictures(list(pictures))]))
-    return Page(title, conclusion(comparison), sections, settings, list(failures))
-
-
-def _check_different(groups: Mapping[str, ImageCollection | Tensor]) -> None:
+def _check_different(subgroups: Mapping[str, ImageCollection | Tensor]) -> None:
     seen: dict[Path, str] = {}
-    for name, images in groups.items():
+    for name, images in subgroups.items():
         if isinstance(images, ImageCollection):
             place = images.root.resolve()
             if place in seen:
@@ -203,97 +341,42 @@ def _check_different(groups: Mapping[str, ImageCollection | Tensor]) -> None:
             seen[place] = name
 
 
-def _stems(names: Sequence[str]) -> dict[str, str]:
-    """A file name for each group, no two alike."""
-    return {
-        name: f"{place:02d}_" + (re.sub(r"[^0-9A-Za-z]+", "-", name).strip("-").lower() or "group")
-        for place, name in enumerate(names)
-    }
+def _afresh(images: ImageCollection | Tensor) -> ImageCollection | Tensor:
+    """The same images, with nothing known yet of files that cannot be read: what is recorded does not depend on what was read before."""
+    return copy.deepcopy(images) if isinstance(images, ImageCollection) else images
 
 
-def _logits_of(
-    named: NamedModel,
-    name: str,
-    images: ImageCollection | Tensor,
-    path: Path,
-    batch_size: int,
-    workers: int,
-    show_progress: bool,
-) -> GroupLogits:
-    """The model's logits of a group; those that an earlier run left, if its images are still the same."""
-    listed = _listed(images)
-    listing = hashlib.sha256(repr(listed).encode()).hexdigest()
-    if path.exists():
-        tensors, kept = load_tensors(path, _KIND)
-        if kept["listing"] == listing:
-            skipped = [(file, reason) for file, reason in kept["skipped"]]
-            return GroupLogits(tensors["logits"], kept["files"], kept["digests"], skipped)
-    pipeline = Pipeline(named.model, named.preprocess)
-    rows: list[Tensor] = []
-    with (
-        borrowed(named.model),
-        torch.no_grad(),
-        tqdm(total=len(listed), desc=name, unit="image", disable=not show_progress) as progress,
-    ):
-        for batch in _batches(named, images, batch_size, workers):
-            output = check_logits(pipeline(batch.to(pipeline.device, pipeline.image_dtype)), len(batch))
-            rows.append(output.float().cpu())
-            progress.update(len(batch))
-    skipped = [(str(file), reason) for file, reason in images.skipped] if isinstance(images, ImageCollection) else []
-    lost = dict(skipped)
-    read = [one for one in listed if one[0] not in lost]
-    result = GroupLogits(torch.cat(rows), [file for file, _ in read], [digest for _, digest in read], skipped)
-    record = {"files": result.files, "digests": result.digests, "skipped": skipped, "listing": listing}
-    save_tensors(path, _KIND, {"logits": result.logits}, record, overwrite=True)
-    return result
+def _source(images: ImageCollection | Tensor) -> str:
+    return str(images.root) if isinstance(images, ImageCollection) else f"{len(images)} images in memory"
 
 
 def _listed(images: ImageCollection | Tensor) -> list[tuple[str, str]]:
     """The name and the digest of each image."""
     if isinstance(images, Tensor):
-        return [(f"image {i}", hashlib.sha256(tensor_bytes(one)).hexdigest()) for i, one in enumerate(images)]
-    return [(str(path), _sha256(path)) for path in images.paths]
+        return [(f"image {i}", hashlib.sha256(tensor_bytes(image)).hexdigest()) for i, image in enumerate(images)]
+    return [(str(path), sha256(path)) for path in images.paths]
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _digest(listed: list[tuple[str, str]]) -> str:
+    return hashlib.sha256(repr(listed).encode()).hexdigest()
 
 
-def _batches(named: NamedModel, images: ImageCollection | Tensor, batch_size: int, workers: int) -> Any:
-    if isinstance(images, Tensor):
-        return image_batches(images, batch_size, (0.0, 1.0), "images")
-    return images.batches(
-        named.image_shape,
-        batch_size,
-        resize_ratio=named.resize_ratio,
-        interpolation=named.interpolation,
-        workers=workers,
-    )
-
-
-def _duplicates(found: Mapping[str, GroupLogits]) -> list[str]:
-    """A sentence for each pair of groups that share images, and for each group that holds one twice."""
+def _duplicates(found: Mapping[str, SubgroupLogits]) -> list[str]:
+    """A sentence for each pair of subgroups that share images, and for each subgroup that holds one twice."""
     sentences = []
     names = list(found)
     for i, name in enumerate(names):
-        twice = len(found[name].digests) - len(set(found[name].digests))
+        digests = found[name].digests
+        twice = len(digests) - len(set(digests))
         if twice:
             sentences.append(
-                f'{twice} of the {len(found[name].digests)} images of the group "{name}" are copies of others in it, which the intervals '
-                "take for further images; remove them."
+                f'{twice} of the {len(digests)} images of the group "{name}" are copies of others in it, which the intervals take for '
+                "further images; remove them."
             )
         for other in names[i + 1 :]:
-            shared = set(found[name].digests) & set(found[other].digests)
+            shared = set(digests) & set(found[other].digests)
             if shared:
-                first = next(
-                    file
-                    for file, digest in zip(found[name].files, found[name].digests, strict=True)
-                    if digest in shared
-                )
+                first = next(file for file, digest in zip(found[name].files, digests, strict=True) if digest in shared)
                 sentences.append(
                     f'the groups "{name}" and "{other}" share {len(shared)} image{"s" if len(shared) > 1 else ""} ({first}'
                     f"{', …' if len(shared) > 1 else ''}), and the tests take them for independent; leave each image in one group."
@@ -302,55 +385,60 @@ def _duplicates(found: Mapping[str, GroupLogits]) -> list[str]:
 
 
 def _write_images(
-    found: Mapping[str, GroupLogits], interest: Mapping[str, Target], class_names: Sequence[str] | None, path: Path
+    found: Mapping[str, SubgroupLogits], interest: Mapping[str, Target], class_names: Sequence[str] | None, path: Path
 ) -> None:
-    """Every image: its group, file and digest, what it is taken for, and the logit and probability of each class of interest."""
-    header = ["group", "file", "sha256", "prediction", "predicted_class"]
+    """Every image: its subgroup, file and digest, what it is taken for, and the logit and probability of each class of interest."""
+    header = ["subgroup", "file", "sha256", "prediction", "predicted_class"]
     for name in interest:
         header += [f"logit({name})", f"probability({name})"]
-    with whole_file(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        for name, group in found.items():
-            logits = group.logits.double()
-            values = []
-            for members in interest.values():
-                inside = logits[:, list(members)]
-                values.append(inside.logsumexp(1).tolist())
-                values.append(logits.softmax(1)[:, list(members)].sum(1).tolist())
-            columns = zip(*values, strict=True)
-            for place, digest, index, row in zip(
-                group.files, group.digests, logits.argmax(1).tolist(), columns, strict=True
-            ):
-                writer.writerow([name, place, digest, index, label_of((index,), class_names), *map(repr, row)])
+    rows = []
+    for name, subgroup in found.items():
+        logits = subgroup.logits.double()
+        values = []
+        for members in interest.values():
+            inside = logits[:, list(members)]
+            values.append(inside.logsumexp(1).tolist())
+            values.append(logits.softmax(1)[:, list(members)].sum(1).tolist())
+        columns = zip(
+            subgroup.files, subgroup.digests, logits.argmax(1).tolist(), zip(*values, strict=True), strict=True
+        )
+        for file, digest, index, row in columns:
+            rows.append([name, file, digest, index, label_of((index,), class_names), *map(repr, row)])
+    write_rows(path, header, rows)
 
 
-def _manifest(settings: dict[str, Any], found: Mapping[str, GroupLogits]) -> dict[str, Any]:
+def _manifest(settings: Mapping[str, Any], found: Mapping[str, SubgroupLogits]) -> dict[str, Any]:
     """Everything the comparison was made from."""
     return {
         **settings,
-        "versions": versions(),
         "images": {
             name: {
                 "images": [
-                    {"file": file, "sha256": digest} for file, digest in zip(one.files, one.digests, strict=True)
+                    {"file": file, "sha256": digest}
+                    for file, digest in zip(subgroup.files, subgroup.digests, strict=True)
                 ],
-                "skipped": [{"file": file, "reason": reason} for file, reason in one.skipped],
+                "skipped": [{"file": file, "reason": reason} for file, reason in subgroup.skipped],
             }
-            for name, one in found.items()
+            for name, subgroup in found.items()
         },
     }
 
 
-def _pictures(
-    prototypes: Prototypes, interest: Mapping[str, Target], class_names: Sequence[str] | None
-) -> list[Picture]:
-    labels = {group: name for name, group in interest.items()}
-    pictures = []
-    for group, seed, probability in zip(
-        prototypes.target, prototypes.seeds, prototypes.probabilities.tolist(), strict=True
-    ):
-        if group in labels:
-            path = f"{PROTOTYPES}/{file_stem(group, class_names)}_seed{seed}.png"
-            pictures.append(Picture(path, f"{labels[group]}, seed {seed}: p = {probability:.3f}"))
-    return pictures
+# Until every protocol is a protocol: to be removed with the last caller.
+def compare_groups_to_folder(
+    named: NamedModel,
+    groups: Mapping[str, ImageCollection | Tensor],
+    target: Target,
+    folder: Path,
+    *,
+    story: Any = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    show_progress: bool = False,
+    say: Any = print,
+    **options: Any,
+) -> SubgroupComparison:
+    protocol = CompareGroups(named, groups, target, **options)
+    comparison = carry_out(protocol, folder, overwrite=overwrite, resume=resume, show_progress=show_progress)
+    say(f"\n{protocol.heading()}\n{comparison.table()}")
+    return comparison

@@ -12,7 +12,6 @@ from typing import Any
 from captum_proto._utils.batches import Images
 from captum_proto._utils.class_names import file_stem, labels_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data.natural import ClassImages, NaturalImages
@@ -20,6 +19,7 @@ from captum_proto.experiments.generate import (
     PROTOTYPES,
     WARNINGS,
     Generate,
+    check_made_with,
     prototype_pictures,
     rehearse,
     write_prototypes,
@@ -183,14 +183,14 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
 
     def _check(self) -> None:
         """See that everything can be made, as far as that can be seen before anything takes time."""
-        taken = {_PICTURES, _COMPARE, "prototype", SAME, OTHER, *CONTROLS} & self.further.keys()
+        controls = check_controls(self.comparison.get("controls", CONTROLS))
+        taken = {_PICTURES, _COMPARE, "prototype", SAME, OTHER, *controls} & self.further.keys()
         if taken:
             raise InputError(
                 f'further has "{min(taken)}", which the comparison calls something of its own; choose another name.'
             )
         if self.count < 1:
             raise InputError(f"count is {self.count}; expected at least 1.")
-        check_controls(self.comparison.get("controls", CONTROLS))
         control_count = self.comparison.get("control_count")
         if control_count is not None and control_count < 1:
             raise InputError(
@@ -230,20 +230,6 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
     def _labels(self) -> dict[Target, str]:
         targets = list(dict.fromkeys(self.targets))
         return dict(zip(targets, labels_of(targets, self.named.class_names), strict=True))
-
-
-def check_made_with(path: Path, named: NamedModel) -> None:
-    """
-    See that prototypes in a file were made with a model, as far as they know.
-
-    Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it holds something else, or they were made with another model or other weights.
-    """
-    if Prototypes.load(path).settings.get("model_fingerprint") not in (None, fingerprint(named.model)):
-        raise InputError(
-            f'the prototypes in "{path}" were made with another model or other weights; generate them with this one.'
-        )
 
 
 def comparison_tables(comparisons: Mapping[Target, PathComparison], class_names: Sequence[str] | None) -> list[str]:

@@ -15,6 +15,7 @@ from torch import nn
 from captum_proto._utils.class_names import file_stem, label_of
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import whole_file
+from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target, occurrence_seeds
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.models import NamedModel
@@ -147,6 +148,20 @@ def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str,
             [list(target) for target in dict.fromkeys(targets) for _ in range(count)],
             named.image_shape,
             **{"steps": 0, "warmup_steps": 0, **without_steps, "batch_size": 8, "evaluation_draws": 0},
+        )
+
+
+def check_made_with(path: Path, named: NamedModel) -> None:
+    """
+    See that prototypes in a file were made with a model, as far as they know.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it holds something else, or they were made with another model or other weights.
+    """
+    if Prototypes.load(path).settings.get("model_fingerprint") not in (None, fingerprint(named.model)):
+        raise InputError(
+            f'the prototypes in "{path}" were made with another model or other weights; generate them with this one.'
         )
 
 

@@ -10,9 +10,7 @@ from typing import Any
 import torch
 
 from captum_proto._utils.errors import InputError
-from captum_proto.optim.inputs.base import Parametrization
-from captum_proto.optim.inputs.parametrization import as_parametrization
-from captum_proto.optim.inputs.pixels import PixelImage
+from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS, as_parametrization
 from captum_proto.optim.transforms import Transform, as_transform
 
 #: The learning rate at a share of the steps, as a share of what it is at the start.
@@ -20,6 +18,10 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda share: 1.0,
     "cosine": lambda share: 0.5 * (1 + math.cos(math.pi * share)),
 }
+
+
+#: The transforms that have a name.
+TRANSFORMS = ("paper", "feature_visualization", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,9 @@ class OptimizationSettings:
         channels_last (bool, optional): Whether the network gets its images in channels_last; None: where that is faster.
         autocast (torch.dtype, optional): torch.bfloat16 or torch.float16 for mixed precision; gradients of float16 are scaled.
 
+    A field's metadata says what an option of the command line needs to know beside its type and documentation: ``choices``, the names that
+    it takes, and ``metavar``, what its help calls the value.
+
     Raises:
         TypeError, ValueError: If a value is out of its range.
     """
@@ -55,15 +60,15 @@ class OptimizationSettings:
     eps: float = 1e-8
     warmup_steps: int = 0
     warmup_tolerance: float = 0.0
-    transform: Transform | None = None
+    transform: Transform | None = field(default=None, metadata={"choices": TRANSFORMS})
     preprocess_first: bool = False
     value_range: tuple[float, float] = (0.0, 1.0)
     clamp: bool = True
-    parametrization: Parametrization = field(default_factory=PixelImage)
-    lr_schedule: str = "constant"
+    parametrization: Any = field(default="pixels", metadata={"choices": tuple(PARAMETRIZATIONS)})
+    lr_schedule: str = field(default="constant", metadata={"choices": tuple(SCHEDULES)})
     fold_batch_norm: bool = True
     channels_last: bool | None = None
-    autocast: torch.dtype | None = None
+    autocast: torch.dtype | None = field(default=None, metadata={"choices": ("bfloat16", "float16", "none")})
 
     def __post_init__(self) -> None:
         for name in ("steps", "warmup_steps"):
@@ -102,4 +107,4 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-__all__ = ["SCHEDULES", "OptimizationSettings"]
+__all__ = ["SCHEDULES", "TRANSFORMS", "OptimizationSettings"]

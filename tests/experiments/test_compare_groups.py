@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import json
@@ -16,10 +15,11 @@ from PIL import Image
 from captum_proto import PrototypeGeneration, Prototypes
 from captum_proto.cli import main
 from captum_proto.data import ImageCollection, load_image
-from captum_proto.experiments.compare_groups import compare_groups_to_folder
+from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.metrics import SubgroupComparison
 from captum_proto.models import NamedModel, load_model
 from captum_proto.report.page import Page
+from captum_proto.runs.tasks import carry_out
 
 # The mean of red, of green and of blue as logits: a picture is of the class of its color.
 FACTORY = """
@@ -85,7 +85,7 @@ def test_every_value_the_tables_the_figure_and_the_prototypes_are_written(
     assert "1 files of the group night were skipped" in printed
     with (out / "images.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["group"] for row in rows] == ["day"] * 6 + ["night"] * 8
+    assert [row["subgroup"] for row in rows] == ["day"] * 6 + ["night"] * 8
     named = load_model(model)
     for row in rows:
         assert row["sha256"] == hashlib.sha256(Path(row["file"]).read_bytes()).hexdigest()
@@ -94,7 +94,7 @@ def test_every_value_the_tables_the_figure_and_the_prototypes_are_written(
         assert float(row["logit(sky)"]) == pytest.approx(float(expected[2]), abs=1e-5)
         assert float(row["probability(robin)"]) == pytest.approx(float(expected.softmax(0)[0]), abs=1e-5)
         assert row["predicted_class"] == named.class_names[int(expected.argmax())]
-    mean = np.mean([float(row["probability(sky)"]) for row in rows if row["group"] == "night"])
+    mean = np.mean([float(row["probability(sky)"]) for row in rows if row["subgroup"] == "night"])
     assert night.probabilities["sky"].value == pytest.approx(mean)
     with (out / "summary.csv").open() as file:
         assert {row["figure"] for row in csv.DictReader(file)} >= {"accuracy", "mean probability difference"}
@@ -140,11 +140,13 @@ def test_an_interrupted_comparison_goes_on_and_reads_again_only_what_changed(
     read: list[str] = []
     batches = ImageCollection.batches
 
-    def watched(self, *args, **kwargs):
+    def watched(self, shape, batch_size, **kwargs):
+        if batch_size == 1:  # only to see that there is an image that can be read
+            return batches(self, shape, batch_size, **kwargs)
         if self.root.name == stop:
             raise KeyboardInterrupt
         read.append(self.root.name)
-        return batches(self, *args, **kwargs)
+        return batches(self, shape, batch_size, **kwargs)
 
     monkeypatch.setattr(ImageCollection, "batches", watched)
     out, stop = tmp_path / "out", "night"
@@ -172,8 +174,12 @@ def test_what_was_found_is_on_disk_before_the_prototypes_are_made(
 ) -> None:
     out = tmp_path / "out"
 
-    def stop(*args, **kwargs):
-        raise KeyboardInterrupt
+    generate = PrototypeGeneration.generate
+
+    def stop(*args, steps, **kwargs):
+        if steps:
+            raise KeyboardInterrupt
+        return generate(*args, steps=steps, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(PrototypeGeneration, "generate", stop)
@@ -219,9 +225,7 @@ def test_bad_input_gets_one_sentence(
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "x.png").write_bytes(b"no image")
     line = command(model, places, tmp_path / "out")
-    warned = pytest.warns(UserWarning, match="cannot be read") if "none of" in words else contextlib.nullcontext()
-    with warned:
-        assert main(change(line, tmp_path)) == 1
+    assert main(change(line, tmp_path)) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("captum-proto: error: ")
     assert words in error
@@ -232,9 +236,7 @@ def test_tensors_are_groups_too(tmp_path: Path) -> None:
     network.train()
     named = NamedModel("linear", network, lambda images: images * 2 - 1, (3, 2, 2), ["a", "b", "c"])
     groups = {name: torch.rand(5, 3, 2, 2) for name in ("first", "second")}
-    comparison = compare_groups_to_folder(
-        named, groups, (1,), tmp_path / "out", resamples=50, batch_size=2, say=lambda text: None
-    )
+    comparison = carry_out(CompareGroups(named, groups, (1,), resamples=50, batch_size=2), tmp_path / "out")
     assert network.training
     for one, images in zip(comparison.subgroups, groups.values(), strict=True):
         expected = (network(images * 2 - 1).argmax(1) == 1).sum()
@@ -244,5 +246,5 @@ def test_tensors_are_groups_too(tmp_path: Path) -> None:
         == "image 4"
     )
     with pytest.raises(ValueError, match="1 group of images given"):
-        compare_groups_to_folder(named, {"first": groups["first"]}, (1,), tmp_path / "one")
+        carry_out(CompareGroups(named, {"first": groups["first"]}, (1,)), tmp_path / "one")
     assert not (tmp_path / "one").exists()

@@ -20,14 +20,7 @@ from torch import nn
 from captum_proto import PathComparison, PrototypeGeneration, Prototypes
 from captum_proto.cli import main
 from captum_proto.experiments.options import generation_options
-from captum_proto.experiments.sweep import (
-    PAPER_PROTOCOLS,
-    Cell,
-    RunSweep,
-    Sweep,
-    SweepResult,
-    sweep_from_tables,
-)
+from captum_proto.experiments.sweep import PAPER_PROTOCOLS, Cell, RunSweep, Sweep, SweepResult, sweep_from_tables
 from captum_proto.models import NamedModel
 from captum_proto.runs.tasks import carry_out
 

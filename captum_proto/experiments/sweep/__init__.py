@@ -1,6 +1,5 @@
 """Sweeps: every combination of a grid over the arguments of generate, for several models, classes and seeds, ranked."""
 
-from captum_proto.experiments.sweep.comparison import ComparisonSettings
 from captum_proto.experiments.sweep.grid import PAPER_PROTOCOLS, Combination, Sweep, sweep_from_tables
 from captum_proto.experiments.sweep.protocol import RunSweep
 from captum_proto.experiments.sweep.results import Cell, Rank, SweepResult
@@ -9,7 +8,6 @@ __all__ = [
     "PAPER_PROTOCOLS",
     "Cell",
     "Combination",
-    "ComparisonSettings",
     "Rank",
     "RunSweep",
     "Sweep",

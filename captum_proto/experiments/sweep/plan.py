@@ -8,15 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from captum_proto._utils.checks import check_logits
 from captum_proto._utils.class_names import file_stem, file_stem_of, labels_of, parse_classes
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import borrowed
-from captum_proto._utils.pipeline import Pipeline
-from captum_proto._utils.targets import Target, target_mask
+from captum_proto._utils.targets import Target
 from captum_proto.data.natural import NaturalImages
+from captum_proto.experiments.generate import rehearse
 from captum_proto.experiments.sweep.grid import Combination, Sweep
 from captum_proto.models import NamedModel
 from captum_proto.optim import EachAffine, PhaseImage, RandomAffine
@@ -44,6 +40,7 @@ class ModelPlan:
     Attributes:
         model (str): Its name.
         provenance (dict): What is recorded of it.
+        images (dict, optional): What is recorded of the natural images.
         labels (dict[tuple[int, ...], str]): What tables call each target.
         stems (dict[tuple[int, ...], str]): What files call each target.
         batches (list[list[Point]]): Which prototypes are optimized together.
@@ -51,6 +48,7 @@ class ModelPlan:
 
     model: str
     provenance: dict[str, Any]
+    images: dict[str, Any] | None
     labels: dict[Target, str]
     stems: dict[Target, str]
     batches: list[list[Point]]
@@ -101,12 +99,12 @@ def plan_model(
         batch_size (int): Prototypes at a time.
 
     Raises:
-        InputError: If a class is unknown or named twice, images of it are missing, or magnitudes are to be measured without images.
+        InputError: If a class is unknown or named twice, an argument of generate is out of its range, or magnitudes are to be measured
+            without images.
     """
     targets = parse_classes(sweep.targets, named.class_names)
     if len(set(targets)) < len(targets):
         raise InputError(f"targets are {sweep.targets}, which name a class twice; leave one out.")
-    check_classes(targets, named)
     labels = dict(zip(targets, labels_of(targets, named.class_names), strict=True))
     labels |= {
         target: sweep.names[text] for target, text in zip(targets, sweep.targets, strict=True) if text in sweep.names
@@ -119,16 +117,16 @@ def plan_model(
             raise InputError(
                 f'"{combination.name}" has measured magnitudes, but there are no images to measure; give --images.'
             )
-    if natural is not None:
-        for target in targets:
-            natural.of(target)
     together: dict[str, list[Point]] = {}
     for (index, combination), target in itertools.product(enumerate(combinations), targets):
         points = together.setdefault(_batch_key(combination, target), [])
         points.extend(Point(index, target, seed) for seed in sweep.seeds)
+    for points in together.values():
+        rehearse(named, [point.target for point in points], combinations[points[0].combination].options())
     return ModelPlan(
         model=model,
         provenance=named.provenance(),
+        images=None if natural is None else natural.settings(),
         labels=labels,
         stems={target: file_stem(target, named.class_names) for target in targets},
         batches=[
@@ -148,23 +146,6 @@ def batch_options(
     if combinations[points[0].combination].measured and natural is not None:
         options["parametrization"] = PhaseImage.measured(natural.elsewhere(points[0].target, MEASURED_IMAGES))
     return options
-
-
-def check_classes(targets: Sequence[Target], named: NamedModel) -> None:
-    """
-    See that a model has the classes of all targets.
-
-    Raises:
-        InputError: If it does not.
-    """
-    if named.class_names is not None:
-        count = len(named.class_names)
-    else:
-        pipeline = Pipeline(named.model, named.preprocess)
-        image = torch.full((1, *named.image_shape), 0.5, device=pipeline.device, dtype=pipeline.image_dtype)
-        with borrowed(named.model), torch.no_grad():
-            count = check_logits(pipeline(image), 1).shape[1]
-    target_mask(list(targets), count, torch.device("cpu"))
 
 
 def _batch_key(combination: Combination, target: Target) -> str:
@@ -189,4 +170,4 @@ def _common_transform(transforms: Sequence[Any]) -> Any:
     return transforms[0]
 
 
-__all__ = ["ModelPlan", "Point", "batch_options", "check_classes", "plan_model"]
+__all__ = ["ModelPlan", "Point", "batch_options", "plan_model"]

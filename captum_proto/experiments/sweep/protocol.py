@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,18 +10,19 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import whole_file
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.data.natural import NaturalImages
-from captum_proto.experiments.sweep.comparison import ComparisonSettings
+from captum_proto.experiments.evaluate import Evaluate
 from captum_proto.experiments.sweep.grid import Sweep
-from captum_proto.experiments.sweep.plan import ModelPlan, batch_options, plan_model
+from captum_proto.experiments.sweep.plan import ModelPlan, Point, batch_options, plan_model
 from captum_proto.experiments.sweep.results import SweepResult, cells_of
 from captum_proto.experiments.sweep.tables import sweep_page, write_curves, write_tables
-from captum_proto.metrics import PathComparison
+from captum_proto.metrics import PathComparison, PathSimilarity
 from captum_proto.models import NamedModel
 from captum_proto.report.figures import to_display
 from captum_proto.report.html import write_page
@@ -39,17 +40,21 @@ class RunSweep(Protocol[SweepResult]):
     Args:
         sweep (Sweep): What to make.
         open_model (Callable): A model by its name.
-        comparison (ComparisonSettings, optional): How prototypes are compared with natural images. Default: None, they are not
+        natural (Callable, optional): The natural images for a model. Default: None, prototypes are not compared
+        similarity (mapping): Further arguments of :class:`~captum_proto.PathSimilarity`. Default: its own
+        comparison (mapping): Further arguments of :meth:`~captum_proto.PathSimilarity.compare`. Default: its own
         batch_size (int): Prototypes at a time; each finished batch is on disk at once. Default: 8
 
     Raises:
-        InputError: If ``batch_size`` is less than 1, a class is unknown or named twice, images of a class are missing, or magnitudes are
-            to be measured without images.
+        InputError: If ``batch_size`` is less than 1, a class is unknown or named twice, images of a class are missing, an argument of
+            generate is out of its range, or magnitudes are to be measured without images.
     """
 
     sweep: Sweep
     open_model: Callable[[str], NamedModel]
-    comparison: ComparisonSettings | None = None
+    natural: Callable[[NamedModel], NaturalImages] | None = None
+    similarity: Mapping[str, Any] = field(default_factory=dict)
+    comparison: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 8
     _open: dict[str, tuple[NamedModel, NaturalImages | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -60,8 +65,7 @@ class RunSweep(Protocol[SweepResult]):
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}; expected at least 1.")
-        stems = {plan.stem for plan in self.plans}
-        if len(stems) < len(self.plans):
+        if len({plan.stem for plan in self.plans}) < len(self.plans):
             raise InputError(
                 f"models are {self.sweep.models}, of which two would share a folder; sweep over them one by one."
             )
@@ -69,15 +73,27 @@ class RunSweep(Protocol[SweepResult]):
     @cached_property
     def plans(self) -> list[ModelPlan]:
         """What is made with each model."""
-        return [plan_model(self.sweep, name, *self._opened(name), self.batch_size) for name in self.sweep.models]
+        plans = []
+        for name in self.sweep.models:
+            named, natural = self._opened(name)
+            plan = plan_model(self.sweep, name, named, natural, self.batch_size)
+            if natural is not None:  # an evaluation of the same classes sees what is missing
+                options = self.sweep.combinations()[0].options()
+                Evaluate(
+                    named, list(plan.labels), natural, options, similarity=self.similarity, comparison=self.comparison
+                ).tasks()
+            plans.append(plan)
+        return plans
 
     def provenance(self) -> dict[str, Any]:
+        scored = {"similarity": self.similarity, "comparison": self.comparison} if self.natural is not None else {}
         return provenance(
             "sweep",
             {
                 "sweep": self.sweep.to_json(),
                 "models": {plan.model: plan.provenance for plan in self.plans},
-                "comparison": self.comparison,
+                "images": self.plans[0].images,
+                **scored,
                 "batch_size": self.batch_size,
             },
         )
@@ -103,11 +119,22 @@ class RunSweep(Protocol[SweepResult]):
         for plan in self.plans:
             for target, label in plan.labels.items():
                 comparison = None
-                if self.comparison is not None:
+                if self.natural is not None:
                     comparison = PathComparison.load(folder / f"{plan.scores_name(target)}.safetensors")
                     result.comparisons[plan.model, label] = comparison
                 result.cells += cells_of(plan, target, self._prototypes_of(plan, target, folder), comparison)
         return result
+
+    def images(self, plan: ModelPlan, folder: Path, combinations: Container[int]) -> dict[Point, Tensor]:
+        """A model's prototypes of some combinations of the grid, from the folder of a finished sweep."""
+        images: dict[Point, Tensor] = {}
+        for index, points in enumerate(plan.batches):
+            if any(point.combination in combinations for point in points):
+                made = Prototypes.load(folder / f"{plan.batch_name(index)}.safetensors").images
+                images |= {
+                    point: image for point, image in zip(points, made, strict=True) if point.combination in combinations
+                }
+        return images
 
     @cached_property
     def _parts(self) -> list[tuple[Task, Callable[[Path], None]]]:
@@ -116,7 +143,7 @@ class RunSweep(Protocol[SweepResult]):
         for plan in self.plans:
             for index, points in enumerate(plan.batches):
                 parts.append((Task(plan.batch_name(index), weight=len(points)), partial(self._make_batch, plan, index)))
-            for target in plan.labels if self.comparison is not None else ():
+            for target in plan.labels if self.natural is not None else ():
                 needs = tuple(plan.batch_name(index) for index in plan.batches_of(target))
                 parts.append(
                     (Task(plan.scores_name(target), needs=needs, weight=0), partial(self._make_scores, plan, target))
@@ -128,7 +155,7 @@ class RunSweep(Protocol[SweepResult]):
         if name not in self._open:
             self._open.clear()
             named = self.open_model(name)
-            natural = None if self.comparison is None else self.comparison.natural_images(named)
+            natural = None if self.natural is None else self.natural(named)
             self._open[name] = named, natural
         return self._open[name]
 
@@ -149,10 +176,14 @@ class RunSweep(Protocol[SweepResult]):
 
     def _make_scores(self, plan: ModelPlan, target: Target, folder: Path) -> None:
         named, natural = self._opened(plan.model)
-        assert self.comparison is not None
         assert natural is not None
-        images = torch.cat([part.images for part in self._prototypes_of(plan, target, folder)])
-        comparison = self.comparison.compare(named, natural, images, target)
+        images = natural.afresh().of(target)
+        similarity = PathSimilarity(named.model, preprocess=named.preprocess, **self.similarity).fit(images.same)
+        prototypes = torch.cat([part.images for part in self._prototypes_of(plan, target, folder)])
+        comparison = similarity.compare(
+            prototypes, images.same, images.other, target=[list(target)] * len(prototypes), **self.comparison
+        )
+        comparison.settings["failures"] = images.failures()
         comparison.save(folder / f"{plan.scores_name(target)}.safetensors", overwrite=True)
 
     def _prototypes_of(self, plan: ModelPlan, target: Target, folder: Path) -> Iterator[Prototypes]:

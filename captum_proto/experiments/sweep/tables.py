@@ -64,8 +64,8 @@ def sweep_page(result: SweepResult, settings: dict[str, Any]) -> Page:
     page = Page("Sweep", settings=settings, failures=[*result.skipped, *result.warnings])
     combined = "One combination" if len(ranks) == 1 else f"{len(ranks)} combinations"
     page.summary = [f"{combined}, {len(result.cells)} prototypes. {result.verdict()}"]
-    files = ["cells.csv", "ranking.csv", "ranking.txt", *(["classes.csv"] if result.scored else [])]
     figure = Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)
+    files = ["cells.csv", "ranking.csv", "ranking.txt", *(["classes.csv"] if result.scored else [])]
     page.sections.append(Section("Ranking", [Table(*result.ranking_rows()), Pictures([figure]), Files(files)]))
     if result.scored:
         caption = (

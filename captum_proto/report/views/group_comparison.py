@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,10 +12,12 @@ from matplotlib.figure import Figure
 
 from captum_proto._utils.tables import bare_percent, between, number, p_equals, p_text, percent
 from captum_proto.metrics.group_comparison import SubgroupComparison
-from captum_proto.report.blocks import Picture, Pictures, Table, Verdict, Verdicts
-from captum_proto.report.page import Section
+from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
+from captum_proto.report.page import Page, Section
 from captum_proto.stats.intervals import Estimate
 
+#: Where the figure is, in the folder of the page.
+GROUPS_FIGURE = "groups.png"
 #: Okabe and Ito's colors, which the color-blind can tell apart.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -56,6 +59,36 @@ def comparison_sections(comparison: SubgroupComparison, figure: str) -> list[Sec
     pairs = Table(*comparison.pair_rows(), f"Pair by pair, the first less the second; {comparison.note()}")
     shown = Picture(figure, "Each subgroup's figures with their intervals.", small=False)
     return [Section("Subgroups", [Verdicts(verdicts), subgroups, Pictures([shown])]), Section("Differences", [pairs])]
+
+
+def groups_page(
+    comparison: SubgroupComparison,
+    title: str,
+    settings: dict[str, Any],
+    *,
+    pictures: Sequence[Picture] = (),
+    files: Sequence[str] = (),
+    failures: Sequence[str] = (),
+) -> Page:
+    """
+    The page of a comparison of subgroups.
+
+    Args:
+        comparison (SubgroupComparison): What to show.
+        title (str): Of the page.
+        settings (dict): How it was made.
+        pictures (sequence of Picture, optional): Prototypes of the classes of interest. Default: none
+        files (sequence of str, optional): Files of the folder to link to; "groups.png" is shown anyway. Default: none
+        failures (sequence of str, optional): What failed. Default: nothing
+
+    Returns:
+        Page: For :func:`captum_proto.report.html.write_page`.
+    """
+    sections = [*comparison_sections(comparison, GROUPS_FIGURE), Section("Files", [Files(list(files))])]
+    if pictures:
+        text = "What the model sees as most typical of each class: where a hypothesis on the subgroups comes from, or shows."
+        sections.insert(2, Section("Prototypes", [Paragraphs([text]), Pictures(list(pictures))]))
+    return Page(title, conclusion(comparison), sections, settings, list(failures))
 
 
 def _with_interval(estimate: Estimate, share: bool = False) -> str:
