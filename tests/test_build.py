@@ -252,7 +252,7 @@ def test_a_module_that_raises_gives_one_warning(package: Path) -> None:
         assert _native._load("cpu", f"{package.name}._C")["native"] is False
 
 
-def test_a_missing_module_is_no_reason_to_warn(package: Path) -> None:
+def test_a_missing_module_gives_no_warning(package: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         status = _native._load("cpu", f"{package.name}._C")

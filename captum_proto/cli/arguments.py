@@ -13,7 +13,6 @@ import torch
 from captum_proto._utils.checks import check_device
 from captum_proto._utils.documentation import documented_arguments, summary_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import device_of, fingerprint
 from captum_proto.attr import PRESETS, GenerationSettings
 from captum_proto.cli.options import add_fields, name_among
 from captum_proto.data.natural import NaturalImages
@@ -21,7 +20,6 @@ from captum_proto.experiments.options import OPTIONS, generation_options
 from captum_proto.metrics import CONTROLS, PathSimilarity
 from captum_proto.models import NamedModel, load_model
 from captum_proto.optim import RandomAffine
-from captum_proto.runs.provenance import versions
 
 EXIT_CODES = "exit codes: 0 done, 1 something given cannot be used (one sentence says what), 2 wrong usage, 70 a bug, 130 interrupted"
 #: What ``add_parser`` of the parser's commands returns: a new command of this name, with a summary and examples.
@@ -208,26 +206,6 @@ def generation_arguments(args: argparse.Namespace) -> dict[str, Any]:
     return generation_options({name: value for name, value in given.items() if value is not None})
 
 
-def story(args: argparse.Namespace, named: NamedModel) -> dict[str, Any]:
-    ignored = {"run", "debug", "command", "device", "out", "overwrite", "resume", "no_progress", "workers"}
-    arguments = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in vars(args).items()
-        if name not in ignored
-    }
-    return {
-        "command": args.command,
-        "arguments": arguments,
-        "device": str(device_of(named.model)),
-        "model": {
-            "name": named.name,
-            **{key: str(value) for key, value in named.settings.items()},
-            "fingerprint": fingerprint(named.model),
-        },
-        "versions": versions(),
-    }
-
-
 def say_skipped(natural: NaturalImages) -> None:
     """Name the files that could not be read."""
     if natural.skipped:
@@ -240,7 +218,8 @@ def natural_images(args: argparse.Namespace, named: NamedModel) -> NaturalImages
     """The natural images that :func:`add_evaluation`'s arguments ask for."""
     return NaturalImages(
         args.images,
-        named,
+        named.geometry,
+        named.class_names,
         split=args.split,
         limit=args.limit,
         others=args.others,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captum_proto._utils.checks import check_device
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments.demo import run_demo
+from captum_proto.experiments.demo import Demo, run_demo
 
 
 def add(commands: shared.Commands) -> None:
@@ -16,6 +16,7 @@ def add(commands: shared.Commands) -> None:
         "--out", type=Path, default=Path("demo-output"), help="folder to write to (default: %(default)s)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files in the folder")
+    parser.add_argument("--resume", action="store_true", help="go on with what an interrupted run left in it")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--device", default="cpu", help="default: %(default)s")
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
@@ -23,10 +24,4 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    run_demo(
-        args.out,
-        device=check_device(args.device),
-        seed=args.seed,
-        overwrite=args.overwrite,
-        show_progress=not args.no_progress,
-    )
+    run_demo(args.out, Demo(check_device(args.device), args.seed), **shared.output(args))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,19 @@ import torch
 from captum_proto import ops
 from captum_proto._utils.class_names import label_of
 from captum_proto._utils.targets import Target
-from captum_proto.attr import PAPER_TRANSFORM, PrototypeGeneration, Prototypes
+from captum_proto.attr import PAPER_TRANSFORM, Prototypes
 from captum_proto.data import digits_images
-from captum_proto.data.natural import ClassImages
-from captum_proto.experiments.evaluate import evaluate_to_folder, evaluation_page
-from captum_proto.experiments.generate import generate_to_folder, generation_page
-from captum_proto.metrics import PathSimilarity
-from captum_proto.models import load_model
+from captum_proto.data.natural import ClassImages, spaced_images
+from captum_proto.experiments.evaluate import Evaluate, comparison_tables, evaluation_page
+from captum_proto.experiments.generate import PROTOTYPES, Generate, generation_page
+from captum_proto.models import NamedModel, load_model
 from captum_proto.optim import RandomAffine
 from captum_proto.report.blocks import Paragraphs
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page
-from captum_proto.runs.folder import SETTINGS, open_folder, read_settings
-from captum_proto.runs.provenance import versions
+from captum_proto.runs.folder import SETTINGS, read_settings
+from captum_proto.runs.provenance import provenance
+from captum_proto.runs.tasks import Protocol, Run, Task, carry_out
 
 #: Flute, house finch, mosquito net: classes of the paper, an object, an animal and a texture.
 IMAGENET_CLASSES: list[Target] = [(558,), (12,), (669,)]
@@ -35,94 +36,114 @@ DIGITS_OPTIONS: dict[str, Any] = {
     "high_frequency_weight": 30.0,
     "high_frequency_power": 2,
 }
+_DIGITS: list[Target] = [(digit,) for digit in range(10)]
+#: The parts, which are tasks and folders.
+_IMAGENET, _GENERATED, _COMPARED = "imagenet", "digits", "digits-similarity"
 
 
-def run_demo(
-    folder: Path,
-    *,
-    device: torch.device | str = "cpu",
-    seed: int = 0,
-    steps: int = 512,
-    warmup_steps: int = 64,
-    overwrite: bool = False,
-    show_progress: bool = False,
-) -> None:
+@dataclass(frozen=True)
+class Demo(Protocol[None]):
     """
     Prototypes of three ImageNet classes on EfficientNet-Lite0; ten digits, compared with real scans and controls.
 
     Args:
-        folder (Path): Where to write.
         device (torch.device, optional): Default: "cpu"
         seed (int, optional): Default: 0
         steps (int, optional): Of every ascent. Default: 512
         warmup_steps (int, optional): Before every prototype. Default: 64
-        overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
-        show_progress (bool, optional): Whether to show progress bars. Default: False
 
     Raises:
-        FileExistsError: If ``folder`` is not empty and ``overwrite`` is False.
-        ImportError: If what the extra ``[demo]`` brings is not installed.
+        MissingPackageError: If what the extra ``[demo]`` brings is not installed.
     """
-    story = {"command": "demo", "seed": seed, "steps": steps, "versions": versions()}
-    open_folder(folder, story, overwrite=overwrite, resume=False)
+
+    device: torch.device | str = "cpu"
+    seed: int = 0
+    steps: int = 512
+    warmup_steps: int = 64
+
+    @cached_property
+    def imagenet(self) -> NamedModel:
+        return load_model("efficientnet-lite0", device=self.device)
+
+    @cached_property
+    def digits(self) -> NamedModel:
+        return load_model("digits", device=self.device, seed=self.seed)
+
+    def provenance(self) -> dict[str, Any]:
+        models = {"models": {named.name: named.provenance() for named in (self.imagenet, self.digits)}}
+        return provenance("demo", {**models, "seed": self.seed, "steps": self.steps, "warmup_steps": self.warmup_steps})
+
+    def tasks(self) -> list[Task]:
+        for part in (_IMAGENET, _GENERATED):
+            self._generation(part).tasks()
+        return [Task(_IMAGENET), Task(_GENERATED), Task(_COMPARED, needs=(_GENERATED,))]
+
+    def make(self, task: Task, run: Run) -> None:
+        folder = run.folder / task.name
+        options = {"resume": True, "show_progress": run.show_progress}
+        if task.name == _COMPARED:
+            comparisons = carry_out(self._evaluation(run.folder), folder, **options)
+            print(f"\n{comparison_tables(comparisons, self.digits.class_names)[-1]}")
+            return
+        if task.name == _IMAGENET:
+            print("\n1. What three ImageNet classes look like to EfficientNet-Lite0")
+        else:
+            print("\n2. What digits look like to a small network, and whether that can be trusted")
+            print(f"held-out accuracy: {self.digits.settings['held_out_accuracy']:.1%}")
+        generation = self._generation(task.name)
+        _print_probabilities(carry_out(generation, folder, **options), generation.named.class_names)
+
+    def summarize(self, run: Run) -> None:
+        write_page(demo_page(run.folder), run.folder)
+
+    def _generation(self, part: str) -> Generate:
+        options: dict[str, Any] = {"steps": self.steps, "warmup_steps": self.warmup_steps}
+        if part == _IMAGENET:
+            options = {**options, "transform": PAPER_TRANSFORM}
+            return Generate(self.imagenet, IMAGENET_CLASSES, options, seed=self.seed)
+        return Generate(self.digits, _DIGITS, {**options, **DIGITS_OPTIONS}, seed=self.seed, batch_size=len(_DIGITS))
+
+    def _evaluation(self, folder: Path) -> Evaluate:
+        return Evaluate(
+            self.digits,
+            _DIGITS,
+            EvenlySpacedScans(),
+            prototypes=folder / _GENERATED / PROTOTYPES,
+            comparison={"ascent_steps": self.steps, "seed": self.seed},
+        )
+
+
+class EvenlySpacedScans:
+    """Scans of a digit, and every ninth scan of the others: about as many as of the digit itself."""
+
+    def of(self, target: Target) -> ClassImages:
+        return ClassImages(*spaced_images(digits_images(), target))
+
+    def settings(self) -> dict[str, Any]:
+        return {"source": "digits", "others": "evenly spaced"}
+
+    def afresh(self, **_: Any) -> EvenlySpacedScans:
+        return self
+
+
+def run_demo(
+    folder: Path, demo: Demo, *, overwrite: bool = False, resume: bool = False, show_progress: bool = False
+) -> None:
+    """
+    Carry a demonstration out, and print what it finds and where.
+
+    Args:
+        folder (Path): Where to write.
+        demo (Demo): What to do.
+        overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
+        resume (bool, optional): Whether to go on with what an interrupted run left in ``folder``. Default: False
+        show_progress (bool, optional): Whether to show progress bars. Default: False
+    """
     begin = time.perf_counter()
     native = ops.backend()["cpu"]
     print("operators: " + ("native C++" if native["native"] else f"PyTorch ({native['reason']})"))
-
-    print("\n1. What three ImageNet classes look like to EfficientNet-Lite0")
-    imagenet = load_model("efficientnet-lite0", device=device)
-    prototypes = generate_to_folder(
-        PrototypeGeneration(imagenet.model, imagenet.preprocess),
-        IMAGENET_CLASSES,
-        imagenet.image_shape,
-        folder / "imagenet",
-        options={"steps": steps, "warmup_steps": warmup_steps, "transform": PAPER_TRANSFORM},
-        seed=seed,
-        class_names=imagenet.class_names,
-        overwrite=overwrite,
-        show_progress=show_progress,
-    )
-    _print_probabilities(prototypes, imagenet.class_names)
-
-    print("\n2. What digits look like to a small network, and whether that can be trusted")
-    digits = load_model("digits", device=device, seed=seed)
-    print(f"held-out accuracy: {digits.settings['held_out_accuracy']:.1%}")
-    groups: list[Target] = [(digit,) for digit in range(10)]
-    prototypes = generate_to_folder(
-        PrototypeGeneration(digits.model, digits.preprocess),
-        groups,
-        digits.image_shape,
-        folder / "digits",
-        options={"steps": steps, "warmup_steps": warmup_steps, **DIGITS_OPTIONS},
-        seed=seed,
-        batch_size=len(groups),
-        class_names=digits.class_names,
-        overwrite=overwrite,
-        show_progress=show_progress,
-    )
-    _print_probabilities(prototypes, digits.class_names)
-    scans = digits_images()
-
-    def images_of(group: tuple[int, ...]) -> ClassImages:
-        same = scans.images[scans.labels == group[0]]
-        # Every ninth scan of the other classes: about as many as of the class itself.
-        other = scans.images[scans.labels != group[0]]
-        return ClassImages(same, other[:: math.ceil(len(other) / len(same))])
-
-    evaluate_to_folder(
-        lambda: PathSimilarity(digits.model, preprocess=digits.preprocess),
-        lambda group, _: prototypes.of(group),
-        images_of,
-        groups,
-        folder / "digits-similarity",
-        options={"ascent_steps": steps, "seed": seed},
-        class_names=digits.class_names,
-        story=story,
-        overwrite=overwrite,
-        say=lambda text: print(text) if "mean over" in text else None,
-    )
-    report = write_page(demo_page(folder), folder)
-    print(f"\n{time.perf_counter() - begin:.0f} s. Everything on one page: {report}")
+    carry_out(demo, folder, overwrite=overwrite, resume=resume, show_progress=show_progress)
+    print(f"\n{time.perf_counter() - begin:.0f} s. Everything on one page: {folder / 'report.html'}")
     print(f"Pictures, tables and figures are in {folder}:")
     for name in (
         "imagenet/prototypes.png",
@@ -138,7 +159,7 @@ def demo_page(folder: Path) -> Page:
     What the demonstration has to show, from the files in its folder; of an interrupted one, the parts it finished.
 
     Args:
-        folder (Path): That :func:`run_demo` wrote to.
+        folder (Path): That :class:`Demo` wrote to.
 
     Returns:
         Page: Paths are relative to ``folder``.
@@ -155,7 +176,7 @@ def demo_page(folder: Path) -> Page:
     for name, (title, make) in parts.items():
         if not (folder / name / SETTINGS).exists():
             page.failures.append(
-                f"{title}: not there, the demonstration is not finished; start it again with --overwrite."
+                f"{title}: not there, the demonstration is not finished; the same command with --resume goes on."
             )
             continue
         part = make(folder / name).within(name)
@@ -177,7 +198,7 @@ def demo_page(folder: Path) -> Page:
 
 
 def _print_probabilities(prototypes: Prototypes, class_names: list[str] | None) -> None:
-    for group, plain, transformed in zip(
+    for target, plain, transformed in zip(
         prototypes.target, prototypes.probabilities.tolist(), prototypes.transformed_probabilities.tolist(), strict=True
     ):
-        print(f"  {label_of(group, class_names)}: p = {plain:.4f}, expected under the transforms {transformed:.4f}")
+        print(f"  {label_of(target, class_names)}: p = {plain:.4f}, expected under the transforms {transformed:.4f}")

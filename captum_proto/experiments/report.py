@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from captum_proto._utils.errors import MissingFileError, NotAFolderError
+from captum_proto.experiments.compare_groups import compared_page
 from captum_proto.experiments.demo import demo_page
-from captum_proto.experiments.evaluate import COMPARISON, evaluation_page
+from captum_proto.experiments.evaluate import evaluation_page
 from captum_proto.experiments.generate import generation_page
 from captum_proto.report.html import write_page, write_report
 from captum_proto.report.page import Page
 from captum_proto.runs.folder import PAGE, SETTINGS, read_settings
+
+#: By command: the page of a folder, from the files in it, of a run that is finished or not.
+PAGES: dict[str, Callable[[Path], Page]] = {
+    "generate": generation_page,
+    "evaluate": evaluation_page,
+    "compare-groups": compared_page,
+    "demo": demo_page,
+}
 
 
 def report_on(folder: Path) -> Path:
@@ -49,12 +59,5 @@ def _page_of(folder: Path) -> Page | None:
     """What the results in a folder tell, or None where they are of a command that keeps no record of that."""
     if not (folder / SETTINGS).exists():
         return None
-    settings = read_settings(folder)
-    # The parts of a demonstration carry its name, so what is there counts as well.
-    if settings.get("command") == "demo" and any((folder / name).exists() for name in ("imagenet", "digits")):
-        return demo_page(folder)
-    if "options" in settings and "seeds" in settings and "target" in settings:
-        return generation_page(folder)
-    if settings.get("command") == "evaluate" or any(folder.glob(f"*/{COMPARISON}")):
-        return evaluation_page(folder)
-    return None
+    make = PAGES.get(read_settings(folder).get("command", ""))
+    return None if make is None else make(folder)

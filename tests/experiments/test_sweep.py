@@ -75,6 +75,8 @@ def test_what_is_finished_is_not_made_again(tmp_path, monkeypatch):
     generate, calls = PrototypeGeneration.generate, []
 
     def interrupted(self, *args, **kwargs):
+        if kwargs["steps"] == 0:  # a rehearsal
+            return generate(self, *args, **kwargs)
         calls.append(kwargs["seed"])
         if len(calls) == 4:
             raise KeyboardInterrupt

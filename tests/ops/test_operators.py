@@ -174,17 +174,17 @@ def test_results_do_not_depend_on_threads_batch_or_repetition() -> None:
 
     try:
         torch.set_num_threads(1)
-        one = everything()
+        by_one_thread = everything()
         torch.set_num_threads(2)
-        two = everything()
+        by_two_threads = everything()
     finally:
         torch.set_num_threads(threads)
-    for a, b, c in zip(one, two, everything(), strict=True):
+    for a, b, c in zip(by_one_thread, by_two_threads, everything(), strict=True):
         assert torch.equal(a, b)
         assert torch.equal(a, c)
     alone = [ops.path_distance(row.unsqueeze(0), mean) for row in x]
-    assert torch.equal(torch.cat([pair[0] for pair in alone]), one[0])
-    assert torch.equal(torch.cat([pair[1] for pair in alone]), one[1])
+    assert torch.equal(torch.cat([pair[0] for pair in alone]), by_one_thread[0])
+    assert torch.equal(torch.cat([pair[1] for pair in alone]), by_one_thread[1])
 
 
 IMAGE_SHAPES = [(2, 3, 5, 7), (1, 1, 1, 1), (2, 3, 1, 6), (2, 1, 6, 1), (3, 4, 33, 65), (0, 3, 4, 4), (2, 0, 4, 4)]

@@ -90,7 +90,7 @@ struct Survey {
 
   /// Takes in what another part of the row has told.
   void add(const Survey& other) {
-    smallest = std::min<Key>(smallest - 1, other.smallest - 1) + 1;  // 0, where all values are zero, is no minimum
+    smallest = std::min<Key>(smallest - 1, other.smallest - 1) + 1;  // 0, where all values are zero, does not count
     largest = std::max(largest, other.largest);
     used_bits |= other.used_bits;
     zeros += other.zeros;
