@@ -1,4 +1,4 @@
-"""Shares, means and their differences, each with its interval or test: SciPy's, with the cases in which SciPy gives none said here."""
+"""Spreads, shares, means and their differences, each with its interval or test: SciPy's, and what holds where SciPy gives none."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def fisher_exact(first: tuple[int, int], second: tuple[int, int]) -> float:
     Fisher's exact test of whether two shares differ, two-sided.
 
     Args:
-        first (tuple[int, int]): Successes and count of one group.
+        first (tuple[int, int]): Successes and count of one sample.
         second (tuple[int, int]): Successes and count of the other, of other images.
 
     Returns:
@@ -196,7 +196,7 @@ def difference_estimate(
     first: ArrayLike, second: ArrayLike, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
 ) -> Estimate:
     r"""
-    The difference of two groups' means, first less second, with its bootstrap interval (BCa, each group resampled by itself).
+    The difference of two samples' means, first less second, with its bootstrap interval (BCa, each sample resampled by itself).
 
     Args:
         first (array-like): (N,) finite numbers.
@@ -206,10 +206,10 @@ def difference_estimate(
         seed (int, optional): Of the bootstrap. Default: 0
 
     Returns:
-        Estimate: There is no interval (NaN) where a group has a single value; it has no width where each group's values are all equal.
+        Estimate: There is no interval (NaN) where a sample has a single value; it has no width where each sample's values are all equal.
 
     Raises:
-        ValueError: If a group has no values, one is not finite, or an argument is out of its range.
+        ValueError: If a sample has no values, one is not finite, or an argument is out of its range.
 
     Examples::
 
@@ -220,11 +220,11 @@ def difference_estimate(
     return _bootstrap((first, second), confidence, resamples, seed)
 
 
-def _bootstrap(groups: tuple[ArrayLike, ...], confidence: float, resamples: int, seed: int) -> Estimate:
+def _bootstrap(given: tuple[ArrayLike, ...], confidence: float, resamples: int, seed: int) -> Estimate:
     _check_confidence(confidence)
     if operator.index(resamples) < 1:
         raise InputError(f"resamples is {resamples}; expected at least 1, such as 9999.")
-    samples = [_sample(values) for values in groups]
+    samples = [_sample(values) for values in given]
     value = _contrast(*samples)
     if any(len(sample) == 1 for sample in samples):
         return Estimate(value, math.nan, math.nan)
@@ -271,4 +271,6 @@ def _check_confidence(confidence: float) -> None:
 
 def _check_share(successes: int, count: int) -> None:
     if not 0 <= operator.index(successes) <= operator.index(count) or count < 1:
-        raise InputError(f"{successes} of {count} is no share; expected at least one in all, and 0 to all of them.")
+        raise InputError(
+            f"{successes} of {count} cannot be a share; expected at least one in all, and 0 to all of them."
+        )

@@ -152,10 +152,10 @@ def test_nearly_equal_values_have_a_finite_interval() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: proportion(5, 4), "5 of 4 is no share"),
-        (lambda: proportion(0, 0), "0 of 0 is no share"),
+        (lambda: proportion(5, 4), "5 of 4 cannot be a share"),
+        (lambda: proportion(0, 0), "0 of 0 cannot be a share"),
         (lambda: proportion(1, 4, 95), "confidence is 95; expected between 0 and 1"),
-        (lambda: fisher_exact((1, 2), (-1, 2)), "-1 of 2 is no share"),
+        (lambda: fisher_exact((1, 2), (-1, 2)), "-1 of 2 cannot be a share"),
         (lambda: mean_estimate([]), r"shape \(0,\); expected \(N,\)"),
         (lambda: mean_estimate([[0.1, 0.2]]), r"shape \(1, 2\)"),
         (lambda: mean_estimate([0.1, math.nan]), "NaN or infinity"),

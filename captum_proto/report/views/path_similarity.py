@@ -1,7 +1,7 @@
 """
-What a comparison says in words and figures: each criterion beside what natural images reach, and which controls pass it too.
+Path similarity in words and figures: each criterion beside what natural images reach, and which controls pass it too.
 
-A criterion that an image passes which no one would call a prototype proves nothing, and the report says so where it shows the criterion.
+A criterion proves nothing where a gray square passes it, and the report says so where it shows the criterion.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
     each = [{row.condition: row for row in comparison.summaries()} for comparison in comparisons]
     rows = []
     for row in summarize(comparisons):
-        of_classes = [one[row.condition] for one in each]
+        of_classes = [rows_of_class[row.condition] for rows_of_class in each]
         cells = [
             condition_label(row.condition),
             str(row.images),
@@ -151,7 +151,7 @@ def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
             if row.condition == SAME:
                 cells.append(percent(_natural(criterion, comparisons)))
             else:
-                ends = interval([criterion.value(one) for one in of_classes])
+                ends = interval([criterion.value(row_of_class) for row_of_class in of_classes])
                 spread = several and ends is not None and ends[0] != ends[1]
                 within = f" ({between(_within(ends, 0.0), bare_percent)})" if spread else ""
                 cells.append(percent(criterion.value(row)) + within)
@@ -186,8 +186,8 @@ def comparison_failures(comparisons: Mapping[str, PathComparison]) -> list[str]:
         for sentence in _failures(comparison):
             labels.setdefault(sentence, []).append(label)
     return [
-        f"{'Every class' if len(of) == len(comparisons) > 1 else _few(of)}: {sentence}"
-        for sentence, of in labels.items()
+        f"{'Every class' if len(classes) == len(comparisons) > 1 else _few(classes)}: {sentence}"
+        for sentence, classes in labels.items()
     ]
 
 

@@ -22,15 +22,18 @@ LEVELS = {"prototype": 0.4, "same_class": 0.5, "other_class": 0.2, "gray": 0.1, 
 
 
 def comparison(levels: dict[str, float] | None = None, l1: dict[str, float] | None = None) -> PathComparison:
-    """Twenty layers, groups at given heights, two images of each but of gray, seven natural ones."""
+    """Twenty layers, conditions at given heights, two images of each but of gray, seven natural ones."""
     generator = torch.Generator().manual_seed(0)
 
-    def scores(level: float, group: str, spread: float) -> Tensor:
-        count = 1 if group == "gray" else 7 if group == "same_class" else 2
+    def scores(level: float, condition: str, spread: float) -> Tensor:
+        count = 1 if condition == "gray" else 7 if condition == "same_class" else 2
         return level + spread * torch.randn(count, 20, generator=generator, dtype=torch.float64)
 
-    spearman = {group: scores(level, group, 0.01) for group, level in {**LEVELS, **(levels or {})}.items()}
-    distances = {group: scores((l1 or {}).get(group, 2 - LEVELS.get(group, 1)), group, 0.01) for group in spearman}
+    spearman = {condition: scores(level, condition, 0.01) for condition, level in {**LEVELS, **(levels or {})}.items()}
+    distances = {
+        condition: scores((l1 or {}).get(condition, 2 - LEVELS.get(condition, 1)), condition, 0.01)
+        for condition in spearman
+    }
     settings = {"left_out": 7, "reference_images": 7}
     return PathComparison([f"layer{i}" for i in range(20)], spearman, distances, settings)
 
@@ -80,8 +83,8 @@ def test_a_control_that_passes_is_named_beside_the_criterion() -> None:
 
 def test_without_controls_nothing_is_known_and_the_page_says_so() -> None:
     one = comparison()
-    for group in ("gray", "noise", "ascent"):
-        del one.spearman[group], one.l1[group]
+    for condition in ("gray", "noise", "ascent"):
+        del one.spearman[condition], one.l1[condition]
     assert all(verdict.note.startswith("No control that knows no data was run") for verdict in criteria([one]))
     assert "what these figures are worth is not known" in " ".join(conclusion([one]))
 
