@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from tqdm.auto import tqdm
 
 from captum_proto._utils.files import count_as_written, files_written, sha256, whole_file
-from captum_proto.runs.folder import TASKS, RunFolder, note_again, noted_warnings
+from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, note_again, noted_warnings
 from captum_proto.runs.provenance import plain
 
 Result = TypeVar("Result")
@@ -130,9 +130,8 @@ class Run:
     def finish(self, task: Task, index: int, paths: Iterable[Path], warned: Sequence[str] = ()) -> None:
         """Record a task as done, with the digests of the files it wrote; this is the last that is written of it."""
         root = self.folder.resolve()
-        inside = sorted(
-            path for path in {path.resolve() for path in paths} if path.is_relative_to(root) and path.is_file()
-        )
+        resolved = {path.resolve() for path in paths} - {root / SETTINGS}  # in which a part of the run is recorded when it begins
+        inside = sorted(path for path in resolved if path.is_relative_to(root) and path.is_file())
         files = {
             path.relative_to(root).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in inside
         }
