@@ -273,7 +273,7 @@ def test_a_prototypes_file_that_was_replaced_is_noticed(name: str, tmp_path: Pat
     assert snapshot(tmp_path / "out") == before
 
 
-def test_what_is_recorded_does_not_depend_on_what_was_read_before(
+def test_what_evaluate_records_does_not_depend_on_what_was_read_before(
     inputs: Path, tmp_path: Path, whole: Callable[[str], tuple[Snapshot, int]]
 ) -> None:
     """The picture that cannot be read is one of other classes for the first class, and of the class itself for the second."""
