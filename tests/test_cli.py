@@ -21,7 +21,7 @@ from captum_proto.cli import main
 from captum_proto.data import ImageCollection
 from captum_proto.metrics import CONTROLS
 from captum_proto.models import load_model
-from captum_proto.optim import FourierImage
+from captum_proto.optim import FFTImage
 
 pytest.importorskip("sklearn")
 
@@ -262,7 +262,7 @@ def test_every_option_reaches_the_generation(command: str, tmp_path: Path, model
         },
         "preprocess_first": True,
         "clamp": False,
-        "parametrization": FourierImage().settings(),
+        "parametrization": FFTImage().settings(),
         "lr_schedule": "cosine",
         "autocast": "bfloat16",
         "batch_size": 2,
@@ -501,7 +501,7 @@ def test_classes_of_one_name_are_told_apart(
         (["generate", "--model", "digits", "--target", "3", "--batch-size", "0"], "batch_size is 0; expected at least"),
         (["generate", "--model", "digits", "--target", "3", "--num-classes", "4"], "leave num_classes out"),
         (["generate", "--model", "digits", "--target", "3", "--image-shape", "1", "9", "9"], "leave image_shape out"),
-        (["generate", "--model", "digits", "--target", "3", "--device", "tpu9000"], "is no device"),
+        (["generate", "--model", "digits", "--target", "3", "--device", "tpu9000"], 'tpu9000" is unknown'),
         (["generate", "--model", "digits", "--target", "3", "--checkpoint", "nowhere.pt"], "nowhere.pt"),
         (["evaluate", "--model", "digits", "--images", "nowhere", "--target", "3"], "nowhere"),
         (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--count", "-1"], "count is -1"),

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.checks import check_device
 from captum_proto._utils.errors import InputError
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments.reproduce import ITEMS, Stage, check_items, paper, reproduce_to_folder, small_stages
+from captum_proto.experiments.reproduce import (
+    ITEMS,
+    Reproduce,
+    ReproduceSettings,
+    Stage,
+    check_items,
+    paper,
+    small_stages,
+    verdict_line,
+)
 from captum_proto.models import NamedModel
-from captum_proto.runs.provenance import versions
+from captum_proto.runs.tasks import carry_out
 
 _EXAMPLES = """examples:
   captum-proto reproduce --model torchvision:resnet18 --model torchvision:googlenet --images imagenet --out paper
@@ -25,40 +35,44 @@ _EXAMPLES = """examples:
 def add(commands: shared.Commands) -> None:
     parser = shared.command(commands, "reproduce", "the paper's tables and figures, with controls", _EXAMPLES)
     shared.add_model(parser, several=True)
-    group = parser.add_argument_group("what is made again")
-    group.add_argument("--images", metavar="DIR", help="natural images: ImageNet, or a folder that evaluate reads")
-    group.add_argument(
+    made = parser.add_argument_group("what is made again")
+    made.add_argument("--images", metavar="DIR", help="natural images: ImageNet, or a folder that evaluate reads")
+    made.add_argument(
         "--items", default=",".join(ITEMS), help="some of %(default)s, with commas between them (default: all)"
     )
-    group.add_argument(
+    made.add_argument(
         "--small", action="store_true", help="the same code on digits and EfficientNet-Lite0, within ten minutes"
     )
-    group.add_argument(
+    made.add_argument(
         "--target", action="append", metavar="CLASS", help="repeat for several (default: the paper's eleven)"
     )
-    group.add_argument("--limit", type=int, help=f"images of each class (default: {paper.IMAGES_PER_CLASS})")
-    group.add_argument("--count", type=int, default=1, help="prototypes of each class (default: %(default)s)")
-    group.add_argument("--steps", type=int, default=512, help="of every ascent (default: %(default)s)")
-    group.add_argument("--warmup-steps", type=int, default=64, help="default: %(default)s")
-    group.add_argument(
+    made.add_argument("--limit", type=int, help=f"images of each class (default: {paper.IMAGES_PER_CLASS})")
+    made.add_argument("--count", type=int, default=1, help="prototypes of each class (default: %(default)s)")
+    made.add_argument("--steps", type=int, default=512, help="of every ascent (default: %(default)s)")
+    made.add_argument("--warmup-steps", type=int, default=64, help="default: %(default)s")
+    made.add_argument(
         "--protocol-target", default=str(paper.GOLDFISH), metavar="CLASS", help="of Table 4 (default: goldfish)"
     )
-    group.add_argument("--protocol-seeds", type=int, default=5, metavar="N", help="of Table 4 (default: %(default)s)")
+    made.add_argument("--protocol-seeds", type=int, default=5, metavar="N", help="of Table 4 (default: %(default)s)")
     for table, example in (("table2", "lighter=DIR"), ("table3", "without=DIR")):
-        group.add_argument(
-            f"--{table}", action="append", default=[], metavar="NAME=DIR", help=f"a group of images, such as {example}"
+        made.add_argument(
+            f"--{table}",
+            action="append",
+            default=[],
+            metavar="NAME=DIR",
+            help=f"a subgroup of images, such as {example}",
         )
-    group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    group.add_argument("--batch-size", type=int, default=8, help="prototypes at a time (default: %(default)s)")
-    group.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")
-    group.add_argument("--workers", type=int, default=2, help="threads that read images (default: %(default)s)")
+    made.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    made.add_argument("--batch-size", type=int, default=8, help="prototypes at a time (default: %(default)s)")
+    made.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")
+    made.add_argument("--workers", type=int, default=2, help="threads that read images (default: %(default)s)")
     shared.add_output(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     items = check_items([name.strip() for name in args.items.split(",") if name.strip()])
-    groups = {table: _groups(table, getattr(args, table)) for table in ("table2", "table3")}
+    subgroups = {table: _subgroups(table, getattr(args, table)) for table in ("table2", "table3")}
     device = check_device(args.device or shared.default_device())
     if args.small:
         if args.model:
@@ -73,30 +87,12 @@ def run(args: argparse.Namespace) -> None:
         given = {"model": name, "checkpoint": checkpoints[name], "device": str(device)}
         return shared.load(argparse.Namespace(**{**vars(args), **given}))
 
-    reproduce_to_folder(
-        stages,
-        args.out,
-        open_model=open_model,
-        items=items,
-        groups=groups,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        image_batch=args.image_batch,
-        workers=args.workers,
-        story={
-            "command": "reproduce",
-            "small": args.small,
-            "checkpoints": {model: None if path is None else str(path) for model, path in checkpoints.items()},
-            "random_weights": args.random_weights,
-            "groups": {table: {name: str(path) for name, path in one.items()} for table, one in groups.items()},
-            "batch_size": args.batch_size,
-            "device": str(device),
-            "versions": versions(),
-        },
-        overwrite=args.overwrite,
-        resume=args.resume,
-        show_progress=not args.no_progress,
-    )
+    settings = ReproduceSettings(subgroups, args.seed, args.batch_size, args.image_batch, args.workers)
+    made = carry_out(Reproduce(stages, open_model, items, settings), args.out, **shared.output(args))
+    for sentence in made.failures:
+        print(sentence, file=sys.stderr)
+    for model, item, verdict in made.verdicts:
+        print(f"{model}, {item}, {verdict_line(verdict)}")
     print(f"written: {args.out}, beginning with {args.out / 'report.html'}")
 
 
@@ -122,11 +118,13 @@ def _stages(args: argparse.Namespace) -> list[Stage]:
     ]
 
 
-def _groups(table: str, texts: list[str]) -> dict[str, Path]:
+def _subgroups(table: str, texts: list[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for text in texts:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
             raise InputError(f'--{table} is "{text}"; expected NAME=DIR, such as lighter=photos/lighter.')
+        if name in found:
+            raise InputError(f'--{table} has two subgroups called "{name}"; give each a name of its own.')
         found[name] = Path(path)
     return found

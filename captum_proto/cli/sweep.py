@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.checks import check_device
 from captum_proto._utils.errors import InputError, WriteError
 from captum_proto.cli import arguments as shared
-from captum_proto.data.natural import NaturalImages
-from captum_proto.experiments.sweep import PAPER_PROTOCOLS, Sweep, sweep_from_tables, sweep_to_folder
-from captum_proto.metrics import CONTROLS, PathSimilarity
+from captum_proto.experiments.sweep import PAPER_PROTOCOLS, RunSweep, Sweep, sweep_from_tables
+from captum_proto.metrics import CONTROLS
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel
-from captum_proto.runs.provenance import versions
+from captum_proto.runs.tasks import carry_out
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -98,55 +98,29 @@ def run(args: argparse.Namespace) -> None:
     sweep = Sweep(**arguments)
     checkpoints = shared.checkpoint_of_each(args, sweep.models)
     device = check_device(args.device or shared.default_device())
-    controls = check_controls(args.controls if args.controls is not None else CONTROLS)
+    controls = check_controls(CONTROLS if args.controls is None else args.controls)
 
     def open_model(name: str) -> NamedModel:
         given = {"model": name, "checkpoint": checkpoints[name], "device": str(device)}
         return shared.load(argparse.Namespace(**{**vars(args), **given}))
 
-    def natural(named: NamedModel) -> NaturalImages:
-        return shared.natural_images(args, named)
-
-    def similarity(named: NamedModel) -> PathSimilarity:
-        return shared.path_similarity_of(args, named)
-
-    result = sweep_to_folder(
+    protocol = RunSweep(
         sweep,
-        args.out,
-        open_model=open_model,
-        natural=natural if args.images else None,
-        new_similarity=similarity,
-        comparison_options={
+        open_model,
+        partial(shared.natural_images, args) if args.images else None,
+        similarity=shared.similarity_arguments(args),
+        comparison={
             "controls": controls,
-            "control_count": args.control_count or 2,
+            "control_count": 2 if args.control_count is None else args.control_count,
             "leave_one_out": not args.no_leave_one_out,
-            "ascent_steps": args.ascent_steps or 512,
+            "ascent_steps": 512 if args.ascent_steps is None else args.ascent_steps,
         },
         batch_size=8 if args.batch_size is None else args.batch_size,
-        story={
-            "command": "sweep",
-            "images": args.images,
-            "split": args.split,
-            "limit": args.limit,
-            "others": args.others,
-            "layers": args.layers,
-            "repeat": args.repeat,
-            "alias": args.alias,
-            "controls": controls,
-            "control_count": args.control_count or 2,
-            "ascent_steps": args.ascent_steps or 512,
-            "leave_one_out": not args.no_leave_one_out,
-            "checkpoints": {model: None if path is None else str(path) for model, path in checkpoints.items()},
-            "random_weights": args.random_weights,
-            "device": str(device),
-            "versions": versions(),
-        },
-        overwrite=args.overwrite,
-        resume=args.resume,
-        show_progress=not args.no_progress,
     )
+    result = carry_out(protocol, args.out, **shared.output(args))
+    print(result.table())
     if result.skipped:
-        print(f"{len(result.skipped)} files were skipped:", *result.skipped, sep="\n  ", file=sys.stderr)
+        print(*result.skipped, sep="\n", file=sys.stderr)
     print(f"written: {args.out}")
 
 
@@ -156,7 +130,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise WriteError(f'the sweep file "{path}" cannot be read ({error.strerror}); give a TOML file.') from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f'"{path}" is no TOML ({error}); see captum-proto sweep --help for an example.') from error
+        raise InputError(f'"{path}" is not TOML ({error}); see captum-proto sweep --help for an example.') from error
 
 
 def _assignments(texts: list[str], option: str) -> dict[str, Any]:

@@ -35,9 +35,9 @@ def points_figure(values: Mapping[str, Sequence[float]], label: str) -> Figure:
     """
     figure = Figure(figsize=(9, 1.2 + 0.32 * len(values)), layout="constrained")
     axis = figure.subplots()
-    for row, one in enumerate(values.values()):
-        axis.plot(one, [row] * len(one), "o", color="#0072B2", alpha=0.45, markersize=5, markeredgewidth=0)
-        axis.plot([np.nanmean(one)] * 2, [row - 0.35, row + 0.35], color="#D55E00", linewidth=2)
+    for row, points in enumerate(values.values()):
+        axis.plot(points, [row] * len(points), "o", color="#0072B2", alpha=0.45, markersize=5, markeredgewidth=0)
+        axis.plot([np.nanmean(points)] * 2, [row - 0.35, row + 0.35], color="#D55E00", linewidth=2)
     axis.set_yticks(range(len(values)), list(values))
     axis.invert_yaxis()
     axis.set_xlabel(label)

@@ -17,17 +17,22 @@ from captum_proto import PathComparison, PrototypeGeneration
 from captum_proto.cli import main
 from captum_proto.experiments.reproduce import (
     ITEMS,
+    Reproduce,
     Stage,
     check_items,
     paper,
-    reproduce_to_folder,
     small_stages,
     verdict_line,
 )
-from captum_proto.experiments.reproduce.items import middle_layer
+from captum_proto.experiments.reproduce.items import RECIPES, Item, item
+from captum_proto.experiments.reproduce.items.diversity import middle_layer
+from captum_proto.experiments.reproduce.items.registry import lacks_nothing
+from captum_proto.experiments.reproduce.stages import StageResults
 from captum_proto.models import load_model
 from captum_proto.report.blocks import Verdict
 from captum_proto.report.page import Page
+from captum_proto.runs.folder import TASKS
+from captum_proto.runs.tasks import carry_out
 
 FACTORY = """
 import torch
@@ -90,21 +95,21 @@ def command(tmp_path_factory: pytest.TempPathFactory, images: Path) -> list[str]
 def made(tmp_path_factory: pytest.TempPathFactory, command: list[str], images: Path) -> Path:
     """Everything there is to make again, of a tiny network."""
     out = tmp_path_factory.mktemp("out") / "paper"
-    groups = ["--table2", f"lighter={images / '1'}", "--table2", f"darker={images / '667'}"]
-    groups += ["--table3", f"without={images / '1'}", "--table3", f"with={images / '400'}"]
-    assert main([*command, *groups, "--out", str(out)]) == 0
+    subgroups = ["--table2", f"lighter={images / '1'}", "--table2", f"darker={images / '667'}"]
+    subgroups += ["--table3", f"without={images / '1'}", "--table3", f"with={images / '400'}"]
+    assert main([*command, *subgroups, "--out", str(out)]) == 0
     return out
 
 
 def place(made: Path) -> Path:
-    (folder,) = (path for path in made.iterdir() if path.is_dir())
+    (folder,) = (path for path in made.iterdir() if path.is_dir() and path.name != TASKS)
     return folder
 
 
 def test_every_item_has_its_files(made):
-    for item in ITEMS:
-        for name in ("values.csv", "figure.png", "figure.svg", "manifest.json", "verdict.txt"):
-            assert (place(made) / item / name).stat().st_size > 0, f"{item}/{name}"
+    for name in ITEMS:
+        for file in ("values.csv", "figure.png", "figure.svg", "manifest.json", "verdict.txt"):
+            assert (place(made) / name / file).stat().st_size > 0, f"{name}/{file}"
     assert (made / "report.html").stat().st_size > 0
     page = Page.load(made)
     assert page.sections[2].title.endswith(": Table 1, mean Spearman correlation")
@@ -119,7 +124,7 @@ def test_figures_are_those_of_the_comparisons(made):
     found = comparisons(made)
     assert len(found) == 2
     assert found[0].settings["leave_one_out"] is False  # the paper's way
-    groups = [
+    conditions = [
         "prototype",
         "same_class",
         "other_class",
@@ -129,21 +134,24 @@ def test_figures_are_those_of_the_comparisons(made):
         "ascent",
         "feature_visualization",
     ]
-    assert found[0].conditions == groups
+    assert found[0].conditions == conditions
 
     def lines(item: str) -> str:
         return (place(made) / item / "verdict.txt").read_text()
 
-    spearman = np.mean([float(one.spearman["prototype"].mean(0).nanmean()) for one in found])
+    spearman = np.mean([float(scores.spearman["prototype"].mean(0).nanmean()) for scores in found])
     assert f"mean Spearman, prototype: {spearman:.3f} ± " in lines("table1")
-    l1 = torch.stack([one.l1["prototype"].mean(0) for one in found]).mean(0)
-    natural = torch.stack([one.l1["same_class"].mean(0) for one in found]).mean(0)
+    l1 = torch.stack([scores.l1["prototype"].mean(0) for scores in found]).mean(0)
+    natural = torch.stack([scores.l1["same_class"].mean(0) for scores in found]).mean(0)
     assert f"layers with D ≤ D_I: {100 * float((l1 <= natural).double().mean()):.1f} % of 7" in lines("fig4")
-    ours = torch.stack([one.spearman["prototype"].nanmean(0) for one in found]).mean(0)
-    same = torch.stack([one.spearman["same_class"].nanmean(0) for one in found]).mean(0)
+    ours = torch.stack([scores.spearman["prototype"].nanmean(0) for scores in found]).mean(0)
+    same = torch.stack([scores.spearman["same_class"].nanmean(0) for scores in found]).mean(0)
     assert f"layers with SS ≥ SS_I: {100 * float((ours >= same).double().mean()):.1f} % of 7" in lines("fig5")
     every = np.mean(
-        [float((o.spearman["prototype"][0] >= o.spearman["same_class"].amax(0)).double().mean()) for o in found]
+        [
+            float((scores.spearman["prototype"][0] >= scores.spearman["same_class"].amax(0)).double().mean())
+            for scores in found
+        ]
     )
     assert f"layers with SS ≥ every I: {100 * every:.1f} %" in lines("fig5")
 
@@ -152,7 +160,7 @@ def test_every_value_of_every_layer_is_written(made):
     with (place(made) / "fig4" / "values.csv").open() as file:
         rows = list(csv.DictReader(file))
     found = comparisons(made)
-    assert len(rows) == sum(len(one.conditions) * len(one.layers) for one in found)
+    assert len(rows) == sum(len(scores.conditions) * len(scores.layers) for scores in found)
     first = next(row for row in rows if row["condition"] == "same_class" and row["index"] == "3")
     assert float(first["spearman"]) == pytest.approx(float(found[0].spearman["same_class"][:, 3].mean()))
     assert {row["l1_sd"] for row in rows if row["condition"] == "gray"} == {"nan"}  # there is one
@@ -165,9 +173,9 @@ def test_a_manifest_says_what_a_result_was_made_of(made, images):
     assert manifest["prototypes"]["steps"] == 2
     assert manifest["prototypes"]["transform"]["name"] == "RandomAffine"
     assert manifest["seeds"] == [0]
-    (one, other) = manifest["images"].values()
-    assert len(one) == len(other) == 3
-    assert one[0]["sha256"] == hashlib.sha256(Path(one[0]["file"]).read_bytes()).hexdigest()
+    (first, second) = manifest["images"].values()
+    assert len(first) == len(second) == 3
+    assert first[0]["sha256"] == hashlib.sha256(Path(first[0]["file"]).read_bytes()).hexdigest()
     assert {"torch", "captum_proto"} <= manifest["versions"].keys()
 
 
@@ -183,7 +191,7 @@ def test_the_125_protocols_are_ranked(made):
     )
 
 
-def test_groups_have_intervals_and_a_test(made):
+def test_subgroups_have_intervals_and_a_test(made):
     lines = (place(made) / "table3" / "verdict.txt").read_text()
     for words in ("accuracy, without", "accuracy, with:", "95 % interval", "4 images", "Fisher's exact test: p ="):
         assert words in lines
@@ -193,7 +201,13 @@ def test_groups_have_intervals_and_a_test(made):
 def test_a_second_run_takes_what_is_there(command, images, tmp_path, monkeypatch, capsys):
     fast = [*command, "--items", "table1,fig1", "--out", str(tmp_path / "out")]
     assert main(fast) == 0
-    monkeypatch.setattr(PrototypeGeneration, "generate", lambda *args, **kwargs: pytest.fail("made again"))
+    generate = PrototypeGeneration.generate
+
+    def rehearsed(self, *args, **kwargs):
+        assert kwargs["steps"] == 0, "made again"
+        return generate(self, *args, **kwargs)
+
+    monkeypatch.setattr(PrototypeGeneration, "generate", rehearsed)
     assert main([*fast, "--resume"]) == 0
     assert main(fast) == 1
     assert "is not empty" in capsys.readouterr().err
@@ -211,19 +225,40 @@ def test_weights_of_the_model(command, images, tmp_path):
 
 def test_what_was_not_given_is_said(command, tmp_path):
     assert main([*command, "--items", "fig4,table2", "--out", str(tmp_path / "out")]) == 0
-    (failure,) = [one for one in Page.load(tmp_path / "out").failures if "table2" in one]
+    (failure,) = [sentence for sentence in Page.load(tmp_path / "out").failures if "table2" in sentence]
     assert "pass --table2 NAME=DIR" in failure
 
 
-def test_random_weights_and_missing_photographs_are_said(tmp_path):
-    stage = Stage("digits", ["3"], None, options={"steps": 1, "warmup_steps": 0}, steps=1)
-    items = ["fig1", "table1"]
-    reproduce_to_folder(
-        [stage], tmp_path / "out", open_model=lambda name: load_model(name, pretrained=False), items=items
-    )
+def test_random_weights_missing_photographs_and_an_item_of_ones_own(tmp_path, monkeypatch):
+    @item("seeds", lacks=lacks_nothing)
+    def seeds(results: StageResults) -> Item:
+        made = results.prototypes((3,)).seeds
+        return Item("the seeds", header=["seed"], rows=[[seed] for seed in made], text=[f"There are {len(made)}."])
+
+    monkeypatch.setitem(RECIPES, "seeds", RECIPES["seeds"])  # and away with it
+    stage = Stage("digits", ["3"], None, count=2, options={"steps": 1, "warmup_steps": 0}, steps=1)
+    protocol = Reproduce([stage], lambda name: load_model(name, pretrained=False), ["fig1", "table1", "seeds"])
+    generate, made = PrototypeGeneration.generate, []
+
+    def interrupted(self, *args, **kwargs):
+        if kwargs["steps"] > 0:  # no rehearsal
+            made.append(kwargs["steps"])
+            if len(made) == 3:
+                raise KeyboardInterrupt
+        return generate(self, *args, **kwargs)
+
+    monkeypatch.setattr(PrototypeGeneration, "generate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(protocol, tmp_path / "out")
+    result = carry_out(protocol, tmp_path / "out", resume=True)
+    assert len(made) == 3 + 1  # prototypes and two baselines, of which the last was begun twice
+    folder = tmp_path / "out" / "digits"
+    assert (folder / "seeds" / "values.csv").read_text().split() == ["seed", "0", "1"]
+    assert (folder / "seeds" / "verdict.txt").read_text().startswith("the seeds\nThere are 2.")
     failures = Page.load(tmp_path / "out").failures
+    assert failures == result.failures
     assert "digits has random weights" in failures[0]
-    assert "digits has random weights" in (tmp_path / "out" / "digits" / "fig1" / "verdict.txt").read_text()
+    assert "digits has random weights" in (folder / "fig1" / "verdict.txt").read_text()
     assert "table1: not made, since it compares prototypes with natural images" in failures[1]
 
 
@@ -250,6 +285,10 @@ def test_the_papers_values():
         (["--limit", "5"], "but limit asks for 5"),
         (["--target", "goldfisch"], 'there is no class "goldfisch"'),
         (["--table2", "lighter"], '--table2 is "lighter"; expected NAME=DIR'),
+        (["--table2", "lighter=a", "--table2", "lighter=b"], 'two subgroups called "lighter"'),
+        (["--table2", "lighter=nowhere", "--table2", "darker=nowhere"], "nowhere"),
+        (["--images", "nowhere"], "nowhere"),
+        (["--protocol-target", "oak", "--items", "table4"], 'there is no class "oak"'),
         (["--small"], "--small has its own models"),
         (["--checkpoint", "a.pt", "--checkpoint", "b.pt"], "2 checkpoints were given for 1 models; give one for each"),
     ],
@@ -259,6 +298,7 @@ def test_bad_input_is_a_sentence(arguments, sentence, command, tmp_path, capsys)
     error = capsys.readouterr().err
     assert sentence in error
     assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_model_and_no_images(capsys, tmp_path):

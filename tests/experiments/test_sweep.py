@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +22,16 @@ from torch import nn
 from captum_proto import PathComparison, PrototypeGeneration, Prototypes
 from captum_proto.cli import main
 from captum_proto.experiments.options import generation_options
-from captum_proto.experiments.sweep import PAPER_PROTOCOLS, Cell, Sweep, SweepResult, sweep_from_tables, sweep_to_folder
+from captum_proto.experiments.sweep import PAPER_PROTOCOLS, Cell, RunSweep, Sweep, SweepResult, sweep_from_tables
 from captum_proto.models import NamedModel
+from captum_proto.runs.tasks import carry_out
 
 SHAPE = (1, 8, 8)
 
 
-def named(name: str = "tiny") -> NamedModel:
+def named(name: str = "tiny", seed: int = 0) -> NamedModel:
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 4)).double().eval()
     return NamedModel(name, model, None, SHAPE, ["ash", "birch", "cedar", "date"])
 
@@ -44,10 +47,8 @@ def sweep(**changes) -> Sweep:
     return Sweep(**{**values, **changes})
 
 
-def run(folder: Path, asked: Sweep | None = None, **options) -> SweepResult:
-    return sweep_to_folder(
-        asked or sweep(), folder, open_model=named, say=lambda text: None, **{"batch_size": 3, **options}
-    )
+def run(folder: Path, asked: Sweep | None = None, open_model=named, **how: bool) -> SweepResult:
+    return carry_out(RunSweep(asked or sweep(), open_model, batch_size=3), folder, **how)
 
 
 def test_every_cell_is_what_generate_makes_of_it_alone(tmp_path):
@@ -76,6 +77,8 @@ def test_what_is_finished_is_not_made_again(tmp_path, monkeypatch):
     generate, calls = PrototypeGeneration.generate, []
 
     def interrupted(self, *args, **kwargs):
+        if kwargs["steps"] == 0:  # a rehearsal
+            return generate(self, *args, **kwargs)
         calls.append(kwargs["seed"])
         if len(calls) == 4:
             raise KeyboardInterrupt
@@ -91,8 +94,45 @@ def test_what_is_finished_is_not_made_again(tmp_path, monkeypatch):
     assert (tmp_path / "parts" / "cells.csv").read_bytes() == (tmp_path / "whole" / "cells.csv").read_bytes()
     with pytest.raises(ValueError, match="was made with sweep"):
         run(tmp_path / "parts", sweep(seeds=[0, 2]), resume=True)
+    with pytest.raises(ValueError, match=r"was made with models\.tiny\.fingerprint = "):
+        run(tmp_path / "parts", open_model=partial(named, seed=1), resume=True)
     with pytest.raises(FileExistsError, match="not empty"):
         run(tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"targets": ["oak"]}, 'there is no class "oak"'),
+        ({"targets": ["ash", "0"]}, "name a class twice"),
+        ({"targets": ["9"]}, "target 9 is out of range"),
+        ({"fixed": {"steps": -1}}, "steps is -1"),
+        ({"grid": {"parametrization": [{"name": "phase", "magnitudes": "measured"}]}}, "no images to measure"),
+    ],
+)
+def test_what_cannot_be_made_is_said_before_anything_is_removed(changes, sentence, tmp_path):
+    (tmp_path / "settings.json").write_text('{"command": "sweep"}')
+    with pytest.raises(ValueError, match=sentence):
+        run(tmp_path, sweep(**changes), overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
+def test_there_is_one_model_in_memory_at_a_time(tmp_path):
+    opened: list[weakref.ref] = []
+
+    def open_model(name: str) -> NamedModel:
+        assert all(model() is None for model in opened)
+        made = named(name)
+        opened.append(weakref.ref(made.model))
+        return made
+
+    few = sweep(models=["elm", "fir"], targets=["ash"], seeds=[0], grid={}, fixed={"steps": 1, "warmup_steps": 0})
+    result = run(tmp_path, few, open_model)
+    assert [(cell.model, cell.logit) for cell in result.cells] == [
+        ("elm", result.cells[0].logit),
+        ("fir", result.cells[0].logit),
+    ]
+    assert len(opened) == 4  # to see that everything can be made, and to make it
 
 
 @pytest.mark.slow
@@ -154,7 +194,8 @@ def test_compared_with_natural_images(tmp_path, capsys):
     comparison = PathComparison.load(tmp_path / "out" / "scores" / "digits" / "0003_3.safetensors")
     expected = comparison.spearman["prototype"][:, ~comparison.dead].nanmean(1)
     assert [float(cell["spearman"]) for cell in cells if cell["target"] == "3"] == pytest.approx(expected.tolist())
-    assert {len(comparison.spearman[group]) for group in ("noise", "ascent", "feature_visualization")} == {1}
+    drawn = ("noise", "ascent", "feature_visualization")
+    assert {len(comparison.spearman[condition]) for condition in drawn} == {1}
     natural = {
         name: float(comparison.spearman[name][:, ~comparison.dead].nanmean()) for name in ("same_class", "other_class")
     }
@@ -228,7 +269,7 @@ def test_the_papers_125_protocols():
     asked = sweep(grid=PAPER_PROTOCOLS)
     combinations = asked.combinations()
     assert len(combinations) == 125
-    transforms = {json.dumps(generation_options(one.values)["transform"].settings()) for one in combinations}
+    transforms = {json.dumps(combination.options()["transform"].settings()) for combination in combinations}
     assert len(transforms) == 125
     assert combinations[0].name == "scale none, degrees none, translate none"
 
@@ -247,8 +288,8 @@ def test_settings_by_name_and_names_of_targets(tmp_path):
     )
     assert rest == {"limit": 3}
     result = run(tmp_path, Sweep(**arguments))
-    assert [one.name for one in result.sweep.combinations()] == ["paper", "bold"]
-    assert {one.target for one in result.cells} == {"evergreen"}
+    assert [combination.name for combination in result.sweep.combinations()] == ["paper", "bold"]
+    assert {cell.target for cell in result.cells} == {"evergreen"}
     assert math.isnan(result.ranking()[0].over_seeds)
 
 
@@ -278,7 +319,7 @@ def test_a_sweep_that_cannot_be_is_refused_in_a_sentence(changes, sentence):
         ('model = "digits"\ntarget = "3"\n[grid]\nlrr = [1]', 'there is no argument "lrr"; did you mean "lr"'),
         ('model = "digits"\ntarget = "3"\n[grid]\nlr = []', "the grid of lr is"),
         ('model = "digits"', "there are no targets; give --target"),
-        ("model = ", "is no TOML"),
+        ("model = ", "is not TOML"),
         ('model = "digits"\ntarget = "33"', "target 33 is out of range"),
     ],
 )
@@ -287,6 +328,7 @@ def test_a_bad_sweep_file_is_a_sentence(text, sentence, tmp_path, capsys):
     (tmp_path / "sweep.toml").write_text(text)
     assert main(["sweep", "--file", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "out"), "--no-progress"]) == 1
     assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -296,7 +338,7 @@ def test_a_bad_sweep_file_is_a_sentence(text, sentence, tmp_path, capsys):
         (["--grid", "lr=[0.1"], "which cannot be read"),
         (["--seeds", "a-b"], 'seeds is "a-b"'),
         (["--file", "nowhere.toml"], "cannot be read"),
-        (["--controls", "gray"], 'there is no control "gray"'),
+        (["--controls", "grey"], 'there is no control "grey"; did you mean "gray"'),
     ],
 )
 def test_bad_arguments_of_a_sweep(arguments, sentence, tmp_path, capsys):

@@ -2,173 +2,152 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from captum_proto._utils.class_names import file_stem, file_stem_of
-from captum_proto.attr import Prototypes
-from captum_proto.experiments.evaluate import COMPARISON
-from captum_proto.experiments.reproduce.items import ITEMS, Item, _Making
-from captum_proto.experiments.reproduce.stages import Stage, _carry_out, _plain, _Run, _stage_story
+from captum_proto._utils.errors import InputError
+from captum_proto.experiments.reproduce.items import ITEMS, RECIPES, check_items
+from captum_proto.experiments.reproduce.page import classes_section, item_section, numbered, write_item
+from captum_proto.experiments.reproduce.stages import OpenStage, ReproduceSettings, Stage, StageResults, open_stage
 from captum_proto.models import NamedModel
-from captum_proto.report.blocks import Curves, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
-from captum_proto.report.figures import save_figure
+from captum_proto.report.blocks import Verdict
 from captum_proto.report.html import write_page
-from captum_proto.report.page import Page, Section
-from captum_proto.runs.files import write_json, write_rows, write_text
-from captum_proto.runs.folder import open_folder
-from captum_proto.runs.provenance import versions
+from captum_proto.report.page import Page
+from captum_proto.runs.provenance import provenance
+from captum_proto.runs.tasks import Protocol, Run, Task, carry_out
 
 
-def reproduce_to_folder(
-    stages: Sequence[Stage],
-    folder: Path,
-    *,
-    open_model: Callable[[str], NamedModel],
-    items: Sequence[str] = ITEMS,
-    groups: Mapping[str, Mapping[str, Path]] | None = None,
-    seed: int = 0,
-    batch_size: int = 8,
-    image_batch: int = 32,
-    workers: int = 2,
-    story: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    show_progress: bool = False,
-    say: Callable[[str], None] = print,
-) -> list[Verdict]:
+@dataclass
+class Reproduction:
     """
-    Make the paper's tables and figures again.
+    What a reproduction came to.
+
+    Attributes:
+        verdicts (list[tuple[str, str, Verdict]]): The model, the item, and one of its figures beside the paper's.
+        failures (list[str]): A sentence for each thing that could not be made, was skipped, or was warned of.
+    """
+
+    verdicts: list[tuple[str, str, Verdict]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Reproduce(Protocol[Reproduction]):
+    """
+    The paper's tables and figures: a folder for each model, in it one for each item, and the page.
+
+    Prototypes, sweeps and comparisons are runs of their own, which are parts of this one; every item is read off them. Models are opened
+    one at a time.
 
     Args:
         stages (sequence of Stage): The models, each with its classes and natural images.
-        folder (Path): Where to write: a folder for each model, in it one for each item.
         open_model (Callable): A model by its name.
-        items (sequence of str, optional): Of :data:`ITEMS`. Default: all
-        groups (mapping, optional): For "table2" and "table3", the folder of each group of images by its name. Default: None
-        seed (int, optional): Of everything random. Default: 0
-        batch_size (int, optional): Prototypes at a time. Default: 8
-        image_batch (int, optional): Natural images at a time. Default: 32
-        workers (int, optional): Threads that read images. Default: 2
-        story (mapping, optional): What else to record in the settings. Default: None
-        overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
-        resume (bool, optional): Whether to go on with what an interrupted run left. Default: False
-        show_progress (bool, optional): Whether to show progress bars. Default: False
-        say (Callable, optional): Where verdicts are printed. Default: print
-
-    Returns:
-        list[Verdict]: One line for each figure, over all models.
+        items (sequence of str): Of :data:`~captum_proto.experiments.reproduce.ITEMS`. Default: all
+        settings (ReproduceSettings): How. Default: as they are
 
     Raises:
-        ValueError: If an item is unknown, or a class has fewer images than are asked for.
-        FileExistsError: As :func:`~captum_proto.runs.folder.open_folder`.
+        InputError: If an item is unknown, two stages would share a folder, or something that a stage needs cannot be made: a class is
+            unknown, has too few images, or an argument of generate is out of its range.
     """
-    asked = {**(story or {}), "items": list(items), "stages": [_stage_story(stage) for stage in stages], "seed": seed}
-    places = [folder / file_stem_of(stage.model) for stage in stages]
-    open_folder(folder, asked, overwrite=overwrite, resume=resume, results=places)
-    page = Page("Prototype Generation, made again", settings=asked)
-    lines: list[Verdict] = []
-    for stage, place in zip(stages, places, strict=True):
-        named = open_model(stage.model)
-        weights = str(named.settings.get("weights", ""))
-        title = f"{stage.model}: "
-        random = ""
-        if weights.startswith("random"):
-            random = f"{stage.model} has random weights: what is made shows that the protocol runs, and nothing about the paper."
-            page.failures.append(random)
-            say(random)
-        run = _carry_out(
-            stage,
-            named,
-            place,
-            seed=seed,
-            batch_size=batch_size,
-            image_batch=image_batch,
-            workers=workers,
-            resume=resume,
-            show_progress=show_progress,
+
+    stages: Sequence[Stage]
+    open_model: Callable[[str], NamedModel]
+    items: Sequence[str] = ITEMS
+    settings: ReproduceSettings = field(default_factory=ReproduceSettings)
+    _open: dict[str, OpenStage] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_items(self.items)
+        if len({stage.stem for stage in self.stages}) < len(self.stages):
+            models = [stage.model for stage in self.stages]
+            raise InputError(f"models are {models}, of which two would share a folder; reproduce with one at a time.")
+        self._planned  # noqa: B018  # finds what cannot be made
+
+    def provenance(self) -> dict[str, Any]:
+        return provenance(
+            "reproduce",
+            {
+                "items": self.items,
+                "stages": self.stages,
+                "models": {model: recorded for model, (recorded, _) in self._planned.items()},
+                **self.settings.settings(),
+            },
         )
-        made = _Making(run, seed, batch_size, image_batch, workers, resume, show_progress, groups or {})
-        for name in items:
-            item = made.item(name)
-            if item is None:
-                page.failures.append(f"{title}{name}: {made.why_not(name)}")
+
+    def tasks(self) -> list[Task]:
+        return [task for _, tasks in self._planned.values() for task in tasks]
+
+    def make(self, task: Task, run: Run) -> None:
+        stem, _, name = task.name.partition("/")
+        stage = next(stage for stage in self.stages if stage.stem == stem)
+        protocol = self._opened(stage).runs[name]
+        carry_out(protocol, run.folder / task.name, resume=True, show_progress=run.show_progress)
+
+    def summarize(self, run: Run) -> Reproduction:
+        page = Page("Prototype Generation, made again", settings=run.provenance)
+        made = Reproduction()
+        for stage in self.stages:
+            self._read_stage(StageResults(self._opened(stage), run.folder / stage.stem), page, made, run)
+        made.failures = list(dict.fromkeys([*made.failures, *run.warnings()]))
+        models = "one model" if len(self.stages) == 1 else f"{len(self.stages)} models"
+        page.summary = [
+            f"{len(made.verdicts)} figures over {models}; the paper's value, where it has one, stands beside each."
+        ]
+        page.failures = made.failures
+        write_page(page, run.folder)
+        return made
+
+    @cached_property
+    def _planned(self) -> dict[str, tuple[dict[str, Any], list[Task]]]:
+        """By model, what is recorded of it and the tasks of its stage."""
+        return {stage.model: self._plan(stage) for stage in self.stages}
+
+    def _plan(self, stage: Stage) -> tuple[dict[str, Any], list[Task]]:
+        opened = self._opened(stage)
+        tasks = [
+            # A run of which a part would be made again, since its files have changed, is itself made again.
+            Task(f"{stage.stem}/{name}", inputs={part.name: part.inputs for part in run.tasks() if part.inputs})
+            for name, run in opened.runs.items()
+        ]
+        return opened.named.provenance(), tasks
+
+    def _opened(self, stage: Stage) -> OpenStage:
+        """A stage with its model, until another is opened: there is one at a time in memory."""
+        if stage.model not in self._open:
+            self._open.clear()
+            opened = open_stage(stage, self.settings, self.open_model(stage.model))
+            wanted = [RECIPES[name] for name in self.items if not RECIPES[name].lacks(opened)]
+            for runs in dict.fromkeys(recipe.runs for recipe in wanted):  # some items are read off the same
+                opened.runs.update(runs(opened))
+            self._open[stage.model] = opened
+        return self._open[stage.model]
+
+    def _read_stage(self, results: StageResults, page: Page, made: Reproduction, run: Run) -> None:
+        """Write every item of a stage, and add it to the page."""
+        stage = results.stage
+        untrained = ""
+        if stage.random_weights:
+            untrained = f"{stage.model} has random weights: what is made shows that the protocol runs, and nothing about the paper."
+            made.failures.append(untrained)
+        for name in self.items:
+            recipe = RECIPES[name]
+            if lacking := recipe.lacks(stage):
+                made.failures.append(f"{stage.model}: {name}: {lacking}")
                 continue
-            item.text += [random] if random else []
-            section = _write(item, run, place / name, asked).within(f"{place.name}/{name}")
-            section.title = f"{title}{numbered(item.name)}, {item.title}"
+            item = recipe.make(results)
+            if untrained:
+                item.text.append(untrained)
+            write_item(name, item, results, run.provenance)
+            section = item_section(name, item).within(f"{stage.stage.stem}/{name}")
+            section.title = f"{stage.model}: {numbered(name)}, {item.title}"
             page.sections.append(section)
-            for verdict in item.verdicts:
-                lines.append(verdict)
-                say(f"{stage.model}, {name}, {verdict_line(verdict)}")
-        if run.comparisons:
-            page.sections.append(_classes_section(run, place))
-        for comparison in run.every():
-            page.failures += comparison.settings.get("failures", [])
-    page.failures = list(dict.fromkeys(page.failures))
-    models = "one model" if len(stages) == 1 else f"{len(stages)} models"
-    page.summary = [f"{len(lines)} figures over {models}; the paper's value, where it has one, stands beside each."]
-    write_page(page, folder)
-    return lines
+            made.verdicts += [(stage.model, name, verdict) for verdict in item.verdicts]
+        if results.comparisons:
+            page.sections.append(classes_section(results).within(stage.stage.stem))
+        for comparison in results.every:
+            made.failures += comparison.settings["failures"]
 
 
-def numbered(item: str) -> str:
-    """An item as the paper calls it: ``Table 1``, ``Figure 4``."""
-    return item.replace("table", "Table ").replace("fig", "Figure ")
-
-
-def verdict_line(verdict: Verdict) -> str:
-    """One line: the figure, the paper's value, the difference."""
-    line = f"{verdict.name}: {verdict.measured}"
-    if verdict.expected:
-        line += f"; paper {verdict.expected}"
-    return line + (f"; difference {verdict.difference}" if verdict.difference else "")
-
-
-def _write(item: Item, run: _Run, folder: Path, asked: Mapping[str, Any]) -> Section:
-    """An item's values, figure, manifest and verdict, and its section of the page."""
-    files = ["values.csv", "manifest.json", "verdict.txt"]
-    write_rows(folder / "values.csv", item.header, item.rows)
-    pictures = list(item.pictures)
-    if item.figure is not None:
-        for ending in ("png", "svg"):
-            save_figure(item.figure, folder / f"figure.{ending}", overwrite=True)
-        files += ["figure.png", "figure.svg"]
-        pictures.insert(0, Picture("figure.png", item.title, small=False))
-    first = run.every()[0] if run.comparisons else None
-    manifest = {
-        "item": item.name,
-        "model": {"name": run.model, **_plain(run.named.settings)},
-        "settings": {**asked, "comparison": None if first is None else {**first.settings, "failures": None}},
-        "prototypes": _prototype_settings(run),
-        "seeds": list(range(asked["seed"], asked["seed"] + run.stage.count)),
-        "versions": versions(),
-        "layers": [] if first is None else first.layers,
-        "images": run.images,
-    }
-    write_json(folder / "manifest.json", manifest, overwrite=True)
-    lines = [verdict_line(verdict) for verdict in item.verdicts] or [item.title]
-    write_text(folder / "verdict.txt", "\n".join([*lines, *item.text]), overwrite=True)
-    table = [Table(item.header, item.rows[:10], "The first ten protocols.")] if item.name == "table4" else []
-    return Section(
-        item.title, [Paragraphs(list(item.text)), Verdicts(item.verdicts), *table, Pictures(pictures), Files(files)]
-    )
-
-
-def _prototype_settings(run: _Run) -> dict[str, Any]:
-    group = next(iter(run.labels))
-    return Prototypes.load(run.place(group) / "prototypes" / "prototypes.safetensors").settings
-
-
-def _classes_section(run: _Run, place: Path) -> Section:
-    """The curves over all classes, to look into."""
-    stems = [f"{place.name}/classes/{file_stem(group, run.named.class_names)}/{COMPARISON}" for group in run.labels]
-    return Section(
-        f"{run.model}: every layer",
-        [
-            Paragraphs([f"All {len(stems)} classes together; {place.name}/classes/report.html has each by itself."]),
-            Curves(stems[0], "Means over all images of all classes.", stems[1:]),
-            Files([f"{place.name}/classes/report.html"]),
-        ],
-    )
+__all__ = ["Reproduce", "Reproduction"]

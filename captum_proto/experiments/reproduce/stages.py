@@ -1,38 +1,65 @@
-"""A stage of the reproduction: one model with its classes and images, and what was made of it."""
+"""A stage of the reproduction: a model, and the classes and natural images on which it is looked at."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from captum_proto._utils.batches import Images
-from captum_proto._utils.class_names import file_stem, labels_of, parse_classes
+from captum_proto._utils.class_names import file_stem, labels_of, model_stem, parse_classes
 from captum_proto._utils.targets import Target
-from captum_proto.attr import PRESETS, PrototypeGeneration, Prototypes
+from captum_proto.attr import PRESETS, Prototypes
 from captum_proto.data.natural import NaturalImages
-from captum_proto.experiments.evaluate import evaluate_to_folder
-from captum_proto.experiments.generate import generate_to_folder
+from captum_proto.experiments import evaluate, generate
 from captum_proto.experiments.reproduce import paper
 from captum_proto.experiments.sweep import PAPER_PROTOCOLS
-from captum_proto.metrics import PathComparison, PathSimilarity
+from captum_proto.metrics import PathComparison
 from captum_proto.models import NamedModel
 from captum_proto.optim import RandomAffine, feature_visualization_transform
-from captum_proto.runs.provenance import versions
+from captum_proto.runs.tasks import Protocol
 
-#: Methods whose pictures stand beside the prototypes, by preset.
+#: The folder of the classes' runs below that of the model, and in that of a class the folder of its prototypes.
+CLASSES, PROTOTYPES = "classes", "prototypes"
+#: Methods whose pictures stand beside the prototypes, by preset; each has a folder in that of a class.
 BASELINES = {"ascent": "ascent", "feature_visualization": "feature_visualization"}
+#: The paper's way of comparing, beside pictures that know nothing of the class.
+COMPARISON = {"leave_one_out": False, "controls": ("gray", "noise", "mean_image")}
+
+
+@dataclass(frozen=True)
+class ReproduceSettings:
+    """
+    How all stages are made.
+
+    Args:
+        subgroups (mapping): For "table2" and "table3", the folder of each subgroup of images by its name. Default: none
+        seed (int): Of everything random. Default: 0
+        batch_size (int): Prototypes at a time. Default: 8
+        image_batch (int): Natural images at a time. Default: 32
+        workers (int): Threads that read images. Default: 2
+    """
+
+    subgroups: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    seed: int = 0
+    batch_size: int = 8
+    image_batch: int = 32
+    workers: int = 2
+
+    def settings(self) -> dict[str, Any]:
+        """What the results depend on."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "workers"}
 
 
 @dataclass(frozen=True)
 class Stage:
     """
-    One model, and on what it is to be looked at.
+    A model, and on what it is looked at.
 
     Args:
         model (str): Its name.
-        targets (list[str]): Classes or groups of classes.
+        targets (list[str]): Classes or superclasses.
         images (str, optional): A folder of natural images, or "digits". None: pictures are made, and compared with nothing.
         limit (int, optional): Images of each class. None: all.
         count (int): Prototypes of each class.
@@ -54,6 +81,15 @@ class Stage:
     protocols: dict[str, list[Any]] = field(default_factory=lambda: dict(PAPER_PROTOCOLS))
     protocol_seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
 
+    @property
+    def stem(self) -> str:
+        """What the folder of its results is called."""
+        return model_stem(self.model)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that its results depend on."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
 
 def small_stages(images: str | None = None) -> list[Stage]:
     """
@@ -64,7 +100,7 @@ def small_stages(images: str | None = None) -> list[Stage]:
             compared
 
     Returns:
-        list[Stage]: For :func:`reproduce_to_folder`, minutes on a laptop.
+        list[Stage]: For :class:`~captum_proto.experiments.reproduce.Reproduce`, minutes on a laptop.
     """
     # A digit turned upside down is another digit, so digits are shaken, not spun; squared differences keep strokes, remove speckles.
     digits = Stage(
@@ -101,112 +137,134 @@ def small_stages(images: str | None = None) -> list[Stage]:
     return [digits, network]
 
 
-@dataclass
-class _Run:
-    """One stage, carried out: what the items are read off."""
+@dataclass(frozen=True)
+class OpenStage:
+    """
+    A stage whose model is in memory.
+
+    Attributes:
+        stage (Stage): What is asked for.
+        settings (ReproduceSettings): How.
+        named (NamedModel): The model.
+        natural (NaturalImages, optional): Natural images for it; None if there are none to compare with.
+        labels (dict[tuple[int, ...], str]): The targets, and what tables call each.
+        runs (dict[str, Protocol]): What its items are read off, by their folders below that of the model.
+    """
 
     stage: Stage
+    settings: ReproduceSettings
     named: NamedModel
-    folder: Path
+    natural: NaturalImages | None
     labels: dict[Target, str]
-    comparisons: dict[Target, PathComparison]
-    images: dict[str, list[dict[str, str]]]
+    runs: dict[str, Protocol[Any]] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
+        """The name of the model."""
         return self.stage.model
 
-    def every(self) -> list[PathComparison]:
-        return list(self.comparisons.values())
+    @property
+    def random_weights(self) -> bool:
+        """Whether the model has not been trained."""
+        return str(self.named.settings.get("weights", "")).startswith("random")
 
-    def place(self, group: Target) -> Path:
-        return self.folder / "classes" / file_stem(group, self.named.class_names)
-
-
-def _stage_story(stage: Stage) -> dict[str, Any]:
-    values = {name: getattr(stage, name) for name in stage.__dataclass_fields__}
-    options = {name: value.settings() if hasattr(value, "settings") else value for name, value in stage.options.items()}
-    return {**values, "options": options}
+    def class_folder(self, target: Target) -> str:
+        """The folder of a class below that of the model."""
+        return f"{CLASSES}/{file_stem(target, self.named.class_names)}"
 
 
-def _carry_out(
-    stage: Stage,
-    named: NamedModel,
-    folder: Path,
-    *,
-    seed: int,
-    batch_size: int,
-    image_batch: int,
-    workers: int,
-    resume: bool,
-    show_progress: bool,
-) -> _Run:
-    """Prototypes, baselines and controls of every class, compared with natural images as the paper does."""
-    groups = parse_classes(stage.targets, named.class_names)
-    labels = dict(zip(groups, labels_of(groups, named.class_names), strict=True))
-    natural = None if stage.images is None else _natural(stage, named, seed, image_batch, workers)
-    if natural is not None:
-        for group in groups:
-            natural.of(group)  # before anything takes time: are there images of every class?
-    generation = PrototypeGeneration(named.model, named.preprocess)
+def open_stage(stage: Stage, settings: ReproduceSettings, named: NamedModel) -> OpenStage:
+    """A stage with its model, and with the runs that make prototypes and baselines of each class and compare them."""
+    targets = list(dict.fromkeys(parse_classes(stage.targets, named.class_names)))
+    labels = dict(zip(targets, labels_of(targets, named.class_names), strict=True))
+    natural = None if stage.images is None else natural_images(stage, settings, named)
+    opened = OpenStage(stage, settings, named, natural, labels)
+    opened.runs.update(_class_runs(opened))
+    return opened
 
-    def generate(group: Target, place: Path, name: str, options: Mapping[str, Any]) -> Prototypes:
-        return generate_to_folder(
-            generation,
-            [group] * stage.count,
-            named.image_shape,
-            place / name,
-            options=dict(options),
-            seed=seed,
-            batch_size=batch_size,
-            class_names=named.class_names,
-            resume=(place / name).exists(),
-            show_progress=show_progress,
+
+def natural_images(stage: Stage, settings: ReproduceSettings, named: NamedModel) -> NaturalImages:
+    """The natural images of a stage, for a model."""
+    assert stage.images is not None
+    return NaturalImages(
+        stage.images,
+        named.geometry,
+        named.class_names,
+        limit=stage.limit,
+        seed=settings.seed,
+        batch_size=settings.image_batch,
+        workers=settings.workers,
+    )
+
+
+def _class_runs(opened: OpenStage) -> dict[str, Protocol[Any]]:
+    """An evaluation of all classes; without natural images, the generation of each picture."""
+    stage, settings, named = opened.stage, opened.settings, opened.named
+    options = {**PRESETS["paper"], **stage.options}
+    baselines = {name: {**PRESETS[preset], "steps": stage.steps} for name, preset in BASELINES.items()}
+    baselines["feature_visualization"]["transform"] = feature_visualization_transform(min(named.image_shape[1:]))
+    if opened.natural is not None:
+        run = evaluate.Evaluate(
+            named,
+            list(opened.labels),
+            opened.natural,
+            options,
+            count=stage.count,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+            similarity={"batch_size": settings.image_batch},
+            comparison={**COMPARISON, "ascent_steps": stage.steps, "seed": settings.seed},
+            further=baselines,
+        )
+        return {CLASSES: run}
+    return {
+        f"{opened.class_folder(target)}/{name}": generate.Generate(
+            named,
+            [target] * stage.count,
+            how,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
             page=False,
         )
-
-    def prototypes_of(group: Target, place: Path) -> Prototypes:
-        return generate(group, place, "prototypes", {**PRESETS["paper"], **stage.options})
-
-    def baselines_of(group: Target, place: Path) -> dict[str, Images]:
-        options = {name: {**PRESETS[preset], "steps": stage.steps} for name, preset in BASELINES.items()}
-        options["feature_visualization"]["transform"] = feature_visualization_transform(min(named.image_shape[1:]))
-        return {name: generate(group, place, name, one).images for name, one in options.items()}
-
-    run = _Run(stage, named, folder, labels, {}, {})
-    if natural is None:
-        for group in groups:
-            prototypes_of(group, run.place(group))
-            baselines_of(group, run.place(group))
-        return run
-    run.comparisons = evaluate_to_folder(
-        lambda: PathSimilarity(named.model, preprocess=named.preprocess, batch_size=image_batch),
-        prototypes_of,
-        natural.of,
-        groups,
-        folder / "classes",
-        options={
-            "leave_one_out": False,  # the paper's way
-            "controls": ("gray", "noise", "mean_image"),
-            "ascent_steps": stage.steps,
-            "seed": seed,
-            "show_progress": show_progress,
-        },
-        further_of=baselines_of,
-        class_names=named.class_names,
-        story={"command": "evaluate", "model": {"name": stage.model, **_plain(named.settings)}, "versions": versions()},
-        resume=resume,
-        overwrite=not resume,
-        say=lambda text: None,
-    )
-    run.images = {labels[group]: natural.listed(group) for group in groups}
-    return run
+        for target in opened.labels
+        for name, how in {PROTOTYPES: options, **baselines}.items()
+    }
 
 
-def _natural(stage: Stage, named: NamedModel, seed: int, image_batch: int, workers: int) -> NaturalImages:
-    assert stage.images is not None
-    return NaturalImages(stage.images, named, limit=stage.limit, seed=seed, batch_size=image_batch, workers=workers)
+@dataclass(frozen=True)
+class StageResults:
+    """
+    What was made of a stage: what its items are read off.
 
+    Attributes:
+        stage (OpenStage): The stage.
+        folder (Path): Where its results are.
+    """
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in settings.items()}
+    stage: OpenStage
+    folder: Path
+
+    @cached_property
+    def comparisons(self) -> dict[Target, PathComparison]:
+        """The comparison of each class with natural images; empty without these."""
+        if self.stage.natural is None:
+            return {}
+        return {
+            target: PathComparison.load(self.folder / self.stage.class_folder(target) / evaluate.COMPARISON)
+            for target in self.stage.labels
+        }
+
+    @property
+    def every(self) -> list[PathComparison]:
+        """The comparisons of all classes, in their order."""
+        return list(self.comparisons.values())
+
+    @cached_property
+    def images(self) -> dict[str, list[dict[str, str]]]:
+        """By class, each natural image of it that was compared with, and its SHA-256."""
+        natural = self.stage.natural
+        return {} if natural is None else {label: natural.listed(target) for target, label in self.stage.labels.items()}
+
+    def prototypes(self, target: Target, name: str = PROTOTYPES) -> Prototypes:
+        """The prototypes of a class, or the pictures of a baseline."""
+        return Prototypes.load(self.folder / self.stage.class_folder(target) / name / generate.PROTOTYPES)

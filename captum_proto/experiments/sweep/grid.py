@@ -1,4 +1,4 @@
-"""A grid over the arguments of generate."""
+"""The grid of a sweep: which combinations of arguments of generate there are, for which models, classes and seeds."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ PAPER_PROTOCOLS: dict[str, list[Any]] = {
 @dataclass(frozen=True)
 class Sweep:
     """
-    What to make.
+    A grid over the arguments of generate, for some models, classes and seeds.
 
     Args:
         models (list[str]): Names of models.
-        targets (list[str]): Classes or groups of classes, as :func:`~captum_proto._utils.class_names.parse_classes` reads them.
+        targets (list[str]): Classes or superclasses, as :func:`~captum_proto._utils.class_names.parse_classes` reads them.
         seeds (list[int]): Of each combination and class.
         fixed (dict): Arguments of generate that are the same everywhere, as
             :func:`~captum_proto.experiments.options.generation_options` reads them.
@@ -63,7 +63,7 @@ class Sweep:
             if not isinstance(value, dict):
                 raise InputError(f'the settings "{name}" are {value!r}; expected a table of arguments.')
         for combination in self.combinations():
-            generation_options(_without_measured(combination.values))
+            combination.options()
 
     def combinations(self) -> list[Combination]:
         """Every combination, in the order of the grid, its last argument running fastest."""
@@ -82,33 +82,41 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Combination:
-    """One point of the grid: its name in a table, and its plain values."""
+    """
+    One choice of all arguments.
+
+    Attributes:
+        name (str): In a table.
+        values (dict): By argument, as a TOML file holds them.
+    """
 
     name: str
     values: dict[str, Any]
 
+    @property
+    def measured(self) -> bool:
+        """Whether the magnitudes of its :class:`~captum_proto.optim.PhaseImage` are to be measured on natural images."""
+        parametrization = self.values.get("parametrization")
+        return isinstance(parametrization, Mapping) and parametrization.get("magnitudes") == "measured"
 
-def _measured(values: Mapping[str, Any]) -> bool:
-    parametrization = values.get("parametrization")
-    return isinstance(parametrization, Mapping) and parametrization.get("magnitudes") == "measured"
-
-
-def _without_measured(values: Mapping[str, Any]) -> dict[str, Any]:
-    """With the name alone of a parametrization whose magnitudes are yet to be measured."""
-    if not _measured(values):
-        return dict(values)
-    rest = {name: value for name, value in values["parametrization"].items() if name != "magnitudes"}
-    return {**values, "parametrization": rest}
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of generate; magnitudes that are to be measured are left out."""
+        values = dict(self.values)
+        if self.measured:
+            rest = {name: value for name, value in values["parametrization"].items() if name != "magnitudes"}
+            values["parametrization"] = rest
+        return generation_options(values)
 
 
 def _short(value: Any) -> str:
     """A value in the name of a combination."""
     if isinstance(value, Mapping):
         return " ".join(
-            str(value.get("name", "")).split() + [f"{k}={_short(v)}" for k, v in value.items() if k != "name"]
+            str(value.get("name", "")).split()
+            + [f"{name}={_short(part)}" for name, part in value.items() if name != "name"]
         )
     if isinstance(value, (list, tuple)):
-        return "–".join(_short(one) for one in value)
+        return "–".join(map(_short, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -134,11 +142,9 @@ def sweep_from_tables(tables: Mapping[str, Any], others: Iterable[str] = ()) -> 
     rest: dict[str, Any] = {}
     known = [*_KEYS, *others]
     for key, value in tables.items():
-        if key == "target" and isinstance(value, Mapping):
-            arguments["targets"], arguments["names"] = (
-                list(value.values()),
-                {text: name for name, text in value.items()},
-            )
+        if key == "target" and isinstance(value, Mapping):  # a name for each
+            arguments["targets"] = list(value.values())
+            arguments["names"] = {text: name for name, text in value.items()}
         elif key in _KEYS:
             listed = key in ("model", "target") and isinstance(value, str)
             arguments[_KEYS[key]] = [value] if listed else value

@@ -1,270 +1,191 @@
-"""A sweep carried out: every combination for every model, class and seed."""
+"""A sweep as a run of tasks: batches of prototypes and their comparisons, model by model."""
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from tqdm.auto import tqdm
+from torch import Tensor
 
-from captum_proto._utils.class_names import file_stem, file_stem_of, labels_of, parse_classes
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import whole_file
-from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.data.natural import NaturalImages
-from captum_proto.experiments.options import generation_options
-from captum_proto.experiments.sweep.grid import Combination, Sweep, _measured, _without_measured
-from captum_proto.experiments.sweep.results import Cell, MadeRow, SweepResult, _only, _page, _write
+from captum_proto.experiments.evaluate import Evaluate
+from captum_proto.experiments.sweep.grid import Sweep
+from captum_proto.experiments.sweep.plan import PROTOTYPES, ModelPlan, Point, batch_options, plan_model
+from captum_proto.experiments.sweep.results import SweepResult, cells_of
+from captum_proto.experiments.sweep.tables import sweep_page, write_curves, write_tables
 from captum_proto.metrics import PathComparison, PathSimilarity
-from captum_proto.metrics.comparison import OTHER, SAME
 from captum_proto.models import NamedModel
-from captum_proto.optim import EachAffine, PhaseImage, RandomAffine
 from captum_proto.report.figures import to_display
 from captum_proto.report.html import write_page
-from captum_proto.runs.folder import open_folder
-
-#: How many photographs of other classes the magnitudes of a ``PhaseImage`` are measured on.
-MEASURED_IMAGES = 90
+from captum_proto.runs.provenance import provenance
+from captum_proto.runs.tasks import Protocol, Run, Task
 
 
-def sweep_to_folder(
-    sweep: Sweep,
-    folder: Path,
-    *,
-    open_model: Callable[[str], NamedModel],
-    natural: Callable[[NamedModel], NaturalImages] | None = None,
-    new_similarity: Callable[[NamedModel], PathSimilarity] | None = None,
-    comparison_options: Mapping[str, Any] | None = None,
-    batch_size: int = 8,
-    story: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    show_progress: bool = False,
-    say: Callable[[str], None] = print,
-) -> SweepResult:
+@dataclass(frozen=True)
+class RunSweep(Protocol[SweepResult]):
     """
-    Make every prototype of a sweep, compare them with natural images, and write tables, pictures and a figure.
+    Every prototype of a sweep, their comparison with natural images, the ranking of the combinations, and the page.
 
-    Prototypes whose settings differ in their affine transform, class or seed alone are optimized as one batch. Each finished batch is on
-    disk at once, and a sweep that was stopped, however it was stopped, does only what is missing.
+    Models are opened one at a time: each to see that everything asked of it can be made, and again when its turn comes.
 
     Args:
         sweep (Sweep): What to make.
-        folder (Path): Where to write.
         open_model (Callable): A model by its name.
         natural (Callable, optional): The natural images for a model. Default: None, prototypes are not compared
-        new_similarity (Callable, optional): An unfitted :class:`~captum_proto.PathSimilarity` for a model. Default: over all layers
-        comparison_options (mapping, optional): Further arguments of :meth:`~captum_proto.PathSimilarity.compare`. Default: None
-        batch_size (int, optional): Prototypes at a time. Default: 8
-        story (mapping, optional): What else to record in the settings. Default: None
-        overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
-        resume (bool, optional): Whether to go on with what an interrupted sweep left in ``folder``. Default: False
-        show_progress (bool, optional): Whether to show a progress bar, with the time left. Default: False
-        say (Callable, optional): Where tables are printed. Default: print
-
-    Returns:
-        SweepResult: Everything.
+        similarity (mapping): Further arguments of :class:`~captum_proto.PathSimilarity`. Default: its own
+        comparison (mapping): Further arguments of :meth:`~captum_proto.PathSimilarity.compare`. Default: its own
+        batch_size (int): Prototypes at a time; each finished batch is on disk at once. Default: 8
 
     Raises:
-        FileExistsError, ValueError: As :func:`~captum_proto.runs.folder.open_folder`; and if ``batch_size`` is less than 1, or a
-            class is unknown.
+        InputError: If ``batch_size`` is less than 1, a class is unknown or named twice, images of a class are missing, an argument of
+            generate is out of its range, or magnitudes are to be measured without images.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; expected at least 1.")
-    parts = [folder / name for name in ("prototypes", "scores", "pictures", "curves")]
-    asked = {**(story or {}), "sweep": sweep.to_json(), "batch_size": batch_size}
-    open_folder(folder, asked, overwrite=overwrite, resume=resume, results=parts)
-    result = SweepResult(sweep, [])
-    combinations = sweep.combinations()
-    total = len(combinations) * len(sweep.models) * len(sweep.targets) * len(sweep.seeds)
-    with tqdm(total=total, desc="sweep", unit="prototype", smoothing=0.05, disable=not show_progress) as progress:
-        for model in sweep.models:
-            named = open_model(model)
-            groups = parse_classes(sweep.targets, named.class_names)
-            if len(set(groups)) < len(groups):
-                raise InputError(f"targets are {sweep.targets}, which name a class twice; leave one out.")
-            images = None if natural is None else natural(named)
-            stem = file_stem_of(model)
-            rows = _generate(sweep, named, groups, images, folder / "prototypes" / stem, batch_size, progress)
-            result.made[model] = [row for row, _ in rows]
-            labels = dict(zip(groups, labels_of(groups, named.class_names), strict=True))
-            labels |= {
-                group: sweep.names[t] for group, t in zip(groups, sweep.targets, strict=True) if t in sweep.names
-            }
-            for group in groups:
-                mine = [(row, prototype) for row, prototype in rows if row.group == group]
-                for row, prototype in mine:
-                    place = folder / "pictures" / stem / file_stem(group, named.class_names)
-                    _save_picture(prototype, place / f"{row.combination:03d}_seed{row.seed}.png")
-                result.stems[model, labels[group]] = file_stem(group, named.class_names)
-                comparison = None
-                if images is not None:
-                    place = folder / "scores" / stem / f"{file_stem(group, named.class_names)}.safetensors"
-                    comparison = _compare(
-                        named, [p for _, p in mine], group, images, place, new_similarity, comparison_options or {}
-                    )
-                    result.comparisons[model, labels[group]] = comparison
-                    result.rows[model, labels[group]] = [(row.combination, row.seed) for row, _ in mine]
-                result.cells += [
-                    _cell(model, labels[group], row, prototype, comparison, index)
-                    for index, (row, prototype) in enumerate(mine)
-                ]
-            if images is not None:
-                result.skipped += [f"{path}: {reason}" for path, reason in images.skipped]
-    _write(result, folder)
-    write_page(_page(result, folder, asked), folder)
-    say(result.table())
-    return result
 
+    sweep: Sweep
+    open_model: Callable[[str], NamedModel]
+    natural: Callable[[NamedModel], NaturalImages] | None = None
+    similarity: Mapping[str, Any] = field(default_factory=dict)
+    comparison: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 8
+    _open: dict[str, tuple[NamedModel, NaturalImages | None]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-def _generate(
-    sweep: Sweep,
-    named: NamedModel,
-    groups: list[Target],
-    images: NaturalImages | None,
-    folder: Path,
-    batch_size: int,
-    progress: tqdm[Any],
-) -> list[tuple[MadeRow, Prototypes]]:
-    """Every prototype of one model, in batches of those that differ in no more than their affine transform, class and seed."""
-    batches: dict[str, list[MadeRow]] = {}
-    options: dict[tuple[int, Target], dict[str, Any]] = {}
-    for (index, combination), group in itertools.product(enumerate(sweep.combinations()), groups):
-        options[index, group] = made = _options(combination, group, images)
-        batches.setdefault(_key(made), []).extend(MadeRow(index, group, seed) for seed in sweep.seeds)
-    generation = PrototypeGeneration(named.model, named.preprocess)
-    weights = fingerprint(named.model)
-    finished = []
-    number_of_batch = 0
-    for rows in batches.values():
-        for begin in range(0, len(rows), batch_size):
-            batch = rows[begin : begin + batch_size]
-            path = folder / f"{number_of_batch:05d}.safetensors"
-            number_of_batch += 1
-            if path.exists():
-                part = Prototypes.load(path)
-                if part.settings.get("model_fingerprint") not in (None, weights):
-                    raise InputError(
-                        f'the prototypes in "{path}" were made with other weights than those of "{named.name}"; choose another folder, '
-                        "or pass --overwrite."
-                    )
-                if not progress.disable:
-                    progress.initial += len(batch)  # the time left is that of what is left to do
-                progress.update(len(batch))
-            else:
-                each = [options[row.combination, row.group] for row in batch]
-                part = generation.generate(
-                    [list(row.group) for row in batch],
-                    named.image_shape,
-                    seed=[row.seed for row in batch],
-                    **{**each[0], "transform": _common([one["transform"] for one in each])},
-                )
-                part.save(path, overwrite=True)
-                progress.update(len(batch))
-            finished += [(row, _row_of(part, i)) for i, row in enumerate(batch)]
-    return finished
+    unit = "prototype"
 
-
-def _options(combination: Combination, group: Target, images: NaturalImages | None) -> dict[str, Any]:
-    options = generation_options(_without_measured(combination.values))
-    if _measured(combination.values):
-        if images is None:
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch_size is {self.batch_size}; expected at least 1.")
+        if len({plan.stem for plan in self.plans}) < len(self.plans):
             raise InputError(
-                f'"{combination.name}" has measured magnitudes, but there are no images to measure; give --images.'
+                f"models are {self.sweep.models}, of which two would share a folder; sweep over them one by one."
             )
-        options["parametrization"] = PhaseImage.measured(images.elsewhere(group, MEASURED_IMAGES))
-    return options
+
+    @cached_property
+    def plans(self) -> list[ModelPlan]:
+        """What is made with each model."""
+        return [self._plan(name) for name in self.sweep.models]
+
+    def provenance(self) -> dict[str, Any]:
+        scored = {"similarity": self.similarity, "comparison": self.comparison} if self.natural is not None else {}
+        return provenance(
+            "sweep",
+            {
+                "sweep": self.sweep.to_json(),
+                "models": {plan.model: plan.provenance for plan in self.plans},
+                "images": self.plans[0].images,
+                **scored,
+                "batch_size": self.batch_size,
+            },
+        )
+
+    def tasks(self) -> list[Task]:
+        tasks = []
+        for plan in self.plans:
+            tasks += [Task(plan.batch_name(index), weight=len(batch)) for index, batch in enumerate(plan.batches)]
+            for target in plan.labels if self.natural is not None else ():
+                needs = tuple(plan.batch_name(index) for index in plan.batches_of(target))
+                tasks.append(Task(plan.scores_name(target), needs=needs, weight=0))
+        return tasks
+
+    def make(self, task: Task, run: Run) -> None:
+        kind, stem, name = task.name.split("/")
+        plan = next(plan for plan in self.plans if plan.stem == stem)
+        if kind == PROTOTYPES:
+            self._make_batch(plan, int(name), run.folder)
+        else:
+            target = next(target for target in plan.labels if plan.stems[target] == name)
+            self._make_scores(plan, target, run.folder)
+
+    def summarize(self, run: Run) -> SweepResult:
+        result = self.read(run.folder)
+        result.warnings = run.warnings()
+        write_tables(result, run.folder)
+        write_curves(result, run.folder)
+        write_page(sweep_page(result, run.provenance), run.folder)
+        return result
+
+    def read(self, folder: Path) -> SweepResult:
+        """The results of a finished sweep, from its folder."""
+        result = SweepResult(self.sweep, [], plans=self.plans)
+        for plan in self.plans:
+            for target, label in plan.labels.items():
+                comparison = None
+                if self.natural is not None:
+                    comparison = PathComparison.load(folder / f"{plan.scores_name(target)}.safetensors")
+                    result.comparisons[plan.model, label] = comparison
+                result.cells += cells_of(plan, target, self._prototypes_of(plan, target, folder), comparison)
+        return result
+
+    def images(self, plan: ModelPlan, folder: Path, combinations: Container[int]) -> dict[Point, Tensor]:
+        """A model's prototypes of some combinations of the grid, from the folder of a finished sweep."""
+        images: dict[Point, Tensor] = {}
+        for index, points in enumerate(plan.batches):
+            if any(point.combination in combinations for point in points):
+                made = Prototypes.load(folder / f"{plan.batch_name(index)}.safetensors").images
+                images |= {
+                    point: image for point, image in zip(points, made, strict=True) if point.combination in combinations
+                }
+        return images
+
+    def _plan(self, name: str) -> ModelPlan:
+        named, natural = self._opened(name)
+        plan = plan_model(self.sweep, name, named, natural, self.batch_size)
+        if natural is not None:  # an evaluation of the same classes sees what is missing
+            options = self.sweep.combinations()[0].options()
+            targets = list(plan.labels)
+            Evaluate(named, targets, natural, options, similarity=self.similarity, comparison=self.comparison).tasks()
+        return plan
+
+    def _opened(self, name: str) -> tuple[NamedModel, NaturalImages | None]:
+        """A model and the natural images for it, until another is opened: there is one at a time in memory."""
+        if name not in self._open:
+            self._open.clear()
+            named = self.open_model(name)
+            natural = None if self.natural is None else self.natural(named)
+            self._open[name] = named, natural
+        return self._open[name]
+
+    def _make_batch(self, plan: ModelPlan, index: int, folder: Path) -> None:
+        named, natural = self._opened(plan.model)
+        points = plan.batches[index]
+        prototypes = PrototypeGeneration(named.model, named.preprocess).generate(
+            [list(point.target) for point in points],
+            named.image_shape,
+            seed=[point.seed for point in points],
+            **batch_options(self.sweep.combinations(), points, natural),
+        )
+        value_range = tuple(prototypes.settings.get("value_range", (0.0, 1.0)))
+        for point, image in zip(points, prototypes.images, strict=True):
+            with whole_file(folder / plan.picture(point), overwrite=True) as temporary:
+                Image.fromarray(to_display(image, value_range)).save(temporary, format="png")
+        prototypes.save(folder / f"{plan.batch_name(index)}.safetensors", overwrite=True)
+
+    def _make_scores(self, plan: ModelPlan, target: Target, folder: Path) -> None:
+        named, natural = self._opened(plan.model)
+        assert natural is not None
+        images = natural.afresh().of(target)
+        similarity = PathSimilarity(named.model, preprocess=named.preprocess, **self.similarity).fit(images.same)
+        prototypes = torch.cat([part.images for part in self._prototypes_of(plan, target, folder)])
+        comparison = similarity.compare(
+            prototypes, images.same, images.other, target=[list(target)] * len(prototypes), **self.comparison
+        )
+        comparison.settings["failures"] = images.failures()
+        comparison.save(folder / f"{plan.scores_name(target)}.safetensors", overwrite=True)
+
+    def _prototypes_of(self, plan: ModelPlan, target: Target, folder: Path) -> Iterator[Prototypes]:
+        """The prototypes of a target, batch by batch."""
+        for index in plan.batches_of(target):
+            yield Prototypes.load(folder / f"{plan.batch_name(index)}.safetensors").of(target)
 
 
-def _key(options: Mapping[str, Any]) -> str:
-    """What has to be equal within a batch."""
-    plain = {
-        name: value.settings() if hasattr(value, "settings") else str(value)
-        for name, value in options.items()
-        if name != "transform"
-    }
-    transform = options["transform"]
-    shape = transform.fill if type(transform) is RandomAffine else None if transform is None else transform.settings()
-    return json.dumps([plain, type(transform).__name__, shape], sort_keys=True)
-
-
-def _common(transforms: list[Any]) -> Any:
-    if all(type(transform) is RandomAffine for transform in transforms):
-        return EachAffine(transforms)
-    return transforms[0]
-
-
-def _row_of(prototypes: Prototypes, row: int) -> Prototypes:
-    """One prototype, without what is recorded of each step."""
-    values = ("images", "logits", "probabilities", "transformed_logits", "transformed_probabilities")
-    return Prototypes(
-        **{name: getattr(prototypes, name)[row : row + 1] for name in values},
-        target=[prototypes.target[row]],
-        seeds=[prototypes.seeds[row]],
-        settings=prototypes.settings,
-    )
-
-
-def _compare(
-    named: NamedModel,
-    prototypes: list[Prototypes],
-    group: Target,
-    images: NaturalImages,
-    path: Path,
-    new_similarity: Callable[[NamedModel], PathSimilarity] | None,
-    options: Mapping[str, Any],
-) -> PathComparison:
-    if path.exists():
-        return PathComparison.load(path)
-    natural = images.of(group)
-    similarity = (
-        PathSimilarity(named.model, preprocess=named.preprocess) if new_similarity is None else new_similarity(named)
-    )
-    similarity.fit(natural.same)
-    everything = torch.cat([one.images for one in prototypes])
-    target = [list(group)] * len(prototypes)
-    comparison = similarity.compare(everything, natural.same, natural.other, target=target, **options)
-    comparison.save(path, overwrite=True)
-    return comparison
-
-
-def _save_picture(prototype: Prototypes, path: Path) -> None:
-    if not path.exists():
-        value_range = tuple(prototype.settings.get("value_range", (0.0, 1.0)))
-        with whole_file(path) as temporary:
-            Image.fromarray(to_display(prototype.images[0], value_range)).save(temporary, format="png")
-
-
-def _cell(
-    model: str, target: str, row: MadeRow, prototype: Prototypes, comparison: PathComparison | None, index: int
-) -> Cell:
-    cell = Cell(
-        combination=row.combination,
-        model=model,
-        target=target,
-        seed=row.seed,
-        logit=float(prototype.logits[0]),
-        probability=float(prototype.probabilities[0]),
-        transformed_logit=float(prototype.transformed_logits[0]),
-        transformed_probability=float(prototype.transformed_probabilities[0]),
-    )
-    if comparison is None:
-        return cell
-    summary = _only(comparison, [index]).summary("prototype")
-    return replace(
-        cell,
-        spearman=summary.spearman,
-        spearman_above_mean=summary.spearman_above_mean,
-        spearman_above_every=summary.spearman_above_every,
-        l1_below_mean=summary.l1_below_mean,
-        same_spearman=comparison.summary(SAME).spearman,
-        other_spearman=comparison.summary(OTHER).spearman,
-    )
+__all__ = ["RunSweep"]

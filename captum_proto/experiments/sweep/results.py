@@ -1,36 +1,28 @@
-"""The results of a sweep: a ranking that knows its spread, its tables and its page."""
+"""The results of a sweep: figures of every prototype, and a ranking with its spread."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from captum_proto._utils.class_names import file_stem_of
-from captum_proto._utils.tables import number, percent, text_table
+from captum_proto._utils.tables import between, number, percent, text_table
 from captum_proto._utils.targets import Target
+from captum_proto.attr import Prototypes
 from captum_proto.experiments.sweep.grid import Combination, Sweep
+from captum_proto.experiments.sweep.plan import ModelPlan
 from captum_proto.metrics import PathComparison
 from captum_proto.metrics.comparison import OTHER, SAME, condition_label
-from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Picture, Pictures, Table
-from captum_proto.report.figures import points_figure, save_figure
-from captum_proto.report.page import Page, Section
-from captum_proto.report.views.path_similarity import NOTATION, interval
-from captum_proto.runs.files import write_rows, write_text
-from captum_proto.stats.intervals import spread
-
-#: So many combinations are drawn, and so many have their pictures on the page.
-_MOST_DRAWN, _MOST_SHOWN = 25, 6
+from captum_proto.stats.intervals import interval, spread
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One prototype of a sweep: which combination, of which model, class and seed, and what came of it."""
+    """The figures of one prototype: its combination, model, target and seed, its logit and probability, and its path similarity."""
 
     combination: int
     model: str
@@ -69,6 +61,11 @@ class Rank:
     ends: tuple[float, float] | None
     cells: list[Cell]
 
+    @property
+    def index(self) -> int:
+        """Which combination of the grid it is."""
+        return self.cells[0].combination
+
     def mean(self, name: str) -> float:
         """The mean over the cells of one of their figures."""
         return float(np.mean([getattr(cell, name) for cell in self.cells]))
@@ -77,28 +74,33 @@ class Rank:
 @dataclass
 class SweepResult:
     """
+    What came of a sweep.
+
     Attributes:
         sweep (Sweep): What was asked for.
-        cells (list[Cell]): Every prototype's figures.
-        comparisons (dict[tuple[str, str], PathComparison]): By model and class, all prototypes as one group; empty without natural images.
-        rows (dict[tuple[str, str], list[tuple[int, int]]]): The combination and seed of each prototype of a comparison.
-        skipped (list[str]): Files that could not be read, each with the reason.
-        made (dict[str, list[MadeRow]]): By model, every prototype in the order in which it was made.
-        stems (dict[tuple[str, str], str]): By model and class, what its files are called.
+        cells (list[Cell]): Every prototype's figures; those of a model and target in the order in which their comparison has them.
+        comparisons (dict[tuple[str, str], PathComparison]): By model and target, all prototypes as a single condition; empty without
+            natural images.
+        plans (list[ModelPlan]): What was made with each model, and what its files are called.
+        warnings (list[str]): What was warned of while prototypes were made and compared.
     """
 
     sweep: Sweep
     cells: list[Cell]
     comparisons: dict[tuple[str, str], PathComparison] = field(default_factory=dict)
-    rows: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-    made: dict[str, list[MadeRow]] = field(default_factory=dict)
-    stems: dict[tuple[str, str], str] = field(default_factory=dict)
+    plans: list[ModelPlan] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def scored(self) -> bool:
         """Whether prototypes were compared with natural images."""
         return bool(self.comparisons)
+
+    @property
+    def skipped(self) -> list[str]:
+        """A sentence for each file that could not be read."""
+        sentences = [text for comparison in self.comparisons.values() for text in comparison.settings["failures"]]
+        return list(dict.fromkeys(sentences))
 
     def ranking(self) -> list[Rank]:
         """Combinations from the best to the worst."""
@@ -123,16 +125,15 @@ class SweepResult:
         words = f'"{first.combination.name}" is ahead of "{second.combination.name}" by {ahead:.3f}'
         if len(self.sweep.seeds) < 2:
             return f"{words}; with one seed nothing says whether that is more than chance."
-        one, two = (
+        of_first, of_second = (
             {(cell.model, cell.target, cell.seed): getattr(cell, name) for cell in rank.cells}
             for rank in (first, second)
         )
-        differences = np.array([one[key] - two[key] for key in one])
+        pairs = np.array([(value, of_second[key]) for key, value in of_first.items()])
         over_seeds = max(first.over_seeds, second.over_seeds)
-        if np.ptp(differences) > 0:
-            p = f", p = {stats.ttest_rel(list(one.values()), [two[key] for key in one]).pvalue:.2g} in a paired t test"
-        else:
-            p = ""
+        p = ""
+        if np.ptp(pairs[:, 0] - pairs[:, 1]) > 0:
+            p = f", p = {stats.ttest_rel(pairs[:, 0], pairs[:, 1]).pvalue:.2g} in a paired t test"
         told = "more" if ahead > over_seeds else "no more"
         judged = "they differ" if ahead > over_seeds else "they are not told apart"
         return f"{words}, {told} than the spread over seeds ({over_seeds:.3f}{p}): {judged}."
@@ -151,7 +152,7 @@ class SweepResult:
         )
         rows = []
         for rank in self.ranking():
-            row = [rank.combination.name, str(len(rank.cells)), number(rank.score), _interval_text(rank.ends)]
+            row = [rank.combination.name, str(len(rank.cells)), number(rank.score), between(rank.ends, joint=" to ")]
             row += [number(rank.over_seeds), number(rank.over_classes)]
             if self.scored:
                 row.append(f"{rank.score - rank.mean('same_spearman'):+.3f}")
@@ -176,36 +177,59 @@ class SweepResult:
             "D ≤ D_I",
         ]
         rows = []
-        names = [combination.name for combination in self.sweep.combinations()]
         for (model, target), comparison in self.comparisons.items():
-            owners = self.rows[model, target]
-            for group in (SAME, OTHER):
-                rows.append([model, target, condition_label(group), *_figures(comparison, group)])
-            for index, name in enumerate(names):
-                chosen = [row for row, (combination, _) in enumerate(owners) if combination == index]
-                rows.append([model, target, name, *_figures(_only(comparison, chosen), "prototype")])
-            for group in comparison.conditions:
-                if group not in ("prototype", SAME, OTHER):
-                    rows.append([model, target, f"control: {condition_label(group)}", *_figures(comparison, group)])
+            of_class = [
+                *((condition_label(condition), comparison, condition) for condition in (SAME, OTHER)),
+                *(
+                    (combination.name, self.comparison_of(index, model, target), "prototype")
+                    for index, combination in enumerate(self.sweep.combinations())
+                ),
+                *(
+                    (f"control: {condition_label(condition)}", comparison, condition)
+                    for condition in comparison.conditions
+                    if condition not in ("prototype", SAME, OTHER)
+                ),
+            ]
+            rows += [[model, target, name, *_figures(scores, condition)] for name, scores, condition in of_class]
         return header, rows
 
     def comparison_of(self, combination: int, model: str, target: str) -> PathComparison:
         """The comparison with one combination's prototypes alone."""
-        chosen = [row for row, (index, _) in enumerate(self.rows[model, target]) if index == combination]
-        return _only(self.comparisons[model, target], chosen)
+        cells = [cell for cell in self.cells if (cell.model, cell.target) == (model, target)]
+        rows = [row for row, cell in enumerate(cells) if cell.combination == combination]
+        return _with_prototypes(self.comparisons[model, target], rows)
 
 
-@dataclass(frozen=True)
-class MadeRow:
-    """A prototype that is to be made."""
+def cells_of(
+    plan: ModelPlan, target: Target, prototypes: Iterable[Prototypes], comparison: PathComparison | None
+) -> list[Cell]:
+    """
+    The figures of a target's prototypes.
 
-    combination: int
-    group: Target
-    seed: int
+    Args:
+        plan (ModelPlan): What was made with the model.
+        target (tuple[int, ...]): The target.
+        prototypes (iterable of Prototypes): Its prototypes, batch by batch.
+        comparison (PathComparison, optional): Their comparison with natural images.
+    """
+    names = ("logits", "probabilities", "transformed_logits", "transformed_probabilities")
+    values = [row for part in prototypes for row in zip(*(getattr(part, name).tolist() for name in names), strict=True)]
+    scored: dict[str, float] = {}
+    if comparison is not None:
+        scored["same_spearman"] = comparison.summary(SAME).spearman
+        scored["other_spearman"] = comparison.summary(OTHER).spearman
+    cells = []
+    for row, (point, value) in enumerate(zip(plan.points_of(target), values, strict=True)):
+        if comparison is not None:
+            summary = _with_prototypes(comparison, [row]).summary("prototype")
+            shares = ("spearman", "spearman_above_mean", "spearman_above_every", "l1_below_mean")
+            scored |= {name: getattr(summary, name) for name in shares}
+        cells.append(Cell(point.combination, plan.model, plan.labels[target], point.seed, *value, **scored))
+    return cells
 
 
-def _only(comparison: PathComparison, rows: Sequence[int]) -> PathComparison:
-    """With some of the prototypes alone."""
+def _with_prototypes(comparison: PathComparison, rows: Sequence[int]) -> PathComparison:
+    """A comparison with some of its prototypes alone."""
     chosen = list(rows)
     return PathComparison(
         comparison.layers,
@@ -215,10 +239,10 @@ def _only(comparison: PathComparison, rows: Sequence[int]) -> PathComparison:
     )
 
 
-def _figures(comparison: PathComparison, group: str) -> list[str]:
-    """A group's figures, each the mean over its images, with an interval where there are several; of an image, the share of layers."""
+def _figures(comparison: PathComparison, condition: str) -> list[str]:
+    """A condition's figures: means over its images, with an interval where there are several. Of a criterion, the share of layers."""
     living = ~comparison.dead
-    spearman, l1 = comparison.spearman[group][:, living], comparison.l1[group][:, living]
+    spearman, l1 = comparison.spearman[condition][:, living], comparison.l1[condition][:, living]
     natural = comparison.spearman[SAME][:, living]
     holds = (
         spearman >= natural.nanmean(0),
@@ -228,80 +252,17 @@ def _figures(comparison: PathComparison, group: str) -> list[str]:
     scores = spearman.nanmean(1).tolist()
     several = len(scores) >= 3  # of two values an interval is wider than the scale
     ends = interval(scores) if several else None
-    figures = [str(len(scores)), number(float(np.nanmean(scores))), _interval_text(ends)]
-    for each in holds:
-        shares = each.double().mean(1).tolist()
+    figures = [str(len(scores)), number(float(np.nanmean(scores))), between(ends, joint=" to ")]
+    for criterion in holds:
+        shares = criterion.double().mean(1).tolist()
         ends = interval(shares) if several else None
         figures.append(percent(float(np.mean(shares))) + (f" ± {50 * (ends[1] - ends[0]):.1f}" if ends else ""))
     return figures
 
 
-def _write(result: SweepResult, folder: Path) -> None:
-    names = [combination.name for combination in result.sweep.combinations()]
-    columns = [one.name for one in fields(Cell)]
-    rows_of_cells = ([names[cell.combination], *asdict(cell).values()] for cell in result.cells)
-    write_rows(folder / "cells.csv", ["name", *columns], rows_of_cells)
-    write_rows(folder / "ranking.csv", *result.ranking_rows())
-    text = result.table()
-    if result.scored:
-        header, rows = result.class_rows()
-        write_rows(folder / "classes.csv", header, rows)
-        text += f"\n\n{text_table(header, rows)}"
-    write_text(folder / "ranking.txt", text, overwrite=True)
-    ranks = result.ranking()
-    shown = {
-        rank.combination.name: [cell.spearman if result.scored else cell.transformed_logit for cell in rank.cells]
-        for rank in ranks[:_MOST_DRAWN]
-    }
-    label = "Spearman with the mean natural activations" if result.scored else "expected logit"
-    save_figure(points_figure(shown, label), folder / "ranking.png", overwrite=True)
-
-
-def _page(result: SweepResult, folder: Path, settings: dict[str, Any]) -> Page:
-    """The ranking, the pictures of the first combinations, and every class beside natural images and controls."""
-    ranks = result.ranking()
-    page = Page("Sweep", settings=settings, failures=[f"The image {one}." for one in result.skipped])
-    combined = "One combination" if len(ranks) == 1 else f"{len(ranks)} combinations"
-    page.summary = [f"{combined}, {len(result.cells)} prototypes. {result.verdict()}"]
-    files = ["cells.csv", "ranking.csv", "ranking.txt", *(["classes.csv"] if result.scored else [])]
-    figure = Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)
-    page.sections.append(Section("Ranking", [Table(*result.ranking_rows()), Pictures([figure]), Files(files)]))
-    if result.scored:
-        caption = (
-            "Each combination's prototypes beside natural images and controls, by model and class: means over images, ± half of a 95 % "
-            "interval; of a single image, the share of layers in which a criterion holds."
-        )
-        page.sections.append(Section("By class", [Paragraphs([NOTATION]), Table(*result.class_rows(), caption)]))
-    combinations = [combination.name for combination in result.sweep.combinations()]
-    for rank in ranks[:_MOST_SHOWN]:
-        index = combinations.index(rank.combination.name)
-        pictures = []
-        for cell in rank.cells:
-            stem = result.stems[cell.model, cell.target]
-            picture = f"pictures/{file_stem_of(cell.model)}/{stem}/{index:03d}_seed{cell.seed}.png"
-            score = f", Spearman {cell.spearman:.3f}" if result.scored else ""
-            pictures.append(
-                Picture(picture, f"{cell.target}, {cell.model}, seed {cell.seed}: p = {cell.probability:.3f}{score}")
-            )
-        curves: list[Block] = [_curves(result, folder, index, key) for key in result.comparisons]
-        page.sections.append(Section(rank.combination.name, [Pictures(pictures), *curves]))
-    return page
-
-
-def _curves(result: SweepResult, folder: Path, index: int, key: tuple[str, str]) -> Curves:
-    """One combination's prototypes of a class beside natural images and controls, saved for the page."""
-    model, target = key
-    path = f"curves/{file_stem_of(model)}/{result.stems[key]}/{index:03d}.safetensors"
-    result.comparison_of(index, model, target).save(folder / path, overwrite=True)
-    return Curves(path, f"{target}, {model}.")
-
-
-def _interval_text(ends: tuple[float, float] | None) -> str:
-    return "–" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
-
-
 def _means(cells: Iterable[Cell], key: Callable[[Cell], Any], name: str) -> list[float]:
+    """The mean of one of the cells' figures for each value of a key."""
     values: dict[Any, list[float]] = {}
     for cell in cells:
         values.setdefault(key(cell), []).append(getattr(cell, name))
-    return [float(np.mean(one)) for one in values.values()]
+    return [float(np.mean(figures)) for figures in values.values()]

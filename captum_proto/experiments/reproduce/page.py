@@ -1,0 +1,88 @@
+"""The files of an item, and its section of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from captum_proto.experiments.evaluate import COMPARISON
+from captum_proto.experiments.reproduce.items import Item
+from captum_proto.experiments.reproduce.stages import CLASSES, StageResults
+from captum_proto.report.blocks import Curves, Files, Paragraphs, Picture, Pictures, Verdict, Verdicts
+from captum_proto.report.figures import save_figure
+from captum_proto.report.page import Section
+from captum_proto.runs.files import write_json, write_rows, write_text
+from captum_proto.runs.folder import REPORT
+
+_VALUES, _MANIFEST, _VERDICT = "values.csv", "manifest.json", "verdict.txt"
+_FIGURES = ("figure.png", "figure.svg")
+
+
+def write_item(name: str, item: Item, results: StageResults, provenance: Mapping[str, Any]) -> None:
+    """
+    Write an item's values, figure, manifest and verdict into its folder.
+
+    Args:
+        name (str): Of the item, and of its folder.
+        item (Item): What it came to.
+        results (StageResults): What it was read off.
+        provenance (mapping): What is recorded of the run.
+    """
+    stage, folder = results.stage, results.folder / name
+    write_rows(folder / _VALUES, item.header, item.rows)
+    if item.figure is not None:
+        for file in _FIGURES:
+            save_figure(item.figure, folder / file, overwrite=True)
+    comparison = next(iter(results.every), None)
+    manifest = {
+        "item": name,
+        "model": {"name": stage.model, **{key: str(value) for key, value in stage.named.settings.items()}},
+        "settings": {
+            **provenance,
+            "comparison": None if comparison is None else {**comparison.settings, "failures": None},
+        },
+        "prototypes": results.prototypes(next(iter(stage.labels))).settings,
+        "seeds": list(range(stage.settings.seed, stage.settings.seed + stage.stage.count)),
+        "versions": provenance["versions"],
+        "layers": [] if comparison is None else comparison.layers,
+        "images": results.images,
+    }
+    write_json(folder / _MANIFEST, manifest, overwrite=True)
+    lines = [verdict_line(verdict) for verdict in item.verdicts] or [item.title]
+    write_text(folder / _VERDICT, "\n".join([*lines, *item.text]), overwrite=True)
+
+
+def item_section(name: str, item: Item) -> Section:
+    """An item's section of the page; paths are relative to its folder."""
+    pictures = [] if item.figure is None else [Picture(_FIGURES[0], item.title, small=False)]
+    files = [_VALUES, _MANIFEST, _VERDICT, *(_FIGURES if item.figure is not None else ())]
+    blocks = [Paragraphs(item.text), Verdicts(item.verdicts), *([item.table] if item.table else [])]
+    return Section(f"{numbered(name)}, {item.title}", [*blocks, Pictures(pictures), Files(files)])
+
+
+def classes_section(results: StageResults) -> Section:
+    """The curves over all classes of a stage, to look into; paths are relative to its folder."""
+    stage = results.stage
+    paths = [f"{stage.class_folder(target)}/{COMPARISON}" for target in stage.labels]
+    page = f"{CLASSES}/{REPORT}"
+    return Section(
+        f"{stage.model}: every layer",
+        [
+            Paragraphs([f"All {len(paths)} classes together; {stage.stage.stem}/{page} has each by itself."]),
+            Curves(paths[0], "Means over all images of all classes.", paths[1:]),
+            Files([page]),
+        ],
+    )
+
+
+def numbered(item: str) -> str:
+    """An item as the paper calls it: ``Table 1``, ``Figure 4``."""
+    return item.replace("table", "Table ").replace("fig", "Figure ")
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """One line: the figure, the paper's value, the difference."""
+    line = f"{verdict.name}: {verdict.measured}"
+    if verdict.expected:
+        line += f"; paper {verdict.expected}"
+    return line + (f"; difference {verdict.difference}" if verdict.difference else "")

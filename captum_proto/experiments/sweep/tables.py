@@ -1,0 +1,97 @@
+"""The tables of a sweep, its figure, and its page."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from captum_proto._utils.tables import text_table
+from captum_proto.experiments.sweep.plan import Point
+from captum_proto.experiments.sweep.results import Cell, Rank, SweepResult
+from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Picture, Pictures, Table
+from captum_proto.report.figures import points_figure, save_figure
+from captum_proto.report.page import Page, Section
+from captum_proto.report.views.path_similarity import NOTATION
+from captum_proto.runs.files import write_rows, write_text
+
+#: So many combinations are drawn, and so many have their pictures on the page.
+_MOST_DRAWN, _MOST_SHOWN = 25, 6
+
+
+def write_tables(result: SweepResult, folder: Path) -> None:
+    """Write every prototype's figures, the ranking as a table, as text and as a figure, and the table by class."""
+    names = [combination.name for combination in result.sweep.combinations()]
+    columns = [column.name for column in fields(Cell)]
+    rows_of_cells = ([names[cell.combination], *asdict(cell).values()] for cell in result.cells)
+    write_rows(folder / "cells.csv", ["name", *columns], rows_of_cells)
+    write_rows(folder / "ranking.csv", *result.ranking_rows())
+    text = result.table()
+    if result.scored:
+        header, rows = result.class_rows()
+        write_rows(folder / "classes.csv", header, rows)
+        text += f"\n\n{text_table(header, rows)}"
+    write_text(folder / "ranking.txt", text, overwrite=True)
+    points = {
+        rank.combination.name: [cell.spearman if result.scored else cell.transformed_logit for cell in rank.cells]
+        for rank in result.ranking()[:_MOST_DRAWN]
+    }
+    label = "Spearman with the mean natural activations" if result.scored else "expected logit"
+    save_figure(points_figure(points, label), folder / "ranking.png", overwrite=True)
+
+
+def write_curves(result: SweepResult, folder: Path) -> None:
+    """Write, for the page, the comparisons of each of the first combinations by itself."""
+    for rank in result.ranking()[:_MOST_SHOWN] if result.scored else ():
+        for plan in result.plans:
+            for target, label in plan.labels.items():
+                comparison = result.comparison_of(rank.index, plan.model, label)
+                comparison.save(folder / plan.curves(rank.index, target), overwrite=True)
+
+
+def sweep_page(result: SweepResult, settings: dict[str, Any]) -> Page:
+    """
+    The page of a sweep: the ranking, every class beside natural images and controls, and the pictures of the first combinations.
+
+    Args:
+        result (SweepResult): What came of it.
+        settings (dict): What is recorded of the run.
+
+    Returns:
+        Page: Paths are relative to the sweep's folder.
+    """
+    ranks = result.ranking()
+    page = Page("Sweep", settings=settings, failures=[*result.skipped, *result.warnings])
+    combined = "One combination" if len(ranks) == 1 else f"{len(ranks)} combinations"
+    page.summary = [f"{combined}, {len(result.cells)} prototypes. {result.verdict()}"]
+    figure = Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)
+    files = ["cells.csv", "ranking.csv", "ranking.txt", *(["classes.csv"] if result.scored else [])]
+    page.sections.append(Section("Ranking", [Table(*result.ranking_rows()), Pictures([figure]), Files(files)]))
+    if result.scored:
+        caption = (
+            "Each combination's prototypes beside natural images and controls, by model and class: means over images, ± half of a 95 % "
+            "interval; of a single image, the share of layers in which a criterion holds."
+        )
+        page.sections.append(Section("By class", [Paragraphs([NOTATION]), Table(*result.class_rows(), caption)]))
+    page.sections += [_combination_section(result, rank) for rank in ranks[:_MOST_SHOWN]]
+    return page
+
+
+def _combination_section(result: SweepResult, rank: Rank) -> Section:
+    """A combination's pictures, and its curves beside natural images and controls."""
+    pictures: list[Picture] = []
+    curves: list[Block] = []
+    for plan in result.plans:
+        targets = {label: target for target, label in plan.labels.items()}
+        for cell in rank.cells:
+            if cell.model == plan.model:
+                score = f", Spearman {cell.spearman:.3f}" if result.scored else ""
+                caption = f"{cell.target}, {cell.model}, seed {cell.seed}: p = {cell.probability:.3f}{score}"
+                path = plan.picture(Point(rank.index, targets[cell.target], cell.seed))
+                pictures.append(Picture(path, caption))
+        if result.scored:
+            curves += [
+                Curves(plan.curves(rank.index, target), f"{label}, {plan.model}.")
+                for target, label in plan.labels.items()
+            ]
+    return Section(rank.combination.name, [Pictures(pictures), *curves])
