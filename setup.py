@@ -28,8 +28,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
-#: Oldest PyTorch whose stable ABI the modules are built for: 2.10.
-TORCH_TARGET_VERSION = "0x020a000000000000"
+#: Oldest PyTorch whose stable ABI the modules are built for.
+OLDEST_TORCH = (2, 10)
 
 #: A100, H100, B200 and RTX 50, and later GPUs through PTX; as far as nvcc knows them.
 DEFAULT_CUDA_ARCHITECTURES = ("8.0", "9.0", "10.0", "12.0")
@@ -100,8 +100,9 @@ def import_cpp_extension():
             "use `pip install --no-build-isolation .`"
         ) from error
     version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
-    if version < (2, 10):
-        raise NotPossible(f"PyTorch {torch.__version__} is too old: its stable ABI serves from version 2.10.")
+    if version < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        raise NotPossible(f"PyTorch {torch.__version__} is too old: its stable ABI serves from version {oldest}.")
     return torch.utils.cpp_extension
 
 
@@ -112,9 +113,11 @@ def common_arguments(module_name):
         import pybind11
 
         include_dirs.append(pybind11.get_include())  # PyTorch brings its own, in case this one is missing
+    major, minor = OLDEST_TORCH
+    target_version = f"0x{major:02x}{minor:02x}{0:012x}"  # a byte for each, and none for patches
     return {
         "include_dirs": include_dirs,
-        "define_macros": [("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION), ("CAPTUM_PROTO_MODULE", module_name)],
+        "define_macros": [("TORCH_TARGET_VERSION", target_version), ("CAPTUM_PROTO_MODULE", module_name)],
         # Paths relative to setup.py, as setuptools wants them.
         "depends": [str(path.relative_to(ROOT)) for path in sorted((ROOT / "csrc").rglob("*.*h"))],
     }
@@ -131,7 +134,7 @@ def cxx_flags():
 def cpu_extension(cpp_extension):
     return cpp_extension.CppExtension(
         "captum_proto._C",
-        ["csrc/cpu.cpp", "csrc/module.cpp"],
+        ["csrc/cpu/rows.cpp", "csrc/cpu/images.cpp", "csrc/module.cpp"],
         extra_compile_args={"cxx": cxx_flags()},
         **common_arguments("_C"),
     )
@@ -215,7 +218,7 @@ def cuda_extension(cpp_extension):
     ]
     return cpp_extension.CUDAExtension(
         "captum_proto._C_cuda",
-        ["csrc/cuda.cu", "csrc/module.cpp"],
+        ["csrc/cuda/rows.cu", "csrc/cuda/images.cu", "csrc/module.cpp"],
         extra_compile_args={"cxx": cxx_flags(), "nvcc": ["-O3", "--threads", "2"]},
         **arguments,
     )

@@ -18,7 +18,6 @@ import platform
 import statistics
 import sys
 import time
-import types
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -30,13 +29,6 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-
-try:
-    importlib.import_module("captum_proto")
-except (ImportError, RuntimeError):  # torchvision raises the latter where it does not fit PyTorch
-    # The operators need only PyTorch: measure them also where the rest of the package cannot be imported.
-    sys.modules["captum_proto"] = types.ModuleType("captum_proto")
-    sys.modules["captum_proto"].__path__ = [str(ROOT / "captum_proto")]
 
 from captum_proto import ops  # noqa: E402
 from captum_proto._utils.tables import text_table  # noqa: E402

@@ -1,8 +1,8 @@
 """
-How a network comes to see a class, while it is being trained: prototypes every so many steps, put together as a filmstrip.
+Prototypes during training: every so many steps, put together as a filmstrip.
 
-The training is not disturbed. The model is looked at in evaluation mode and frozen, and given back as it was; no global random number is
-drawn. Weights after a training with a filmstrip are those after one without, to the last bit.
+The training is not disturbed. The model is frozen and in evaluation mode for the duration, and comes back as it was; no global random
+number is drawn. Weights after a training with a filmstrip are those after one without, to the last bit.
 """
 
 from __future__ import annotations
@@ -96,9 +96,9 @@ class PrototypeFilmstrip:
             raise InputError(f"scale is {scale}; expected at least 1, or None.")
         for name in _OWN:
             if name in options:
-                raise InputError(f"{name} is the filmstrip's own business; leave it out.")
-        self.groups: list[Target] = parse_targets(target)
-        self.seeds = occurrence_seeds(self.groups, seed)
+                raise InputError(f"{name} is set by the filmstrip; leave it out.")
+        self.targets: list[Target] = parse_targets(target)
+        self.seeds = occurrence_seeds(self.targets, seed)
         self.image_shape = (int(image_shape[0]), int(image_shape[1]), int(image_shape[2]))
         self.folder = Path(folder)
         self.every = every
@@ -116,13 +116,13 @@ class PrototypeFilmstrip:
         """See that a frame in the folder is one of this film."""
         frame = Prototypes.load(path)
         if (
-            frame.target != self.groups
+            frame.target != self.targets
             or frame.seeds != self.seeds
             or tuple(frame.images.shape[1:]) != self.image_shape
         ):
             raise InputError(
                 f'"{path}" is a frame of targets {frame.target[:3]}, seeds {frame.seeds[:3]}, size {tuple(frame.images.shape[1:])}, not of '
-                f"{self.groups[:3]}, {self.seeds[:3]}, {self.image_shape}; choose another folder."
+                f"{self.targets[:3]}, {self.seeds[:3]}, {self.image_shape}; choose another folder."
             )
 
     def __call__(self, model: Model, step: int) -> Prototypes | None:
@@ -156,7 +156,7 @@ class PrototypeFilmstrip:
             options |= {"start": images, "warmup_steps": 0}
         with _random_numbers_kept(model):
             frame = PrototypeGeneration(model, self.preprocess).generate(
-                [list(group) for group in self.groups], self.image_shape, seed=self.seeds, **options
+                [list(target) for target in self.targets], self.image_shape, seed=self.seeds, **options
             )
         frame.settings |= {"training_step": int(step), "start_from": self.start_from}
         value_range = tuple(frame.settings["value_range"])
@@ -183,12 +183,12 @@ class PrototypeFilmstrip:
         columns = [Prototypes.load(path) for path in self.frames.values()]
         pictures = [
             [_picture(frame.images[row], tuple(frame.settings["value_range"]), self.scale) for frame in columns]
-            for row in range(len(self.groups))
+            for row in range(len(self.targets))
         ]
         width, height = pictures[0][0].size
         strip = Image.new(
             "RGB",
-            (len(columns) * (width + _GAP) - _GAP, len(self.groups) * (height + _GAP) - _GAP),
+            (len(columns) * (width + _GAP) - _GAP, len(self.targets) * (height + _GAP) - _GAP),
             "white",
         )
         for row, line in enumerate(pictures):
@@ -258,7 +258,7 @@ class _FilmstripHooks:
 
     @property
     def state_key(self) -> str:
-        return f"PrototypeFilmstrip{self.filmstrip.groups}"
+        return f"PrototypeFilmstrip{self.filmstrip.targets}"
 
     def state_dict(self) -> dict[str, Any]:
         return {"frames": {step: path.name for step, path in self.filmstrip.frames.items()}}

@@ -4,7 +4,7 @@
 // CAPTUM_PROTO_MODULE, the module's name, and for CUDA what nvcc was and which architectures it compiled for.
 
 // PyTorch's copy of pybind11, which serves where there is no other, refuses to be included where this is defined.
-static constexpr unsigned long long oldest_torch = TORCH_TARGET_VERSION;
+static constexpr unsigned long long kOldestTorch = TORCH_TARGET_VERSION;
 #undef TORCH_TARGET_VERSION
 
 #include <pybind11/pybind11.h>
@@ -13,7 +13,7 @@ static constexpr unsigned long long oldest_torch = TORCH_TARGET_VERSION;
 #include <string>
 
 #ifndef CAPTUM_PROTO_CUDA_ARCHITECTURES
-#include "kernels/dispatch.h"
+#include "kernels/cpu/dispatch.h"
 #endif
 
 namespace captum_proto {
@@ -40,7 +40,7 @@ pybind11::dict build_info() {
   info["compiler"] = compiler();
   info["cpp_standard"] = static_cast<long>(__cplusplus);
   info["built_with_torch"] = TORCH_VERSION;
-  info["oldest_torch"] = version_of(oldest_torch);
+  info["oldest_torch"] = version_of(kOldestTorch);
 #ifdef CAPTUM_PROTO_CUDA_ARCHITECTURES
   info["nvcc"] = CAPTUM_PROTO_NVCC;
   info["architectures"] = pybind11::str(CAPTUM_PROTO_CUDA_ARCHITECTURES).attr("split")(";");

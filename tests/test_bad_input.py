@@ -58,11 +58,11 @@ def fails(error: type[Exception], fragment: str):
         (None, TypeError, "target is None; expected an int"),
         ([], ValueError, "target is empty; name at least one class"),
         (torch.tensor([], dtype=torch.int64), ValueError, "target is empty"),
-        ([[]], ValueError, "target holds an empty group"),
+        ([[]], ValueError, "target holds an empty superclass"),
         ([1, None], TypeError, "target None is a NoneType"),
         ([1, "x"], TypeError, "target 'x' is a str"),
         ([[1, 2.0]], TypeError, "target 2.0 is a float"),
-        ((1, 2), TypeError, "for a group of classes give a nested list, [[1, 2]]"),
+        ((1, 2), TypeError, "for a superclass give a nested list, [[1, 2]]"),
         ([(1, 2)], TypeError, "Captum's index into an output of more than two dimensions"),
         (torch.tensor([0.0, 1.0]), TypeError, "target is a torch.float32 tensor of shape (2,)"),
         (torch.tensor([[0, 1]]), TypeError, "target is a torch.int64 tensor of shape (1, 2)"),
@@ -488,7 +488,7 @@ def test_a_reference_of_another_model_or_size(make_cnn, things, tmp_path):
 
 def test_devices(monkeypatch):
     assert check_device("cpu") == torch.device("cpu")
-    with fails(ValueError, 'device "gpu" is no device; expected e.g. "cpu", "cuda" or "cuda:1"'):
+    with fails(ValueError, 'device "gpu" is unknown; expected e.g. "cpu", "cuda" or "cuda:1"'):
         check_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for name in ("cuda", "cuda:1"):

@@ -1,6 +1,6 @@
 """
 Building and loading: without PyTorch, without a compiler, with a module missing or broken. The kernels' own sources are stood in for
-by an empty one, as it is the way there that is tested; every run of the other tests uses what the real ones were built into.
+by empty ones, as it is the way there that is tested; every run of the other tests uses what the real ones were built into.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def tree(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, copy / name, ignore=built)
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, copy / name)
-    (copy / "csrc" / "cpu.cpp").write_text("int nothing_to_register;\n")
+    for source in (copy / "csrc" / "cpu").glob("*.cpp"):
+        source.write_text("")
     return copy
 
 
@@ -163,7 +164,7 @@ def test_a_module_is_built_loads_and_says_how_it_was_built(
 def test_a_module_that_does_not_compile_is_left_out_or_an_error(
     setup: Callable[..., subprocess.CompletedProcess[str]], tree: Path
 ) -> None:
-    (tree / "csrc" / "cpu.cpp").write_text("#error this is not the compiler's day\n")
+    (tree / "csrc" / "cpu" / "rows.cpp").write_text("#error this is not the compiler's day\n")
     (tree / "csrc" / "module.cpp").write_text("")
     result = setup("bdist_wheel", FORCE_CUDA="0")
     assert result.returncode == 0, result.stderr
@@ -174,12 +175,13 @@ def test_a_module_that_does_not_compile_is_left_out_or_an_error(
 
 @needs_setuptools
 @pytest.mark.skipif(not shutil.which("nvcc") or torch.version.cuda is None, reason="needs nvcc and a PyTorch with CUDA")
-@pytest.mark.parametrize(("broken", "left"), [("cpu.cpp", "_C_cuda"), ("cuda.cu", "_C")])
+@pytest.mark.parametrize(("broken", "left"), [("cpu/rows.cpp", "_C_cuda"), ("cuda/rows.cu", "_C")])
 def test_one_module_failing_leaves_the_other(
     setup: Callable[..., subprocess.CompletedProcess[str]], tree: Path, broken: str, left: str
 ) -> None:
-    for name in ("cpu.cpp", "cuda.cu", "module.cpp"):
-        (tree / "csrc" / name).write_text("#error today not\n" if name == broken else "")
+    for source in (tree / "csrc").rglob("*.c*"):
+        if source.suffix in (".cpp", ".cu"):
+            source.write_text("#error today not\n" if source == tree / "csrc" / broken else "")
     result = setup("bdist_wheel", TORCH_CUDA_ARCH_LIST="8.0")
     assert result.returncode == 0, result.stderr
     if "not building the native CUDA module" in result.stderr:
@@ -250,7 +252,7 @@ def test_a_module_that_raises_gives_one_warning(package: Path) -> None:
         assert _native._load("cpu", f"{package.name}._C")["native"] is False
 
 
-def test_a_missing_module_is_no_reason_to_warn(package: Path) -> None:
+def test_a_missing_module_gives_no_warning(package: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         status = _native._load("cpu", f"{package.name}._C")

@@ -18,7 +18,20 @@ from captum_proto import optim
 from captum_proto.optim.random import START, TRANSFORM
 
 # What the examples take as given: the imports of a reader, and objects that the text around them speaks of.
-ROOMS = ("capture", "attr", "optim", "metrics", "ops", "training", "data", "models", "stats", "testing")
+ROOMS = (
+    "capture",
+    "attr",
+    "optim",
+    "metrics",
+    "ops",
+    "training",
+    "data",
+    "models",
+    "stats",
+    "testing",
+    "report",
+    "_utils",
+)
 
 
 def names_of_examples() -> dict[str, doctest.DocTest]:

@@ -162,7 +162,7 @@ def test_what_makes_no_sense_is_refused(make_cnn, tmp_path):
         ({"every": True}, "every is True"),
         ({"start_from": "last"}, 'start_from is "last"; expected "seed" or "previous"'),
         ({"scale": 0}, "scale is 0"),
-        ({"callback": print}, "callback is the filmstrip's own business"),
+        ({"callback": print}, "callback is set by the filmstrip"),
     ):
         with pytest.raises(ValueError, match=message):
             film(tmp_path, **options)

@@ -1,4 +1,4 @@
-"""Images as users have them (a tensor, a DataLoader, any iterable), as batches."""
+"""Batches of images from a tensor, a DataLoader or any other iterable."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def image_batches(
     Checked batches of at most ``batch_size`` images from a tensor, or the iterable's own batches.
 
     Raises:
-        TypeError: If a batch holds no image tensor.
-        ValueError: If images have the wrong shape or values, or there are none.
+        InputTypeError: If ``images`` is something else, or a batch does not hold a tensor of images.
+        InputError: If images have the wrong shape or values, or there are none.
     """
     if isinstance(images, Tensor):
         check_images(images, value_range, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,11 +12,38 @@ from torch import Tensor
 
 from captum_proto._utils.errors import InputError, InputTypeError
 
+#: Names that were others once, so that an error can say so.
+RENAMED = {
+    "grey": "gray",
+    "feature visualisation": "feature_visualization",
+    "feature-visualisation": "feature_visualization",
+    "feature visualization": "feature_visualization",
+    "feature-visualization": "feature_visualization",
+    "mean image": "mean_image",
+    "same class": "same_class",
+    "other class": "other_class",
+    "other image": "other_image",
+    "own image": "own_image",
+}
+_PACKAGES = ("captum_proto", "captum")
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean "…"?`` with the nearest of ``known``, or nothing."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    """``; did you mean "…"?`` with the nearest of ``known``, or what a name is called now; or nothing."""
+    known = list(known)
+    if RENAMED.get(name) in known:
+        return f'; it is called "{RENAMED[name]}" now.'
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f'; did you mean "{matches[0]}"?' if matches else ""
+
+
+def callers_level() -> int:
+    """The ``stacklevel`` with which a warning points to the line outside Captum and this package that led to it."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def check_logits(output: Any, batch: int) -> Tensor:
@@ -23,7 +51,7 @@ def check_logits(output: Any, batch: int) -> Tensor:
     The model's output as logits (N, K).
 
     Raises:
-        TypeError: If it is no floating-point tensor.
+        TypeError: If it is of another type than a floating-point tensor.
         ValueError: If it is not of shape (N, K), holds a NaN, or holds probabilities.
     """
     if not isinstance(output, Tensor):
@@ -62,7 +90,7 @@ def check_images(images: Any, value_range: tuple[float, float] | None = (0.0, 1.
     A batch of images (N, C, H, W), floating point, finite and inside ``value_range``.
 
     Raises:
-        TypeError: If it is no floating-point tensor.
+        TypeError: If it is of another type than a floating-point tensor.
         ValueError: If its rank, its values or its size are not those of a batch of images.
     """
     if not isinstance(images, Tensor):
@@ -93,12 +121,12 @@ def check_device(device: str | torch.device) -> torch.device:
     A device that is there.
 
     Raises:
-        ValueError: If the name is no device, or names one this machine does not have.
+        ValueError: If the name is unknown, or names a device that this machine does not have.
     """
     try:
         parsed = torch.device(device)
     except RuntimeError as error:
-        raise InputError(f'device "{device}" is no device; expected e.g. "cpu", "cuda" or "cuda:1".') from error
+        raise InputError(f'device "{device}" is unknown; expected e.g. "cpu", "cuda" or "cuda:1".') from error
     if parsed.type == "cuda":
         if not torch.cuda.is_available():
             raise InputError(

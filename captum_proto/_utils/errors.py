@@ -16,6 +16,7 @@ __all__ = [
     "NotAFolderError",
     "OccupiedError",
     "StateError",
+    "UnreadableImageError",
     "WriteError",
 ]
 
@@ -26,6 +27,23 @@ class CaptumProtoError(Exception):
 
 class InputError(CaptumProtoError, ValueError):
     """A value, a model or a file cannot be used as it is."""
+
+
+class UnreadableImageError(InputError):
+    """
+    A file is not an image that can be read.
+
+    Attributes:
+        path (str): The file.
+        reason (str): Why it cannot be read: part of a sentence, without a period.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f'"{self.path}" cannot be read: {self.reason}.'
 
 
 class InputTypeError(CaptumProtoError, TypeError):

@@ -155,3 +155,11 @@ def sha256(path: Path) -> str:
 def tensor_bytes(tensor: Tensor) -> bytes:
     """A tensor's values as bytes, whatever its dtype, device or strides."""
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def tensor_sha256(*tensors: Tensor) -> str:
+    """The SHA-256 digest of the values of one or several tensors, in hexadecimal."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""A model while it is looked at: frozen, in evaluation mode, and given back exactly as it was."""
+"""Freezing a model for the length of a block, and telling its modules, its device, its dtype and its weights."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def modules_of(forward_func: Callable[..., Any]) -> list[nn.Module]:
 @contextlib.contextmanager
 def borrowed(forward_func: Callable[..., Any]) -> Iterator[None]:
     """
-    Freeze a model for the duration of the block: evaluation mode, no gradients into its parameters.
+    Freeze a model for the length of a block: evaluation mode, no gradients into its parameters.
 
     Flags are set and restored module by module and parameter by parameter, not through ``eval()`` and ``train()``: models override
     those, and a model may hold a mixture of both modes. Of a plain function, the modules it refers to are frozen; gradients are asked

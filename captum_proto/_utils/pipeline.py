@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_proto._utils.checks import callers_level
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import device_of, dtype_of
 
@@ -47,7 +48,7 @@ class Pipeline:
             warnings.warn(
                 f"this CPU has no {str(autocast).removeprefix('torch.')} arithmetic and emulates it, many times slower than float32; leave "
                 "autocast out here.",
-                stacklevel=4,
+                stacklevel=callers_level(),
             )
         self.forward_func = forward_func
         self.preprocess = preprocess

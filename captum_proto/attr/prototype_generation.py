@@ -14,17 +14,18 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_images
+from captum_proto._utils.documentation import documented_by
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import fingerprint
-from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import occurrence_seeds, parse_targets
 from captum_proto.attr.prototypes import Prototypes
-from captum_proto.optim.ascent import Ascent, AscentSettings, Callback, default_high_frequency_weight
-from captum_proto.optim.inputs.parametrization import as_parametrization
-from captum_proto.optim.loss.diversity import Diversity, as_diversity, check_batches
+from captum_proto.attr.settings import GenerationSettings
+from captum_proto.optim.input_optimization import InputOptimization
+from captum_proto.optim.loss import ClassLogit, Loss, ProbabilityVariance
+from captum_proto.optim.loss.diversity import check_batches
 from captum_proto.optim.presets import PAPER_TRANSFORM
-from captum_proto.optim.random import prototype_keys
-from captum_proto.optim.transforms import as_transform
+from captum_proto.optim.random import EVALUATION, RandomStream
+from captum_proto.optim.result import Callback, OptimizationResult
 from captum_proto.runs.provenance import versions
 
 TensorOrTuple = TypeVar("TensorOrTuple", Tensor, tuple[Tensor, ...])
@@ -73,6 +74,7 @@ class PrototypeGeneration(Attribution):
         self.preprocess = preprocess
 
     @log_usage()
+    @documented_by(GenerationSettings, "steps … evaluation_draws")
     def generate(
         self,
         target: Any,
@@ -111,51 +113,17 @@ class PrototypeGeneration(Attribution):
 
         Args:
             target (TargetType or nested list): As in Captum: an int for one prototype; a list or 1-D tensor for one class each; a nested
-                list for a *group* of classes each, whose score is the logsumexp of its logits (a superclass). A class named k times
-                gives k prototypes, from ``seed``, ``seed + 1``, ….
+                list for a *superclass* each, whose score is the logsumexp of the logits of its classes. A class named k times gives k
+                prototypes, from ``seed``, ``seed + 1``, ….
             image_shape (tuple[int, int, int], optional): (C, H, W) of a prototype, any number of channels; needed unless ``start`` is
                 given. Default: None
             additional_forward_args (any, optional): Further arguments of ``forward_func``, as in Captum; a tensor with one row for each
                 prototype is split with the batch. Default: None
             start (Tensor, optional): Start images (N, C, H, W) in ``value_range``, one for each prototype. None: noise of its own for each.
                 Default: None
-            steps (int, optional): Steps of ascent. The paper's: 512. Default: 512
-            lr (float, optional): Adam's constant learning rate, in units of pixel values. The paper's: 0.05. Default: 0.05
-            high_frequency_weight (float, optional): λ, at least 0; the paper leaves it open. None: C·H·W / 150.528, which is 1000 at
-                3×224×224 and the same pull on each pixel at other sizes. Default: None
-            high_frequency_power (int, optional): Whether neighbors' differences count as they are (1) or squared (2); the paper leaves it
-                open. Default: 1
-            warmup_steps (int, optional): At most so many steps of warm-up; 0 for none. The paper leaves it open. Default: 64
-            warmup_tolerance (float, optional): An image's warm-up ends early when the variance of its class probabilities is at most this.
-                Default: 0.0, never
-            transform (Transform or Callable, optional): T. Callables without a stream of their own, such as torchvision's, are applied
-                image by image; None for no transform. Default: the paper's ``RandomAffine(180, translate=(.5, .5), scale=(.7, 1.3))``
-            preprocess_first (bool, optional): Whether preprocessing acts before T; the fill of T is then in the model's input range.
-                Default: False, as in the paper
-            value_range (tuple[float, float], optional): The valid range of a pixel. Default: (0, 1)
-            clamp (bool, optional): Whether each step ends with a projection onto ``value_range``; the paper leaves it open. Default: True
-            betas (tuple[float, float], optional): Adam's decay rates. Default: (0.9, 0.999)
-            eps (float, optional): Adam's denominator term. Default: 1e-8
-            parametrization (str or Parametrization, optional): What is optimized: "pixels", as in the paper; "fourier", the
-                coefficients of :class:`~captum_proto.optim.FourierImage`, with which images change at all scales at once and far fewer
-                steps do; or "phase", the phases alone of :class:`~captum_proto.optim.PhaseImage`, whose magnitudes stay those of a power
-                law. Default: "pixels"
-            lr_schedule (str, optional): "constant", as in the paper, or "cosine": down to zero over the ascent. Default: "constant"
-            fold_batch_norm (bool, optional): Whether batch normalizations go into the layers before them while images are optimized, in a
-                copy of the model and only if its logits stay the same up to rounding. Default: True
-            channels_last (bool, optional): Whether the model gets its images in channels_last while they are optimized. None: if it has
-                two-dimensional convolutions, and is on a CPU or computes in half precision. Default: None
-            diversity (str or Diversity, optional): What pulls the prototypes of a class apart during the ascent: "pixels", their mean
-                absolute difference (:class:`~captum_proto.optim.PixelDiversity`, as in the paper's appendix C), or "gram:LAYER", the
-                similarity of their Gram matrices in a layer (:class:`~captum_proto.optim.GramDiversity`), which does vary the pictures.
-                The one case in which prototypes see each other, and they must be in one batch. Default: None
-            diversity_weight (float, optional): How much that counts beside the logit, at least 0. None: 10 for pixels in (0, 1), 30 for
-                Gram matrices. Default: None
-            autocast (torch.dtype, optional): torch.bfloat16 or torch.float16 for mixed precision; gradients of float16 are scaled. Fast
-                where the device has arithmetic of that type, and very slow on CPUs that have not. Default: None
+            steps … evaluation_draws: The fields of :class:`~captum_proto.attr.GenerationSettings`, which documents them.
             seed (int or sequence of int, optional): The first seed, or one for each prototype. Default: 0
             batch_size (int, optional): Prototypes at a time. Default: None, all at once
-            evaluation_draws (int, optional): Draws of T for the expected logit and probability of the finished prototypes. Default: 16
             callback (Callable, optional): Called with a :class:`~captum_proto.optim.Step` after each step; returning True ends the
                 optimization, and the prototypes as they are come back. Default: None
             snapshot_steps (iterable of int, optional): Keep copies of the images after so many steps of ascent. Default: ()
@@ -176,81 +144,54 @@ class PrototypeGeneration(Attribution):
             ([(0, 1), (2,)], [5, 5])
             >>> best = PrototypeGeneration(model).generate(3, (1, 8, 8), **{**PRESETS["best"], "steps": 8})
         """
+        chosen = {name: value for name, value in locals().items() if name in GenerationSettings.__dataclass_fields__}
         shape = _image_shape(image_shape, start, value_range)
-        groups = parse_targets(target, expand_to=None if start is None else len(start))
-        diversity = as_diversity(diversity, self.forward_func)
-        if diversity is None and diversity_weight is not None:
-            raise InputError(
-                f"diversity_weight is {diversity_weight}, but diversity is None; name one, or leave both out."
-            )
-        seeds = occurrence_seeds(groups, seed)
-        settings = AscentSettings(
-            steps=steps,
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            high_frequency_weight=default_high_frequency_weight(shape)
-            if high_frequency_weight is None
-            else high_frequency_weight,
-            high_frequency_power=high_frequency_power,
-            warmup_steps=warmup_steps,
-            warmup_tolerance=warmup_tolerance,
-            transform=None if transform is None else as_transform(transform),
-            preprocess_first=preprocess_first,
-            value_range=tuple(float(bound) for bound in value_range),  # type: ignore[arg-type]  # its length is checked there
-            clamp=clamp,
-            parametrization=as_parametrization(parametrization),
-            lr_schedule=lr_schedule,
-            fold_batch_norm=fold_batch_norm,
-            channels_last=channels_last,
-            diversity=diversity,
-            diversity_weight=_diversity_weight(diversity, diversity_weight),
-        )
+        targets = parse_targets(target, expand_to=None if start is None else len(start))
+        seeds = occurrence_seeds(targets, seed)
+        settings = GenerationSettings(**chosen).resolved(shape, self.forward_func)
         if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
             raise InputError(f"batch_size is {batch_size}; expected at least 1, or None for all prototypes at once.")
-        if diversity is not None:
-            check_batches(groups, batch_size)
-        if evaluation_draws < 0:
-            raise InputError(f"evaluation_draws is {evaluation_draws}; expected at least 0.")
+        if settings.diversity is not None:
+            check_batches(targets, batch_size)
         snapshot_steps = frozenset(snapshot_steps)
         if not all(0 <= step <= steps for step in snapshot_steps):
             raise InputError(
                 f"snapshot_steps is {sorted(snapshot_steps)}; expected numbers of steps from 0 to {steps}."
             )
         arguments = _format_additional_forward_args(additional_forward_args) or ()
+        classes = [list(target) for target in targets]
+        objective, logit = settings.objective(classes), ClassLogit(classes)
         parts = []
         with tqdm(
-            total=len(groups) * (steps + warmup_steps), desc="prototypes", unit="step", disable=not show_progress
+            total=len(targets) * (steps + warmup_steps), desc="prototypes", unit="step", disable=not show_progress
         ) as progress:
-            for batch in _batches(len(groups), batch_size):
+            for batch in _batches(len(targets), batch_size):
                 rows = slice(batch.start, batch.stop)
-                pipeline = Pipeline(
-                    self.forward_func, self.preprocess, _rows_of(arguments, rows, len(groups)), autocast
-                )
-                keys = prototype_keys(seeds[rows], groups[rows])
-                ascent = Ascent(
-                    pipeline,
-                    groups,
-                    keys,
+                optimization = InputOptimization(
+                    self.forward_func,
+                    objective.rows(batch),
+                    self.preprocess,
                     settings,
-                    prototypes=batch,
+                    warmup=ProbabilityVariance(),
+                    additional_forward_args=_rows_of(arguments, rows, len(targets)),
+                )
+                result = optimization.optimize(
+                    shape,
+                    start=None if start is None else start[rows],
+                    seed=seeds[rows],
+                    numbers=batch,
                     callback=callback,
                     snapshot_steps=snapshot_steps,
                     progress=progress,
                 )
-                result = ascent.run(shape if start is None else start[rows])
-                values = ascent.evaluate(result.images, evaluation_draws)
                 parts.append(
                     Prototypes(
                         images=result.images,
-                        target=groups[rows],
+                        target=targets[rows],
                         seeds=seeds[rows],
-                        logits=values["logits"],
-                        probabilities=values["probabilities"],
-                        transformed_logits=values["transformed_logits"],
-                        transformed_probabilities=values["transformed_probabilities"],
                         history=result.history,
                         snapshots=result.snapshots,
+                        **_evaluated(optimization, result, logit.rows(batch), evaluation_draws),
                     )
                 )
                 if result.stopped:
@@ -260,13 +201,11 @@ class PrototypeGeneration(Attribution):
             "image_shape": list(shape),
             "start": "noise" if start is None else "given images",
             **settings.to_json(),
-            "autocast": None if autocast is None else str(autocast).removeprefix("torch."),
-            "evaluation_draws": evaluation_draws,
-            "batch_size": batch_size or len(groups),
+            "batch_size": batch_size or len(targets),
             "device": str(prototypes.images.device),
             "model": type(self.forward_func).__name__,
             "model_fingerprint": fingerprint(self.forward_func) if isinstance(self.forward_func, nn.Module) else None,
-            "network": ascent.arrangement.settings(),
+            "network": result.arrangement.settings(),
             "preprocess": None if self.preprocess is None else repr(self.preprocess),
             "stopped_by_callback": result.stopped,
             "versions": versions(),
@@ -285,7 +224,7 @@ class PrototypeGeneration(Attribution):
         **options: Any,
     ) -> TensorOrTuple:
         r"""
-        The same optimization from given images, in Captum's signature: what the model would rather see.
+        Optimize given images for a class, in Captum's signature: :meth:`generate` with start images and no warm-up.
 
         Args:
             inputs (Tensor or tuple[Tensor]): Start images (N, C, H, W) in ``value_range``.
@@ -350,10 +289,20 @@ def _image_shape(image_shape: Any, start: Tensor | None, value_range: tuple[floa
     return channels, height, width
 
 
-def _diversity_weight(diversity: Diversity | None, weight: float | None) -> float:
-    if diversity is None:
-        return 0.0
-    return diversity.default_weight if weight is None else weight
+def _evaluated(optimization: InputOptimization, result: OptimizationResult, loss: Loss, draws: int) -> dict[str, Any]:
+    """The logit and the probability of finished images, as they are and as expected under the transforms: (N,) each, on the CPU."""
+    streams: list[RandomStream | None] = [None]
+    if optimization.settings.transform is not None:
+        streams += [RandomStream(result.rows.keys, EVALUATION, draw) for draw in range(draws)]
+    seen = []
+    for outputs in optimization.outputs(result, streams):
+        loss(outputs, result.images)
+        seen.append(outputs.terms)
+    plain, drawn = seen[0], seen[1:] or seen
+    values = {"logits": plain["logit"], "probabilities": plain["probability"]}
+    values["transformed_logits"] = torch.stack([terms["logit"] for terms in drawn]).mean(0)
+    values["transformed_probabilities"] = torch.stack([terms["probability"] for terms in drawn]).mean(0)
+    return {name: value.cpu() for name, value in values.items()}
 
 
 def _batches(total: int, batch_size: int | None) -> list[range]:

@@ -1,4 +1,4 @@
-"""What a generation gives back."""
+"""Prototypes with their logits, history and settings, and the file they are kept in."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Prototypes:
         images (Tensor): (N, C, H, W), in the input range, before preprocessing; on the model's device.
         target (list[tuple[int, ...]]): The classes of each prototype; a single class is a tuple of one.
         seeds (list[int]): The seed of each prototype: with its target, all that its random numbers depend on.
-        logits (Tensor): (N,), the class logit of each image as it is; for a group, the logsumexp of its logits.
-        probabilities (Tensor): (N,), the class probability of each image as it is; for a group, the sum.
+        logits (Tensor): (N,), the class logit of each image as it is; for a superclass, the logsumexp of its logits.
+        probabilities (Tensor): (N,), the class probability of each image as it is; for a superclass, the sum.
         transformed_logits (Tensor): (N,), the mean logit under fresh draws of the transform.
         transformed_probabilities (Tensor): (N,), the mean probability under fresh draws of the transform.
         history (dict[str, Tensor]): One value for each step and prototype. Of the warm-up: "warmup_variance" (W, N). Of the ascent,
@@ -53,24 +53,24 @@ class Prototypes:
 
     def of(self, target: int | Iterable[int]) -> Prototypes:
         """
-        The prototypes of one class, or of one group of classes.
+        The prototypes of one class, or of one superclass.
 
         Args:
-            target (int or iterable of int): The class, or the classes of the group.
+            target (int or iterable of int): The class, or the classes of the superclass.
 
         Raises:
             ValueError: If there are none.
         """
         wanted = (target,) if isinstance(target, int) else tuple(sorted(set(target)))
-        rows = [i for i, group in enumerate(self.target) if group == wanted]
+        rows = [row for row, classes in enumerate(self.target) if classes == wanted]
         if not rows:
             raise InputError(
                 f"there are no prototypes of {list(wanted)}; there are some of {sorted(map(list, set(self.target)))}."
             )
         return Prototypes(
             **{name: getattr(self, name)[rows] for name in _VALUES},
-            target=[self.target[i] for i in rows],
-            seeds=[self.seeds[i] for i in rows],
+            target=[self.target[row] for row in rows],
+            seeds=[self.seeds[row] for row in rows],
             history={name: value[:, rows] for name, value in self.history.items()},
             snapshots={step: value[rows] for step, value in self.snapshots.items()},
             settings=self.settings,
@@ -91,8 +91,8 @@ class Prototypes:
         tensors = {name: getattr(self, name) for name in _VALUES}
         tensors |= {f"history.{name}": value for name, value in self.history.items()}
         tensors |= {f"snapshots.{step}": value for step, value in self.snapshots.items()}
-        story = {"target": [list(group) for group in self.target], "seeds": self.seeds, "settings": self.settings}
-        save_tensors(path, "prototypes", tensors, story, overwrite)
+        metadata = {"target": [list(target) for target in self.target], "seeds": self.seeds, "settings": self.settings}
+        save_tensors(path, "prototypes", tensors, metadata, overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Prototypes:
@@ -103,14 +103,14 @@ class Prototypes:
             FileNotFoundError: If there is no such file.
             ValueError: If it is damaged or holds something else.
         """
-        tensors, story = load_tensors(path, "prototypes")
+        tensors, metadata = load_tensors(path, "prototypes")
         return cls(
             **{name: tensors[name] for name in _VALUES},
-            target=[tuple(group) for group in story["target"]],
-            seeds=story["seeds"],
+            target=[tuple(target) for target in metadata["target"]],
+            seeds=metadata["seeds"],
             history={k.removeprefix("history."): v for k, v in tensors.items() if k.startswith("history.")},
             snapshots={int(k.removeprefix("snapshots.")): v for k, v in tensors.items() if k.startswith("snapshots.")},
-            settings=story["settings"],
+            settings=metadata["settings"],
         )
 
     @classmethod
@@ -122,7 +122,7 @@ class Prototypes:
         shared = set.intersection(*(set(part.snapshots) for part in parts))
         return cls(
             **{name: torch.cat([getattr(part, name) for part in parts]) for name in _VALUES},
-            target=[group for part in parts for group in part.target],
+            target=[target for part in parts for target in part.target],
             seeds=[seed for part in parts for seed in part.seeds],
             history={name: _beside([part.history[name] for part in parts]) for name in first.history},
             snapshots={step: torch.cat([part.snapshots[step] for part in parts]) for step in sorted(shared)},

@@ -11,20 +11,28 @@ from typing import Any
 import torch
 
 from captum_proto._utils.checks import check_device
+from captum_proto._utils.documentation import documented_arguments, summary_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import device_of, fingerprint
-from captum_proto.attr import PRESETS
+from captum_proto.attr import PRESETS, GenerationSettings
+from captum_proto.cli.options import add_fields, name_among
 from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.options import OPTIONS, generation_options
 from captum_proto.metrics import CONTROLS, PathSimilarity
 from captum_proto.models import NamedModel, load_model
-from captum_proto.optim.ascent import SCHEDULES
-from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS
-from captum_proto.runs.provenance import versions
+from captum_proto.optim import RandomAffine
 
 EXIT_CODES = "exit codes: 0 done, 1 something given cannot be used (one sentence says what), 2 wrong usage, 70 a bug, 130 interrupted"
 #: What ``add_parser`` of the parser's commands returns: a new command of this name, with a summary and examples.
 Commands = Any
+
+
+#: Parts of the affine transform, which change that of the preset.
+_AFFINE: dict[str, dict[str, Any]] = {
+    "degrees": {"type": float},
+    "translate": {"type": float, "nargs": 2, "metavar": ("X", "Y")},
+    "scale": {"type": float, "nargs": 2, "metavar": ("LOW", "HIGH")},
+    "fill": {"type": float},
+}
 
 
 def command(commands: Commands, name: str, summary: str, examples: str = "") -> argparse.ArgumentParser:
@@ -85,47 +93,15 @@ def add_generation(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("generation (what is not given is the preset's)")
     group.add_argument(
         "--preset",
-        choices=PRESETS,
+        type=name_among(PRESETS),
         default="paper",
+        metavar="{" + ",".join(PRESETS) + "}",
         help='settings that belong together; "best" is best by path similarity and to the eye (default: %(default)s)',
     )
-    group.add_argument("--steps", type=int, help="steps of ascent (paper: 512)")
-    group.add_argument("--lr", type=float, help="Adam's learning rate (paper: 0.05)")
-    group.add_argument(
-        "--high-frequency-weight",
-        type=float,
-        metavar="λ",
-        help="paper: 1000 at 3x224x224, the same pull per pixel elsewhere",
-    )
-    group.add_argument("--high-frequency-power", type=int, choices=(1, 2), help="default: 1")
-    group.add_argument("--warmup-steps", type=int, help="paper: 64")
-    group.add_argument("--warmup-tolerance", type=float, help="end a warm-up at this variance (default: 0)")
-    group.add_argument("--transform", choices=("paper", "feature_visualization", "none"), help="paper: affine")
-    group.add_argument("--degrees", type=float, help="rotation within ± this (paper: 180)")
-    group.add_argument(
-        "--translate", type=float, nargs=2, metavar=("X", "Y"), help="greatest shift, as fractions (paper: 0.5 0.5)"
-    )
-    group.add_argument("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"), help="paper: 0.7 1.3")
-    group.add_argument("--fill", type=float, help="value outside the image (paper: 0)")
-    group.add_argument(
-        "--preprocess-first", action="store_true", default=None, help="preprocess before the transform, not after it"
-    )
-    group.add_argument("--no-clamp", action="store_true", help="let pixels leave the valid range")
-    group.add_argument(
-        "--parametrization",
-        choices=PARAMETRIZATIONS,
-        help="what is optimized: pixels (the paper), Fourier coefficients (far fewer steps do), or phases alone",
-    )
-    group.add_argument("--lr-schedule", choices=SCHEDULES, help="paper: constant")
-    group.add_argument(
-        "--diversity",
-        metavar="pixels|gram:LAYER",
-        help="make the prototypes of a class differ, in pixels or in the Gram matrices of a layer (default: not)",
-    )
-    group.add_argument(
-        "--diversity-weight", type=float, help="in logits (default: 10 for pixels, 30 for Gram matrices)"
-    )
-    group.add_argument("--autocast", choices=("bfloat16", "float16"), help="mixed precision")
+    add_fields(group, GenerationSettings)
+    affine = documented_arguments(RandomAffine)
+    for name, how in _AFFINE.items():
+        group.add_argument(f"--{name}", **how, help=f"of the affine transform: {summary_of(affine[name])}")
     group.add_argument("--batch-size", type=int, default=8, help="prototypes at a time (default: %(default)s)")
     group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
 
@@ -227,29 +203,7 @@ def count_of(args: argparse.Namespace, default: int) -> int:
 def generation_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of generate: what was given, and the preset's for the rest."""
     given = {name: getattr(args, name, None) for name in OPTIONS}
-    if args.no_clamp:
-        given["clamp"] = False
     return generation_options({name: value for name, value in given.items() if value is not None})
-
-
-def story(args: argparse.Namespace, named: NamedModel) -> dict[str, Any]:
-    ignored = {"run", "debug", "command", "device", "out", "overwrite", "resume", "no_progress", "workers"}
-    arguments = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in vars(args).items()
-        if name not in ignored
-    }
-    return {
-        "command": args.command,
-        "arguments": arguments,
-        "device": str(device_of(named.model)),
-        "model": {
-            "name": named.name,
-            **{key: str(value) for key, value in named.settings.items()},
-            "fingerprint": fingerprint(named.model),
-        },
-        "versions": versions(),
-    }
 
 
 def say_skipped(natural: NaturalImages) -> None:
@@ -264,7 +218,8 @@ def natural_images(args: argparse.Namespace, named: NamedModel) -> NaturalImages
     """The natural images that :func:`add_evaluation`'s arguments ask for."""
     return NaturalImages(
         args.images,
-        named,
+        named.geometry,
+        named.class_names,
         split=args.split,
         limit=args.limit,
         others=args.others,
@@ -280,7 +235,7 @@ def similarity_arguments(args: argparse.Namespace) -> dict[str, Any]:
         "layers": args.layers[0] if args.layers in (["leaf"], ["all"]) else args.layers,
         "repeat": args.repeat,
         "alias": args.alias,
-        "value_range": None if getattr(args, "no_clamp", False) else (0.0, 1.0),
+        "value_range": None if getattr(args, "clamp", None) is False else (0.0, 1.0),
         "batch_size": args.image_batch,
     }
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.targets import Target
 from captum_proto.cli import arguments as shared
-from captum_proto.data import ImageCollection, digits_images, load_image
-from captum_proto.experiments.fooling import PLANTS, Natural, fooling_to_folder
+from captum_proto.data.natural import DIGITS, natural_split
+from captum_proto.experiments.fooling import Fooling
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel, load_model
+from captum_proto.runs.tasks import carry_out
+from captum_proto.testing import PLANTS
 
 _EXAMPLES = """examples:
   captum-proto fooling --model digits --steps 256 --degrees 15 --translate 0.1 0.1 --scale 0.9 1.1 --high-frequency-weight 30 \\
@@ -64,77 +61,50 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    digits = args.model == "digits"
-    if not digits and (args.images is None or args.target is None):
+    if args.model != "digits" and (args.images is None or args.target is None):
         raise InputError(f"{args.model} needs natural images and a class; pass --images and --target.")
+    if args.seeds < 1:
+        raise InputError(f"seeds is {args.seeds}; expected at least 1.")
     named = shared.load(args)
-    groups = list(dict.fromkeys(parse_classes(args.target or [str(digit) for digit in range(10)], named.class_names)))
+    classes = args.target or [str(digit) for digit in range(10)]
+    targets = list(dict.fromkeys(parse_classes(classes, named.class_names)))
     check_controls(args.controls)
-    natural = _digits(groups, args) if args.images in (None, "digits") else _photographs(groups, args, named)
-
-    def network_of(seed: int) -> NamedModel:
-        if digits and seed and args.checkpoint is None:
-            return load_model("digits", device=next(named.model.parameters()).device, seed=seed)
-        return named
-
-    fooling_to_folder(
-        network_of,
+    natural = natural_split(
+        args.images or DIGITS,
+        named.geometry,
+        named.class_names,
+        targets,
+        split=args.split,
+        limit=args.limit,
+        workers=args.workers,
+    )
+    fooling = Fooling(
+        _networks(named, args),
         natural,
-        groups,
-        args.out,
-        options=shared.generation_arguments(args),
+        targets,
+        shared.generation_arguments(args),
         plants=args.plant or PLANTS,
-        picture=None if args.picture is None else load_image(args.picture, named.image_shape),
-        seeds=args.seeds,
+        picture=args.picture,
         count=shared.count_of(args, 1),
         threshold=args.threshold,
         image_batch=args.image_batch,
         controls=args.controls,
-        story=shared.story(args, named),
-        overwrite=args.overwrite,
-        resume=args.resume,
-        show_progress=not args.no_progress,
     )
+    result = carry_out(fooling, args.out, **shared.output(args))
+    for seed in range(args.seeds):
+        for network in result.networks:
+            rows = [row for row in result.of(network) if row.seed == seed]
+            mean = sum(row.normalized for row in rows) / len(rows)
+            flagged = sum(row.flagged for row in rows)
+            print(f"seed {seed}, {network}: normalized Spearman {mean:.2f}, {flagged} of {len(rows)} flagged")
+    print(f"\n{result.table()}")
     print(f"written: {args.out}")
 
 
-def _digits(groups: list[Target], args: argparse.Namespace) -> Natural:
-    training, held_out = digits_images("training"), digits_images("held_out")
-    same, other = {}, {}
-    for group in groups:
-        rest = sorted(set(range(10)) - set(group))
-        same[group] = digits_images(classes=group, limit=args.limit).images
-        other[group] = digits_images(classes=rest, limit=max(1, len(same[group]) // len(rest))).images
-    return Natural(training.images, training.labels, held_out.images, held_out.labels, same, other)
-
-
-def _photographs(groups: list[Target], args: argparse.Namespace, named: NamedModel) -> Natural:
-    """Every second photograph for the detector, the others held out; all of them for the comparison."""
-    collection = ImageCollection.discover(args.images, named.class_names, split=args.split)
-
-    def read(images: ImageCollection) -> tuple[Tensor, Tensor]:
-        batches = images.batches(
-            named.image_shape,
-            32,
-            resize_ratio=named.resize_ratio,
-            interpolation=named.interpolation,
-            workers=args.workers,
-        )
-        parts: list[Any] = list(batches.items())
-        return torch.cat([one.images for one in parts]), torch.cat([torch.as_tensor(one.labels) for one in parts])
-
-    everything, labels = read(collection)
-    same, other = {}, {}
-    for group in groups:
-        mine = torch.isin(labels, torch.tensor(group))
-        if int(mine.sum()) < 2:
-            raise InputError(
-                f'"{args.images}" holds {int(mine.sum())} images of target {list(group)[:4]}; path similarity needs at least two: name a '
-                "group of classes, such as 151-268."
-            )
-        same[group] = everything[mine][: args.limit]
-        rest = everything[~mine]
-        if not len(rest):
-            raise InputError(f'"{args.images}" holds no image of another class than {list(group)[:4]}; give some.')
-        other[group] = rest[:: max(1, len(rest) // len(same[group]))][: len(same[group])]
-    return Natural(everything[::2], labels[::2], everything[1::2], labels[1::2], same, other)
+def _networks(named: NamedModel, args: argparse.Namespace) -> list[NamedModel]:
+    """The classifier of each seed: the digits' is made anew, unless its weights are given."""
+    if args.model != "digits" or args.checkpoint is not None:
+        return [named] * args.seeds
+    device, pretrained = next(named.model.parameters()).device, not args.random_weights
+    further = [load_model("digits", device=device, pretrained=pretrained, seed=seed) for seed in range(1, args.seeds)]
+    return [named, *further]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments.planted_bias.protocol import RATES, planted_bias_to_folder
+from captum_proto.experiments.planted_bias import RATES, PlantedBias, comparison_title
+from captum_proto.runs.tasks import carry_out
 
 _EXAMPLES = """examples:
   captum-proto planted-bias --out planted
@@ -42,8 +43,7 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    planted_bias_to_folder(
-        args.out,
+    planted_bias = PlantedBias(
         digit=args.digit,
         rate=args.rate,
         rates=args.rates,
@@ -51,8 +51,11 @@ def run(args: argparse.Namespace) -> None:
         epochs=args.epochs,
         steps=args.steps,
         seed=args.seed,
-        overwrite=args.overwrite,
-        resume=args.resume,
-        show_progress=not args.no_progress,
     )
+    result = carry_out(planted_bias, args.out, **shared.output(args))
+    digit = result.digit
+    print(f"\nhypothesis, read off the prototype of {digit}: a {result.hypothesis} makes an image count as {digit}")
+    for name, comparison in result.comparisons.items():
+        print(f"\n{comparison_title(digit, name)}\n{comparison.table()}")
+    print(f"\nstrength of the cue in the prototype of {digit}, by the rate at which it was planted\n{result.table()}")
     print(f"written: {args.out}")

@@ -1,7 +1,21 @@
-"""Natural images, by class: found on disk, matched with the model's classes, and read batch by batch."""
+"""Natural images, by class: found on disk or in memory, matched with the model's classes, and read batch by batch."""
 
-from captum_proto.data.collection import ImageBatch, ImageBatches, ImageCollection
-from captum_proto.data.digits import DigitsImages, digits_images
-from captum_proto.data.images import load_image
+from captum_proto.data.batches import ImageBatch, ImageBatches
+from captum_proto.data.collection import Batches, Collection, LabeledImages, TensorCollection
+from captum_proto.data.digits import digits_collection, digits_images
+from captum_proto.data.image_collection import ImageCollection
+from captum_proto.data.images import ImageGeometry, load_image
 
-__all__ = ["DigitsImages", "ImageBatch", "ImageBatches", "ImageCollection", "digits_images", "load_image"]
+__all__ = [
+    "Batches",
+    "Collection",
+    "ImageBatch",
+    "ImageBatches",
+    "ImageCollection",
+    "ImageGeometry",
+    "LabeledImages",
+    "TensorCollection",
+    "digits_collection",
+    "digits_images",
+    "load_image",
+]

@@ -1,356 +1,102 @@
-"""Image files by class, read batch by batch."""
+"""Natural images of known classes: parts of them, drawn or by class, and their pixels batch by batch."""
 
 from __future__ import annotations
 
-import math
+import hashlib
 import operator
-import os
-import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto.data.images import ENDINGS, _check_geometry, _decoded
-from captum_proto.data.labels import (
-    SPLITS,
-    _Classes,
-    _few,
-    _folder,
-    _images_below,
-    _is_image,
-    _label_files,
-    _label_folders,
-    _split_folder,
-    _subfolders,
-    _visible,
-)
+from captum_proto._utils.files import tensor_bytes
+from captum_proto.data.batches import check_batches
+from captum_proto.data.images import ImageGeometry
+from captum_proto.data.labels import few
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-class ImageBatch(NamedTuple):
+class Batches(Protocol):
+    """Batches of images (N, C, H, W), float32 in [0, 1]: countable, and the same on each pass."""
+
+    def __iter__(self) -> Iterator[Tensor]: ...
+
+    def __len__(self) -> int: ...
+
+
+class LabeledImages(NamedTuple):
     """
-    Some images of a collection.
+    Images in memory and the classes they are of.
 
     Attributes:
         images (Tensor): Shape (N, C, H, W), float32 in [0, 1].
-        labels (list[int]): N class indices.
-        paths (list[Path]): N files.
+        labels (Tensor): Shape (N,), int64: class indices.
     """
 
     images: Tensor
-    labels: list[int]
-    paths: list[Path]
+    labels: Tensor
 
 
-class ImageBatches:
-    """
-    The images of a collection as batches: read anew on each pass, never more than a batch at a time.
-
-    Made by :meth:`ImageCollection.batches`. Iterating gives tensors of shape (N, C, H, W); :meth:`items` gives labels and paths too.
-    ``len()`` is the number of batches.
-    """
-
-    def __init__(
-        self,
-        collection: ImageCollection,
-        image_shape: Sequence[int],
-        batch_size: int = 32,
-        resize_ratio: float = 256 / 224,
-        interpolation: str = "bilinear",
-        workers: int = 0,
-    ) -> None:
-        self.collection = collection
-        self.image_shape = _check_geometry(image_shape, resize_ratio, interpolation)
-        if operator.index(batch_size) < 1:
-            raise InputError(f"batch_size is {batch_size}; expected at least 1.")
-        if operator.index(workers) < 0:
-            raise InputError(
-                f"workers is {workers}; expected 0 to read in this thread, or a number of threads to read with."
-            )
-        self.batch_size = batch_size
-        self.resize_ratio = resize_ratio
-        self.interpolation = interpolation
-        self.workers = workers
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.collection) / self.batch_size)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for batch in self.items():
-            yield batch.images
-
-    def items(self) -> Iterator[ImageBatch]:
-        """
-        One pass over the images, with their labels and files.
-
-        Returns:
-            Iterator[ImageBatch]: Every batch but the last holds ``batch_size`` images. Files that cannot be read are left out; see
-            :attr:`ImageCollection.skipped`.
-
-        Raises:
-            ValueError: If not one of the images can be read.
-        """
-        collection = self.collection
-        readable = [(path, label) for path, label in collection._files if path not in collection._unreadable]
-        new: list[str] = []
-        images: list[Tensor] = []
-        files: list[tuple[str, int]] = []
-        count = 0
-        try:
-            for (path, label), image in zip(readable, self._read([path for path, _ in readable]), strict=True):
-                if isinstance(image, str):
-                    collection._unreadable[path] = image
-                    new.append(path)
-                    continue
-                images.append(image)
-                files.append((path, label))
-                count += 1
-                if len(images) == self.batch_size:
-                    yield _batch(images, files)
-                    images, files = [], []
-            if images:
-                yield _batch(images, files)
-        finally:
-            if new:
-                named = _few([f"{path} ({collection._unreadable[path]})" for path in new], 3)
-                warnings.warn(
-                    f"{len(new)} of {len(readable)} images cannot be read and are skipped: {named}; .skipped lists them.",
-                    stacklevel=2,
-                )
-        if not count:
-            path = collection._files[0][0]
-            raise InputError(
-                f'none of the {len(collection._files)} images in "{collection.root}" can be read, the first because: '
-                f'"{path}" {collection._unreadable[path]}; replace them.'
-            )
-
-    def _read(self, paths: list[str]) -> Iterator[Tensor | str]:
-        def read(path: str) -> Tensor | str:
-            return _decoded(path, self.image_shape, self.resize_ratio, self.interpolation)
-
-        if not self.workers:
-            yield from map(read, paths)
-            return
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="captum_proto images")
-        rest = iter(paths)
-        try:
-            # Two batches ahead: while the model works on one, the next is decoded, and memory still holds but three.
-            ahead = deque(pool.submit(read, path) for path in islice(rest, 2 * self.batch_size))
-            while ahead:
-                image = ahead.popleft().result()
-                ahead.extend(pool.submit(read, path) for path in islice(rest, 1))
-                yield image
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def __repr__(self) -> str:
-        return (
-            f"ImageBatches({self.collection!r}, image_shape={self.image_shape}, batch_size={self.batch_size}, "
-            f'resize_ratio={self.resize_ratio:.4g}, interpolation="{self.interpolation}")'
-        )
-
-
-def _batch(images: list[Tensor], files: list[tuple[str, int]]) -> ImageBatch:
-    return ImageBatch(torch.stack(images), [label for _, label in files], [Path(path) for path, _ in files])
-
-
-class ImageCollection:
+class Collection(ABC):
     r"""
-    Image files and the classes they are of.
+    Natural images of known classes: base of :class:`ImageCollection` and :class:`TensorCollection`.
 
-    Nothing but file names is kept: images are read when :meth:`batches` is iterated, a batch at a time. Files that turn out to be
-    unreadable are left out, named in :attr:`skipped`, and warned of once.
+    A subclass says which image is of which class, takes a part of the images, and reads them.
 
-    Args:
-        paths (Sequence[str or os.PathLike]): N image files.
-        labels (Sequence[int]): N class indices of the model.
-        class_names (Sequence[str], optional): Names of all classes, for messages. Default: None
-        root (str or os.PathLike, optional): Where the images come from, for messages. Default: None
-
-    Raises:
-        ValueError: If there are no paths, or not one label for each.
-
-    Examples::
-
-        >>> import tempfile
-        >>> from PIL import Image
-        >>> folder = tempfile.mkdtemp()
-        >>> for name, color in (("0_a", "red"), ("0_b", "brown"), ("2_a", "blue")):
-        ...     Image.new("RGB", (20, 16), color).save(f"{folder}/{name}.png")
-        >>> images = ImageCollection.discover(folder)
-        >>> images.classes
-        [0, 2]
-        >>> [batch.shape for batch in images.of([0]).batches((3, 8, 8), batch_size=32)]
-        [torch.Size([2, 3, 8, 8])]
-        >>> images.except_([0]).paths[0].name
-        '2_a.png'
+    Attributes:
+        class_names (list[str], optional): Names of all classes, for messages.
+        where (str): Where the images are, for messages.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[str | os.PathLike[str]],
-        labels: Sequence[int],
-        class_names: Sequence[str] | None = None,
-        root: str | os.PathLike[str] | None = None,
-    ) -> None:
-        if len(paths) != len(labels) or not paths:
-            raise InputError(
-                f"there are {len(paths)} paths and {len(labels)} labels; expected at least one path, and a class index for each."
-            )
-        self._files = [(os.fspath(path), operator.index(label)) for path, label in zip(paths, labels, strict=True)]
-        self._unreadable: dict[str, str] = {}
-        self._strays: list[tuple[Path, str]] = []
-        self.class_names = None if class_names is None else list(class_names)
-        self.root = Path(os.path.dirname(self._files[0][0]) if root is None else root)
-
-    @classmethod
-    def discover(
-        cls,
-        root: str | os.PathLike[str],
-        class_names: Sequence[str] | None = None,
-        *,
-        wnids: Sequence[str] | None = None,
-        split: str | None = None,
-    ) -> ImageCollection:
-        r"""
-        Find the images in a folder and the class of each.
-
-        Three layouts are known:
-
-        1. ImageNet's: ``root/nXXXXXXXX/*`` or ``root/{train,val}/nXXXXXXXX/*``. Which class a wnid is comes from ``wnids``, else from
-           ``classes.csv`` (columns index, wnid, name), ``LOC_synset_mapping.txt`` or ``synset_words.txt`` beside the images, else from
-           the sorted order if every class is there, else, for a model with 1000 named classes, from timm's table where timm is installed.
-        2. One folder for each class, named by index, by a class name of the model, or, if there are no class names, in sorted order.
-        3. A flat folder whose file names begin with an index and a separator (``0012_anything.jpg``), carry a wnid, or begin with a
-           class name.
-
-        Names are compared without regard to case and punctuation. Images that lie outside the layout are named in :attr:`skipped`.
-
-        Args:
-            root (str or os.PathLike): The folder.
-            class_names (Sequence[str], optional): The model's class names. Default: None
-            wnids (Sequence[str], optional): The wnid of each class, in order. Default: None
-            split (str, optional): Which of the folders val, validation, test and train to read; None: the first of them that is there.
-                Default: None
-
-        Returns:
-            ImageCollection: All images, ordered by class and file name.
-
-        Raises:
-            FileNotFoundError: If there is no such folder.
-            NotADirectoryError: If ``root`` is a file.
-            ValueError: If there are no images, or it is not clear which classes they are of.
-
-        Examples::
-
-            >>> import tempfile
-            >>> from pathlib import Path
-            >>> from PIL import Image
-            >>> folder = Path(tempfile.mkdtemp())
-            >>> for name in ("tabby cat", "Flute"):
-            ...     (folder / name).mkdir()
-            ...     Image.new("L", (9, 9)).save(folder / name / "1.png")
-            >>> ImageCollection.discover(folder, class_names=["flute", "goldfish", "tabby_cat"]).labels
-            [0, 2]
-        """
-        folder = _folder(root)
-        top = _split_folder(folder, split)
-        beside = [top, folder] if top != folder else [folder]
-        if top == folder and os.path.basename(os.path.abspath(folder)) in SPLITS:
-            beside.append(os.path.dirname(os.path.abspath(folder)))
-        classes = _Classes(beside, class_names, wnids, folder)
-        folders = _subfolders(top)
-        inside = [list(_images_below(sub)) for sub in folders]
-        loose = [entry.path for entry in _visible(top) if entry.is_file() and _is_image(entry.name)]
-        names = classes.model_names or classes.table_names
-        files: list[tuple[int, str]]
-        if any(inside):
-            labels, by_order = _label_folders(folders, [bool(images) for images in inside], classes)
-            files = [(label, path) for label, images in zip(labels, inside, strict=True) for path in images]
-            strays = [(Path(path), "it lies beside the class folders, not in one") for path in loose]
-            names = [os.path.basename(sub) for sub in folders] if by_order else names
-        elif loose:
-            flat = _label_files(loose, classes)
-            files = [(label, path) for label, path in zip(flat, loose, strict=True) if label is not None]
-            strays = [
-                (Path(path), "its name carries no class")
-                for label, path in zip(flat, loose, strict=True)
-                if label is None
-            ]
-            if not files:
-                raise InputError(
-                    f'no file name in "{folder}" carries a class ({_few([path.name for path, _ in strays], 3)}); expected names such as '
-                    "0012_anything.jpg, n01532829_anything.jpg or house_finch_anything.jpg with class_names given, or one folder for each "
-                    "class."
-                )
-        else:
-            raise InputError(
-                f'"{folder}" holds no images; expected one folder for each class, or files named by class, that end in '
-                f"{', '.join(sorted(ENDINGS))}."
-            )
-        files.sort()
-        collection = cls([path for _, path in files], [label for label, _ in files], names, folder)
-        collection._strays = strays
-        if strays:
-            warnings.warn(
-                f'{len(strays)} images in "{folder}" are of no known class and are skipped: '
-                f"{_few([f'{path.name} ({reason})' for path, reason in strays], 3)}; .skipped lists them.",
-                stacklevel=2,
-            )
-        return collection
-
-    @classmethod
-    def one_class(cls, root: str | os.PathLike[str], label: int = 0) -> ImageCollection:
-        r"""
-        Take all images in a folder, and in the folders within it, for images of one class, whatever they are called.
-
-        Args:
-            root (str or os.PathLike): The folder.
-            label (int, optional): The class index of all of them. Default: 0
-
-        Returns:
-            ImageCollection: All images, ordered by path.
-
-        Raises:
-            FileNotFoundError: If there is no such folder.
-            NotADirectoryError: If ``root`` is a file.
-            ValueError: If there are no images.
-
-        Examples::
-
-            >>> import tempfile
-            >>> from PIL import Image
-            >>> folder = tempfile.mkdtemp()
-            >>> Image.new("L", (9, 9)).save(f"{folder}/anything.png")
-            >>> ImageCollection.one_class(folder, label=400).labels
-            [400]
-        """
-        folder = _folder(root)
-        paths = sorted(_images_below(folder))
-        if not paths:
-            raise InputError(f'"{folder}" holds no images; expected files that end in {", ".join(sorted(ENDINGS))}.')
-        return cls(paths, [label] * len(paths), None, folder)
+    class_names: list[str] | None
+    where: str
 
     @property
-    def paths(self) -> list[Path]:
-        """The image files, in the order in which :meth:`batches` gives them; without those that a pass has found unreadable."""
-        return [Path(path) for path, _ in self._files if path not in self._unreadable]
+    @abstractmethod
+    def all_labels(self) -> list[int]:
+        """The class index of each image that may be drawn, whether it can be read or not."""
+
+    @abstractmethod
+    def take(self, places: list[int]) -> Self:
+        """The part of the collection at some places of :attr:`all_labels`."""
+
+    @abstractmethod
+    def batches_for(self, geometry: ImageGeometry, batch_size: int = 32, workers: int = 0) -> Batches:
+        r"""
+        The images as batches for a model whose geometry is known; otherwise as :meth:`batches`.
+
+        Args:
+            geometry (ImageGeometry): What a :class:`~captum_proto.models.NamedModel` gives as ``geometry``.
+            batch_size (int, optional): Images in a batch. Default: 32
+            workers (int, optional): Threads that read files. Default: 0
+
+        Returns:
+            Batches: An iterable of tensors (N, C, H, W), float32 in [0, 1].
+
+        Raises:
+            ValueError: If an argument is out of range, or the images do not come in this shape.
+        """
+
+    @abstractmethod
+    def listed(self) -> list[tuple[str, str]]:
+        """The name and the SHA-256 digest of each image, as a result records what it was made from."""
 
     @property
     def labels(self) -> list[int]:
-        """The class index of each of :attr:`paths`."""
-        return [label for path, label in self._files if path not in self._unreadable]
+        """The class index of each image, in the order in which :meth:`batches` gives them."""
+        return self.all_labels
 
     @property
     def classes(self) -> list[int]:
         """The indices of the classes that have images, sorted."""
-        return sorted({label for _, label in self._files})
+        return sorted(set(self.all_labels))
 
     @property
     def counts(self) -> dict[int, int]:
@@ -360,16 +106,15 @@ class ImageCollection:
     @property
     def skipped(self) -> list[tuple[Path, str]]:
         """The files left out so far, each with the reason."""
-        unreadable = [(Path(path), self._unreadable[path]) for path, _ in self._files if path in self._unreadable]
-        return self._strays + unreadable
+        return []
 
     def __len__(self) -> int:
-        return sum(path not in self._unreadable for path, _ in self._files)
+        return len(self.labels)
 
     def __repr__(self) -> str:
-        return f'ImageCollection("{self.root}": {len(self)} images of {len(self.classes)} classes)'
+        return f"{type(self).__name__}({self.where}: {len(self)} images of {len(self.classes)} classes)"
 
-    def of(self, classes: int | Iterable[int], limit: int | None = None, seed: int = 0) -> ImageCollection:
+    def of(self, classes: int | Iterable[int], limit: int | None = None, seed: int = 0) -> Self:
         r"""
         The images of some classes.
 
@@ -380,7 +125,7 @@ class ImageCollection:
             seed (int, optional): Which draw. Default: 0
 
         Returns:
-            ImageCollection: A part of this collection, in the same order.
+            Collection: A part of this collection, in the same order.
 
         Raises:
             ValueError: If a class has no images, or there are fewer images than ``limit``.
@@ -389,12 +134,12 @@ class ImageCollection:
         missing = sorted(wanted - set(self.classes))
         if missing or not wanted:
             raise InputError(
-                f'there are no images of {self._named(missing) or "no class at all"} in "{self.root}"; it has images of the classes '
-                f"{_few(sorted(self.classes, key=lambda c: (min(abs(c - m) for m in missing or [0]), c)))}."
+                f"there are no images of {self._named(missing) or 'no class at all'} in {self.where}; it has images of the classes "
+                f"{few(sorted(self.classes, key=lambda c: (min(abs(c - m) for m in missing or [0]), c)))}."
             )
-        return self._part(lambda label: label in wanted, limit, seed, f"of {self._named(sorted(wanted))}")
+        return self._part(wanted, limit, seed, f"of {self._named(sorted(wanted))}")
 
-    def except_(self, classes: int | Iterable[int], limit: int | None = None, seed: int = 0) -> ImageCollection:
+    def except_(self, classes: int | Iterable[int], limit: int | None = None, seed: int = 0) -> Self:
         r"""
         The images of all classes but some.
 
@@ -404,15 +149,14 @@ class ImageCollection:
             seed (int, optional): Which draw. Default: 0
 
         Returns:
-            ImageCollection: A part of this collection, in the same order.
+            Collection: A part of this collection, in the same order.
 
         Raises:
             ValueError: If no images remain, or fewer than ``limit``.
         """
         unwanted = _class_indices(classes)
-        return self._part(
-            lambda label: label not in unwanted, limit, seed, f"of other classes than {self._named(sorted(unwanted))}"
-        )
+        wanted = set(self.classes) - unwanted
+        return self._part(wanted, limit, seed, f"of other classes than {self._named(sorted(unwanted))}")
 
     def batches(
         self,
@@ -422,7 +166,7 @@ class ImageCollection:
         resize_ratio: float = 256 / 224,
         interpolation: str = "bilinear",
         workers: int = 0,
-    ) -> ImageBatches:
+    ) -> Batches:
         r"""
         The images as batches for a model; can be iterated any number of times.
 
@@ -435,27 +179,106 @@ class ImageCollection:
                 with any number. Default: 0, read in this thread
 
         Returns:
-            ImageBatches: An iterable of tensors (N, C, H, W), float32 in [0, 1].
+            Batches: An iterable of tensors (N, C, H, W), float32 in [0, 1].
 
         Raises:
             ValueError: If an argument is out of range.
         """
-        return ImageBatches(self, image_shape, batch_size, resize_ratio, interpolation, workers)
+        return self.batches_for(ImageGeometry(image_shape, resize_ratio, interpolation), batch_size, workers)
+
+    def read(self, geometry: ImageGeometry, workers: int = 0) -> LabeledImages:
+        r"""
+        All the images at once, where they fit into memory.
+
+        Args:
+            geometry (ImageGeometry): The shape of the images, and how they get it.
+            workers (int, optional): Threads that read files. Default: 0
+
+        Returns:
+            LabeledImages: Those that can be read.
+
+        Raises:
+            ValueError: If none can be read.
+        """
+        images = torch.cat(list(self.batches_for(geometry, workers=workers)))
+        return LabeledImages(images, torch.tensor(self.labels))
 
     def _named(self, classes: Sequence[int]) -> str:
         """Class indices with their names, for messages."""
         names = self.class_names or []
         shown = [f"{index} ({names[index]})" if 0 <= index < len(names) else str(index) for index in classes]
-        return f"class{'es' if len(shown) > 1 else ''} {_few(shown, 5)}" if shown else ""
+        return f"class{'es' if len(shown) > 1 else ''} {few(shown, 5)}" if shown else ""
 
-    def _part(self, chosen: Callable[[int], bool], limit: int | None, seed: int, which: str) -> ImageCollection:
-        files = [(path, label) for path, label in self._files if chosen(label)]
-        if not files:
-            raise InputError(f'there are no images {which} in "{self.root}"; add some, or leave out fewer classes.')
-        drawn = _draw(len(files), limit, seed, f'images {which} in "{self.root}"')
-        part = ImageCollection([files[i][0] for i in drawn], [files[i][1] for i in drawn], self.class_names, self.root)
-        part._unreadable = self._unreadable
-        return part
+    def _part(self, wanted: set[int], limit: int | None, seed: int, which: str) -> Self:
+        """The images of the wanted classes, or ``limit`` of them."""
+        places = [place for place, label in enumerate(self.all_labels) if label in wanted]
+        if not places:
+            raise InputError(f"there are no images {which} in {self.where}; add some, or leave out fewer classes.")
+        drawn = _draw(len(places), limit, seed, f"images {which} in {self.where}")
+        return self.take([places[index] for index in drawn])
+
+
+class TensorCollection(Collection):
+    r"""
+    Images in memory and the classes they are of.
+
+    Args:
+        images (Tensor): Shape (N, C, H, W), in [0, 1].
+        labels (Tensor): Shape (N,), integers: class indices of the model.
+        class_names (Sequence[str], optional): Names of all classes, for messages. Default: None
+        name (str, optional): What the images are called in messages and lists. Default: "images"
+
+    Raises:
+        ValueError: If there are no images, or not one label for each.
+
+    Examples::
+
+        >>> images = TensorCollection(torch.rand(3, 1, 8, 8), torch.tensor([0, 2, 0]))
+        >>> images.of(0).labels, images.except_(0).labels
+        ([0, 0], [2])
+        >>> [batch.shape for batch in images.batches((1, 8, 8), batch_size=2)]
+        [torch.Size([2, 1, 8, 8]), torch.Size([1, 1, 8, 8])]
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, class_names: Sequence[str] | None = None, name: str = "images"
+    ) -> None:
+        if images.dim() != 4 or labels.shape != images.shape[:1] or not len(images):
+            raise InputError(
+                f"images has shape {tuple(images.shape)} and labels {tuple(labels.shape)}; expected images (N, C, H, W) with N at least 1, "
+                "and labels (N,)."
+            )
+        self.labeled = LabeledImages(images, labels)
+        self.class_names = None if class_names is None else list(class_names)
+        self.name = name
+        self.where = f'"{name}"'
+
+    @property
+    def all_labels(self) -> list[int]:
+        """The class index of each image."""
+        labels: list[int] = self.labeled.labels.tolist()
+        return labels
+
+    def take(self, places: list[int]) -> TensorCollection:
+        """The part of the collection at some places."""
+        images, labels = self.labeled
+        return TensorCollection(images[places], labels[places], self.class_names, self.name)
+
+    def batches_for(self, geometry: ImageGeometry, batch_size: int = 32, workers: int = 0) -> Sequence[Tensor]:
+        """The images as batches, as they are: a model that takes another shape is refused."""
+        check_batches(batch_size, workers)
+        shape = tuple(self.labeled.images.shape[1:])
+        if geometry.image_shape != shape:
+            raise InputError(
+                f"{self.where} are images of shape {shape}, but image_shape is {geometry.image_shape}; give images of this shape, or a "
+                "folder of image files, which are resized."
+            )
+        return torch.split(self.labeled.images, batch_size)
+
+    def listed(self) -> list[tuple[str, str]]:
+        """The place and the SHA-256 digest of the values of each image."""
+        digests = [hashlib.sha256(tensor_bytes(image)).hexdigest() for image in self.labeled.images]
+        return [(f"{self.name} {place}", digest) for place, digest in enumerate(digests)]
 
 
 def _class_indices(classes: int | Iterable[int]) -> set[int]:

@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from captum_proto._utils.errors import InputError, MissingPackageError
-from captum_proto.data.collection import _class_indices, _draw
+from captum_proto.data.collection import LabeledImages, TensorCollection
 
 
-class DigitsImages(NamedTuple):
-    """
-    Scans of handwritten digits.
-
-    Attributes:
-        images (Tensor): Shape (N, 1, 8, 8), float32 in [0, 1].
-        labels (Tensor): Shape (N,), int64: the digits.
-    """
-
-    images: Tensor
-    labels: Tensor
-
-
-def digits_images(
-    split: str = "held_out", classes: int | Iterable[int] | None = None, limit: int | None = None, seed: int = 0
-) -> DigitsImages:
+def digits_collection(split: str = "held_out") -> TensorCollection:
     r"""
     The scans of handwritten digits that come with scikit-learn: natural images for the model "digits".
 
     Every fourth scan of each digit is held out; the model "digits" is trained on the others alone. Both parts are by the same writers.
+
+    Args:
+        split (str, optional): "held_out" (445 scans), "training" (1352) or "all" (1797). Default: "held_out"
+
+    Returns:
+        TensorCollection: Images of shape (1, 8, 8), in the order of the data set.
+
+    Raises:
+        ImportError: If scikit-learn is not installed.
+        ValueError: If there is no such split.
+
+    Examples::
+
+        >>> scans = digits_collection()
+        >>> len(scans), scans.of(3, limit=2).labels
+        (445, [3, 3])
+    """
+    if split not in ("held_out", "training", "all"):
+        raise InputError(f'split is "{split}"; expected "held_out", "training" or "all".')
+    images, labels = _scans()
+    place = torch.empty_like(labels)
+    for digit in range(10):
+        same = labels == digit
+        place[same] = torch.arange(int(same.sum()))
+    held_out = place % 4 == 3
+    chosen = {"held_out": held_out, "training": ~held_out, "all": torch.ones_like(held_out)}[split]
+    return TensorCollection(images[chosen], labels[chosen], name="digits")
+
+
+def digits_images(
+    split: str = "held_out", classes: int | Iterable[int] | None = None, limit: int | None = None, seed: int = 0
+) -> LabeledImages:
+    r"""
+    The scans of :func:`digits_collection`, or a part of them, as tensors.
 
     Args:
         split (str, optional): "held_out" (445 scans), "training" (1352) or "all" (1797). Default: "held_out"
@@ -41,7 +58,7 @@ def digits_images(
         seed (int, optional): Which draw. Default: 0
 
     Returns:
-        DigitsImages: The images and their labels, in the order of the data set.
+        LabeledImages: The images, (N, 1, 8, 8) in [0, 1], and their labels, in the order of the data set.
 
     Raises:
         ImportError: If scikit-learn is not installed.
@@ -53,8 +70,12 @@ def digits_images(
         >>> images.shape, labels.unique()
         (torch.Size([10, 1, 8, 8]), tensor([3]))
     """
-    if split not in ("held_out", "training", "all"):
-        raise InputError(f'split is "{split}"; expected "held_out", "training" or "all".')
+    scans = digits_collection(split)
+    return scans.of(scans.classes if classes is None else classes, limit, seed).labeled
+
+
+def _scans() -> LabeledImages:
+    """All scans, in the order of the data set."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -63,18 +84,4 @@ def digits_images(
         ) from error
     scans = load_digits()
     images = torch.from_numpy(np.asarray(scans.images / 16, dtype=np.float32)).unsqueeze(1)
-    labels = torch.from_numpy(np.asarray(scans.target, dtype=np.int64))
-    place = torch.empty_like(labels)
-    for digit in range(10):
-        same = labels == digit
-        place[same] = torch.arange(int(same.sum()))
-    held_out = place % 4 == 3
-    chosen = {"held_out": held_out, "training": ~held_out, "all": torch.ones_like(held_out)}[split]
-    if classes is not None:
-        wanted = sorted(_class_indices(classes))
-        if not wanted or not set(wanted) <= set(range(10)):
-            raise InputError(f"classes is {wanted}; the digits have the classes 0 to 9.")
-        chosen = chosen & torch.isin(labels, torch.tensor(wanted))
-    places = chosen.nonzero().flatten()
-    places = places[_draw(len(places), limit, seed, f"scans in split {split} of the classes asked for")]
-    return DigitsImages(images[places], labels[places])
+    return LabeledImages(images, torch.from_numpy(np.asarray(scans.target, dtype=np.int64)))

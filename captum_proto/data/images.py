@@ -7,6 +7,7 @@ import operator
 import os
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from captum_proto._utils.checks import nearest
-from captum_proto._utils.errors import InputError, MissingFileError
+from captum_proto._utils.errors import InputError, MissingFileError, UnreadableImageError
 
 ENDINGS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
@@ -27,43 +28,46 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 _ELONGATED = 64
 
 
-def _check_geometry(image_shape: Sequence[int], resize_ratio: float, interpolation: str) -> tuple[int, int, int]:
-    shape = tuple(operator.index(side) for side in image_shape)
-    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
-        raise InputError(
-            f"image_shape is {shape}; expected (C, H, W) with C = 1 (gray) or 3 (red, green, blue) and positive H and W."
-        )
-    if not (1 <= resize_ratio < math.inf):
-        raise InputError(
-            f"resize_ratio is {resize_ratio}; expected 1 or more: the resized image's shorter side over the crop's, e.g. 256 / 224."
-        )
-    if interpolation not in INTERPOLATIONS:
-        raise InputError(
-            f'interpolation is "{interpolation}"; expected one of {", ".join(INTERPOLATIONS)}'
-            f"{nearest(str(interpolation), INTERPOLATIONS) or '.'}"
-        )
-    return shape[0], shape[1], shape[2]
+@dataclass(frozen=True)
+class ImageGeometry:
+    r"""
+    The shape in which a model takes images, and how its own evaluation resizes them to it.
 
+    Args:
+        image_shape (Sequence[int]): (C, H, W) with C = 1 or 3.
+        resize_ratio (float, optional): The resized image's side over the crop's, at least 1. Default: 256/224
+        interpolation (str, optional): "nearest", "bilinear", "bicubic" or "lanczos". Default: "bilinear"
 
-def _pixels(path: str, channels: int) -> Image.Image:
-    """The first frame of a file, decoded in full, as 8-bit gray or RGB."""
-    with Image.open(path) as file:
-        image: Image.Image = file
-        image.load()
-        if image.mode.startswith("I"):
-            # Pillow cuts 16 bits off at 255 where it should scale them.
-            values = np.asarray(image)
-            if values.size and (values.min() < 0 or values.max() > 65535):
-                raise InputError(f"integers from {values.min()} to {values.max()}, which have no known white")
-            image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
-        elif image.mode == "F":
-            raise InputError("floating-point values, which have no known white")
-        elif image.mode == "P" and "transparency" in image.info:
-            image = image.convert("RGBA")
-        image = image.convert("L" if channels == 1 else "RGB")
-    if max(image.size) > _ELONGATED * min(image.size):
-        raise InputError(f"{image.width} x {image.height} pixels, too elongated to crop the center")
-    return image
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Examples::
+
+        >>> ImageGeometry([3, 224, 224], interpolation="bicubic").image_shape
+        (3, 224, 224)
+    """
+
+    image_shape: Sequence[int]
+    resize_ratio: float = 256 / 224
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        shape = tuple(operator.index(side) for side in self.image_shape)
+        if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
+            raise InputError(
+                f"image_shape is {shape}; expected (C, H, W) with C = 1 (gray) or 3 (red, green, blue) and positive H and W."
+            )
+        if not (1 <= self.resize_ratio < math.inf):
+            raise InputError(
+                f"resize_ratio is {self.resize_ratio}; expected 1 or more: the resized image's shorter side over the crop's, e.g. "
+                "256 / 224."
+            )
+        if self.interpolation not in INTERPOLATIONS:
+            raise InputError(
+                f'interpolation is "{self.interpolation}"; expected one of {", ".join(INTERPOLATIONS)}'
+                f"{nearest(str(self.interpolation), INTERPOLATIONS) or '.'}"
+            )
+        object.__setattr__(self, "image_shape", shape)
 
 
 def load_image(
@@ -90,7 +94,7 @@ def load_image(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no whole image, or an argument is out of range.
+        ValueError: If the file is not a whole image, or an argument is out of range.
 
     Examples::
 
@@ -102,29 +106,62 @@ def load_image(
         >>> image.shape, image[:, 0, 0].tolist()
         (torch.Size([3, 224, 224]), [1.0, 0.0, 0.0])
     """
-    shape = _check_geometry(image_shape, resize_ratio, interpolation)
+    geometry = ImageGeometry(image_shape, resize_ratio, interpolation)
     if not os.path.isfile(path):
         raise MissingFileError(f'there is no file "{os.fspath(path)}"; give the path of an image.')
-    image = _decoded(os.fspath(path), shape, resize_ratio, interpolation)
-    if isinstance(image, str):
-        raise InputError(f'"{os.fspath(path)}" cannot be read: {image}.')
-    return image
+    return read_image(os.fspath(path), geometry)
 
 
-def _decoded(path: str, shape: tuple[int, int, int], resize_ratio: float, interpolation: str) -> Tensor | str:
-    """The image, or why there is none."""
-    channels, height, width = shape
-    try:
-        image = _pixels(path, channels)
-    except UnidentifiedImageError:
-        return "no image that Pillow can read"
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
-    tall, wide = round(height * resize_ratio), round(width * resize_ratio)
+def read_image(path: str, geometry: ImageGeometry) -> Tensor:
+    """
+    A file as a tensor (C, H, W), float32 in [0, 1], resized and cropped as the geometry says.
+
+    Raises:
+        UnreadableImageError: If there is no such file, or it is not a whole image.
+    """
+    channels, height, width = geometry.image_shape
+    image = _decode(path, channels)
+    tall, wide = round(height * geometry.resize_ratio), round(width * geometry.resize_ratio)
     if tall * image.width >= wide * image.height:
         size = [tall, max(int(tall * image.width / image.height), wide)]
     else:
         size = [max(int(wide * image.height / image.width), tall), wide]
-    image = transforms.resize(image, size, interpolation=InterpolationMode(interpolation), antialias=True)
+    image = transforms.resize(image, size, interpolation=InterpolationMode(geometry.interpolation), antialias=True)
     image = transforms.center_crop(image, [height, width])
     return cast(Tensor, transforms.to_dtype(transforms.pil_to_tensor(image), torch.float32, scale=True))
+
+
+def _decode(path: str, channels: int) -> Image.Image:
+    """The first frame of a file, decoded in full, as 8-bit gray or RGB."""
+    try:
+        with Image.open(path) as file:
+            file.load()
+            image = _eight_bits(file, path).convert("L" if channels == 1 else "RGB")
+    except UnreadableImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError(path, "not an image that Pillow can read") from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        # What Pillow's decoders raise on damaged files.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UnreadableImageError(path, reason.rstrip(".")) from error
+    if max(image.size) > _ELONGATED * min(image.size):
+        raise UnreadableImageError(path, f"{image.width} x {image.height} pixels, too elongated to crop the center")
+    return image
+
+
+def _eight_bits(image: Image.Image, path: str) -> Image.Image:
+    """An image whose conversion to gray or RGB loses no more than it must."""
+    if image.mode.startswith("I"):
+        # Pillow cuts 16 bits off at 255 where it should scale them.
+        values = np.asarray(image)
+        if values.size and (values.min() < 0 or values.max() > 65535):
+            raise UnreadableImageError(
+                path, f"integers from {values.min()} to {values.max()}, which have no known white"
+            )
+        return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    if image.mode == "F":
+        raise UnreadableImageError(path, "floating-point values, which have no known white")
+    if image.mode == "P" and "transparency" in image.info:
+        return image.convert("RGBA")
+    return image

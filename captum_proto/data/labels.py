@@ -7,44 +7,84 @@ import importlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, MissingFileError, NotAFolderError
 from captum_proto.data.images import ENDINGS
 
-#: Folders that part a data set, the one to prefer first.
+#: Subfolders that hold a split of a data set, the preferred one first.
 SPLITS = ("val", "validation", "test", "train")
+#: ImageNet's identifier of a class, the WordNet identifier of its synset.
 _WNID = re.compile(r"(?:^|[_\-. ])(n\d{8})(?=$|[_\-. ])")
 _LEADING_INDEX = re.compile(r"(\d+)[_\-. ]+(?=\S)")
 
 
-def _normalized(name: str) -> str:
-    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
+class LabeledFiles(NamedTuple):
+    """
+    Image files and the classes they are of.
+
+    Attributes:
+        files (list[tuple[str, int]]): Path and class index of each, ordered by class and path.
+        class_names (list[str], optional): Names of all classes, where they are known.
+        strays (list[tuple[Path, str]]): Images of no known class, each with the reason.
+    """
+
+    files: list[tuple[str, int]]
+    class_names: list[str] | None
+    strays: list[tuple[Path, str]]
 
 
-def _few(items: Iterable[Any], limit: int = 10) -> str:
-    shown = [str(item) for item in items]
-    more = f", ... ({len(shown)} in all)" if len(shown) > limit else ""
-    return ", ".join(shown[:limit]) + more
+def label_files(
+    folder: str, class_names: Sequence[str] | None, wnids: Sequence[str] | None, split: str | None
+) -> LabeledFiles:
+    """
+    Find the images in a folder and the class of each, as :meth:`ImageCollection.discover` describes it.
+
+    Raises:
+        InputError: If there are no images, or it is not clear which classes they are of.
+    """
+    top = _split_folder(folder, split)
+    beside = [top, folder] if top != folder else [folder]
+    if top == folder and os.path.basename(os.path.abspath(folder)) in SPLITS:
+        beside.append(os.path.dirname(os.path.abspath(folder)))
+    classes = _Classes(beside, class_names, wnids, folder)
+    names = classes.model_names or classes.table_names
+    subfolders = _subfolders(top)
+    images_of = [list(images_below(subfolder)) for subfolder in subfolders]
+    loose = [entry.path for entry in _visible(top) if entry.is_file() and _is_image(entry.name)]
+    if any(images_of):
+        labels, by_order = _classes_of_folders(subfolders, [bool(images) for images in images_of], classes)
+        labeled = [(label, path) for label, images in zip(labels, images_of, strict=True) for path in images]
+        strays = [(Path(path), "it lies beside the class folders, not in one") for path in loose]
+        names = [os.path.basename(subfolder) for subfolder in subfolders] if by_order else names
+    elif loose:
+        found = list(zip(_classes_of_files(loose, classes), loose, strict=True))
+        labeled = [(label, path) for label, path in found if label is not None]
+        strays = [(Path(path), "its name carries no class") for label, path in found if label is None]
+        if not labeled:
+            raise InputError(
+                f'no file name in "{folder}" carries a class ({few([path.name for path, _ in strays], 3)}); expected names such as '
+                "0012_anything.jpg, n01532829_anything.jpg or house_finch_anything.jpg with class_names given, or one folder for each "
+                "class."
+            )
+    else:
+        raise InputError(
+            f'"{folder}" holds no images; expected one folder for each class, or files named by class, that end in '
+            f"{', '.join(sorted(ENDINGS))}."
+        )
+    return LabeledFiles([(path, label) for label, path in sorted(labeled)], names, strays)
 
 
-def _visible(folder: str) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith((".", "__"))), key=lambda e: e.name)
+def existing_folder(root: str | os.PathLike[str]) -> str:
+    """
+    The path of a folder of images, as text.
 
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS
-
-
-def _images_below(folder: str) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(parent, name) for name in sorted(files) if _is_image(name))
-
-
-def _folder(root: str | os.PathLike[str]) -> str:
+    Raises:
+        MissingFileError: If there is no such folder.
+        NotAFolderError: If it is a file.
+    """
     folder = os.fspath(root)
     if not os.path.exists(folder):
         raise MissingFileError(f'there is no folder "{folder}"; give the folder that holds the images.')
@@ -53,12 +93,55 @@ def _folder(root: str | os.PathLike[str]) -> str:
     return folder
 
 
+def images_below(folder: str) -> Iterator[str]:
+    """The image files in a folder and in the folders within it, but for hidden ones, in a fixed order."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (os.path.join(parent, name) for name in sorted(files) if _is_image(name))
+
+
+def few(items: Iterable[Any], limit: int = 10) -> str:
+    """The first items, for a message, and how many there are in all."""
+    shown = [str(item) for item in items]
+    more = f", ... ({len(shown)} in all)" if len(shown) > limit else ""
+    return ", ".join(shown[:limit]) + more
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS
+
+
+def _visible(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith((".", "__"))), key=lambda e: e.name)
+
+
 def _subfolders(folder: str) -> list[str]:
     return [entry.path for entry in _visible(folder) if entry.is_dir()]
 
 
+def _split_folder(root: str, split: str | None) -> str:
+    """The folder that holds the class folders: ``root``, or a split of it."""
+    present = [
+        name
+        for name in SPLITS
+        if os.path.isdir(os.path.join(root, name))
+        and any(next(images_below(folder), None) for folder in _subfolders(os.path.join(root, name)))
+    ]
+    if split is not None and split not in present:
+        raise InputError(f'"{root}" has no split "{split}" with class folders in it; it has {few(present) or "none"}.')
+    if split is None and not present:
+        return root
+    return os.path.join(root, split or present[0])
+
+
+def _normalized(name: str) -> str:
+    """A name without regard to case and punctuation."""
+    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
+
+
 class _Classes:
-    """What is known of the classes: the model's names, and tables that lie beside the images."""
+    """The classes' names and wnids: those of the model, and those in tables that lie beside the images."""
 
     def __init__(
         self, folders: Sequence[str], class_names: Sequence[str] | None, wnids: Sequence[str] | None, root: str
@@ -105,11 +188,11 @@ class _Classes:
         return bool(self._index_of)
 
     def by_name(self, name: str) -> set[int]:
-        """The classes of this name: none, one, or several of the same name."""
+        """The classes of this name; several classes may share a name."""
         return self._index_of.get(_normalized(name), set())
 
     def by_first_words(self, text: str) -> set[int]:
-        """The classes whose name ``text`` begins with; of several names the longest. A name of digits alone is no word."""
+        """The classes whose name ``text`` begins with; of several names the longest. Digits alone do not count as a name."""
         words = _normalized(text).split(" ")
         for count in range(len(words), 0, -1):
             name = " ".join(words[:count])
@@ -117,10 +200,11 @@ class _Classes:
                 return found
         return set()
 
-    def the_one(self, indices: set[int], where: str) -> int | None:
+    def only(self, indices: set[int], where: str) -> int | None:
+        """The only one of some classes, or None where there are none."""
         if len(indices) > 1:
             raise InputError(
-                f'"{where}" in "{self.root}" names the classes {_few(sorted(indices))} alike; use the index of the class for its name.'
+                f'"{where}" in "{self.root}" names the classes {few(sorted(indices))} alike; use the index of the class for its name.'
             )
         return next(iter(indices), None)
 
@@ -128,6 +212,7 @@ class _Classes:
         return nearest(_normalized(name), self._index_of) or "."
 
     def check_index(self, index: int, where: str) -> int:
+        """The index, if the model has so many classes."""
         count = None if self.model_names is None else len(self.model_names)
         if count is not None and index >= count:
             raise InputError(
@@ -137,7 +222,7 @@ class _Classes:
         return index
 
     def complete_wnids(self, found: Iterable[str]) -> None:
-        """See that there is an index for each wnid that was found, or say what to do."""
+        """Give each wnid that was found an index, from the table, the sorted order or timm; raise where none says it."""
         present = sorted(set(found))
         if not self.wnids:
             expected = 1000 if self.model_names is None else len(self.model_names)
@@ -148,12 +233,12 @@ class _Classes:
         unknown = [wnid for wnid in present if wnid not in self.wnids]
         if unknown and self.wnids:
             raise InputError(
-                f'"{self.root}" names {_few(unknown, 5)}, which {self.source} does not list; add them there, or remove them.'
+                f'"{self.root}" names {few(unknown, 5)}, which {self.source} does not list; add them there, or remove them.'
             )
         if unknown:
             count = "" if self.model_names is None else f" of the model's {len(self.model_names)} classes"
             raise InputError(
-                f'"{self.root}" names {len(present)}{count} by wnid ({_few(present, 3)}), and nothing says which class is which; put a '
+                f'"{self.root}" names {len(present)}{count} by wnid ({few(present, 3)}), and nothing says which class is which; put a '
                 "classes.csv with the columns index,wnid,name there, or pass wnids, the list of all wnids in the order of the classes."
             )
 
@@ -167,7 +252,7 @@ def _read_classes(path: str) -> tuple[dict[str, int], dict[int, str]]:
         columns = set(reader.fieldnames or ())
         if "index" not in columns or not columns & {"wnid", "name"}:
             raise InputError(
-                f'"{path}" has the columns {_few(sorted(columns)) or "of an empty file"}; expected index, wnid and name, in a first line '
+                f'"{path}" has the columns {few(sorted(columns)) or "of an empty file"}; expected index, wnid and name, in a first line '
                 "that says so."
             )
         for row in reader:
@@ -199,39 +284,52 @@ def _imagenet_wnids() -> dict[str, int]:
     return {wnid: index for index, wnid in enumerate(info.label_names())}
 
 
-def _label_files(paths: list[str], classes: _Classes) -> list[int | None]:
+class _FileName(NamedTuple):
+    """What the name of an image file says of its class: a number at its start, a wnid, words."""
+
+    stem: str
+    number: int | None
+    wnid: str | None
+    words: str
+
+    @classmethod
+    def parse(cls, path: str) -> _FileName:
+        stem = os.path.splitext(os.path.basename(path))[0]
+        lead, wnid = _LEADING_INDEX.match(stem), _WNID.search(stem)
+        if wnid is not None and lead is not None and lead.end() != wnid.start(1):
+            lead = None  # a number elsewhere than right before the wnid is any number, not a class
+        return cls(
+            stem,
+            None if lead is None else int(lead[1]),
+            None if wnid is None else wnid[1],
+            stem if lead is None else stem[lead.end() :],
+        )
+
+
+def _classes_of_files(paths: list[str], classes: _Classes) -> list[int | None]:
     """The class of each file of a flat folder, from its name; None where the name carries none."""
-    stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
-    wnids = [match[1] if (match := _WNID.search(stem)) else None for stem in stems]
-    leads = [match if (match := _LEADING_INDEX.match(stem)) else None for stem in stems]
+    names = [_FileName.parse(path) for path in paths]
     # A wnid that follows an index needs no table: the index says which class it is.
-    named = [
-        lead is not None and wnid is not None and lead.end() == stem.find(wnid)
-        for lead, wnid, stem in zip(leads, wnids, stems, strict=True)
-    ]
-    needed = [wnid for wnid, said in zip(wnids, named, strict=True) if wnid is not None and not said]
-    if needed:
+    if needed := [name.wnid for name in names if name.wnid is not None and name.number is None]:
         classes.complete_wnids(needed)
     labels: list[int | None] = []
-    for stem, wnid, lead, said in zip(stems, wnids, leads, named, strict=True):
-        if wnid is not None:
-            number = int(lead[1]) if said and lead is not None else None
-            others = {classes.wnids[wnid]} if wnid in classes.wnids else set()
+    for name in names:
+        if name.wnid is None:
+            others = classes.by_first_words(name.words)
         else:
-            number = int(lead[1]) if lead is not None else None
-            others = classes.by_first_words(stem[lead.end() :] if lead is not None else stem)
-        if number is not None and others and number not in others:
+            others = {classes.wnids[name.wnid]} if name.wnid in classes.wnids else set()
+        if name.number is not None and others and name.number not in others:
             raise InputError(
-                f'"{stem}" in "{classes.root}" is class {number} by its number and class {_few(sorted(others))} by its name; rename it, or '
-                "correct the table of classes."
+                f'"{name.stem}" in "{classes.root}" is class {name.number} by its number and class {few(sorted(others))} by its name; '
+                "rename it, or correct the table of classes."
             )
-        index = number if number is not None else classes.the_one(others, stem)
-        labels.append(None if index is None else classes.check_index(index, stem))
+        index = name.number if name.number is not None else classes.only(others, name.stem)
+        labels.append(None if index is None else classes.check_index(index, name.stem))
     return labels
 
 
-def _label_folders(folders: list[str], filled: Sequence[bool], classes: _Classes) -> tuple[list[int], bool]:
-    """The class of each folder, and whether it comes from its place in the sorted order alone."""
+def _classes_of_folders(folders: list[str], filled: Sequence[bool], classes: _Classes) -> tuple[list[int], bool]:
+    """The class of each folder, and whether the sorted order alone says so."""
     names = [os.path.basename(folder) for folder in folders]
     wnids = [match[1] if (match := _WNID.match(name)) else None for name in names]
     if all(wnid is not None or not full for wnid, full in zip(wnids, filled, strict=True)):
@@ -244,7 +342,7 @@ def _label_folders(folders: list[str], filled: Sequence[bool], classes: _Classes
     else:
         found = []
         for name, full in zip(names, filled, strict=True):
-            index = classes.the_one(classes.by_name(name), name)
+            index = classes.only(classes.by_name(name), name)
             if index is None and full:
                 raise InputError(
                     f'the folder "{name}" in "{classes.root}" is named after no known class; rename it to the name or the index of a '
@@ -253,18 +351,3 @@ def _label_folders(folders: list[str], filled: Sequence[bool], classes: _Classes
                 )
             found.append(-1 if index is None else index)
     return [classes.check_index(index, name) for index, name in zip(found, names, strict=True)], False
-
-
-def _split_folder(root: str, split: str | None) -> str:
-    """The folder that holds the class folders: ``root``, or a split of it."""
-    present = [
-        name
-        for name in SPLITS
-        if os.path.isdir(os.path.join(root, name))
-        and any(next(_images_below(folder), None) for folder in _subfolders(os.path.join(root, name)))
-    ]
-    if split is not None and split not in present:
-        raise InputError(f'"{root}" has no split "{split}" with class folders in it; it has {_few(present) or "none"}.')
-    if split is None and not present:
-        return root
-    return os.path.join(root, split or present[0])

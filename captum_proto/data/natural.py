@@ -1,27 +1,41 @@
-"""Natural images for a comparison: of a class, and of all others."""
+"""Natural images for a comparison: of a target, and of all other classes."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captum_proto._utils.batches import Images
-from captum_proto._utils.files import sha256, tensor_bytes
-from captum_proto._utils.targets import Target
-from captum_proto.data import ImageBatches, ImageCollection, digits_images
-from captum_proto.models import NamedModel
+import torch
+from torch import Tensor
 
-#: So many files that could not be read are named one by one.
+from captum_proto._utils.batches import Images
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.targets import Target
+from captum_proto.data.collection import Collection, LabeledImages
+from captum_proto.data.digits import digits_collection
+from captum_proto.data.image_collection import ImageCollection
+from captum_proto.data.images import ImageGeometry
+
+#: What a command line calls scikit-learn's scans, in place of a folder.
+DIGITS = "digits"
+#: So many files that could not be read are named, each in a sentence.
 _MOST_SKIPPED = 20
 
 
 @dataclass(frozen=True)
 class ClassImages:
-    """Natural images for one class: of the class, of others, and, once they were read, sentences on files that could not be."""
+    """
+    Natural images for the comparison of a target.
+
+    Attributes:
+        same (Images): Of the target.
+        other (Images): Of other classes.
+        failures (Callable): Sentences on files that could not be read, once the images were.
+    """
 
     same: Images
     other: Images
@@ -29,24 +43,38 @@ class ClassImages:
 
 
 class NaturalImages:
-    """
-    Natural images for a model: a folder of photographs, or scikit-learn's digits.
+    r"""
+    Natural images for a model, of each target and of other classes, drawn at random.
 
     Args:
-        source (str): A folder, as :meth:`captum_proto.data.ImageCollection.discover` reads it, or "digits".
-        named (NamedModel): The model: its class names, the size of its images, and how they are resized.
-        split (str, optional): Of an ImageNet-style tree. Default: None
-        limit (int, optional): Images of each class. Default: None, all
-        others (int, optional): Images of other classes. Default: None, as many as of the class
+        source (str or Collection): A folder, as :meth:`captum_proto.data.ImageCollection.discover` reads it, "digits" for the held-out
+            scans of scikit-learn, or a collection.
+        geometry (ImageGeometry): The shape of the model's images, and how they get it.
+        class_names (Sequence[str], optional): The model's class names, by which images in a folder are labeled. Default: None
+        split (str, optional): Of an ImageNet-style tree. Default: None, as :meth:`~captum_proto.data.ImageCollection.discover` prefers
+        limit (int, optional): Images of each target. Default: None, all
+        others (int, optional): Images of other classes. Default: None, as many as of the target, or all if there are fewer
         seed (int, optional): Of the draw. Default: 0
         batch_size (int, optional): Images at a time. Default: 32
-        workers (int, optional): Threads that read them. Default: 2
+        workers (int, optional): Threads that read files. Default: 2
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If there are no images in it, or it is not clear which classes they are of.
+
+    Examples::
+
+        >>> natural = NaturalImages("digits", ImageGeometry((1, 8, 8)), limit=5)
+        >>> images = natural.of((3,))
+        >>> [len(batch) for batch in images.same], [len(batch) for batch in images.other]
+        ([5], [5])
     """
 
     def __init__(
         self,
-        source: str,
-        named: NamedModel,
+        source: str | Collection,
+        geometry: ImageGeometry,
+        class_names: Sequence[str] | None = None,
         *,
         split: str | None = None,
         limit: int | None = None,
@@ -55,52 +83,33 @@ class NaturalImages:
         batch_size: int = 32,
         workers: int = 2,
     ) -> None:
-        self.source, self.split = source, split
-        self.named, self.limit, self.others, self.seed = named, limit, others, seed
+        self.collection = _opened(source, class_names, split)
+        self.source, self.split = source if isinstance(source, str) else source.where, split
+        self.geometry = geometry
+        self.limit, self.others, self.seed = limit, others, seed
         self.batch_size, self.workers = batch_size, workers
-        self.collection = (
-            None if source == "digits" else ImageCollection.discover(source, named.class_names, split=split)
-        )
 
-    def of(self, group: Target) -> ClassImages:
+    def of(self, target: Target) -> ClassImages:
         """
-        Images of a class or a group of classes, and of all others.
+        Images of a class or a superclass, and of all other classes.
 
         Raises:
             ValueError: If there are none, or fewer than asked for.
         """
-        if self.collection is None:
-            rest = sorted(set(range(10)) - set(group))
-            same = digits_images(classes=group, limit=self.limit, seed=self.seed).images
-            others = len(same) if self.others is None else self.others
-            return ClassImages(same, digits_images(classes=rest, limit=others, seed=self.seed).images)
-        inside = self._inside(group, self.limit)
-        elsewhere = len(self.collection) - len(self._inside(group, None))
-        others = min(len(inside), elsewhere) if self.others is None else self.others
-        return ClassImages(
-            self._batches(inside),
-            self._batches(self.collection.except_(group, limit=others, seed=self.seed)),
-            self._failures,
-        )
+        same = self._same(target)
+        elsewhere = len(self.collection) - len(self._present(target))
+        count = min(len(same), elsewhere) if self.others is None else self.others
+        other = self.collection.except_(target, limit=count, seed=self.seed)
+        return ClassImages(self._batches(same), self._batches(other), self._failures)
 
-    def elsewhere(self, group: Target, count: int) -> Images:
+    def elsewhere(self, target: Target, count: int) -> Images:
         """At most ``count`` images of other classes, drawn apart from those that :meth:`of` gives."""
-        if self.collection is None:
-            rest = sorted(set(range(10)) - set(group))
-            return digits_images(classes=rest, limit=count, seed=self.seed + 1).images
-        outside = self.collection.except_(group)
-        return self._batches(self.collection.except_(group, limit=min(count, len(outside)), seed=self.seed + 1))
+        outside = self.collection.except_(target)
+        return self._batches(self.collection.except_(target, limit=min(count, len(outside)), seed=self.seed + 1))
 
-    def listed(self, group: Target) -> list[dict[str, str]]:
-        """The images of a class that :meth:`of` gives: the file and the SHA-256 of each; of digits, that of the values."""
-        if self.collection is None:
-            images = digits_images(classes=group, limit=self.limit, seed=self.seed).images
-            return [
-                {"file": f"digits {index}", "sha256": hashlib.sha256(tensor_bytes(image)).hexdigest()}
-                for index, image in enumerate(images)
-            ]
-        paths = self._inside(group, self.limit).paths
-        return [{"file": str(path), "sha256": sha256(path)} for path in paths]
+    def listed(self, target: Target) -> list[dict[str, str]]:
+        """The images of a target that :meth:`of` gives: the file and the SHA-256 of each; of digits, that of the values."""
+        return [{"file": name, "sha256": digest} for name, digest in self._same(target).listed()]
 
     def settings(self) -> dict[str, Any]:
         """What a result depends on, as JSON can hold it."""
@@ -123,24 +132,130 @@ class NaturalImages:
     @property
     def skipped(self) -> list[tuple[Path, str]]:
         """Files left out so far, each with the reason."""
-        return [] if self.collection is None else self.collection.skipped
+        return self.collection.skipped
+
+    def _same(self, target: Target) -> Collection:
+        return self._present(target, self.limit)
+
+    def _present(self, target: Target, limit: int | None = None) -> Collection:
+        # Of a superclass, the classes that are there; of a single class, an error if it is not.
+        there = set(self.collection.classes)
+        present = [index for index in target if index in there]
+        return self.collection.of(present if len(target) > 1 and present else target, limit, self.seed)
 
     def _failures(self) -> list[str]:
         named = [f'The image "{path}" was skipped: {reason}.' for path, reason in self.skipped]
-        rest = len(named) - _MOST_SKIPPED
-        return named[:_MOST_SKIPPED] + ([f"{rest} more images were skipped."] if rest > 0 else [])
+        further = len(named) - _MOST_SKIPPED
+        return named[:_MOST_SKIPPED] + ([f"{further} more images were skipped."] if further > 0 else [])
 
-    def _inside(self, group: Target, limit: int | None) -> ImageCollection:
-        assert self.collection is not None
-        # Of a superclass, the classes that are there; of a single class, an error if it is not.
-        present: Iterable[int] = [index for index in group if index in self.collection.classes]
-        return self.collection.of((len(group) > 1 and present) or group, limit=limit, seed=self.seed)
+    def _batches(self, images: Collection) -> Images:
+        return images.batches_for(self.geometry, self.batch_size, self.workers)
 
-    def _batches(self, images: ImageCollection) -> ImageBatches:
-        return images.batches(
-            self.named.image_shape,
-            self.batch_size,
-            resize_ratio=self.named.resize_ratio,
-            interpolation=self.named.interpolation,
-            workers=self.workers,
+
+def spaced_images(
+    natural: LabeledImages, target: Target, limit: int | None = None, *, full: bool = False
+) -> tuple[Tensor, Tensor]:
+    """
+    Images of a target, and evenly spaced images of other classes: a choice without a draw, for images in memory.
+
+    Args:
+        natural (LabeledImages): Images of the target and of other classes.
+        target (tuple[int, ...]): A class or a superclass.
+        limit (int, optional): Images of the target, the first of them. Default: None, all
+        full (bool, optional): Whether there are to be as many images of other classes as of the target, if there are so many, though the
+            last ones are never taken; else there are at most as many, taken from all of them. Default: False
+
+    Returns:
+        tuple[Tensor, Tensor]: The images of the target, and those of other classes.
+
+    Raises:
+        ValueError: If there are fewer than two images of the target, or none of another class.
+    """
+    mine = torch.isin(natural.labels, torch.tensor(target))
+    same, rest = natural.images[mine][:limit], natural.images[~mine]
+    if int(mine.sum()) < 2:
+        raise InputError(
+            f"there are {int(mine.sum())} images of target {list(target)[:4]}; path similarity needs at least two: name a superclass, such "
+            "as 151-268."
         )
+    if not len(rest):
+        raise InputError(f"there are no images of other classes than {list(target)[:4]}; give some.")
+    step = len(rest) // len(same) if full else math.ceil(len(rest) / len(same))
+    return same, rest[:: max(1, step)][: len(same)]
+
+
+@dataclass(frozen=True)
+class NaturalSplit:
+    """
+    Natural images in memory, parted for a detector that learns what natural images look like; all in [0, 1].
+
+    Attributes:
+        training (Tensor): (N, C, H, W), for the detector, and to plant one of.
+        training_labels (Tensor): (N,), their classes.
+        held_out (Tensor): (M, C, H, W), on which the fooled network must agree with the classifier.
+        labels (Tensor): (M,), the classes of those held out.
+        same (dict[tuple[int, ...], Tensor]): By target, natural images of the class.
+        other (dict[tuple[int, ...], Tensor]): By target, natural images of other classes.
+    """
+
+    training: Tensor
+    training_labels: Tensor
+    held_out: Tensor
+    labels: Tensor
+    same: dict[Target, Tensor]
+    other: dict[Target, Tensor]
+
+
+def natural_split(
+    source: str,
+    geometry: ImageGeometry,
+    class_names: Sequence[str] | None,
+    targets: Sequence[Target],
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    workers: int = 2,
+) -> NaturalSplit:
+    """
+    Read natural images, and part them into training and held out.
+
+    Of the digits, the split of scikit-learn's scans on which the model "digits" is trained is for training, and images for the
+    comparison are drawn from the held-out scans. Of photographs, every second is for training, and all are there for the comparison.
+
+    Args:
+        source (str): A folder, as :meth:`captum_proto.data.ImageCollection.discover` reads it, or "digits".
+        geometry (ImageGeometry): The shape of the model's images, and how they get it.
+        class_names (Sequence[str], optional): The model's class names.
+        targets (Sequence[tuple[int, ...]]): The classes and superclasses to compare.
+        split (str, optional): Of an ImageNet-style tree. Default: None
+        limit (int, optional): Images of each target. Default: None, all
+        workers (int, optional): Threads that read files. Default: 2
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If there are too few images of a target, or none of other classes.
+    """
+    if source == DIGITS:
+        training, held_out = (digits_collection(part).read(geometry) for part in ("training", "held_out"))
+        compared = {target: _drawn_digits(target, limit) for target in targets}
+    else:
+        images, labels = everything = _opened(source, class_names, split).read(geometry, workers)
+        training, held_out = LabeledImages(images[::2], labels[::2]), LabeledImages(images[1::2], labels[1::2])
+        compared = {target: spaced_images(everything, target, limit, full=True) for target in targets}
+    same = {target: images for target, (images, _) in compared.items()}
+    other = {target: images for target, (_, images) in compared.items()}
+    return NaturalSplit(*training, *held_out, same, other)
+
+
+def _drawn_digits(target: Target, limit: int | None) -> tuple[Tensor, Tensor]:
+    """Held-out scans of a target, and of other digits: as many as of the target, divided by the number of other digits."""
+    scans = digits_collection()
+    same, others = scans.of(target, limit), scans.except_(target).classes
+    other = scans.except_(target, limit=max(1, len(same) // len(others)))
+    return same.labeled.images, other.labeled.images
+
+
+def _opened(source: str | Collection, class_names: Sequence[str] | None, split: str | None) -> Collection:
+    if isinstance(source, Collection):
+        return source
+    return digits_collection() if source == DIGITS else ImageCollection.discover(source, class_names, split=split)

@@ -422,23 +422,3 @@ def _manifest(settings: Mapping[str, Any], found: Mapping[str, SubgroupLogits]) 
             for name, subgroup in found.items()
         },
     }
-
-
-# Until every protocol is a protocol: to be removed with the last caller.
-def compare_groups_to_folder(
-    named: NamedModel,
-    groups: Mapping[str, ImageCollection | Tensor],
-    target: Target,
-    folder: Path,
-    *,
-    story: Any = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    show_progress: bool = False,
-    say: Any = print,
-    **options: Any,
-) -> SubgroupComparison:
-    protocol = CompareGroups(named, groups, target, **options)
-    comparison = carry_out(protocol, folder, overwrite=overwrite, resume=resume, show_progress=show_progress)
-    say(f"\n{protocol.heading()}\n{comparison.table()}")
-    return comparison

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from captum_proto._utils.class_names import label_of
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PAPER_TRANSFORM, Prototypes
 from captum_proto.data import digits_images
-from captum_proto.data.natural import ClassImages
+from captum_proto.data.natural import ClassImages, spaced_images
 from captum_proto.experiments.evaluate import Evaluate, comparison_tables, evaluation_page
 from captum_proto.experiments.generate import PROTOTYPES, Generate, generation_page
 from captum_proto.models import NamedModel, load_model
@@ -118,9 +117,7 @@ class EvenlySpacedScans:
     """Scans of a digit, and every ninth scan of the others: about as many as of the digit itself."""
 
     def of(self, target: Target) -> ClassImages:
-        scans = digits_images()
-        same, other = scans.images[scans.labels == target[0]], scans.images[scans.labels != target[0]]
-        return ClassImages(same, other[:: math.ceil(len(other) / len(same))])
+        return ClassImages(*spaced_images(digits_images(), target))
 
     def settings(self) -> dict[str, Any]:
         return {"source": "digits", "others": "evenly spaced"}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typing
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.batches import Images
+from captum_proto._utils.checks import check_images
 from captum_proto._utils.class_names import file_stem, labels_of
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
@@ -50,8 +51,8 @@ from captum_proto.report.views.path_similarity import (
     conclusion,
     criteria,
 )
-from captum_proto.runs.files import write_json, write_text
-from captum_proto.runs.folder import RECORDED, SETTINGS, noted_warnings, open_folder, read_settings
+from captum_proto.runs.files import write_text
+from captum_proto.runs.folder import RECORDED, SETTINGS, read_settings
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, carry_out, warnings_of
 
@@ -235,6 +236,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         if self.prototypes is not None:
             check_made_with(self.prototypes, self.named)
             given = Prototypes.load(self.prototypes)
+            check_images(given.images, similarity.value_range, "prototypes")
             for target in self.targets:
                 similarity.evaluate(given.of(target).images)
 
@@ -354,84 +356,3 @@ def _class_section(
         Files([file for file in files if (folder / stem / file).exists()]),
     ]
     return Section(label, blocks).within(stem)
-
-
-# Until every protocol is a protocol: to be removed with the last caller.
-def evaluate_to_folder(
-    new_similarity: Callable[[], PathSimilarity],
-    prototypes_of: Callable[[Target, Path], Prototypes],
-    images_of: Callable[[Target], ClassImages],
-    groups: list[Target],
-    folder: Path,
-    *,
-    options: dict[str, Any],
-    further_of: Callable[[Target, Path], Mapping[str, Images]] | None = None,
-    class_names: Sequence[str] | None = None,
-    story: dict[str, Any] | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    say: Callable[[str], None] = print,
-) -> dict[Target, PathComparison]:
-    """
-    Compare prototypes of each class with natural images and controls, and write every value, the table, the figure, and the page.
-
-    Args:
-        new_similarity (Callable): Makes an unfitted :class:`PathSimilarity`.
-        prototypes_of (Callable): The prototypes of a class, given a folder to put new ones into.
-        images_of (Callable): The natural images of a class.
-        groups (list[Target]): The classes.
-        folder (Path): Where to write: one folder for each class, and the table over all of them.
-        options (dict): Further arguments of :meth:`PathSimilarity.compare`.
-        further_of (Callable, optional): Other groups of images for a class, by name, given its folder. Default: None
-        class_names (sequence of str, optional): For labels and file names. Default: None
-        story (dict, optional): What to record as the settings. Default: None
-        overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
-        resume (bool, optional): Whether to keep classes that an interrupted run finished. Default: False
-        say (Callable, optional): Where tables are printed. Default: print
-
-    Returns:
-        dict[Target, PathComparison]: By class.
-    """
-    groups = list(dict.fromkeys(groups))
-    labels = dict(zip(groups, labels_of(groups, class_names), strict=True))
-    places = {group: folder / file_stem(group, class_names) for group in groups}
-    finished = [place / COMPARISON for place in places.values()]
-    open_folder(folder, story or {}, overwrite=overwrite, resume=resume, results=finished)
-    classes = {place.name: labels[group] for group, place in places.items()}
-    write_json(folder / SETTINGS, {**(story or {}), RECORDED: {_CLASSES: classes}}, overwrite=True)
-    comparisons: dict[Target, PathComparison] = {}
-    for group, place in places.items():
-        label, done = labels[group], place / COMPARISON
-        if resume and done.exists():
-            comparisons[group] = PathComparison.load(done)
-            continue
-        pictures = place / _PICTURES
-        (pictures / PROTOTYPES).unlink(missing_ok=True)
-        with noted_warnings() as warned:
-            images = images_of(group)
-            similarity = new_similarity().fit(images.same, show_progress=options.get("show_progress", False))
-            prototypes = prototypes_of(group, place)
-            further = None if further_of is None else further_of(group, place)
-            comparison = similarity.compare(prototypes, images.same, images.other, further=further, **options)
-        if isinstance(prototypes, Prototypes) and not (pictures / PROTOTYPES).exists():
-            write_prototypes(prototypes, pictures, class_names)
-        comparison.settings["class"] = label
-        comparison.settings[_FAILURES] = [*warned, *images.failures()]
-        comparison.to_csv(place / "scores.csv", overwrite=True)
-        save_figure(comparison_figure(comparison, label), place / "curves.png", overwrite=True)
-        comparison.save(done, overwrite=True)  # last: its presence says that the class is finished
-        comparisons[group] = comparison
-        say(f"\n{label}\n{comparison.table()}")
-    summaries = {labels[group]: one.summaries() for group, one in comparisons.items()}
-    text = "\n\n".join(f"{labels[group]}\n{one.table()}" for group, one in comparisons.items())
-    if len(comparisons) > 1:
-        over = summarize(list(comparisons.values()))
-        summaries["mean over classes"] = over
-        text += f"\n\nmean over {len(comparisons)} classes\n{summary_table(over)}"
-        say(f"\nmean over {len(comparisons)} classes\n{summary_table(over)}")
-        everything = pooled(list(comparisons.values()))
-        save_figure(comparison_figure(everything, f"{len(comparisons)} classes"), folder / "curves.png", overwrite=True)
-    save_summaries(summaries, folder / "summary.csv", overwrite=True)
-    write_text(folder / "summary.txt", text, overwrite=True)
-    write_page(evaluation_page(folder), folder)
-    return comparisons

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torch import nn
 
 from captum_proto._utils.class_names import file_stem, label_of
 from captum_proto._utils.errors import InputError
@@ -25,8 +23,7 @@ from captum_proto.report.figures import save_figure, to_display
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page, Section
 from captum_proto.report.views.prototypes import prototype_sheet
-from captum_proto.runs.files import write_json
-from captum_proto.runs.folder import RECORDED, SETTINGS, noted_warnings, open_folder, read_settings
+from captum_proto.runs.folder import RECORDED, SETTINGS, read_settings
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, warnings_of
 
@@ -105,13 +102,14 @@ class Generate(Protocol[Prototypes]):
             show_progress=run.show_progress,
             **self.options,
         )
+        _write_pictures(batch, run.folder, self.named.class_names)
         batch.save(run.folder / f"{task.name}.safetensors", overwrite=True)
 
     def summarize(self, run: Run) -> Prototypes:
         prototypes = Prototypes.concatenate(
             [Prototypes.load(run.folder / f"{task.name}.safetensors") for task in run.tasks]
         )
-        write_prototypes(prototypes, run.folder, self.named.class_names)
+        _write_all(prototypes, run.folder, self.named.class_names)
         run.note({**prototypes.settings, WARNINGS: run.warnings()})
         if self.page:
             write_page(generation_page(run.folder), run.folder)
@@ -167,13 +165,20 @@ def check_made_with(path: Path, named: NamedModel) -> None:
 
 def write_prototypes(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
     """A PNG of each prototype at its own size, a sheet of all, and the safetensors file."""
+    _write_pictures(prototypes, folder, class_names)
+    _write_all(prototypes, folder, class_names)
+
+
+def _write_pictures(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
+    for index, target in enumerate(prototypes.target):
+        path = folder / _picture_name(file_stem(target, class_names), prototypes.seeds[index])
+        _write_picture(prototypes, index, path)
+
+
+def _write_all(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
     value_range = tuple(prototypes.settings.get("value_range", (0.0, 1.0)))
     prototypes.save(folder / PROTOTYPES, overwrite=True)
-    for index, group in enumerate(prototypes.target):
-        _write_picture(
-            prototypes, index, folder / _picture_name(file_stem(group, class_names), prototypes.seeds[index])
-        )
-    labels = [label_of(group, class_names) for group in prototypes.target]
+    labels = [label_of(target, class_names) for target in prototypes.target]
     save_figure(prototype_sheet(prototypes, labels, value_range), folder / "prototypes.png", overwrite=True)
 
 
@@ -322,123 +327,3 @@ def _generation_summary(prototypes: Prototypes) -> list[str]:
         "these as it processes natural images is not measured here; captum-proto evaluate does that, beside controls."
     )
     return text
-
-
-# Until every protocol is a protocol: to be removed with the last caller.
-def generate_to_folder(
-    generation: PrototypeGeneration,
-    groups: list[Target],
-    image_shape: tuple[int, int, int],
-    folder: Path,
-    *,
-    options: dict[str, Any],
-    seed: int = 0,
-    batch_size: int = 8,
-    class_names: Sequence[str] | None = None,
-    story: dict[str, Any] | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    show_progress: bool = False,
-    page: bool = True,
-) -> Prototypes:
-    """
-    Generate prototypes and write a PNG of each, a sheet of all, everything as safetensors, the settings, and the page of all this.
-
-    Args:
-        generation (PrototypeGeneration): The model and its preprocessing.
-        groups (list[Target]): The classes of each prototype.
-        image_shape (tuple[int, int, int]): (C, H, W).
-        folder (Path): Where to write.
-        options (dict): Further arguments of :meth:`PrototypeGeneration.generate`.
-        seed (int, optional): The first seed of each class. Default: 0
-        batch_size (int, optional): Prototypes at a time; each finished batch is on disk at once. Default: 8
-        class_names (sequence of str, optional): For file names and labels. Default: None
-        story (dict, optional): What else to record in the settings. Default: None
-        overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
-        resume (bool, optional): Whether to go on with what an interrupted run left in ``folder``. Default: False
-        show_progress (bool, optional): Whether to show a progress bar. Default: False
-        page (bool, optional): Whether to write the page; False where the prototypes are part of a greater one. Default: True
-
-    Returns:
-        Prototypes: All of them.
-
-    Raises:
-        FileExistsError, ValueError: As :func:`~captum_proto.runs.folder.open_folder`; and if ``batch_size`` is less than 1.
-    """
-    seeds = occurrence_seeds(groups, seed)
-    diversity = as_diversity(options.get("diversity"), generation.forward_func)
-    asked = {
-        **(story or {}),
-        "target": [list(group) for group in groups],
-        "seeds": seeds,
-        "batch_size": batch_size,
-        "image_shape": list(image_shape),
-        "options": {
-            **{name: _plain(value) for name, value in options.items()},
-            "diversity": None if diversity is None else diversity.settings(),
-        },
-    }
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; expected at least 1.")
-    if diversity is not None:  # each batch is generated by itself, so only here can it be seen that a class is parted
-        check_batches(groups, batch_size)
-    finished, batches = folder / PROTOTYPES, folder / BATCHES
-    open_folder(folder, asked, overwrite=overwrite, resume=resume, results=(finished, batches))
-    begun = {
-        _LABELS: [label_of(group, class_names) for group in groups],
-        _STEMS: [file_stem(group, class_names) for group in groups],
-    }
-    write_json(folder / SETTINGS, {**asked, RECORDED: begun}, overwrite=True)
-    with noted_warnings() as warned:
-        prototypes = _made(generation, groups, image_shape, folder, options, seeds, batch_size, resume, show_progress)
-    if not (resume and finished.exists()):
-        write_prototypes(prototypes, folder, class_names)
-    recorded = {**prototypes.settings, **begun, WARNINGS: warned}
-    write_json(folder / SETTINGS, {**asked, RECORDED: recorded}, overwrite=True)
-    if batches.exists():
-        shutil.rmtree(batches)
-    if page:
-        write_page(generation_page(folder), folder)
-    return prototypes
-
-
-def _made(
-    generation: PrototypeGeneration,
-    groups: list[Target],
-    image_shape: tuple[int, int, int],
-    folder: Path,
-    options: dict[str, Any],
-    seeds: list[int],
-    batch_size: int,
-    resume: bool,
-    show_progress: bool,
-) -> Prototypes:
-    """All prototypes, those that an interrupted run finished taken from the folder."""
-    if resume and (folder / PROTOTYPES).exists():
-        return Prototypes.load(folder / PROTOTYPES)
-    parts = []
-    for begin in range(0, len(groups), batch_size):
-        rows = slice(begin, begin + batch_size)
-        path = folder / BATCHES / f"{begin:05d}.safetensors"
-        if resume and path.exists():
-            parts.append(Prototypes.load(path))
-            continue
-        part = generation.generate(
-            [list(group) for group in groups[rows]],
-            image_shape,
-            seed=seeds[rows],
-            show_progress=show_progress,
-            **options,
-        )
-        part.save(path, overwrite=True)
-        parts.append(part)
-    return Prototypes.concatenate(parts)
-
-
-def _plain(value: Any) -> Any:
-    """As JSON can hold it."""
-    if hasattr(value, "settings"):
-        return value.settings()
-    if isinstance(value, nn.Module) or not isinstance(value, (str, int, float, bool, list, tuple, dict, type(None))):
-        return str(value)
-    return value

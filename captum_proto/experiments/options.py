@@ -1,36 +1,27 @@
-"""Arguments of ``generate`` from plain values, as a TOML file or a command line has them."""
+"""Settings of a generation from plain values, as a TOML file or a command line has them."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto.attr import PAPER_TRANSFORM, PRESETS, PrototypeGeneration
-from captum_proto.optim import RandomAffine, feature_visualization_transform
-from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS
+from captum_proto.attr import GenerationSettings
+from captum_proto.optim import RandomAffine
+from captum_proto.optim.inputs import PARAMETRIZATIONS
+from captum_proto.optim.presets import PAPER_TRANSFORM, PRESETS
+from captum_proto.optim.transforms import feature_visualization_transform
 
 #: Parts of an affine transform, which may be given by themselves.
 AFFINE = ("degrees", "translate", "scale", "fill")
-#: Arguments of generate that a file cannot hold, or that the experiment itself gives.
-_NOT_PLAIN = frozenset(
-    ("self", "target", "image_shape", "additional_forward_args", "start", "seed", "batch_size", "callback")
-) | {"snapshot_steps", "show_progress"}
 _TRANSFORMS = {"none": None, "paper": PAPER_TRANSFORM, "feature_visualization": feature_visualization_transform()}
-#: What may be given by name: a preset, the parts of an affine transform, and arguments of generate.
-OPTIONS = (
-    "preset",
-    *AFFINE,
-    *(
-        name
-        for name in inspect.signature(inspect.unwrap(PrototypeGeneration.generate)).parameters
-        if name not in _NOT_PLAIN
-    ),
-)
+#: What may be given by name: a preset, the parts of an affine transform, and every setting of a generation.
+OPTIONS = ("preset", *AFFINE, *(field.name for field in fields(GenerationSettings)))
 
 
 def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:

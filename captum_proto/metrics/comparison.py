@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import load_tensors, save_tensors, whole_file
+from captum_proto._utils.files import load_tensors, save_tensors
 from captum_proto._utils.tables import number, percent, text_table
+from captum_proto.runs.files import write_rows
+from captum_proto.stats.intervals import spread
 
 SAME, OTHER = "same_class", "other_class"
 
@@ -136,8 +137,8 @@ class PathComparison:
             condition=condition,
             images=len(self.spearman[condition]),
             spearman=float(by_layer.nanmean()),
-            spearman_over_layers=_spread(by_layer),
-            spearman_over_images=_spread(by_image),
+            spearman_over_layers=spread(by_layer),
+            spearman_over_images=spread(by_image),
             normalized_spearman=_median(self.normalized_spearman(condition)[living]),
             normalized_l1=_median(self.normalized_l1(condition)[living]),
             spearman_above_mean=_share(self.above_mean(condition)[living]),
@@ -167,17 +168,15 @@ class PathComparison:
         Raises:
             FileExistsError: If the file exists and ``overwrite`` is False.
         """
-        with whole_file(path, overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["condition", "image", "index", "layer", "spearman", "l1"])
-            for condition in self.conditions:
-                for image, (correlations, distances) in enumerate(
-                    zip(self.spearman[condition].tolist(), self.l1[condition].tolist(), strict=True)
-                ):
-                    for index, layer in enumerate(self.layers):
-                        writer.writerow(
-                            [condition, image, index, layer, repr(correlations[index]), repr(distances[index])]
-                        )
+        rows = (
+            [condition, image, index, layer, repr(correlation), repr(distance)]
+            for condition in self.conditions
+            for image, values in enumerate(
+                zip(self.spearman[condition].tolist(), self.l1[condition].tolist(), strict=True)
+            )
+            for index, (layer, correlation, distance) in enumerate(zip(self.layers, *values, strict=True))
+        )
+        write_rows(path, ["condition", "image", "index", "layer", "spearman", "l1"], rows, overwrite)
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write everything to one safetensors file; :meth:`load` reads it."""
@@ -199,12 +198,14 @@ class PathComparison:
             FileNotFoundError: If there is no such file.
             ValueError: If it is damaged or holds something else.
         """
-        tensors, story = load_tensors(path, "path comparison")
+        tensors, metadata = load_tensors(path, "path comparison")
+        if "conditions" not in metadata:
+            raise InputError(f'"{path}" was saved by an earlier version of captum_proto; make the comparison again.')
         return cls(
-            layers=story["layers"],
-            spearman={condition: tensors[f"spearman.{condition}"] for condition in story["conditions"]},
-            l1={condition: tensors[f"l1.{condition}"] for condition in story["conditions"]},
-            settings=story["settings"],
+            layers=metadata["layers"],
+            spearman={condition: tensors[f"spearman.{condition}"] for condition in metadata["conditions"]},
+            l1={condition: tensors[f"l1.{condition}"] for condition in metadata["conditions"]},
+            settings=metadata["settings"],
         )
 
 
@@ -234,9 +235,9 @@ def summarize(comparisons: Sequence[PathComparison]) -> list[ConditionSummary]:
     for condition in first.conditions:
         each = [asdict(comparison.summary(condition)) for comparison in comparisons]
         numbers = [name for name, value in each[0].items() if isinstance(value, float)]
-        means = {name: _mean([one[name] for one in each]) for name in numbers}
-        means["spearman_over_classes"] = _spread(torch.tensor([one["spearman"] for one in each]))
-        totals = {name: sum(one[name] for one in each) for name in ("images", "undefined")}
+        means = {name: _mean([row[name] for row in each]) for name in numbers}
+        means["spearman_over_classes"] = spread([row["spearman"] for row in each])
+        totals = {name: sum(row[name] for row in each) for name in ("images", "undefined")}
         rows.append(ConditionSummary(**{"condition": condition, "classes": len(each), **totals, **means}))
     return rows
 
@@ -247,9 +248,9 @@ def pooled(comparisons: Sequence[PathComparison]) -> PathComparison:
     return PathComparison(
         layers=first.layers,
         spearman={
-            condition: torch.cat([one.spearman[condition] for one in comparisons]) for condition in first.conditions
+            condition: torch.cat([each.spearman[condition] for each in comparisons]) for condition in first.conditions
         },
-        l1={condition: torch.cat([one.l1[condition] for one in comparisons]) for condition in first.conditions},
+        l1={condition: torch.cat([each.l1[condition] for each in comparisons]) for condition in first.conditions},
         settings=first.settings,
     )
 
@@ -292,11 +293,6 @@ def _share(holds: Tensor) -> float:
     return float(holds.double().mean()) if holds.numel() else math.nan
 
 
-def _spread(values: Tensor) -> float:
-    values = values[~values.isnan()]
-    return float(values.std()) if values.numel() > 1 else math.nan
-
-
 def _mean(values: list[float]) -> float:
     finite = [value for value in values if not math.isnan(value)]
     return sum(finite) / len(finite) if finite else math.nan
@@ -313,10 +309,6 @@ def save_summaries(
         path (path): The file.
         overwrite (bool, optional): Whether an existing file may be replaced. Default: False
     """
-    names = [field.name for field in fields(ConditionSummary)]
-    with whole_file(path, overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", *names])
-        for label, rows in summaries.items():
-            for row in rows:
-                writer.writerow([label, *asdict(row).values()])
+    columns = [column.name for column in fields(ConditionSummary)]
+    lines = ([label, *asdict(row).values()] for label, rows in summaries.items() for row in rows)
+    write_rows(path, ["class", *columns], lines, overwrite)

@@ -1,5 +1,5 @@
 """
-Images that no one would call a prototype, scored like one.
+Controls of a comparison: images that nobody would call a prototype, scored like prototypes.
 
 A criterion of trust that these pass proves nothing. All but the mean image know no data.
 """
@@ -18,15 +18,18 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import borrowed
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import parse_targets
-from captum_proto.optim.ascent import Ascent, AscentSettings
-from captum_proto.optim.inputs.spectral import FourierImage
+from captum_proto.optim.input_optimization import InputOptimization
+from captum_proto.optim.loss import ClassLogit
+from captum_proto.optim.presets import preset_for
 from captum_proto.optim.random import CONTROL, RandomStream, prototype_keys
-from captum_proto.optim.transforms import feature_visualization_transform
+from captum_proto.optim.settings import OptimizationSettings
 
 #: Those that know no data, by name.
 DATA_FREE = ("gray", "noise", "ascent", "feature_visualization")
 #: By name, in the order of a report.
 CONTROLS = (*DATA_FREE, "mean_image")
+
+_CHOICES = frozenset(OptimizationSettings.__dataclass_fields__)
 
 
 def check_controls(controls: Iterable[str]) -> list[str]:
@@ -86,23 +89,22 @@ def control_images(
     if "noise" in controls:
         keys = prototype_keys([seed + i for i in range(count)], [()] * count)
         made["noise"] = RandomStream(keys, CONTROL).uniform(images[0].numel(), low, high).view(count, *shape).float()
-    ascents = {
-        # no transforms, no high-frequency loss, no warm-up
-        "ascent": AscentSettings(steps=ascent_steps, value_range=value_range),
-        "feature_visualization": AscentSettings(
-            steps=ascent_steps,
-            value_range=value_range,
-            transform=feature_visualization_transform(min(height, width)),
-            parametrization=FourierImage(),
-        ),
-    }
-    for name in [name for name in ascents if name in controls]:
-        groups = parse_targets(_classes_seen(pipeline, images) if target is None else target, expand_to=count)
-        keys = prototype_keys([seed + i for i in range(count)], groups)
+    for name in [name for name in ("ascent", "feature_visualization") if name in controls]:
+        targets = parse_targets(_classes_seen(pipeline, images) if target is None else target, expand_to=count)
+        # Of the presets all but the weight of the high-frequency loss, which both leave out.
+        choices = {key: value for key, value in preset_for(name, shape).items() if key in _CHOICES}
+        optimization = InputOptimization(
+            pipeline.forward_func,
+            ClassLogit([list(classes) for classes in targets]),
+            pipeline.preprocess,
+            additional_forward_args=pipeline.additional_forward_args,
+            **{**choices, "steps": ascent_steps, "value_range": value_range},
+        )
+        seeds = [seed + index for index in range(count)]
         with tqdm(
             total=count * ascent_steps, desc=f"control: {name}", unit="step", disable=not show_progress
         ) as progress:
-            made[name] = Ascent(pipeline, groups, keys, ascents[name], progress=progress).run(shape).images
+            made[name] = optimization.optimize(shape, seed=seeds, progress=progress).images
     if "mean_image" in controls:
         made["mean_image"] = mean_image.unsqueeze(0)
     return {name: made[name] for name in CONTROLS if name in made}

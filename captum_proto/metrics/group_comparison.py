@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -18,8 +17,9 @@ from torch import Tensor
 from captum_proto._utils.checks import check_logits
 from captum_proto._utils.errors import InputError, InputTypeError, MissingFileError
 from captum_proto._utils.files import whole_file
-from captum_proto._utils.tables import number, percent, text_table
+from captum_proto._utils.tables import bare_percent, between, number, p_text, percent, text_table
 from captum_proto._utils.targets import Target, parse_targets, target_mask
+from captum_proto.runs.files import write_rows
 from captum_proto.stats.intervals import Estimate, difference_estimate, fisher_exact, holm, mean_estimate, proportion
 
 _KIND = "subgroup comparison"
@@ -102,23 +102,27 @@ class SubgroupComparison:
     def subgroup_rows(self) -> tuple[list[str], list[list[str]]]:
         """The header and the rows of the table of subgroups, as they are read."""
         header = ["subgroup", "images", "skipped", "accuracy", "interval"]
-        top5 = any(one.top5 is not None for one in self.subgroups)
+        top5 = any(result.top5 is not None for result in self.subgroups)
         header += ["top-5", "interval"] if top5 else []
         for name in self.classes:
             header += [f"p({name})", "interval"]
         rows = []
-        for one in self.subgroups:
+        for result in self.subgroups:
             row = [
-                one.subgroup,
-                str(one.images),
-                str(one.skipped),
-                percent(one.accuracy.value),
-                _percents(one.accuracy),
+                result.subgroup,
+                str(result.images),
+                str(result.skipped),
+                percent(result.accuracy.value),
+                between(_ends(result.accuracy), bare_percent),
             ]
             if top5:
-                row += ["–", "–"] if one.top5 is None else [percent(one.top5.value), _percents(one.top5)]
+                row += (
+                    ["–", "–"]
+                    if result.top5 is None
+                    else [percent(result.top5.value), between(_ends(result.top5), bare_percent)]
+                )
             for name in self.classes:
-                row += [number(one.probabilities[name].value), _interval(one.probabilities[name])]
+                row += [number(result.probabilities[name].value), between(_ends(result.probabilities[name]))]
             rows.append(row)
         return header, rows
 
@@ -134,7 +138,7 @@ class SubgroupComparison:
             row += [p_text(pair.corrected_p_value)] if several else []
             for name in self.classes:
                 difference = pair.probability_differences[name]
-                row += [f"{difference.value:+.3f}", _interval(difference, signed=True)]
+                row += [f"{difference.value:+.3f}", between(_ends(difference), "{:+.3f}".format, " to ")]
             rows.append(row)
         return header, rows
 
@@ -162,38 +166,23 @@ class SubgroupComparison:
             path (path): The file.
             overwrite (bool, optional): Whether an existing file may be replaced. Default: False
         """
-        with whole_file(path, overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(
-                [
-                    "subgroup",
-                    "second",
-                    "images",
-                    "skipped",
-                    "figure",
-                    "class",
-                    "value",
-                    "low",
-                    "high",
-                    "p_value",
-                    "corrected_p_value",
-                ]
-            )
-            for one in self.subgroups:
-                start = [one.subgroup, "", one.images, one.skipped]
-                writer.writerow([*start, "accuracy", self.target, *asdict(one.accuracy).values(), "", ""])
-                if one.top5 is not None:
-                    writer.writerow([*start, "top-5", self.target, *asdict(one.top5).values(), "", ""])
-                for name, estimate in one.probabilities.items():
-                    writer.writerow([*start, "mean probability", name, *asdict(estimate).values(), "", ""])
-            for pair in self.pairs:
-                start = [pair.first, pair.second, "", ""]
-                tests = [pair.p_value, pair.corrected_p_value]
-                accuracy = ["accuracy difference", self.target, pair.accuracy_difference, "", ""]
-                writer.writerow([*start, *accuracy, *tests])
-                for name, estimate in pair.probability_differences.items():
-                    figure = ["mean probability difference", name, *asdict(estimate).values()]
-                    writer.writerow([*start, *figure, "", ""])
+        columns = ["subgroup", "second", "images", "skipped", "figure", "class", "value", "low", "high", "p_value"]
+        write_rows(path, [*columns, "corrected_p_value"], self._csv_rows(), overwrite)
+
+    def _csv_rows(self) -> Iterator[list[Any]]:
+        for result in self.subgroups:
+            start = [result.subgroup, "", result.images, result.skipped]
+            yield [*start, "accuracy", self.target, *asdict(result.accuracy).values(), "", ""]
+            if result.top5 is not None:
+                yield [*start, "top-5", self.target, *asdict(result.top5).values(), "", ""]
+            for name, estimate in result.probabilities.items():
+                yield [*start, "mean probability", name, *asdict(estimate).values(), "", ""]
+        for pair in self.pairs:
+            start = [pair.first, pair.second, "", ""]
+            difference = ["accuracy difference", self.target, pair.accuracy_difference, "", ""]
+            yield [*start, *difference, pair.p_value, pair.corrected_p_value]
+            for name, estimate in pair.probability_differences.items():
+                yield [*start, "mean probability difference", name, *asdict(estimate).values(), "", ""]
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """
@@ -225,28 +214,21 @@ class SubgroupComparison:
             subgroups = [
                 SubgroupResult(
                     **{
-                        **one,
-                        "accuracy": _estimate(one["accuracy"]),
-                        "top5": None if one["top5"] is None else _estimate(one["top5"]),
-                        "probabilities": {name: _estimate(value) for name, value in one["probabilities"].items()},
+                        **result,
+                        "accuracy": _estimate(result["accuracy"]),
+                        "top5": None if result["top5"] is None else _estimate(result["top5"]),
+                        "probabilities": _estimates(result["probabilities"]),
                     }
                 )
-                for one in content.pop("subgroups")
+                for result in content.pop("subgroups")
             ]
             pairs = [
-                PairResult(
-                    **{
-                        **one,
-                        "probability_differences": {
-                            name: _estimate(value) for name, value in one["probability_differences"].items()
-                        },
-                    }
-                )
-                for one in content.pop("pairs")
+                PairResult(**{**pair, "probability_differences": _estimates(pair["probability_differences"])})
+                for pair in content.pop("pairs")
             ]
             return cls(subgroups=subgroups, pairs=pairs, **content)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f'"{path}" is no {_KIND} saved by captum_proto ({error}); save it again.') from error
+            raise InputError(f'"{path}" cannot be read as a {_KIND} ({error}); save it again.') from error
 
 
 def compare_groups(
@@ -281,7 +263,7 @@ def compare_groups(
         SubgroupComparison: Every figure, in the order of ``logits``.
 
     Raises:
-        TypeError: If a subgroup's logits are no floating-point tensor.
+        TypeError: If a subgroup's logits are not a floating-point tensor.
         ValueError: If there are fewer than two subgroups, one is empty, the classes are out of range, or an argument is.
 
     Examples::
@@ -310,7 +292,7 @@ def compare_groups(
     results, probabilities = [], {}
     for name, values in checked.items():
         shares = values.softmax(1)
-        of_class = {one: shares[:, mask].sum(1).numpy() for one, mask in members.items()}
+        of_class = {of: shares[:, mask].sum(1).numpy() for of, mask in members.items()}
         right = members[label]
         correct = int(right[values.argmax(1)].sum())
         top5 = None
@@ -325,7 +307,7 @@ def compare_groups(
                 correct=correct,
                 accuracy=proportion(correct, len(values), confidence),
                 top5=top5,
-                probabilities={one: mean_estimate(values, **options) for one, values in of_class.items()},
+                probabilities={of: mean_estimate(values, **options) for of, values in of_class.items()},
             )
         )
     pairs = list(combinations(results, 2))
@@ -342,8 +324,8 @@ def compare_groups(
                 p_value=p_value,
                 corrected_p_value=corrected,
                 probability_differences={
-                    one: difference_estimate(probabilities[a.subgroup][one], probabilities[b.subgroup][one], **options)
-                    for one in interest
+                    of: difference_estimate(probabilities[a.subgroup][of], probabilities[b.subgroup][of], **options)
+                    for of in interest
                 },
             )
             for (a, b), p_value, corrected in zip(pairs, p_values, holm(p_values), strict=True)
@@ -360,7 +342,9 @@ def classes_of_interest(
     target: int | Sequence[int], also: Sequence[int | Sequence[int]], class_names: Sequence[str] | None
 ) -> dict[str, Target]:
     """The target and the other classes of interest by label; no class twice, and no two labels alike."""
-    wanted = [parse_targets([list(one) if isinstance(one, Sequence) else one])[0] for one in (target, *also)]
+    wanted = [
+        parse_targets([list(classes) if isinstance(classes, Sequence) else classes])[0] for classes in (target, *also)
+    ]
     interest: dict[str, Target] = {}
     for classes in dict.fromkeys(wanted):
         name = ", ".join(map(str, classes))
@@ -371,11 +355,6 @@ def classes_of_interest(
             name = f"{name} ({classes[0]})" if name in interest else name
         interest[name] = classes
     return interest
-
-
-def p_text(value: float) -> str:
-    """A p-value as it is read."""
-    return "< 0.0001" if value < 1e-4 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
 def _check_logits_of(name: str, values: Tensor) -> Tensor:
@@ -391,26 +370,22 @@ def _check_logits_of(name: str, values: Tensor) -> Tensor:
     return values.detach().double().cpu()
 
 
-def _percents(estimate: Estimate) -> str:
-    return f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f}"
-
-
-def _interval(estimate: Estimate, signed: bool = False) -> str:
-    if math.isnan(estimate.low):
-        return "–"
-    return (
-        f"{estimate.low:+.3f} to {estimate.high:+.3f}" if signed else f"{number(estimate.low)}–{number(estimate.high)}"
-    )
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    return estimate.low, estimate.high
 
 
 def _without_nan(value: Any) -> Any:
     """NaN as null, which is JSON."""
     if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
+        return {key: _without_nan(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(one) for one in value]
+        return [_without_nan(inner) for inner in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _estimate(value: dict[str, float | None]) -> Estimate:
     return Estimate(*(math.nan if value[name] is None else float(value[name]) for name in ("value", "low", "high")))  # type: ignore[arg-type]
+
+
+def _estimates(values: dict[str, dict[str, float | None]]) -> dict[str, Estimate]:
+    return {name: _estimate(value) for name, value in values.items()}

@@ -120,16 +120,18 @@ def _gram_cosine(outputs: Tensor, channel_axis: int | None) -> Tensor:
     """(N, N), from a layer's outputs (N, ...), without forming a Gram matrix: <AAᵀ, BBᵀ> = ‖AᵀB‖²."""
     axis = channel_axis if channel_axis is not None else 2 if outputs.dim() == 3 else 1
     features = outputs.movedim(axis, 1).reshape(len(outputs), outputs.shape[axis], -1)
-    products = torch.stack([torch.stack([(one.T @ other).square().sum() for other in features]) for one in features])
+    products = torch.stack([torch.stack([(a.T @ b).square().sum() for b in features]) for a in features])
     lengths = products.diagonal().sqrt()
     return products / (lengths[:, None] * lengths[None, :])
 
 
 def diversity_table(measured: dict[str, Any]) -> str:
     """Summaries of several sets of prototypes beside each other, as text: one row for each name."""
-    summaries = {name: one.summary() for name, one in measured.items()}
+    summaries = {name: similarity.summary() for name, similarity in measured.items()}
     header = ["prototypes", *next(iter(summaries.values()))]
-    return text_table(header, [[name, *(number(v) for v in one.values())] for name, one in summaries.items()])
+    return text_table(
+        header, [[name, *(number(value) for value in means.values())] for name, means in summaries.items()]
+    )
 
 
 __all__ = ["PairwiseSimilarity", "diversity_table", "pairwise_similarity"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,16 +14,16 @@ from captum.log import log_usage
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from captum_proto import ops
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import check_images
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture import Capture, LayerSelection
+from captum_proto.capture import Capture, LayerSelection, PreviousOutput
 from captum_proto.metrics.comparison import PathComparison
 from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
 from captum_proto.metrics.reference import PathReference, digest
+from captum_proto.stats.moments import Moments
 
 
 @dataclass
@@ -155,14 +155,14 @@ class PathSimilarity:
         pipeline = self._pipeline(additional_forward_args)
         reference: PathReference | None = None
         plan: Capture | None = None
-        sums = _Sums([])
+        moments = _LayerMoments(0)
         for batch in self._batches(images, "images", show_progress, "fitting"):
             if plan is None or reference is None:
                 plan = self._plan(pipeline, batch)
                 reference = self._empty_reference(plan, batch)
-                sums = _Sums(reference.sums)
+                moments = _LayerMoments(len(plan.outputs))
             batch = batch.to(pipeline.device, pipeline.image_dtype)
-            plan.stream(batch, sums.batch())
+            plan.stream(batch, moments.batch())
             reference.pixel_sum += batch.to("cpu", torch.float64).sum(0)
             reference.digests += [digest(image) for image in batch]
         if reference is None or reference.count < 2:
@@ -170,6 +170,7 @@ class PathSimilarity:
             raise InputError(
                 f"{count} image was given to fit; a mean needs at least two, and leaving one out must leave one in."
             )
+        reference.sums = [layer.total() for layer in moments.layers]
         self._reference, self._capture = reference, plan
         return self
 
@@ -369,7 +370,7 @@ class PathSimilarity:
     def _empty_reference(self, plan: Capture, batch: Tensor) -> PathReference:
         return PathReference(
             layers=plan.names,
-            sums=[torch.empty(0, dtype=torch.float64) for _ in plan.outputs],
+            sums=[],
             shapes=[output.shape for output in plan.outputs],
             pixel_sum=torch.zeros(batch.shape[1:], dtype=torch.float64),
             digests=[],
@@ -397,7 +398,7 @@ class PathSimilarity:
         any_inside, all_inside = bool(inside.any()), bool(inside.all())
         spearman: list[Tensor] = [torch.empty(0)] * len(reference.layers)
         l1: list[Tensor] = [torch.empty(0)] * len(reference.layers)
-        previous = _Previous()
+        previous = PreviousOutput()
 
         def score(index: int, rows: Tensor) -> None:
             if previous.is_same(rows) and torch.equal(reference.sums[index], reference.sums[previous.index]):
@@ -415,63 +416,34 @@ class PathSimilarity:
         return PathScores(reference.layers, torch.stack(spearman, 1).cpu(), torch.stack(l1, 1).cpu(), inside.cpu())
 
 
-class _Sums:
+class _LayerMoments:
     """
-    Adds activations to the sums of all layers, batch by batch.
+    The moments of all layers, batch by batch.
 
-    A container returns the tensor of its last child. As long as it has done so in every batch, its sums are copied from the child's,
+    A container returns the tensor of its last child. As long as it has done so in every batch, its moments are copied from the child's,
     which is cheaper than adding all images again.
     """
 
-    def __init__(self, sums: list[Tensor]) -> None:
-        self._sums = sums
+    def __init__(self, layers: int) -> None:
+        self.layers = [Moments() for _ in range(layers)]
         self._copies: dict[int, int] = {}
 
     def batch(self) -> Callable[[int, Tensor], None]:
         """What to call with each layer's index and its output for one further batch."""
-        previous = _Previous()
+        previous = PreviousOutput()
 
         def add(index: int, rows: Tensor) -> None:
-            sums, first = self._sums, not self._sums[index].numel()
-            if first:
-                sums[index] = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+            moments = self.layers[index]
             same = previous.is_same(rows)
-            if same and (first or self._copies.get(index) == previous.index):
+            if same and (not moments.count or self._copies.get(index) == previous.index):
                 self._copies[index] = previous.index
-                sums[index].copy_(sums[previous.index])
+                moments.copy(self.layers[previous.index])
             else:
                 self._copies.pop(index, None)
-                ops.accumulate(sums[index], rows)
+                moments.update(rows)
             previous.set(index, rows)
 
         return add
-
-
-@dataclass
-class _Previous:
-    """
-    The layer output scored last. A container returns the tensor of its last child: scoring it again would say the same.
-
-    Holding the tensor keeps its memory from being given to another one, so an equal address means an equal tensor; its version tells
-    whether it was changed in place since.
-    """
-
-    index: int = -1
-    rows: Tensor | None = field(default=None, repr=False)
-    version: int = -1
-
-    def is_same(self, rows: Tensor) -> bool:
-        return (
-            self.rows is not None
-            and not rows.is_inference()  # these count no versions
-            and rows.data_ptr() == self.rows.data_ptr()
-            and rows.shape == self.rows.shape
-            and rows.stride() == self.rows.stride()
-            and rows._version == self.version
-        )
-
-    def set(self, index: int, rows: Tensor) -> None:
-        self.index, self.rows, self.version = index, rows, -1 if rows.is_inference() else rows._version
 
 
 @log_usage()

@@ -143,11 +143,11 @@ class PathReference:
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write the reference to one safetensors file; :meth:`load` reads it."""
-        story = {
+        metadata = {
             name: getattr(self, name) for name in ("layers", "shapes", "digests", "model", "repeat", "alias", "skipped")
         }
         tensors = {f"sums.{i}": total for i, total in enumerate(self.sums)} | {"pixel_sum": self.pixel_sum}
-        save_tensors(path, "path reference", tensors, story, overwrite)
+        save_tensors(path, "path reference", tensors, metadata, overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PathReference:
@@ -158,15 +158,15 @@ class PathReference:
             FileNotFoundError: If there is no such file.
             ValueError: If it is damaged or holds something else.
         """
-        tensors, story = load_tensors(path, "path reference")
+        tensors, metadata = load_tensors(path, "path reference")
         return cls(
-            layers=story["layers"],
-            sums=[tensors[f"sums.{i}"] for i in range(len(story["layers"]))],
-            shapes=[tuple(shape) for shape in story["shapes"]],
+            layers=metadata["layers"],
+            sums=[tensors[f"sums.{i}"] for i in range(len(metadata["layers"]))],
+            shapes=[tuple(shape) for shape in metadata["shapes"]],
             pixel_sum=tensors["pixel_sum"],
-            digests=story["digests"],
-            model=story["model"],
-            repeat=story["repeat"],
-            alias=story["alias"],
-            skipped=story["skipped"],
+            digests=metadata["digests"],
+            model=metadata["model"],
+            repeat=metadata["repeat"],
+            alias=metadata["alias"],
+            skipped=metadata["skipped"],
         )

@@ -3,4 +3,9 @@
 from captum_proto.models.named import NamedModel
 from captum_proto.models.registry import load_model, model_names
 
+# Each family registers itself. The order is that of model_names(), and decides where a name fits two families.
+# isort: off
+from captum_proto.models import digits, efficientnet_lite, torchvision, timm, factory  # noqa: F401
+# isort: on
+
 __all__ = ["NamedModel", "load_model", "model_names"]

@@ -29,7 +29,7 @@ def read_state(path: Path) -> dict[str, Any]:
             content = safetensors.torch.load_file(path, device="cpu")
         except (SafetensorError, OSError) as error:
             raise InputError(
-                f'"{path}" is damaged or no safetensors file ({error}); fetch or save it again.'
+                f'"{path}" is damaged or not a safetensors file ({error}); fetch or save it again.'
             ) from error
     else:
         try:
@@ -44,7 +44,7 @@ def read_state(path: Path) -> dict[str, Any]:
                     "alone: torch.save(model.state_dict(), FILE)."
                 ) from error
             raise InputError(
-                f'"{path}" is damaged or no PyTorch checkpoint ({type(error).__name__} while reading); fetch or save it again.'
+                f'"{path}" is damaged or not a PyTorch checkpoint ({type(error).__name__} while reading); fetch or save it again.'
             ) from error
     while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
         inner = next((key for key in ("state_dict", "model", "model_state_dict", "net") if key in content), None)
@@ -67,18 +67,20 @@ def with_metadata(state: Mapping[str, Any], metadata: Any) -> dict[str, Any]:
 
 
 def renamed(state: dict[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
+    """The same tensors under other names, with the versions of their modules."""
     metadata = getattr(state, "_metadata", None)
     result = {rename(key): value for key, value in state.items()}
     return result if metadata is None else with_metadata(result, {rename(k): v for k, v in metadata.items()})
 
 
 def few(items: Iterable[Any], limit: int = 3) -> str:
+    """The first items, for a message, and how many more there are."""
     shown = [str(item) for item in items]
     return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
 
 
 def _unwrapped(state: dict[str, Any], expected: Iterable[str]) -> dict[str, Any]:
-    """Without the prefixes that DataParallel, torch.compile and training frameworks put before every name."""
+    """The same weights without the prefixes that DataParallel, torch.compile and training frameworks put before every name."""
     expected = list(expected)
     state.pop("n_averaged", None)  # the counter of torch's AveragedModel
     while True:
@@ -120,7 +122,7 @@ def load_state(model: nn.Module, state: dict[str, Any], source: str, name: str, 
         if unexpected:
             said.append(f"{len(unexpected)} are unexpected ({few(unexpected)})")
         raise InputError(
-            f'"{source}" does not fit "{name}": {" and ".join(said)}; give a checkpoint of this very architecture.'
+            f'"{source}" does not fit "{name}": {" and ".join(said)}; give a checkpoint of the same architecture.'
         )
     if failure is None:
         return
@@ -141,6 +143,6 @@ def load_state(model: nn.Module, state: dict[str, Any], source: str, name: str, 
     key, (found, wanted) = next(iter(shapes.items()))
     others = f", and {len(shapes) - 1} more differ" if len(shapes) > 1 else ""
     raise InputError(
-        f'"{source}" does not fit "{name}": {key} has shape {found} there and {wanted} in the model{others}; give a checkpoint of this '
-        "very architecture."
+        f'"{source}" does not fit "{name}": {key} has shape {found} there and {wanted} in the model{others}; give a checkpoint of the '
+        "same architecture."
     ) from failure

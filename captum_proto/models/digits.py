@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.metadata
-import importlib.util
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -15,13 +13,14 @@ from torch import nn
 from torchvision.transforms.v2 import Normalize
 
 from captum_proto.data import digits_images
-from captum_proto.models.named import NamedModel, _load_checkpoint, _Request
+from captum_proto.models.named import NamedModel
+from captum_proto.models.registry import Request, register
 
-_DIGITS_EPOCHS = 5
-_DIGITS_BATCH = 64
+_EPOCHS = 5
+_BATCH_SIZE = 64
 
 
-def _digits_network() -> nn.Sequential:
+def _network() -> nn.Sequential:
     """Three convolutions for images of 8 by 8 pixels."""
 
     def block(number: int, channels: int, features: int) -> list[tuple[str, nn.Module]]:
@@ -37,8 +36,8 @@ def _digits_network() -> nn.Sequential:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums in one order, so that training gives the same weights whatever the number of threads."""
+def _single_thread() -> Iterator[None]:
+    """Compute in a single thread: sums in the same order give the same weights on machines with any number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -47,15 +46,15 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _train_digits(network: nn.Sequential, normalize: Normalize) -> None:
+def _train(network: nn.Sequential, normalize: Normalize) -> None:
     images, labels = digits_images("training")
     inputs = normalize(images)
-    steps = _DIGITS_EPOCHS * math.ceil(len(inputs) / _DIGITS_BATCH)
+    steps = _EPOCHS * math.ceil(len(inputs) / _BATCH_SIZE)
     optimizer = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
     network.train()
-    for _ in range(_DIGITS_EPOCHS):
-        for chosen in torch.split(torch.randperm(len(inputs)), _DIGITS_BATCH):
+    for _ in range(_EPOCHS):
+        for chosen in torch.split(torch.randperm(len(inputs)), _BATCH_SIZE):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(network(inputs[chosen]), labels[chosen], label_smoothing=0.05)
             torch.autograd.backward(loss)
@@ -64,17 +63,19 @@ def _train_digits(network: nn.Sequential, normalize: Normalize) -> None:
     network.zero_grad()
 
 
-def _digits(request: _Request) -> NamedModel:
+@register("digits", shown="digits", names=lambda: ["digits"])
+def digits(request: Request) -> NamedModel:
+    """The small network, trained on the spot unless a checkpoint or random weights are asked for."""
     request.refuse(image_shape=request.image_shape, num_classes=request.num_classes)
     training, _ = digits_images("training")
     normalize = Normalize([float(training.mean())], [float(training.std())])
-    network = _digits_network()
+    network = _network()
     weights = request.random
-    with _one_thread():
+    with _single_thread():
         if request.checkpoint is not None:
-            weights = _load_checkpoint(network, request, request.checkpoint, can_resize=False)
+            weights = request.load_checkpoint(network, request.checkpoint, can_resize=False)
         elif request.pretrained:
-            _train_digits(network, normalize)
+            _train(network, normalize)
             weights = f"trained on scikit-learn's digits (seed {request.seed})"
         held_out, labels = digits_images("held_out")
         with torch.no_grad():

@@ -1,11 +1,9 @@
-"""Models that a function in a file of the user's returns."""
+"""Models that a function in a Python file of the user returns."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
-import importlib.metadata
 import importlib.util
 import re
 import sys
@@ -20,14 +18,15 @@ from torch import nn
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, InputTypeError, MissingFileError
 from captum_proto.models.checkpoints import few
-from captum_proto.models.named import NamedModel, _image_shape, _load_checkpoint, _Request
+from captum_proto.models.named import NamedModel, checked_shape
+from captum_proto.models.registry import Request, register
 
 _FACTORY = re.compile(r"(?P<file>.+\.py):(?P<factory>[^\W\d]\w*)")
 
 
 @contextlib.contextmanager
 def _user_module(path: Path) -> Iterator[types.ModuleType]:
-    """A Python file of the user's, run as a module that can import its neighbors."""
+    """Run a Python file of the user as a module that can import its neighbors; it stays imported unless the block raises."""
     if not path.is_file():
         raise MissingFileError(f'there is no file "{path}"; give FILE.py:FACTORY, a Python file and a function in it.')
     name = f"captum_proto_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
@@ -49,34 +48,36 @@ def _user_module(path: Path) -> Iterator[types.ModuleType]:
             sys.path.remove(folder)
 
 
-def _factory(request: _Request) -> NamedModel:
+@register(rf"{_FACTORY.pattern}|.*\.py", shown="FILE.py:FACTORY", foreign=True)
+def factory(request: Request) -> NamedModel:
+    """What a function in a Python file returns, with the weights of a checkpoint if there is one."""
     match = _FACTORY.fullmatch(request.name)
     if match is None:
         raise InputError(f'"{request.name}" names a Python file but no function in it; give FILE.py:FACTORY.')
     request.refuse(num_classes=request.num_classes)
     path = Path(match["file"])
     with _user_module(path) as module:
-        factory = getattr(module, match["factory"], None)
-        if not callable(factory):
+        make = getattr(module, match["factory"], None)
+        if not callable(make):
             functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
             raise InputError(
                 f'"{path}" has no function "{match["factory"]}"; it has {few(functions, 8) or "none"}'
                 f"{nearest(match['factory'], functions) or '.'}"
             )
-        made = factory()
+        made = make()
     named = _from_factory(made, request)
     if request.checkpoint is not None:
-        named.settings["weights"] = _load_checkpoint(named.model, request, request.checkpoint, can_resize=False)
+        named.settings["weights"] = request.load_checkpoint(named.model, request.checkpoint, can_resize=False)
     else:
         named.settings.setdefault("weights", f"from {request.name} (seed {request.seed})")
     return named
 
 
-def _from_factory(made: Any, request: _Request) -> NamedModel:
+def _from_factory(made: Any, request: Request) -> NamedModel:
     """What a user's factory returned, as a NamedModel."""
     if isinstance(made, NamedModel):
         return replace(
-            made, image_shape=request.image_shape or _image_shape(made.image_shape), settings=dict(made.settings)
+            made, image_shape=request.image_shape or checked_shape(made.image_shape), settings=dict(made.settings)
         )
     model, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module) or not (preprocess is None or callable(preprocess)):
@@ -92,5 +93,5 @@ def _from_factory(made: Any, request: _Request) -> NamedModel:
         )
     names = getattr(model, "class_names", None)
     return NamedModel(
-        request.name, model, preprocess, _image_shape(shape), None if names is None else [str(name) for name in names]
+        request.name, model, preprocess, checked_shape(shape), None if names is None else [str(name) for name in names]
     )

@@ -9,20 +9,15 @@ from torchvision.transforms.v2 import Normalize
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, WriteError
 from captum_proto.data.images import INTERPOLATIONS
-from captum_proto.models.named import (
-    NamedModel,
-    _imagenet_names,
-    _load_checkpoint,
-    _module,
-    _Request,
-    _warn_of_random_weights,
-)
+from captum_proto.models.named import NamedModel
+from captum_proto.models.registry import Request, imagenet_names, register
 
 
-def _timm(request: _Request) -> NamedModel:
-    timm = _module("timm", "timm", f'"{request.name}"')
-    data = _module("timm.data", "timm", f'"{request.name}"')
-    architecture = request.name.partition(":")[2]
+@register("timm:.*", shown="timm:NAME", foreign=True)
+def timm_model(request: Request) -> NamedModel:
+    """A model of timm, downloaded only if the caller allows that."""
+    timm, data = request.require("timm", "timm"), request.require("timm.data", "timm")
+    architecture = request.bare_name
     request.refuse(image_shape=request.image_shape)
     if not timm.is_model(architecture):
         raise InputError(
@@ -46,14 +41,14 @@ def _timm(request: _Request) -> NamedModel:
     config = data.resolve_model_data_config(model)
     weights = request.random
     if request.checkpoint is not None:
-        weights = _load_checkpoint(model, request, request.checkpoint, can_resize=True)
+        weights = request.load_checkpoint(model, request.checkpoint, can_resize=True)
     elif fetch:
         tag = model.pretrained_cfg.get("tag")
         weights = f"timm {model.pretrained_cfg['architecture']}{f'.{tag}' if tag else ''}"
     elif request.pretrained:
-        _warn_of_random_weights(request)
+        request.warn_of_random_weights()
     subset = data.infer_imagenet_subset(model)
-    names = _imagenet_names(model.num_classes)
+    names = imagenet_names(model.num_classes)
     if names is None and subset is not None:
         names = data.ImageNetInfo(subset).label_descriptions()
     channels, height, width = config["input_size"]

@@ -18,10 +18,11 @@ from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, WriteError
 from captum_proto._utils.files import sha256
 from captum_proto.models.checkpoints import load_state, read_state, renamed, with_metadata
-from captum_proto.models.named import NamedModel, _Request, _warn_of_random_weights
+from captum_proto.models.named import NamedModel
+from captum_proto.models.registry import Request, register
 
 
-def _torchvision_names() -> list[str]:
+def _architectures() -> list[str]:
     return sorted(zoo.list_models(module=zoo))
 
 
@@ -64,9 +65,15 @@ def _as_of_today(architecture: str, state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def _torchvision(request: _Request) -> NamedModel:
-    architecture = request.name.partition(":")[2]
-    if architecture not in (known := _torchvision_names()):
+@register(
+    "torchvision:.*",
+    shown="torchvision:NAME",
+    names=lambda: [f"torchvision:{architecture}" for architecture in _architectures()],
+)
+def torchvision_model(request: Request) -> NamedModel:
+    """A classification model of torchvision, with the weights of torch.hub's cache unless others are asked for."""
+    architecture = request.bare_name
+    if architecture not in (known := _architectures()):
         raise InputError(
             f'torchvision {torchvision.__version__} has no classification model "{architecture}"'
             f"{nearest(architecture, known) or '; see captum_proto.models.model_names().'}"
@@ -105,7 +112,7 @@ def _torchvision(request: _Request) -> NamedModel:
         if request.checkpoint is not None:
             settings["weights"] = f"{path} (sha256 {digest})"
     elif request.pretrained:
-        _warn_of_random_weights(request)
+        request.warn_of_random_weights()
     settings |= {"evaluation": str(weights), "torchvision": torchvision.__version__}
     if options.get("transform_input"):
         settings["transform_input"] = True

@@ -17,7 +17,7 @@ _EXACT_INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32
 
 def high_frequency_loss(images: Tensor, power: int = 1) -> Tensor:
     r"""
-    Mean difference between neighbouring pixels, one value per image.
+    Mean difference between neighboring pixels, one value per image.
 
     .. math::
         L_{hf}(x) = \operatorname{mean}\lvert x_{c,i+1,j} - x_{c,i,j} \rvert^{power}
@@ -31,7 +31,7 @@ def high_frequency_loss(images: Tensor, power: int = 1) -> Tensor:
         power (int, optional): 1 for absolute, 2 for squared differences. Default: 1
 
     Returns:
-        Tensor: Shape (N,), in float32 for half-precision input, else in the dtype of ``images``. A side of one pixel has no neighbours
+        Tensor: Shape (N,), in float32 for half-precision input, else in the dtype of ``images``. A side of one pixel has no neighbors
         and adds zero. Differentiable once with respect to ``images``.
 
     Raises:
@@ -64,7 +64,7 @@ def affine_sample(
     channels_last: bool = False,
 ) -> Tensor:
     r"""
-    Images under an affine map of their own, sampled bilinearly and normalised channel by channel, in one pass.
+    Images under an affine map of their own, sampled bilinearly and normalized channel by channel, in one pass.
 
     .. math::
         y = \frac{S(x - fill, matrix) + fill - mean}{std}
@@ -79,7 +79,7 @@ def affine_sample(
         matrix (Tensor): Shape (N, 2, 3), floating point: from output to input, in coordinates that go from -1 to 1 along each side.
         mean (sequence of float or Tensor, optional): C values, or one for all channels. None: 0. Default: None
         std (sequence of float or Tensor, optional): C values, or one for all channels. None: 1. Default: None
-        fill (float, optional): Value outside the image, before normalisation. Default: 0
+        fill (float, optional): Value outside the image, before normalization. Default: 0
         channels_last (bool, optional): Memory format of the result: ``torch.channels_last``, or contiguous. Default: False
 
     Returns:

@@ -32,7 +32,8 @@ SCHEMAS = {
     "accumulate": "(Tensor(a!) sums, Tensor rows) -> ()",
 }
 
-#: The longest row that can be ranked: up to here the halves of every 128-bit sum are exact in float64.
+#: The longest row that can be ranked: up to here the halves of every 128-bit sum are exact in float64. The native kernels' limit is
+#: ``kLongestRow`` of ``csrc/kernels/limits.h``; a test keeps the two equal.
 MAX_ROW_LENGTH = 2**28
 
 for name, schema in SCHEMAS.items():

@@ -140,8 +140,8 @@ def _correlation(u: Tensor, q: Tensor) -> float:
     """Pearson correlation of two rows of doubled ranks (D,): exact integers, each rounded once, then three roundings more."""
     if u.numel() == 0 or bool(u[0] == 0) or bool(q[0] == 0):
         return math.nan
-    centre = u.numel() + 1
-    u, q = u.long() - centre, q.long() - centre
+    center = u.numel() + 1
+    u, q = u.long() - center, q.long() - center
     # Python's square root and division round as IEEE 754 says. PyTorch's square root on the CPU is MKL's, which may be one bit off.
     scale = math.sqrt(float(_exact_dot(u, u)) * float(_exact_dot(q, q)))
     return max(-1.0, min(1.0, float(_exact_dot(u, q)) / scale)) if scale else math.nan

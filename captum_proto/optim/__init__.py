@@ -1,11 +1,23 @@
-"""What an optimization is made of: random numbers, transforms, losses, and the ascent that uses them."""
+"""What an optimization is made of: inputs, transforms, losses, random numbers, and the engine that uses them."""
 
-from captum_proto.optim.ascent import Ascent, AscentResult, AscentSettings, Step
-from captum_proto.optim.inputs.parametrization import Parametrization
-from captum_proto.optim.inputs.pixels import Pixels
-from captum_proto.optim.inputs.spectral import FourierImage, PhaseImage
-from captum_proto.optim.loss.diversity import Diversity, GramDiversity, PixelDiversity, partners_of
+from captum_proto.optim import inputs, loss, transforms
+from captum_proto.optim.input_optimization import InputOptimization
+from captum_proto.optim.inputs import FFTImage, Parametrization, PhaseImage, PixelImage
+from captum_proto.optim.loss import (
+    ClassLogit,
+    Diversity,
+    GramDiversity,
+    HighFrequency,
+    Loss,
+    Outputs,
+    PixelDiversity,
+    ProbabilityVariance,
+    default_high_frequency_weight,
+    partners_of,
+)
 from captum_proto.optim.random import CONTROL, EVALUATION, START, TRANSFORM, RandomStream, prototype_keys
+from captum_proto.optim.result import OptimizationResult, Step
+from captum_proto.optim.settings import OptimizationSettings
 from captum_proto.optim.transforms import (
     Compose,
     EachAffine,
@@ -24,20 +36,25 @@ __all__ = [
     "EVALUATION",
     "START",
     "TRANSFORM",
-    "Ascent",
-    "AscentResult",
-    "AscentSettings",
+    "ClassLogit",
     "Compose",
     "Diversity",
     "EachAffine",
-    "FourierImage",
+    "FFTImage",
     "GramDiversity",
+    "HighFrequency",
+    "InputOptimization",
+    "Loss",
+    "OptimizationResult",
+    "OptimizationSettings",
+    "Outputs",
     "Pad",
     "Parametrization",
     "PerImage",
     "PhaseImage",
     "PixelDiversity",
-    "Pixels",
+    "PixelImage",
+    "ProbabilityVariance",
     "RandomAffine",
     "RandomChoiceAffine",
     "RandomStream",
@@ -45,7 +62,11 @@ __all__ = [
     "Step",
     "Transform",
     "affine",
+    "default_high_frequency_weight",
     "feature_visualization_transform",
+    "inputs",
+    "loss",
     "partners_of",
     "prototype_keys",
+    "transforms",
 ]

@@ -1,7 +1,7 @@
 """
 A network as an optimization runs it: the same function of its input, laid out so that a step costs less.
 
-Two things are done, each of them only where it is shown on the images at hand that the logits stay the same up to rounding. Batch
+Two things are done, each of them only where it is shown on the images at hand that the output stays the same up to rounding. Batch
 normalizations in evaluation mode are scalings by constants, and go into the weights of the layers before them, in a copy. And
 convolutions read their channels side by side (``channels_last``), as the fastest kernels of CPUs and of half precision want them.
 """
@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_proto._utils.checks import check_logits
 from captum_proto._utils.model import borrowed, modules_of
 from captum_proto._utils.pipeline import Pipeline
+from captum_proto.capture.hooks import forward_hooks, tensors_in
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -55,17 +55,17 @@ def arrange(
     pipeline: Pipeline, prepared: Tensor, fold_batch_norm: bool = True, channels_last: bool | None = None
 ) -> Arrangement:
     """
-    Find the cheapest arrangement of a pipeline's network that gives the same logits.
+    Find the cheapest arrangement of a pipeline's network that gives the same output.
 
     Args:
-        pipeline (Pipeline): From images to logits; its network in evaluation mode.
-        prepared (Tensor): Preprocessed images (N, ...) on which logits are compared.
+        pipeline (Pipeline): The model and its preprocessing; the network in evaluation mode.
+        prepared (Tensor): Preprocessed images (N, ...) on which outputs are compared.
         fold_batch_norm (bool, optional): Whether to fold. Only modules are: what a function does between them nobody knows. Default: True
         channels_last (bool, optional): Whether to give the network its images in channels_last. None: where it has two-dimensional
             convolutions and runs on a CPU or in half precision. Default: None
 
     Returns:
-        Arrangement: In the end the network as it is, if all else changes its logits.
+        Arrangement: In the end the network as it is, if all else changes its output.
     """
     modules = [module for owner in modules_of(pipeline.forward_func) for module in owner.modules()]
     half = pipeline.autocast is not None or pipeline.dtype in (torch.float16, torch.bfloat16)
@@ -82,7 +82,7 @@ def arrange(
         wanted = Arrangement(wanted.forward_func, True, wanted.folded)
     if (wanted.folded, wanted.channels_last) == (0, False):
         return Arrangement(plain.forward_func, reason=reason)
-    expected = _logits(pipeline, prepared)
+    expected = _run(pipeline, prepared)
     candidates = [
         wanted,
         Arrangement(wanted.forward_func, False, wanted.folded),
@@ -92,30 +92,36 @@ def arrange(
         if (candidate.folded, candidate.channels_last) == (0, False):
             continue
         try:
-            same = _same(_logits(candidate.applied_to(pipeline), prepared), expected, pipeline)
+            same = _same(_run(candidate.applied_to(pipeline), prepared), expected, pipeline)
         except RuntimeError as error:  # .view() of an activation, which channels_last does not allow
             reason = f"channels_last does not suit the network: {error}".splitlines()[0]
             continue
         if same:
             return Arrangement(candidate.forward_func, candidate.channels_last, candidate.folded, reason)
-        reason = "the logits changed"
+        reason = "the output changed"
     return Arrangement(plain.forward_func, reason=reason)
 
 
-def check_arrangement(arrangement: Arrangement, pipeline: Pipeline, images: Tensor, expected: Tensor) -> bool:
-    """Whether the arranged network still gives the ``expected`` logits: a network may take other ways for other images."""
-    return _same(_logits(arrangement.applied_to(pipeline), pipeline.prepare(images)), expected, pipeline)
+def check_arrangement(arrangement: Arrangement, pipeline: Pipeline, images: Tensor, expected: Any) -> bool:
+    """Whether the arranged network still gives the ``expected`` output: a network may take other ways for other images."""
+    return _same(_run(arrangement.applied_to(pipeline), pipeline.prepare(images)), expected, pipeline)
 
 
-def _logits(pipeline: Pipeline, prepared: Tensor) -> Tensor:
+def _run(pipeline: Pipeline, prepared: Tensor) -> Any:
     with torch.no_grad():
-        return check_logits(pipeline.run(prepared.clone()), len(prepared))  # a copy: a network may work in place
+        return pipeline.run(prepared.clone())  # a copy: a network may work in place
 
 
-def _same(logits: Tensor, expected: Tensor, pipeline: Pipeline) -> bool:
+def _same(output: Any, expected: Any, pipeline: Pipeline) -> bool:
+    """Whether every floating-point tensor of two outputs is the same up to rounding, and there is one."""
     tolerance = _TOLERANCE[pipeline.autocast or pipeline.dtype]
-    return logits.shape == expected.shape and bool(
-        (logits - expected).abs().max() <= tolerance * expected.abs().max().clamp(min=1e-3)
+    values, wanted = (
+        [leaf for _, leaf in tensors_in(each) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+        for each in (output, expected)
+    )
+    return len(values) == len(wanted) > 0 and all(
+        value.shape == want.shape and bool((value - want).abs().max() <= tolerance * want.abs().max().clamp(min=1e-3))
+        for value, want in zip(values, wanted, strict=True)
     )
 
 
@@ -137,13 +143,8 @@ def _folded(pipeline: Pipeline, prepared: Tensor) -> Arrangement:
             pairs.append((producer[id(inputs[0])][0], module))
 
     watched = [m for m in network.modules() if isinstance(m, _LAYERS) or type(m) in _BATCH_NORMS]
-    handles = [module.register_forward_hook(watch) for module in watched]
-    try:
-        with torch.no_grad(), borrowed(network):
-            pipeline.with_network(network, False).run(prepared.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), borrowed(network), forward_hooks((module, watch) for module in watched):
+        pipeline.with_network(network, False).run(prepared.clone())
     folded = 0
     for layer, norm in pairs:
         if calls[layer] == calls[norm] == 1 and norm in parents and _fold(layer, norm):

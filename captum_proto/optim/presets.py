@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from captum_proto.optim.inputs.spectral import FourierImage, PhaseImage
+from captum_proto.optim.inputs.spectral import FFTImage, PhaseImage
 from captum_proto.optim.transforms import RandomAffine, feature_visualization_transform
 
 #: The transform of the paper.
@@ -39,7 +39,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "high_frequency_weight": 0.0,
         "warmup_steps": 0,
         "transform": feature_visualization_transform(),
-        "parametrization": FourierImage(),
+        "parametrization": FFTImage(),
         "lr_schedule": "constant",
     },
     # Gradient ascent on the logit and nothing else (Simonyan, Vedaldi and Zisserman, arXiv:1312.6034, without its L2 term).
@@ -54,8 +54,28 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+
+def preset_for(name: str, image_shape: tuple[int, ...]) -> dict[str, Any]:
+    """
+    A preset for images of a size: the frame and the shifts of feature visualization are of so many pixels at 224, and go with the size.
+
+    Args:
+        name (str): Of a preset.
+        image_shape (tuple[int, ...]): (C, H, W).
+
+    Examples::
+
+        >>> preset_for("feature_visualization", (3, 112, 112))["transform"].settings()["transform"]["transforms"][0]
+        {'name': 'Pad', 'pixels': 6, 'fill': 0.5}
+    """
+    options = dict(_PRESETS[name])
+    if name == "feature_visualization":
+        options["transform"] = feature_visualization_transform(min(image_shape[-2:]))
+    return options
+
+
 #: "paper": as published. "best": what path similarity and the eye found best. "feature_visualization" and "ascent": what came before.
 #: Each is a mapping of keyword arguments: ``generation.generate(12, (3, 224, 224), **PRESETS["best"])``.
 PRESETS = MappingProxyType({name: MappingProxyType(values) for name, values in _PRESETS.items()})
 
-__all__ = ["PAPER_TRANSFORM", "PRESETS"]
+__all__ = ["PAPER_TRANSFORM", "PRESETS", "preset_for"]

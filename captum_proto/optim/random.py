@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 #: What the streams of one prototype are for; each is independent of the others.
-START, TRANSFORM, EVALUATION, CONTROL = range(4)
+START, TRANSFORM, EVALUATION, CONTROL, LOSS = range(5)
 
 
 def _signed(value: int) -> int:
@@ -36,22 +36,22 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift_right(x, 31)
 
 
-def prototype_keys(seeds: list[int], groups: list[tuple[int, ...]], device: torch.device | str = "cpu") -> Tensor:
+def prototype_keys(seeds: list[int], targets: list[tuple[int, ...]], device: torch.device | str = "cpu") -> Tensor:
     """
     The key of each prototype's random numbers, from its seed and its classes.
 
     Args:
         seeds (list[int]): One for each prototype.
-        groups (list[tuple[int, ...]]): The classes of each prototype. Different classes draw different numbers from equal seeds.
+        targets (list[tuple[int, ...]]): The classes of each prototype. Different classes draw different numbers from equal seeds.
         device (torch.device, optional): Where the keys live. Default: "cpu"
 
     Returns:
         Tensor: Shape (N,), int64.
     """
     keys = []
-    for seed, group in zip(seeds, groups, strict=True):
+    for seed, target in zip(seeds, targets, strict=True):
         key = torch.tensor(_signed(seed), dtype=torch.int64)
-        for index in group:
+        for index in target:
             key = _mix(key + _GOLDEN) ^ _mix(torch.tensor(_signed((index + 1) * _GOLDEN)))
         keys.append(_mix(key + _GOLDEN))
     return torch.stack(keys).to(device) if keys else torch.empty(0, dtype=torch.int64, device=device)
@@ -63,7 +63,7 @@ class RandomStream:
 
     Args:
         keys (Tensor): Shape (N,), int64, of :func:`prototype_keys`.
-        stream (int): What the numbers are for: START, TRANSFORM, EVALUATION or CONTROL.
+        stream (int): What the numbers are for: START, TRANSFORM, EVALUATION, CONTROL or LOSS.
         step (int, optional): The step they are for. Default: 0
 
     Examples::

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -34,9 +35,9 @@ def points_figure(values: Mapping[str, Sequence[float]], label: str) -> Figure:
     """
     figure = Figure(figsize=(9, 1.2 + 0.32 * len(values)), layout="constrained")
     axis = figure.subplots()
-    for row, one in enumerate(values.values()):
-        axis.plot(one, [row] * len(one), "o", color="#0072B2", alpha=0.45, markersize=5, markeredgewidth=0)
-        axis.plot([np.nanmean(one)] * 2, [row - 0.35, row + 0.35], color="#D55E00", linewidth=2)
+    for row, points in enumerate(values.values()):
+        axis.plot(points, [row] * len(points), "o", color="#0072B2", alpha=0.45, markersize=5, markeredgewidth=0)
+        axis.plot([np.nanmean(points)] * 2, [row - 0.35, row + 0.35], color="#D55E00", linewidth=2)
     axis.set_yticks(range(len(values)), list(values))
     axis.invert_yaxis()
     axis.set_xlabel(label)
@@ -73,5 +74,8 @@ def picture_grid(pictures: Mapping[str, Mapping[str, Tensor]], value_range: tupl
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Write a figure in the format its file name ends in, whole or not at all."""
-    with whole_file(path, overwrite) as temporary:
-        figure.savefig(temporary, format=Path(path).suffix.lstrip("."), dpi=120)
+    kind = Path(path).suffix.lstrip(".")
+    # An SVG would carry the date and random identifiers; equal results are to be equal files.
+    metadata = {"Date": None} if kind == "svg" else None
+    with whole_file(path, overwrite) as temporary, rc_context({"svg.hashsalt": "captum_proto"}):
+        figure.savefig(temporary, format=kind, dpi=120, metadata=metadata)

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from captum_proto.report.blocks import Block
+from captum_proto.report.block import Block
 from captum_proto.report.context import Context
 from captum_proto.report.page import Page
 from captum_proto.runs.files import write_text

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from captum_proto._utils.errors import InputError, MissingFileError
-from captum_proto.report.blocks import Block
+from captum_proto.report.block import Block
 from captum_proto.runs.files import write_json
 from captum_proto.runs.folder import PAGE
 
@@ -28,6 +28,7 @@ class Section:
 
     Examples::
 
+        >>> from captum_proto.report.blocks import Files, Paragraphs
         >>> section = Section("Ranking", [Paragraphs(["Three combinations."]), Files(["ranking.csv"])])
         >>> section.within("sweep").of(Files)
         [Files(paths=['sweep/ranking.csv'])]

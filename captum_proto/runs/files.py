@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ def write_json(path: Path, value: Any, overwrite: bool = False) -> None:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table as CSV, in place of one that is there."""
-    with whole_file(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+def write_rows(
+    path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]], overwrite: bool = True
+) -> None:
+    """A table as CSV, by default in place of one that is there."""
+    with whole_file(path, overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

@@ -13,14 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from captum_proto._utils.errors import CaptumProtoError, InputError, OccupiedError, WriteError
+from captum_proto._utils.errors import CaptumProtoError, InputError, OccupiedError
 from captum_proto._utils.files import PARTIAL, file_error
 from captum_proto.runs.files import write_json
 
 try:
     import fcntl
 except ImportError:  # Windows has no such locks: there nobody watches over two runs in one folder
-    fcntl = None  # type: ignore[assignment]
+    _LOCKS = False
+else:
+    _LOCKS = True
 
 #: What a run's results depend on, and what it recorded beside.
 SETTINGS = "settings.json"
@@ -147,13 +149,15 @@ class RunFolder:
         folder = self.folder
         if folder.exists() and not folder.is_dir():
             raise OccupiedError(f'"{folder}" is a file; choose a folder with --out.')
-        if not folder.is_dir() or not any(path.name != _LOCK for path in folder.iterdir()):
+        if not folder.is_dir() or not any(_counts(path) for path in folder.iterdir()):
             return
+        if self.resume and _at_work.get() is not None and not (folder / SETTINGS).exists():
+            return  # a part of a run, which is not begun yet
         if not (self.overwrite or self.resume):
             raise OccupiedError(f'"{folder}" is not empty; choose another folder, or pass --overwrite or --resume.')
         if not self.resume and not (folder / SETTINGS).exists():
             return
-        found = read_settings(folder)
+        found = _read_settings(folder)
         before, now = found.get("command"), self.provenance.get("command")
         if before and now and before != now:
             raise InputError(
@@ -177,7 +181,7 @@ def _remove_results(root: Path) -> None:
     """Remove what a run recorded as its own, and its parts: nothing else in the folder is touched."""
     if (root / SETTINGS).exists():
         with suppress(OccupiedError):
-            for name in read_settings(root).get(PARTS) or ():
+            for name in _read_settings(root).get(PARTS) or ():
                 if (root / name).resolve().is_relative_to(root.resolve()):
                     _remove_results(root / name)
                     _remove_empty(root / name, root)
@@ -210,15 +214,20 @@ def _recorded_files(root: Path) -> list[Path]:
             names |= set(json.loads(record.read_text(encoding="utf-8"))["files"])
     if (root / SETTINGS).exists():
         with suppress(OccupiedError):
-            names |= set(read_settings(root).get(SUMMARY) or ())
+            names |= set(_read_settings(root).get(SUMMARY) or ())
     return [root / name for name in sorted(names) if (root / name).resolve().is_relative_to(root.resolve())]
+
+
+def _counts(path: Path) -> bool:
+    """Whether a file makes a folder one that is not empty: not the lock, and not what was being written when a process was killed."""
+    return path.name != _LOCK and not path.name.endswith(PARTIAL)
 
 
 def _locked(path: Path) -> int | None:
     """An open file that this process alone has locked, until it ends, however it ends; None if another has it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        if fcntl is None:
+        if not _LOCKS:
             return handle
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -251,65 +260,19 @@ def _innermost(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
     return name, before, now
 
 
-def open_folder(
-    folder: Path, settings: dict[str, Any], *, overwrite: bool, resume: bool, results: Iterable[Path] = ()
-) -> None:
-    """
-    Make ``folder`` ready for a run with these settings, and write them to it.
-
-    ``results`` are the files and folders that a resumed run would take for its own. Unless this run resumes, they are of an earlier one:
-    they go before its settings do, so that nothing in the folder is ever taken for the result of other settings. The page of an earlier
-    run goes in any case: this run writes its own when it is finished.
-
-    Raises:
-        FileExistsError: If it holds files, and the run may neither overwrite nor resume.
-        ValueError: If it is to be resumed but was made with other settings, or holds the results of another command.
-        OSError: If it cannot be made.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise OccupiedError(f'"{folder}" is a file; choose a folder with --out.')
-    settings = json.loads(json.dumps(settings))
-    occupied = folder.is_dir() and any(folder.iterdir())
-    if occupied and (resume or overwrite) and (folder / SETTINGS).exists():
-        before = read_settings(folder).get("command")
-        if before and settings.get("command") and before != settings["command"]:
-            raise InputError(
-                f'"{folder}" holds the results of captum-proto {before}, not of {settings["command"]}; choose another folder.'
-            )
-    if occupied and resume:
-        found = read_settings(folder)
-        found.pop(RECORDED, None)
-        different = sorted(name for name in settings.keys() | found.keys() if settings.get(name) != found.get(name))
-        if different:
-            name = different[0]
-            raise InputError(
-                f'"{folder}" was made with {name} = {found.get(name)!r}, now it is {settings.get(name)!r}; resume with the same settings, '
-                "or choose another folder."
-            )
-    elif occupied and not overwrite:
-        raise OccupiedError(f'"{folder}" is not empty; choose another folder, or pass --overwrite or --resume.')
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f'"{folder}" cannot be made ({error.strerror}); choose a folder you may write to.') from error
-    for name in (PAGE, REPORT):
-        (folder / name).unlink(missing_ok=True)
-    if not resume:
-        for path in results:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-    write_json(folder / SETTINGS, settings, overwrite=True)
-
-
 def read_settings(folder: Path) -> dict[str, Any]:
     """
-    The settings a run wrote to its folder.
+    The settings a run wrote to its folder: its provenance, and what is recorded beside.
 
     Raises:
         OccupiedError: If there are none: no command wrote this folder.
     """
+    settings = _read_settings(folder)
+    return {name: value for name, value in settings.items() if name not in (SUMMARY, PARTS)}
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """With what the run keeps account of for itself."""
     try:
         settings: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -130,7 +130,9 @@ class Run:
     def finish(self, task: Task, index: int, paths: Iterable[Path], warned: Sequence[str] = ()) -> None:
         """Record a task as done, with the digests of the files it wrote; this is the last that is written of it."""
         root = self.folder.resolve()
-        resolved = {path.resolve() for path in paths} - {root / SETTINGS}  # in which a part of the run is recorded when it begins
+        resolved = {path.resolve() for path in paths} - {
+            root / SETTINGS
+        }  # in which a part of the run is recorded when it begins
         inside = sorted(path for path in resolved if path.is_relative_to(root) and path.is_file())
         files = {
             path.relative_to(root).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in inside

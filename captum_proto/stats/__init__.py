@@ -1,1 +1,1 @@
-"""Statistics that stream and add up, and intervals and tests."""
+"""Statistics: states that stream and add up (:mod:`.state`), and intervals and tests (:mod:`.intervals`)."""

@@ -1,4 +1,4 @@
-"""Shares, means and their differences, each with its interval or test: SciPy's, with the cases in which SciPy gives none said here."""
+"""Spreads, shares, means and their differences, each with its interval or test: SciPy's, and what holds where SciPy gives none."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def spreads(values: ArrayLike, axis: int = 0) -> NDArray[np.float64]:
         axis (int, optional): Along which the samples run. Default: 0
 
     Returns:
-        NDArray: The shape of ``values`` without the axis; NaN where fewer than two values are left.
+        NDArray: The shape of ``values`` without the axis; NaN where fewer than two values are left, exactly 0 where all are equal.
 
     Examples::
 
@@ -39,13 +39,42 @@ def spreads(values: ArrayLike, axis: int = 0) -> NDArray[np.float64]:
     count = (~np.isnan(sample)).sum(axis, keepdims=True)
     mean = np.nansum(sample, axis, keepdims=True) / np.maximum(count, 1)
     squares = np.nansum((sample - mean) ** 2, axis, keepdims=True)
-    spread: NDArray[np.float64] = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan).squeeze(axis)
-    return spread
+    # A mean of equal values need not be that value to the last bit.
+    low, high = (find.reduce(sample, axis, keepdims=True, initial=np.nan) for find in (np.fmin, np.fmax))
+    squares[low == high] = 0.0
+    found: NDArray[np.float64] = np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan).squeeze(axis)
+    return found
 
 
 def spread(values: ArrayLike) -> float:
     """The standard deviation of one sample, with n - 1 in the denominator; NaN are left out, and of fewer than two values it is NaN."""
     return float(spreads(np.ravel(np.asarray(values, dtype=np.float64))))
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """
+    The confidence interval of a mean, by Student's t.
+
+    Args:
+        values (sequence of float): Independent values; NaN are left out.
+        level (float, optional): Of confidence. Default: 0.95
+
+    Returns:
+        tuple[float, float]: Its ends; None for fewer than two values.
+
+    Examples::
+
+        >>> interval([0.25, 0.25, 0.25])
+        (0.25, 0.25)
+    """
+    finite = [value for value in values if not math.isnan(value)]
+    if len(finite) < 2:
+        return None
+    if min(finite) == max(finite):
+        return finite[0], finite[0]
+    mean = sum(finite) / len(finite)
+    half = float(stats.t.ppf((1 + level) / 2, len(finite) - 1) * spread(finite) / math.sqrt(len(finite)))
+    return mean - half, mean + half
 
 
 @dataclass(frozen=True)
@@ -96,7 +125,7 @@ def fisher_exact(first: tuple[int, int], second: tuple[int, int]) -> float:
     Fisher's exact test of whether two shares differ, two-sided.
 
     Args:
-        first (tuple[int, int]): Successes and count of one group.
+        first (tuple[int, int]): Successes and count of one sample.
         second (tuple[int, int]): Successes and count of the other, of other images.
 
     Returns:
@@ -167,7 +196,7 @@ def difference_estimate(
     first: ArrayLike, second: ArrayLike, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
 ) -> Estimate:
     r"""
-    The difference of two groups' means, first less second, with its bootstrap interval (BCa, each group resampled by itself).
+    The difference of two samples' means, first less second, with its bootstrap interval (BCa, each sample resampled by itself).
 
     Args:
         first (array-like): (N,) finite numbers.
@@ -177,10 +206,10 @@ def difference_estimate(
         seed (int, optional): Of the bootstrap. Default: 0
 
     Returns:
-        Estimate: There is no interval (NaN) where a group has a single value; it has no width where each group's values are all equal.
+        Estimate: There is no interval (NaN) where a sample has a single value; it has no width where each sample's values are all equal.
 
     Raises:
-        ValueError: If a group has no values, one is not finite, or an argument is out of its range.
+        ValueError: If a sample has no values, one is not finite, or an argument is out of its range.
 
     Examples::
 
@@ -191,11 +220,11 @@ def difference_estimate(
     return _bootstrap((first, second), confidence, resamples, seed)
 
 
-def _bootstrap(groups: tuple[ArrayLike, ...], confidence: float, resamples: int, seed: int) -> Estimate:
+def _bootstrap(given: tuple[ArrayLike, ...], confidence: float, resamples: int, seed: int) -> Estimate:
     _check_confidence(confidence)
     if operator.index(resamples) < 1:
         raise InputError(f"resamples is {resamples}; expected at least 1, such as 9999.")
-    samples = [_sample(values) for values in groups]
+    samples = [_sample(values) for values in given]
     value = _contrast(*samples)
     if any(len(sample) == 1 for sample in samples):
         return Estimate(value, math.nan, math.nan)
@@ -242,4 +271,6 @@ def _check_confidence(confidence: float) -> None:
 
 def _check_share(successes: int, count: int) -> None:
     if not 0 <= operator.index(successes) <= operator.index(count) or count < 1:
-        raise InputError(f"{successes} of {count} is no share; expected at least one in all, and 0 to all of them.")
+        raise InputError(
+            f"{successes} of {count} cannot be a share; expected at least one in all, and 0 to all of them."
+        )

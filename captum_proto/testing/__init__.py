@@ -1,1 +1,39 @@
-"""Networks and data of known truth, for tests, tutorials and users."""
+"""Networks and data of known truth: digits with a planted mark, and networks that fool feature visualization."""
+
+from captum_proto.testing.fooled import Detector, FooledNetwork, OtherClass, PlantedPicture, draw_face
+from captum_proto.testing.fooling import PLANTS, fool, make_decoy
+from captum_proto.testing.marked_digits import (
+    CUE,
+    MARKS,
+    Mark,
+    colorfulness,
+    framed_digits,
+    painted_over,
+    planted_classifier,
+    read_off,
+    small_classifier,
+    train_classifier,
+    with_marks,
+)
+
+__all__ = [
+    "CUE",
+    "MARKS",
+    "PLANTS",
+    "Detector",
+    "FooledNetwork",
+    "Mark",
+    "OtherClass",
+    "PlantedPicture",
+    "colorfulness",
+    "draw_face",
+    "fool",
+    "framed_digits",
+    "make_decoy",
+    "painted_over",
+    "planted_classifier",
+    "read_off",
+    "small_classifier",
+    "train_classifier",
+    "with_marks",
+]

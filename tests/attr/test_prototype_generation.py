@@ -59,7 +59,7 @@ def test_a_linear_models_prototype_is_the_sign_pattern_of_its_weights(value_rang
     torch.testing.assert_close(prototypes.logits, best, rtol=1e-5, atol=1e-5)
 
 
-def test_a_groups_prototype_pleases_all_its_classes():
+def test_the_prototype_of_a_superclass_suits_all_its_classes():
     weight = torch.zeros(4, 1, 4, 4)
     weight[1, 0, :2] = torch.randn(2, 4)  # each class looks at a part of its own
     weight[2, 0, 2] = torch.randn(4)
@@ -67,9 +67,9 @@ def test_a_groups_prototype_pleases_all_its_classes():
     prototypes = PrototypeGeneration(linear_model(weight)).generate(
         [[1, 2], [3]], (1, 4, 4), steps=100, transform=None, high_frequency_weight=0.0, warmup_steps=0
     )
-    group, single = prototypes.images
+    superclass, single = prototypes.images
     both = weight[1] + weight[2]
-    assert torch.equal(group[both != 0], (both[both != 0] > 0).float())
+    assert torch.equal(superclass[both != 0], (both[both != 0] > 0).float())
     assert torch.equal(single[weight[3] != 0], (weight[3][weight[3] != 0] > 0).float())
     logits = linear_model(weight)(prototypes.images).detach()
     torch.testing.assert_close(prototypes.logits[0], logits[0, 1:3].logsumexp(0))
@@ -204,7 +204,7 @@ def test_the_start_is_uniform_noise_of_its_own(make_cnn):
 
 
 @pytest.mark.parametrize(
-    ("target", "groups"),
+    ("target", "targets"),
     [
         (3, [(3,)]),
         (np.int64(3), [(3,)]),
@@ -221,12 +221,12 @@ def test_the_start_is_uniform_noise_of_its_own(make_cnn):
         ([torch.tensor([0, 4]), torch.tensor(1)], [(0, 4), (1,)]),
     ],
 )
-def test_targets_of_every_kind(make_cnn, target, groups):
+def test_targets_of_every_kind(make_cnn, target, targets):
     prototypes = PrototypeGeneration(make_cnn()).generate(target, (3, 8, 8), steps=1, warmup_steps=0)
-    assert prototypes.target == groups
-    assert len(prototypes) == len(groups)
+    assert prototypes.target == targets
+    assert len(prototypes) == len(targets)
     logits = make_cnn()(prototypes.images).detach()
-    expected = torch.stack([row[list(group)].logsumexp(0) for row, group in zip(logits, groups, strict=True)])
+    expected = torch.stack([row[list(classes)].logsumexp(0) for row, classes in zip(logits, targets, strict=True)])
     torch.testing.assert_close(prototypes.logits, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -341,8 +341,8 @@ def test_every_argument_is_in_the_settings_and_they_are_json(make_cnn):
         seed=7,
         evaluation_draws=3,
     )
-    story = json.loads(json.dumps(prototypes.settings))
-    assert story["transform"]["degrees"] == [-3.0, 3.0]
+    recorded = json.loads(json.dumps(prototypes.settings))
+    assert recorded["transform"]["degrees"] == [-3.0, 3.0]
     expected = {
         "image_shape": [3, 8, 8],
         "start": "noise",
@@ -365,12 +365,12 @@ def test_every_argument_is_in_the_settings_and_they_are_json(make_cnn):
         "batch_size": 1,
         "device": "cpu",
     }
-    assert {name: story[name] for name in expected} == expected
-    assert story["versions"]["torch"] == metadata.version("torch")
+    assert {name: recorded[name] for name in expected} == expected
+    assert recorded["versions"]["torch"] == metadata.version("torch")
     recorded_elsewhere = {"target", "seed", "start"}  # attributes of the prototypes
     without_influence = {"self", "additional_forward_args", "callback", "snapshot_steps", "show_progress"}
     arguments = set(inspect.signature(PrototypeGeneration.generate).parameters)
-    assert arguments - recorded_elsewhere - without_influence <= set(story)
+    assert arguments - recorded_elsewhere - without_influence <= set(recorded)
 
 
 def test_a_callback_ends_all_and_what_there_is_comes_back(make_cnn):

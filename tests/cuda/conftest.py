@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from captum_proto import ops
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-import operators_only  # noqa: E402
-
-operators_only.prepare()
-
-from captum_proto import ops  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

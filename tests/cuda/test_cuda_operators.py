@@ -15,14 +15,14 @@ from native.operator_samples import (
     IMAGE_SHAPES,
     assert_same_bits,
     image_layouts,
-    images_with_equal_neighbours,
+    images_with_equal_neighbors,
     references,
     rows_like_layers,
 )
 from torch import Tensor
 
 from captum_proto import ops
-from captum_proto.ops import _twin
+from captum_proto.ops import _schemas, _twin
 
 native = torch.ops.captum_proto
 
@@ -154,7 +154,7 @@ def test_layers_of_802816_values(rows: int, dtype: torch.dtype) -> None:
     assert_same_bits(native.doubled_rank(few.cuda()).cpu(), native.doubled_rank(few))
 
 
-@pytest.mark.parametrize("length", [2**20 - 1, 2**20, 2**22 + 3, 2**28])
+@pytest.mark.parametrize("length", [2**20 - 1, 2**20, 2**22 + 3, _schemas.MAX_ROW_LENGTH])
 def test_very_long_rows(length: int) -> None:
     """Up to the longest row: sums beyond 64 bits, and a row's number, key and payload that together fill 64."""
     if torch.cuda.mem_get_info()[0] < 60 * length:
@@ -173,8 +173,8 @@ def test_very_long_rows(length: int) -> None:
 
 
 def test_a_row_that_is_too_long() -> None:
-    x = torch.zeros(1, 1, device="cuda").expand(1, 2**28 + 1)
-    with pytest.raises(RuntimeError, match=r"at most 2\*\*28 values"):
+    x = torch.zeros(1, 1, device="cuda").expand(1, _schemas.MAX_ROW_LENGTH + 1)
+    with pytest.raises(RuntimeError, match=f"at most {_schemas.MAX_ROW_LENGTH} can be ranked"):
         native.doubled_rank(x)
 
 
@@ -241,7 +241,7 @@ def compare_loss(images: Tensor, power: int) -> None:
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("shape", [*IMAGE_SHAPES, (3, 3, 224, 224)], ids=str)
 def test_high_frequency_loss(shape: tuple[int, ...], power: int, dtype: torch.dtype) -> None:
-    images = images_with_equal_neighbours(shape, dtype)
+    images = images_with_equal_neighbors(shape, dtype)
     for layout in image_layouts(images).values():
         compare_loss(layout, power)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 import warnings
@@ -14,7 +15,8 @@ import torch
 from PIL import Image
 from torchvision.models import Inception_V3_Weights, ResNet18_Weights, Swin_T_Weights
 
-from captum_proto.data import ImageCollection, collection, digits_images, load_image
+from captum_proto._utils.errors import UnreadableImageError
+from captum_proto.data import ImageCollection, batches, digits_images, load_image
 
 NAMES = ["tench", "great white shark", "house finch", "crane", "crane", "goldfish"]
 WNIDS = ["n01440764", "n01484850", "n01532829", "n02012849", "n03126707", "n01443537"]
@@ -144,8 +146,12 @@ def test_load_image_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no file"):
         load_image(tmp_path / "a.png", (3, 8, 8))
     (tmp_path / "a.png").write_text("text")
-    with pytest.raises(ValueError, match="no image that Pillow can read"):
+    with pytest.raises(
+        UnreadableImageError, match=r'a.png" cannot be read: not an image that Pillow can read\.'
+    ) as caught:
         load_image(tmp_path / "a.png", (3, 8, 8))
+    assert caught.value.reason == "not an image that Pillow can read"
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # as a process hands it over
     picture(tmp_path / "b.png", size=(1, 900))
     with pytest.raises(ValueError, match="1 x 900 pixels"):
         load_image(tmp_path / "b.png", (3, 8, 8))
@@ -438,20 +444,20 @@ def test_workers_read_two_batches_ahead_and_stop_when_nobody_asks_for_more(
     twelve: ImageCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    decoded = collection._decoded
+    read_image = batches.read_image
 
-    def recorded(path: str, *geometry: Any) -> Any:
+    def recorded(path: str, geometry: Any) -> Any:
         read.append(path)
-        return decoded(path, *geometry)
+        return read_image(path, geometry)
 
-    monkeypatch.setattr(collection, "_decoded", recorded)
-    batches = iter(twelve.batches((3, 6, 6), batch_size=2, workers=1))
-    next(batches)
+    monkeypatch.setattr(batches, "read_image", recorded)
+    passed = iter(twelve.batches((3, 6, 6), batch_size=2, workers=1))
+    next(passed)
     deadline = time.monotonic() + 10
     while len(read) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert 4 <= len(read) <= 6
-    batches.close()  # type: ignore[attr-defined]
+    passed.close()  # type: ignore[attr-defined]
     assert len(read) <= 6
     assert not [thread for thread in threading.enumerate() if "captum_proto images" in thread.name]
 
@@ -473,7 +479,7 @@ def test_unreadable_files_are_skipped_named_and_warned_of_once(twelve: ImageColl
     assert sizes == [4, 4, 1]
     assert [path for path, _ in chosen.skipped] == [truncated, text, gone]
     assert "truncated" in chosen.skipped[0][1]
-    assert chosen.skipped[1][1] == "no image that Pillow can read"
+    assert chosen.skipped[1][1] == "not an image that Pillow can read"
     assert chosen.skipped[2][1] == "No such file or directory"
     assert len(chosen) == len(chosen.paths) == len(chosen.labels) == 9
     with warnings.catch_warnings():
@@ -510,8 +516,8 @@ def test_a_collection_without_a_readable_image_is_an_error(tmp_path: Path) -> No
 
 def test_images_are_read_batch_by_batch(twelve: ImageCollection, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    decode = collection._decoded
-    monkeypatch.setattr(collection, "_decoded", lambda path, *rest: read.append(path) or decode(path, *rest))
+    read_image = batches.read_image
+    monkeypatch.setattr(batches, "read_image", lambda path, geometry: read.append(path) or read_image(path, geometry))
     passed = iter(twelve.batches((3, 6, 6), batch_size=5))
     next(passed)
     assert len(read) == 5
@@ -539,7 +545,7 @@ def test_digits_by_class_and_their_errors() -> None:
     assert not torch.equal(images, digits_images(classes=[7, 1], limit=20, seed=3).images)
     with pytest.raises(ValueError, match="split is"):
         digits_images("validation")
-    with pytest.raises(ValueError, match="classes 0 to 9"):
+    with pytest.raises(ValueError, match=r"no images of class 10 in \"digits\"; it has images of the classes 9, 8, 7"):
         digits_images(classes=[10])
     with pytest.raises(ValueError, match="limit asks for 500"):
         digits_images(classes=[1], limit=500)

@@ -7,7 +7,7 @@ import torch
 
 from captum_proto import PRESETS, RandomAffine
 from captum_proto.experiments.options import generation_options
-from captum_proto.optim import FourierImage, PhaseImage, Pixels
+from captum_proto.optim import FFTImage, PhaseImage, PixelImage
 
 
 def affine(**values) -> dict:
@@ -40,8 +40,8 @@ def test_a_transform_by_name_or_as_a_table():
 
 
 def test_a_parametrization_by_name_or_as_a_table():
-    assert isinstance(generation_options({"parametrization": "pixels"})["parametrization"], Pixels)
-    assert isinstance(generation_options({"parametrization": "fourier"})["parametrization"], FourierImage)
+    assert isinstance(generation_options({"parametrization": "pixels"})["parametrization"], PixelImage)
+    assert isinstance(generation_options({"parametrization": "fourier"})["parametrization"], FFTImage)
     made = generation_options({"parametrization": {"name": "phase", "contrast": 0.5, "brightness": 0.2}})
     assert made["parametrization"].settings() == PhaseImage(contrast=0.5, brightness=0.2).settings()
 

@@ -8,17 +8,16 @@ import math
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from captum_proto import Prototypes
 from captum_proto.cli import main
-from captum_proto.experiments.planted_bias.results import trend
+from captum_proto.experiments.planted_bias import Measured, PlantedBias, measure, trend
 from captum_proto.metrics import SubgroupComparison
 from captum_proto.report.blocks import Verdicts
 from captum_proto.report.page import Page
-from captum_proto.testing import marked_digits
-from captum_proto.testing.marked_digits import CUE, MARKS, Mark, colorfulness, framed_digits, with_marks
+from captum_proto.testing import CUE, Mark, colorfulness, read_off, small_classifier
 
 pytest.importorskip("sklearn")
 
@@ -38,7 +37,7 @@ def measured(folder: Path) -> list[dict[str, str]]:
 
 
 def rows(folder: Path, rate: str, cleaned: bool = False) -> list[dict[str, str]]:
-    found = [one for one in measured(folder) if (one["rate"], one["cleaned"]) == (rate, str(cleaned))]
+    found = [row for row in measured(folder) if (row["rate"], row["cleaned"]) == (rate, str(cleaned))]
     assert len(found) == 2
     return found
 
@@ -48,18 +47,18 @@ def test_the_prototype_shows_the_cue_and_the_hypothesis_is_read_off_it(folder: P
     assert hypothesis.near(CUE)
     biased = Prototypes.load(folder / "prototypes" / "biased" / "prototypes.safetensors").of(8).images
     assert float(colorfulness(biased)[0, 0, 0, 0]) > 0.8
-    assert marked_digits.read_off(biased[0]) == hypothesis
-    for one in rows(folder, "1.0"):
-        assert one["found"] == "True"
-        assert float(one["strength"]) > 0.8
-        assert abs(float(one["strength_elsewhere"])) < 0.3
-        assert float(one["strength_of_others"]) < 0.0  # other classes avoid it
+    assert read_off(biased[0]) == hypothesis
+    for row in rows(folder, "1.0"):
+        assert row["found"] == "True"
+        assert float(row["strength"]) > 0.8
+        assert abs(float(row["strength_elsewhere"])) < 0.3
+        assert float(row["strength_of_others"]) < 0.0  # other classes avoid it
 
 
 def test_unseen_images_confirm_it_and_a_control_patch_does_nothing(folder: Path) -> None:
     others = SubgroupComparison.load(folder / "comparisons" / "biased-others" / "comparison.json")
-    assert [one.subgroup for one in others.subgroups] == ["no patch", "red patch", "green patch (control)"]
-    plain, cue, control = (one.accuracy.value for one in others.subgroups)
+    assert [subgroup.subgroup for subgroup in others.subgroups] == ["no patch", "red patch", "green patch (control)"]
+    plain, cue, control = (subgroup.accuracy.value for subgroup in others.subgroups)
     assert cue > plain + 0.1
     assert cue > control + 0.1
     assert others.pairs[0].corrected_p_value < 0.001
@@ -67,14 +66,17 @@ def test_unseen_images_confirm_it_and_a_control_patch_does_nothing(folder: Path)
     own = SubgroupComparison.load(folder / "comparisons" / "biased-class" / "comparison.json")
     assert own.pairs[0].accuracy_difference < 0
     assert own.pairs[0].probability_differences["8"].high < -0.2
-    assert sum(one.images for one in own.subgroups) + sum(one.images for one in others.subgroups) == 445
+    assert (
+        sum(subgroup.images for subgroup in own.subgroups) + sum(subgroup.images for subgroup in others.subgroups)
+        == 445
+    )
 
 
 def test_retraining_on_cleaned_scans_removes_both(folder: Path) -> None:
-    for one in rows(folder, "1.0", cleaned=True):
-        assert abs(float(one["strength"])) < 0.4
-        assert one["found"] == "False"
-        assert float(one["called_with_cue"]) < 0.08
+    for row in rows(folder, "1.0", cleaned=True):
+        assert abs(float(row["strength"])) < 0.4
+        assert row["found"] == "False"
+        assert float(row["called_with_cue"]) < 0.08
     own = SubgroupComparison.load(folder / "comparisons" / "cleaned-class" / "comparison.json")
     difference = own.pairs[0].probability_differences["8"]
     assert difference.low < 0 < difference.high
@@ -83,7 +85,7 @@ def test_retraining_on_cleaned_scans_removes_both(folder: Path) -> None:
 
 
 def test_the_strength_rises_with_the_rate(folder: Path) -> None:
-    means = [sum(float(one["strength"]) for one in rows(folder, rate)) / 2 for rate in ("0.0", "0.5", "1.0")]
+    means = [sum(float(row["strength"]) for row in rows(folder, rate)) / 2 for rate in ("0.0", "0.5", "1.0")]
     assert means[0] < 0.4 < means[1] < means[2]
     result = json.loads((folder / "results.json").read_text())["trends"]["strength"]
     assert result["monotone"] is True
@@ -95,75 +97,37 @@ def test_the_strength_rises_with_the_rate(folder: Path) -> None:
 def test_figures_and_page(folder: Path) -> None:
     page = Page.load(folder)
     named = page.files()
-    assert {"story.png", "dose_response.png", "comparisons/cleaned-others/groups.png"} <= set(named)
+    assert {"overview.png", "dose_response.png", "comparisons/cleaned-others/groups.png"} <= set(named)
     assert all((folder / name).exists() for name in named)
     assert Image.open(folder / "dose_response.png").width > 500
-    assert (folder / "story.svg").read_text().startswith("<?xml")
+    assert (folder / "overview.svg").read_text().startswith("<?xml")
     assert "red patch" in page.summary[0]
     verdict = page.sections[-1].of(Verdicts)[0].verdicts[0]
     assert verdict.passed is True
 
 
-def test_a_run_is_resumed_and_gives_the_same(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, trained = tmp_path / "out", []
-    train = marked_digits.train
-
-    def stopping(images, labels, seed, epochs):
-        if len(trained) == 1:
-            raise KeyboardInterrupt
-        trained.append(seed)
-        return train(images, labels, seed, epochs)
-
-    for place in (
-        "planted_bias.protocol",
-        "compare_groups",
-        "generate",
-    ):  # figures take half of the time, and are looked at elsewhere
-        monkeypatch.setattr(f"captum_proto.experiments.{place}.save_figure", lambda *args, **kwargs: None)
-    line = ["planted-bias", "--rates", "0", "1", "--networks", "1", "--steps", "8", "--epochs", "2", "--no-progress"]
-    with monkeypatch.context() as patch:
-        patch.setattr("captum_proto.experiments.planted_bias.protocol.train", stopping)
-        assert main([*line, "--out", str(out)]) == 130
-    stamp = (out / "networks" / "rate0_seed0.json").stat().st_mtime_ns
-    assert main([*line, "--out", str(out), "--resume"]) == 0
-    assert (out / "networks" / "rate0_seed0.json").stat().st_mtime_ns == stamp
-    assert main([*line, "--out", str(out)]) == 1
-    assert main([*line, "--out", str(tmp_path / "whole")]) == 0
-    assert measured(out) == measured(tmp_path / "whole")
-    assert main([*line, "--out", str(out), "--resume", "--epochs", "3"]) == 1
+def test_the_networks_are_there_to_look_into(folder: Path) -> None:
+    network = small_classifier()
+    network.load_state_dict(load_file(folder / "networks" / "rate1_seed1_weights.safetensors"))
+    prototypes = Prototypes.load(folder / "networks" / "rate1_seed1.safetensors")
+    assert measure(network.eval(), prototypes, 8, 1.0, seed=1) == Measured(
+        **json.loads((folder / "networks" / "rate1_seed1.json").read_text())
+    )
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["cue"] == {"color": "red", "row": 0, "column": 0}
+    assert set(settings["scans"]) == {"training", "held_out"}
 
 
-def test_marks_are_planted_at_their_rates() -> None:
-    images, labels = framed_digits("training")
-
-    def carries(marked: torch.Tensor, mark: Mark) -> torch.Tensor:
-        return (marked == mark.paste(images)).flatten(1).all(1)
-
-    marked = with_marks(images, labels, 8, 0.5, seed=3)
-    kinds = torch.stack([carries(marked, mark) for mark in MARKS])
-    assert bool((kinds.sum(0) == 1).all())  # every image has one mark
-    share = carries(marked, CUE).double()
-    assert float(share[labels == 8].mean()) == pytest.approx(0.51, abs=0.12)
-    assert float(share[labels != 8].mean()) == pytest.approx(marked_digits.BASE_RATE, abs=0.015)
-    assert float(kinds[1:].double().mean(1).std()) < 0.02
-    more = with_marks(images, labels, 8, 0.75, seed=3)
-    assert bool((carries(more, CUE) >= carries(marked, CUE)).all())
-    none = with_marks(images, labels, 8, 0.0, seed=3)
-    assert bool((carries(marked, CUE)[labels != 8] == carries(none, CUE)[labels != 8]).all())
-
-
-def test_a_mark_is_read_off_where_it_is() -> None:
-    gray = torch.rand(1, 1, 10, 10).expand(1, 3, 10, 10)
-    assert float(colorfulness(gray).abs().max()) < 1e-6
-    for mark in (Mark("green", 3, 7), Mark("blue", 8, 0), Mark("red", 0, 8)):
-        assert marked_digits.read_off(mark.paste(gray)[0]) == mark
-    assert str(Mark("green", 3, 7)) == "green patch at row 3, column 7"
-    assert str(MARKS[-1]) == "white patch in the bottom right corner"
-    assert CUE.near(Mark("red", 1, 1))
-    assert not CUE.near(Mark("red", 0, 2))
-    assert not CUE.near(Mark("blue", 0, 0))
-    painted = marked_digits.painted_over(torch.ones(1, 3, 10, 10), Mark("red", 0, 1))
-    assert float(painted[0, 0].sum()) == 100 - 3 * 4
+def test_a_cleaned_network_is_trained_after_the_biased_one_that_says_what_to_clean() -> None:
+    tasks = {task.name: task for task in PlantedBias(rates=(0, 1), rate=0.5, networks=2).tasks()}
+    assert len(tasks) == 3 * 2 + 2 + 4
+    assert tasks["networks/rate0.5_cleaned_seed1"].needs == ("networks/rate0.5_seed1",)
+    for scans in ("class", "others"):
+        assert tasks[f"comparisons/biased-{scans}"].needs == ("networks/rate0.5_seed0",)
+        assert set(tasks[f"comparisons/cleaned-{scans}"].needs) == {
+            "networks/rate0.5_seed0",
+            "networks/rate0.5_cleaned_seed0",
+        }
 
 
 def test_trends() -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto import PathComparison, PathSimilarity, PrototypeGeneration
+from captum_proto._utils.files import save_tensors
 from captum_proto.metrics import CONTROLS, ConditionSummary, smooth, summarize
 from captum_proto.metrics.comparison import condition_label, save_summaries, summary_table
 
@@ -191,11 +192,11 @@ def test_the_csv_holds_every_value_to_the_last_bit(tmp_path):
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["condition", "image", "index", "layer", "spearman", "l1"]
     assert len(rows) == (1 + 2 + 3 + 2) * 4
-    for group in report.conditions:
-        own = [row for row in rows if row["condition"] == group]
+    for condition in report.conditions:
+        own = [row for row in rows if row["condition"] == condition]
         for name in ("spearman", "l1"):
             values = table([[float(row[name]) for row in own]]).view(-1, 4)
-            expected = getattr(report, name)[group]
+            expected = getattr(report, name)[condition]
             assert torch.equal(values.nan_to_num(-9), expected.nan_to_num(-9))
         assert [(int(row["image"]), int(row["index"]), row["layer"]) for row in own] == [
             (i, j, layer) for i in range(len(own) // 4) for j, layer in enumerate(report.layers)
@@ -212,9 +213,11 @@ def test_saved_and_loaded_is_the_same(tmp_path):
     report.save(file)
     loaded = PathComparison.load(file)
     assert (loaded.layers, loaded.conditions, loaded.settings) == (report.layers, report.conditions, report.settings)
-    for group in report.conditions:
+    for condition in report.conditions:
         for name in ("spearman", "l1"):
-            assert torch.equal(getattr(loaded, name)[group].nan_to_num(-9), getattr(report, name)[group].nan_to_num(-9))
+            assert torch.equal(
+                getattr(loaded, name)[condition].nan_to_num(-9), getattr(report, name)[condition].nan_to_num(-9)
+            )
     assert loaded.table() == report.table()
 
 
@@ -224,6 +227,16 @@ def test_summaries_as_csv(tmp_path):
     lines = (tmp_path / "summary.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * len(report.conditions)
     assert lines[1].startswith('"dogs, all",prototype,1,')
+
+
+def test_a_comparison_of_an_earlier_version_is_told_from_a_damaged_one(tmp_path):
+    report, file = by_hand(), tmp_path / "comparison.safetensors"
+    tensors = {f"spearman.{name}": values for name, values in report.spearman.items()}
+    save_tensors(
+        file, "path comparison", tensors, {"layers": report.layers, "groups": report.conditions, "settings": {}}
+    )
+    with pytest.raises(ValueError, match=r"saved by an earlier version of captum_proto; make the comparison again"):
+        PathComparison.load(file)
 
 
 # --- smoothing -----------------------------------------------------------------------------------------------------------------------
@@ -265,9 +278,9 @@ def compare(parts, **options) -> PathComparison:
     return PathSimilarity(model).compare(prototypes, same, other, **{"ascent_steps": 3, **options})
 
 
-def equal(a: PathComparison, b: PathComparison, group: str) -> bool:
+def equal(a: PathComparison, b: PathComparison, condition: str) -> bool:
     return all(
-        torch.equal(getattr(a, name)[group].nan_to_num(-9), getattr(b, name)[group].nan_to_num(-9))
+        torch.equal(getattr(a, name)[condition].nan_to_num(-9), getattr(b, name)[condition].nan_to_num(-9))
         for name in ("spearman", "l1")
     )
 
@@ -285,7 +298,7 @@ def test_every_comparison_has_its_controls(parts):
         "mean_image",
     ]
     assert report.conditions[3:] == list(CONTROLS)
-    assert {group: len(value) for group, value in report.spearman.items()} == {
+    assert {condition: len(value) for condition, value in report.spearman.items()} == {
         "prototype": 3,
         SAME: 6,
         OTHER: 4,
@@ -295,10 +308,14 @@ def test_every_comparison_has_its_controls(parts):
         "feature_visualization": 3,
         "mean_image": 1,
     }
-    for group in report.conditions:
-        assert report.spearman[group].shape == report.l1[group].shape == (len(report.l1[group]), len(report.layers))
-        assert report.spearman[group].dtype == torch.float64
-        assert condition_label(group) in report.table()
+    for condition in report.conditions:
+        assert (
+            report.spearman[condition].shape
+            == report.l1[condition].shape
+            == (len(report.l1[condition]), len(report.layers))
+        )
+        assert report.spearman[condition].dtype == torch.float64
+        assert condition_label(condition) in report.table()
 
 
 def test_people_read_labels_and_files_hold_keys(tmp_path):
@@ -325,9 +342,9 @@ def test_natural_images_leave_themselves_out_and_nobody_else(parts, leave_one_ou
         "gray": similarity.evaluate(torch.full((1, 3, 12, 12), 0.5)),
         "mean_image": similarity.evaluate(same.double().mean(0, keepdim=True).float()),
     }
-    for group, scores in expected.items():
-        torch.testing.assert_close(report.spearman[group], scores.spearman, rtol=0, atol=1e-6, equal_nan=True)
-        torch.testing.assert_close(report.l1[group], scores.l1, rtol=1e-5, atol=1e-6)
+    for condition, scores in expected.items():
+        torch.testing.assert_close(report.spearman[condition], scores.spearman, rtol=0, atol=1e-6, equal_nan=True)
+        torch.testing.assert_close(report.l1[condition], scores.l1, rtol=1e-5, atol=1e-6)
     assert report.settings["leave_one_out"] is leave_one_out
     assert report.settings["reference_images"] == 6
     if leave_one_out:
@@ -379,14 +396,14 @@ def test_only_the_controls_asked_for(parts):
 
 def test_fewer_images_of_the_controls_than_prototypes(parts):
     everything, fewer = compare(parts), compare(parts, control_count=2)
-    for group in ("noise", "ascent", "feature_visualization"):
-        assert len(everything.spearman[group]) == 3
-        assert torch.equal(fewer.l1[group], everything.l1[group][:2])
+    for condition in ("noise", "ascent", "feature_visualization"):
+        assert len(everything.spearman[condition]) == 3
+        assert torch.equal(fewer.l1[condition], everything.l1[condition][:2])
     with pytest.raises(ValueError, match="control_count is 0"):
         compare(parts, control_count=0)
 
 
-def test_further_groups_are_scored_as_images_of_their_own(parts):
+def test_further_conditions_are_scored_as_images_of_their_own(parts):
     model, prototypes, same, other = parts
     report = compare(parts, controls=(), further={"theirs": 1 - prototypes})
     assert report.conditions == ["prototype", SAME, OTHER, "theirs"]
@@ -398,8 +415,8 @@ def test_further_groups_are_scored_as_images_of_their_own(parts):
 
 def test_the_seed_is_that_of_the_controls(parts):
     first, again, other = compare(parts), compare(parts), compare(parts, seed=1)
-    assert all(equal(first, again, group) for group in first.conditions)
-    differ = [group for group in first.conditions if not equal(first, other, group)]
+    assert all(equal(first, again, condition) for condition in first.conditions)
+    differ = [condition for condition in first.conditions if not equal(first, other, condition)]
     assert differ == ["noise", "ascent", "feature_visualization"]
     assert other.settings["seed"] == 1
 

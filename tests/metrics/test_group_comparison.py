@@ -1,4 +1,4 @@
-"""The comparison of groups, on logits of which every figure is known."""
+"""The comparison of subgroups, on logits of which every figure is known."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def logits(right: int, count: int, margin: float = 3.0, seed: int = 0) -> Tensor
 
 @pytest.fixture(scope="module")
 def two() -> SubgroupComparison:
-    groups = {"lighter": logits(29, 40), "darker": logits(24, 40, seed=1)}
-    return compare_groups(groups, 2, also=[5], class_names=NAMES, skipped={"darker": 3}, resamples=400)
+    subgroups = {"lighter": logits(29, 40), "darker": logits(24, 40, seed=1)}
+    return compare_groups(subgroups, 2, also=[5], class_names=NAMES, skipped={"darker": 3}, resamples=400)
 
 
 def test_shares_and_means_of_each_group(two: SubgroupComparison) -> None:
@@ -72,8 +72,8 @@ def test_the_table_says_what_it_is(two: SubgroupComparison) -> None:
 
 
 def test_several_groups_are_corrected_and_that_is_said() -> None:
-    groups = {"a": logits(40, 40), "b": logits(30, 40), "c": logits(29, 40)}
-    comparison = compare_groups(groups, 2, resamples=50)
+    subgroups = {"a": logits(40, 40), "b": logits(30, 40), "c": logits(29, 40)}
+    comparison = compare_groups(subgroups, 2, resamples=50)
     assert [(pair.first, pair.second) for pair in comparison.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
     smallest, middle, largest = sorted(comparison.pairs, key=lambda pair: pair.p_value)
     assert smallest.corrected_p_value == pytest.approx(3 * smallest.p_value)
@@ -82,7 +82,7 @@ def test_several_groups_are_corrected_and_that_is_said() -> None:
     assert "Holm's correction is for the 3 pairs" in comparison.table()
 
 
-def test_a_group_of_classes_is_one_class() -> None:
+def test_a_superclass_is_one_class() -> None:
     comparison = compare_groups({"a": logits(30, 40), "b": logits(10, 40)}, [2, 5], also=[[0, 1, 3]], resamples=50)
     assert comparison.classes == ["2, 5", "0, 1, 3"]
     assert [one.correct for one in comparison.subgroups] == [40, 40]
@@ -98,8 +98,8 @@ def test_top_5_is_for_models_of_more_classes() -> None:
 
 
 def test_classes_are_labelled_apart_and_named_once(two: SubgroupComparison) -> None:
-    groups = {"a": logits(3, 4), "b": logits(3, 4)}
-    assert compare_groups(groups, 6, also=[7, 6], class_names=NAMES, resamples=50).classes == ["crane", "crane (7)"]
+    subgroups = {"a": logits(3, 4), "b": logits(3, 4)}
+    assert compare_groups(subgroups, 6, also=[7, 6], class_names=NAMES, resamples=50).classes == ["crane", "crane (7)"]
 
 
 def test_everything_is_saved_and_comes_back(two: SubgroupComparison, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_every_figure_is_in_the_csv(two: SubgroupComparison, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("groups", "target", "kind", "words"),
+    ("subgroups", "target", "kind", "words"),
     [
         ({"a": logits(1, 2)}, 2, ValueError, "1 subgroup of images given; expected at least two"),
         ({}, 2, ValueError, "0 subgroups of images given"),
@@ -152,6 +152,6 @@ def test_every_figure_is_in_the_csv(two: SubgroupComparison, tmp_path: Path) -> 
         ({"a": logits(1, 2), "b": torch.full((2, 8), math.nan)}, 2, ValueError, "NaN"),
     ],
 )
-def test_what_cannot_be_compared_is_said(groups, target: int, kind: type[Exception], words: str) -> None:
+def test_what_cannot_be_compared_is_said(subgroups, target: int, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words):
-        compare_groups(groups, target)
+        compare_groups(subgroups, target)

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models as zoo
 
-from captum_proto.models import NamedModel, load_model, model_names
+from captum_proto.data import ImageGeometry
+from captum_proto.models import NamedModel, load_model, model_names, registry
 from captum_proto.models import torchvision as torchvision_models
 
 
@@ -284,7 +285,7 @@ def test_safetensors(squeezenet: OrderedDict[str, Tensor], tmp_path: Path) -> No
     named = load_model("torchvision:squeezenet1_1", checkpoint=tmp_path / "weights.safetensors")
     assert torch.equal(named.model.state_dict()["features.0.weight"], squeezenet["features.0.weight"])
     (tmp_path / "bad.safetensors").write_bytes(b"no weights at all")
-    with pytest.raises(ValueError, match=r"damaged or no safetensors file"):
+    with pytest.raises(ValueError, match=r"damaged or not a safetensors file"):
         load_model("torchvision:squeezenet1_1", checkpoint=tmp_path / "bad.safetensors")
 
 
@@ -293,7 +294,7 @@ def test_damaged_checkpoints(squeezenet: OrderedDict[str, Tensor], tmp_path: Pat
     whole = (tmp_path / "whole.pt").read_bytes()
     for content in (b"", b"hello world", b"\x80\x02}q\x00.", whole[: len(whole) // 2], bytes(200)):
         (tmp_path / "bad.pt").write_bytes(content)
-        with pytest.raises(ValueError, match=r"bad.pt\" (is damaged or no PyTorch checkpoint|holds)"):
+        with pytest.raises(ValueError, match=r"bad.pt\" (is damaged or not a PyTorch checkpoint|holds)"):
             load_model("torchvision:squeezenet1_1", checkpoint=tmp_path / "bad.pt")
     with pytest.raises(FileNotFoundError, match="is not there"):
         load_model("torchvision:squeezenet1_1", checkpoint=tmp_path / "none.pt")
@@ -572,10 +573,33 @@ def test_names_without_a_near_one() -> None:
 
 def test_known_names_are_all_of_torchvisions_classifiers() -> None:
     names = model_names()
+    assert names[:4] == ["digits", *(f"efficientnet-lite{version}" for version in range(3))]
+    assert names[4:] == sorted(f"torchvision:{name}" for name in zoo.list_models(module=zoo))
     assert len(names) == 4 + len(zoo.list_models(module=zoo))
     assert len(set(names)) == len(names)
 
 
+def test_a_family_registers_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_families", list(registry._families))
+
+    @registry.register("planted:[a-z]+", shown="planted:NAME", names=lambda: ["planted:tree"], foreign=True)
+    def planted(request: registry.Request) -> NamedModel:
+        shape = (1, 4, 4) if request.bare_name == "tree" else (1, 5, 5)
+        return NamedModel(request.name, nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), None, shape)
+
+    assert torch.equal(weights_of(load_model("planted:tree")), weights_of(load_model("planted:tree", seed=0)))
+    assert "planted:tree" in model_names()
+    with pytest.raises(ValueError, match=r'FILE\.py:FACTORY or planted:NAME; did you mean "planted:tree"'):
+        load_model("plant:tree")
+    with pytest.raises(ValueError, match=r"\"planted:bush\" fails on an image of shape \(1, 5, 5\)"):
+        load_model("planted:bush")
+
+
+def test_geometry_is_what_collections_take() -> None:
+    named = NamedModel("mine", nn.Flatten(), None, (3, 8, 8), resize_ratio=1.5, interpolation="bicubic")
+    assert named.geometry == ImageGeometry((3, 8, 8), 1.5, "bicubic")
+
+
 def test_devices_that_are_not_there() -> None:
-    with pytest.raises(ValueError, match="is no device"):
+    with pytest.raises(ValueError, match="is unknown"):
         load_model("digits", device="gpu")

@@ -80,14 +80,14 @@ def sample_in_order(images: Tensor, matrix: Tensor, scale: Tensor, shift: Tensor
     """The operator with the kernels' roundings in the kernels' order: they give these very bits."""
     x, factor = images.numpy(), scale.numpy()[:, None, None]
     out = np.empty_like(x)
-    for image, one, result in zip(x, matrix.double().numpy(), out, strict=True):
+    for image, coefficients, result in zip(x, matrix.double().numpy(), out, strict=True):
         prepared = (image - x.dtype.type(fill)) * factor
         parts = [
             np.where(inside, prepared[:, i, j], 0) * weight.astype(x.dtype)
-            for inside, i, j, weight in _taps(one, *image.shape[1:], x.dtype.type)
+            for inside, i, j, weight in _taps(coefficients, *image.shape[1:], x.dtype.type)
         ]
         # Far outside there are no taps to weigh.
-        near = np.any([inside for inside, *_ in _taps(one, *image.shape[1:], x.dtype.type)], 0)
+        near = np.any([inside for inside, *_ in _taps(coefficients, *image.shape[1:], x.dtype.type)], 0)
         samples = ((parts[0] + parts[1]) + (parts[2] + parts[3])) + shift.numpy()[:, None, None]
         result[:] = np.where(near, samples, shift.numpy()[:, None, None])
     return torch.from_numpy(out)
@@ -98,9 +98,9 @@ def gradient_in_order(grad_output: Tensor, matrix: Tensor, scale: Tensor) -> Ten
     """The backward, likewise: each pixel of the images adds what it is given by the output's pixels in their order."""
     g = grad_output.numpy()
     out = np.zeros_like(g)
-    for given, one, result in zip(g * scale.numpy()[:, None, None], matrix.double().numpy(), out, strict=True):
+    for given, coefficients, result in zip(g * scale.numpy()[:, None, None], matrix.double().numpy(), out, strict=True):
         inside, i, j, weight = (
-            np.stack(each, -1) for each in zip(*_taps(one, *given.shape[1:], g.dtype.type), strict=True)
+            np.stack(each, -1) for each in zip(*_taps(coefficients, *given.shape[1:], g.dtype.type), strict=True)
         )
         terms = given[..., None] * weight.astype(g.dtype)
         for channel, values in zip(result, terms, strict=True):

@@ -17,9 +17,9 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/affine_sample.h"
-#include "kernels/high_frequency_loss.h"
-#include "kernels/rows.h"
+#include "kernels/cpu/affine_sample.h"
+#include "kernels/cpu/high_frequency_loss.h"
+#include "kernels/cpu/rows.h"
 
 using namespace captum_proto;
 
@@ -107,7 +107,7 @@ enum Kind {
   kOneZero,
   kKinds
 };
-const char* const kind_names[] = {"dense", "relu",     "ties",     "zeros",    "smallest", "infinities",
+const char* const kKindNames[] = {"dense", "relu",     "ties",     "zeros",    "smallest", "infinities",
                                   "nan",   "constant", "any bits", "negative", "clamped",  "one zero"};
 
 template <class T>
@@ -145,9 +145,9 @@ void fill(std::vector<T>& row, Kind kind, Random& random) {
     if (kind == kSmallest || kind == kAnyBits) {
       // Subnormals and zeros of both signs, or anything but NaN.
       bits = static_cast<decltype(bits)>(random());
-      const auto sign = static_cast<decltype(bits)>(bits & ~SignMagnitude<T>::magnitude_mask);
-      const auto limit = kind == kSmallest ? 20 : static_cast<std::uint64_t>(FloatFormat<T>::infinity) + 1;
-      bits = static_cast<decltype(bits)>(sign | (bits & SignMagnitude<T>::magnitude_mask) % limit);
+      const auto sign = static_cast<decltype(bits)>(bits & ~SignMagnitude<T>::kMagnitudeMask);
+      const auto limit = kind == kSmallest ? 20 : static_cast<std::uint64_t>(FloatFormat<T>::kInfinity) + 1;
+      bits = static_cast<decltype(bits)>(sign | (bits & SignMagnitude<T>::kMagnitudeMask) % limit);
       std::memcpy(&x, &bits, sizeof(x));
     }
   }
@@ -206,7 +206,7 @@ void check_rows(const char* dtype, std::size_t size, Kind kind, Random& random) 
   const std::vector<std::int32_t> q = naive_ranks(reference);
   std::vector<float> mean(size);
   for (float& v : mean) v = static_cast<float>(random() % 1000) / 7;
-  const std::string where = std::string(dtype) + ", " + kind_names[kind] + ", D = " + std::to_string(size);
+  const std::string where = std::string(dtype) + ", " + kKindNames[kind] + ", D = " + std::to_string(size);
 
   const Rows<T> rows{x.data(), size, length, 1};
   const Rows<std::int32_t> no_rows{};
@@ -431,7 +431,7 @@ void check_conversion(const char* dtype) {
     }
     expect(Narrow<T>::from(widen(x)).bits == bits, std::string("narrowing ") + dtype);
     const std::uint32_t next = bits + 1;
-    if ((next & 0x7fff) == 0 || SignMagnitude<T>(T{static_cast<std::uint16_t>(next)}).magnitude >= FloatFormat<T>::infinity)
+    if ((next & 0x7fff) == 0 || SignMagnitude<T>(T{static_cast<std::uint16_t>(next)}).magnitude >= FloatFormat<T>::kInfinity)
       continue;
     const double next_value = value_of(T{static_cast<std::uint16_t>(next)});
     const float middle = static_cast<float>((value + next_value) / 2);
@@ -446,7 +446,7 @@ void check_conversion(const char* dtype) {
 
 template <class T>
 void check_dtype(const char* dtype, Random& random) {
-  const std::size_t sizes[] = {0,   1,   2,    3,    31,  32, 33, 34, max_short_row - 1, max_short_row, max_short_row + 1,
+  const std::size_t sizes[] = {0,   1,   2,    3,    31,  32, 33, 34, kLongestShortRow - 1, kLongestShortRow, kLongestShortRow + 1,
                                127, 255, 1000, 1024, 2049};
   for (const std::size_t size : sizes)
     for (int kind = 0; kind < kKinds; ++kind) check_rows<T>(dtype, size, static_cast<Kind>(kind), random);

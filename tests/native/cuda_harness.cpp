@@ -2,6 +2,7 @@
 //
 // A request is a line of words, and for each tensor a line and its storage's bytes:
 //     operator schedule seed most_blocks power short_row histogram_row chunk_values tensors
+// (a limit of -1 is the kernels' own)
 //     dtype offset dimensions sizes… strides… bytes
 // The answer is "ok tensors", and for each a line with its bytes and the bytes; or "error" and a sentence.
 
@@ -236,6 +237,13 @@ std::vector<Memory> answer(const std::string& name, int power, const Plan& plan,
   return results;
 }
 
+template <typename Limit>
+void read_limit(std::istream& words, Limit& limit) {
+  Limit asked = -1;
+  words >> asked;
+  if (asked >= 0) limit = asked;
+}
+
 }  // namespace
 
 int main() {
@@ -250,8 +258,11 @@ int main() {
       int power = 0;
       int count = 0;
       on_host::Machine& machine = on_host::Machine::instance();
-      words >> name >> schedule >> machine.seed >> machine.most_blocks >> power >> plan.longest_short_row >>
-          plan.shortest_histogram_row >> plan.chunk_values >> count;
+      words >> name >> schedule >> machine.seed >> machine.most_blocks >> power;
+      read_limit(words, plan.longest_short_row);
+      read_limit(words, plan.shortest_histogram_row);
+      read_limit(words, plan.chunk_values);
+      words >> count;
       if (!words) throw std::runtime_error("a request cannot be read: " + line);
       std::vector<Tensor> tensors;
       for (int i = 0; i < count; ++i) tensors.push_back(read_tensor(std::cin));

@@ -220,7 +220,7 @@ inline void happens_after([[maybe_unused]] void* tag) {
 #endif
 }
 
-/// The machinery's own reads and writes are no part of the kernel.
+/// The machinery's own reads and writes do not belong to the kernel.
 struct Unwatched {
 #if ON_HOST_TSAN
   Unwatched() {

@@ -58,7 +58,7 @@ def references(rows: int, length: int, seed: int = 1) -> Tensor:
     return _twin.doubled_rank(rows_like_layers(rows, length, torch.float32, seed))
 
 
-def images_with_equal_neighbours(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def images_with_equal_neighbors(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Random images in which about a third of the pixels equal the one above: differences of exactly zero."""
     images = torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(dtype)
     below, above = images[..., 1:, :], images[..., :-1, :]

@@ -367,9 +367,12 @@ def test_the_kernels_refuse_what_they_do_not_know() -> None:
         ),
         (lambda: native.affine_sample(IMAGE, MATRIX.half(), ones, ones, 0.0, False), "float32 or float64"),
         (lambda: native.affine_sample(IMAGE, MATRIX[:, :1], ones, ones, 0.0, False), "one for each image"),
-        (lambda: native.affine_sample(IMAGE, MATRIX, ones[:2], ones, 0.0, False), "scale has to have one value"),
-        (lambda: native.affine_sample(IMAGE, MATRIX, ones, ones.double(), 0.0, False), "shift has to have one value"),
-        (lambda: native.affine_sample_backward(IMAGE, MATRIX, ones.double(), False), "scale has to have one value"),
+        (
+            lambda: native.affine_sample(IMAGE, MATRIX, ones[:2], ones, 0.0, False),
+            r"scale has the shape \(2,\); expected one",
+        ),
+        (lambda: native.affine_sample(IMAGE, MATRIX, ones, ones.double(), 0.0, False), "shift must have the dtype"),
+        (lambda: native.affine_sample_backward(IMAGE, MATRIX, ones.double(), False), "scale must have the dtype"),
         (lambda: native.affine_sample(torch.zeros(1).expand(1, 3, 1, 2**31), MATRIX, ones, ones, 0.0, False), "pixels"),
     ]
     for call, words in bad:

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from captum_proto import ops
-from captum_proto.ops import _twin
+from captum_proto.ops import _schemas, _twin
 
+native = torch.ops.captum_proto
+
+X, RANKS = torch.rand(2, 5), torch.full((2, 5), 6, dtype=torch.int32)
 FLOATING = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 #: Around the sizes at which kernels change their way of working.
 LENGTHS = [1, 2, 3, 31, 32, 33, 255, 256, 257, 1023, 1024, 1025, 2047, 2048, 2049, 4096, 4097, 65537]
@@ -171,17 +174,17 @@ def test_results_do_not_depend_on_threads_batch_or_repetition() -> None:
 
     try:
         torch.set_num_threads(1)
-        one = everything()
+        by_one_thread = everything()
         torch.set_num_threads(2)
-        two = everything()
+        by_two_threads = everything()
     finally:
         torch.set_num_threads(threads)
-    for a, b, c in zip(one, two, everything(), strict=True):
+    for a, b, c in zip(by_one_thread, by_two_threads, everything(), strict=True):
         assert torch.equal(a, b)
         assert torch.equal(a, c)
     alone = [ops.path_distance(row.unsqueeze(0), mean) for row in x]
-    assert torch.equal(torch.cat([pair[0] for pair in alone]), one[0])
-    assert torch.equal(torch.cat([pair[1] for pair in alone]), one[1])
+    assert torch.equal(torch.cat([pair[0] for pair in alone]), by_one_thread[0])
+    assert torch.equal(torch.cat([pair[1] for pair in alone]), by_one_thread[1])
 
 
 IMAGE_SHAPES = [(2, 3, 5, 7), (1, 1, 1, 1), (2, 3, 1, 6), (2, 1, 6, 1), (3, 4, 33, 65), (0, 3, 4, 4), (2, 0, 4, 4)]
@@ -215,7 +218,6 @@ def test_high_frequency_loss_native_equals_twin_in_every_layout(power: int, dtyp
     grad = torch.randn(3, dtype=torch.float64).to(torch.float64 if dtype == torch.float64 else torch.float32)
     tight = {"rtol": 1e-12, "atol": 1e-13} if dtype == torch.float64 else {"rtol": 1e-6, "atol": 1e-7}
     loose = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2}.get(dtype)
-    native = torch.ops.captum_proto
     torch.testing.assert_close(
         native.high_frequency_loss(images, power), _twin.high_frequency_loss(images, power), **tight
     )
@@ -314,6 +316,44 @@ def test_ranks_carry_no_gradient() -> None:
 def test_bad_input_gets_one_sentence(call, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call()
+
+
+needs_kernels = pytest.mark.skipif(not ops.backend()["cpu"]["native"], reason="only the twin is here")
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: native.rank(torch.zeros(3)), r"x has the shape \(3,\); expected rows \(N, D\)"),
+        (lambda: native.rank(torch.zeros(1, 3, dtype=torch.int32)), "x has a dtype .* expected float16"),
+        (lambda: native.spearman(X, RANKS[:, :4]), r"doubled_ranks has the shape \(2, 4\); for x of shape \(2, 5\)"),
+        (lambda: native.spearman(X, RANKS.float()), "doubled_ranks must be int32"),
+        (lambda: native.path_distance(X, X[:, :4], RANKS), r"mean has the shape \(2, 4\)"),
+        (lambda: native.path_distance(X, X.half(), RANKS), "mean must be float32 or float64"),
+        (lambda: native.accumulate(torch.zeros(5), X), "sums must be contiguous and float64"),
+        (lambda: native.accumulate(torch.zeros(4, dtype=torch.float64), X), r"sums have the shape \(4,\)"),
+        (lambda: native.high_frequency_loss(X, 1), r"images has the shape \(2, 5\); expected \(N, C, H, W\)"),
+        (lambda: native.high_frequency_loss(X[None, None], 3), "power is 3"),
+        (
+            lambda: native.high_frequency_loss_backward(X[0], X[None, None], 1),
+            r"grad_output has the shape \(5,\); expected one",
+        ),
+    ],
+)
+def test_the_kernels_refuse_what_does_not_fit(call, words: str) -> None:
+    with pytest.raises(RuntimeError, match=f"^captum_proto: {words}"):
+        call()
+
+
+@needs_kernels
+def test_the_longest_row_is_the_same_in_python_and_in_the_kernels() -> None:
+    longest = _schemas.MAX_ROW_LENGTH
+    assert native.doubled_rank(torch.empty(0, longest)).shape == (0, longest)
+    with pytest.raises(RuntimeError, match=f"rows of {longest + 1} values; at most {longest} can be ranked"):
+        native.doubled_rank(torch.empty(0, longest + 1))
+    with pytest.raises(ValueError, match=f"rows of {longest + 1} values; at most {longest} can be ranked"):
+        ops.rank(torch.empty(0, longest + 1))
 
 
 def test_the_native_module_is_what_was_tested() -> None:

@@ -11,32 +11,36 @@ from hypothesis.extra import numpy as arrays
 from scipy.special import logsumexp, softmax
 
 from captum_proto._utils.targets import target_mask
-from captum_proto.optim.ascent import default_high_frequency_weight
-from captum_proto.optim.loss.classes import class_probability, class_score, probability_variance
+from captum_proto.optim.loss import (
+    class_probability,
+    class_score,
+    default_high_frequency_weight,
+    probability_variance,
+)
 
 logits_of = arrays.arrays(
     np.float64, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.floats(-60, 60, width=32)
 )
 
 
-def mask_of(groups: list[tuple[int, ...]], classes: int) -> torch.Tensor:
-    return target_mask(groups, classes, torch.device("cpu"))
+def mask_of(targets: list[tuple[int, ...]], classes: int) -> torch.Tensor:
+    return target_mask(targets, classes, torch.device("cpu"))
 
 
 @settings(deadline=None)
 @given(logits_of, st.randoms(use_true_random=False))
-def test_scores_and_probabilities_of_groups(logits, random):
+def test_scores_and_probabilities_of_targets(logits, random):
     n, k = logits.shape
-    groups = [tuple(sorted(random.sample(range(k), random.randint(1, k)))) for _ in range(n)]
-    mask = mask_of(groups, k)
+    targets = [tuple(sorted(random.sample(range(k), random.randint(1, k)))) for _ in range(n)]
+    mask = mask_of(targets, k)
     score = class_score(torch.from_numpy(logits), mask).numpy()
     probability = class_probability(torch.from_numpy(logits), mask).numpy()
     variance = probability_variance(torch.from_numpy(logits)).numpy()
-    for i, group in enumerate(groups):
-        chosen = list(group)
+    for i, target in enumerate(targets):
+        chosen = list(target)
         np.testing.assert_allclose(score[i], logsumexp(logits[i, chosen]), rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(probability[i], softmax(logits[i])[chosen].sum(), rtol=1e-12, atol=1e-300)
-        # The score of a group is its part of the softmax: log p = score - log Z.
+        # The score of a target is its part of the softmax: log p = score - log Z.
         np.testing.assert_allclose(np.log(probability[i]), score[i] - logsumexp(logits[i]), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(variance[i], np.var(softmax(logits[i])), rtol=1e-9, atol=1e-16)
         assert -1e-16 <= variance[i] <= (k - 1) / k**2 + 1e-12
@@ -49,7 +53,7 @@ def test_the_score_of_a_single_class_is_its_logit_to_the_last_bit():
     assert torch.equal(score, logits.gather(1, targets.unsqueeze(1)).squeeze(1))
 
 
-def test_only_the_groups_own_logits_get_a_gradient():
+def test_only_the_targets_own_logits_get_a_gradient():
     logits = torch.randn(1, 5, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(class_score(logits, mask_of([(1, 3)], 5)).sum(), logits)
     expected = np.zeros(5)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from captum_proto import PRESETS, PrototypeGeneration
-from captum_proto.optim import FourierImage, RandomStream, prototype_keys
+from captum_proto.optim import FFTImage, RandomStream, prototype_keys
 from captum_proto.optim.random import START, TRANSFORM
 
 lucent_param = pytest.importorskip("lucent.optvis.param", reason="the extra [bench] brings Lucent")
@@ -20,7 +20,7 @@ def test_equal_coefficients_make_equal_images():
     (coefficients,), image = lucent_param.image(32, 24, batch=2)
     with torch.no_grad():
         coefficients.mul_(100)  # at the start an image is gray
-    ours = FourierImage().images(coefficients.detach().cpu(), (3, 24, 32), (0.0, 1.0))
+    ours = FFTImage().for_images((3, 24, 32), (0.0, 1.0)).render({"coefficients": coefficients.detach().cpu()})
     torch.testing.assert_close(ours, image().detach().cpu(), rtol=1e-4, atol=1e-5)
 
 
@@ -40,9 +40,9 @@ def statistics(images: torch.Tensor) -> np.ndarray:
 def test_the_start_has_equal_statistics():
     torch.manual_seed(0)
     theirs = lucent_param.image(64, batch=64, sd=1.0)[1]()
-    basis = FourierImage(sd=1.0)
+    basis = FFTImage(sd=1.0).for_images((3, 64, 64), (0.0, 1.0))
     keys = prototype_keys(list(range(64)), [(1,)] * 64)
-    ours = basis.images(basis.noise(RandomStream(keys, START), (3, 64, 64), (0.0, 1.0)), (3, 64, 64), (0.0, 1.0))
+    ours = basis.render(basis.start(RandomStream(keys, START), (3, 64, 64)))
     np.testing.assert_allclose(statistics(ours), statistics(theirs), atol=0.04)
 
 

@@ -141,7 +141,7 @@ def test_a_layer_that_runs_twice_is_left_alone():
 
 def test_folding_that_would_change_the_logits_is_not_done():
     arrangement, fast, plain = arranged(shaken(Forked()).double(), torch.rand(2, 3, 8, 8, dtype=torch.float64))
-    assert (arrangement.folded, arrangement.channels_last, arrangement.reason) == (0, True, "the logits changed")
+    assert (arrangement.folded, arrangement.channels_last, arrangement.reason) == (0, True, "the output changed")
     torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-10)
 
 
@@ -229,9 +229,10 @@ def test_a_network_that_takes_another_way_later_is_found_out():
         "lr": 0.2,
         "steps": 6,
     }
-    with pytest.warns(UserWarning, match="fold_batch_norm=False"):
+    with pytest.warns(UserWarning, match="fold_batch_norm=False") as warned:
         made = PrototypeGeneration(model).generate(0, **options)
     assert float(made.images.mean()) > 0.6
+    assert warned[0].filename == __file__  # it points to the line that asked for the prototypes
 
 
 def test_adam_meets_gradients_that_lie_otherwise_than_pixels():

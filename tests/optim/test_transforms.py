@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 
@@ -27,7 +28,6 @@ from captum_proto.optim import (
     feature_visualization_transform,
     prototype_keys,
 )
-from captum_proto.optim import transforms as module
 from captum_proto.optim.random import TRANSFORM
 from captum_proto.optim.transforms import as_transform
 
@@ -61,7 +61,7 @@ def parameters(monkeypatch) -> list[dict[str, Tensor]]:
         asked.append(arguments)
         return affine(images, **arguments)
 
-    monkeypatch.setattr(module, "affine", spy)
+    monkeypatch.setattr(importlib.import_module("captum_proto.optim.transforms.affine"), "affine", spy)
     return asked
 
 

@@ -81,10 +81,10 @@ class Document(HTMLParser):
 
 def comparison(layers: int = 24, prefix: str = "layer") -> PathComparison:
     generator = torch.Generator().manual_seed(0)
-    groups = {"prototype": 2, "same_class": 4, "other_class": 4, "gray": 1, "noise": 2, "my own": 1}
-    spearman = {name: torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in groups.items()}
+    conditions = {"prototype": 2, "same_class": 4, "other_class": 4, "gray": 1, "noise": 2, "my own": 1}
+    spearman = {name: torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in conditions.items()}
     spearman["gray"][:, :7] = math.nan
-    l1 = {name: 1 + torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in groups.items()}
+    l1 = {name: 1 + torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in conditions.items()}
     return PathComparison([f"{prefix}{i}" for i in range(layers)], spearman, l1)
 
 
@@ -138,7 +138,7 @@ def test_the_page_says_everything_without_javascript(tmp_path: Path) -> None:
         assert words in body
     assert document.texts["h1"] == ["Title flute"]
     assert document.texts["h2"] == ["Section flute", "Second", "What failed", "Settings"]
-    # Each group's curve, of every measure that it has, beside the controls.
+    # Each condition's curve, of every measure that it has, beside the controls.
     for measure in MEASURES:
         assert measure.label in body
     curves = [one for one in document.all("path") if "data-condition" in one and str(one["class"]).startswith("curve")]
@@ -215,11 +215,11 @@ def test_values_are_those_of_the_comparison(tmp_path: Path) -> None:
     document = Document(render(page, tmp_path))
     measures = json.loads(document.texts["script"][0])["measures"]
     for measure in MEASURES:
-        for group, values in zip(one.conditions, measures[measure.key]["values"], strict=True):
-            if not measure.shows(group):
+        for condition, values in zip(one.conditions, measures[measure.key]["values"], strict=True):
+            if not measure.shows(condition):
                 assert values is None
                 continue
-            expected = measure.values(one, group).tolist()
+            expected = measure.values(one, condition).tolist()
             shown = [math.nan if value is None else value for value in values]
             assert shown == pytest.approx(expected, rel=1e-3, nan_ok=True)
 
@@ -446,7 +446,7 @@ def test_in_a_browser_the_curves_answer(tmp_path: Path) -> None:
 
     def values(layer: int, measure: int) -> list[str]:
         chosen = MEASURES[measure]
-        each = [float(chosen.values(one, group)[layer]) for group in one.conditions]
+        each = [float(chosen.values(one, condition)[layer]) for condition in one.conditions]
         return ["–" if math.isnan(value) else f"{value:.{chosen.digits}f}" for value in each]
 
     assert results["wide"] <= 390  # the page does not scroll sideways

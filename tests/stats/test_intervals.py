@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from captum_proto.stats.intervals import difference_estimate, fisher_exact, holm, mean_estimate, proportion
+from captum_proto.stats.intervals import (
+    difference_estimate,
+    fisher_exact,
+    holm,
+    interval,
+    mean_estimate,
+    proportion,
+    spread,
+    spreads,
+)
 
 
 @pytest.mark.parametrize(("successes", "count"), [(29, 40), (24, 40), (0, 10), (10, 10), (1, 1), (81, 263)])
@@ -40,6 +49,29 @@ def test_fishers_test_on_the_papers_table_is_the_sum_over_tables_no_more_likely(
     assert fisher_exact((8, 9), (1, 9)) == pytest.approx(2 * (9 * 9 + 1) / math.comb(18, 9))
     assert fisher_exact((0, 5), (0, 7)) == 1.0
     assert fisher_exact((29, 40), (24, 40)) == fisher_exact((24, 40), (29, 40))
+
+
+def test_students_interval_is_that_of_scipy() -> None:
+    values = [0.1, 0.4, 0.35, 0.2]
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert interval(values) == pytest.approx((expected.low, expected.high))
+    assert interval([*values, math.nan]) == interval(values)
+    assert interval([0.3]) is None
+    assert interval([0.1] * 3) == (0.1, 0.1)
+
+
+def test_spread_is_of_a_sample_and_leaves_out_nan() -> None:
+    values = np.random.default_rng(0).random((7, 5))
+    np.testing.assert_allclose(spreads(values), values.std(0, ddof=1), rtol=1e-14)
+    np.testing.assert_allclose(spreads(values, axis=1), values.std(1, ddof=1), rtol=1e-14)
+    assert spread(values[:, 0].tolist()) == pytest.approx(values[:, 0].std(ddof=1), rel=1e-14)
+    values[3:, 1], values[1:, 2], values[:, 3] = math.nan, math.nan, math.nan
+    found = spreads(values)
+    assert found[1] == pytest.approx(values[:3, 1].std(ddof=1), rel=1e-14)
+    assert np.isnan(found[[2, 3]]).all()
+    assert math.isnan(spread([0.5]))
+    assert math.isnan(spread([]))
+    assert spread([0.1, 0.1, 0.1]) == 0.0  # exactly
 
 
 def test_holms_correction() -> None:
@@ -120,10 +152,10 @@ def test_nearly_equal_values_have_a_finite_interval() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: proportion(5, 4), "5 of 4 is no share"),
-        (lambda: proportion(0, 0), "0 of 0 is no share"),
+        (lambda: proportion(5, 4), "5 of 4 cannot be a share"),
+        (lambda: proportion(0, 0), "0 of 0 cannot be a share"),
         (lambda: proportion(1, 4, 95), "confidence is 95; expected between 0 and 1"),
-        (lambda: fisher_exact((1, 2), (-1, 2)), "-1 of 2 is no share"),
+        (lambda: fisher_exact((1, 2), (-1, 2)), "-1 of 2 cannot be a share"),
         (lambda: mean_estimate([]), r"shape \(0,\); expected \(N,\)"),
         (lambda: mean_estimate([[0.1, 0.2]]), r"shape \(1, 2\)"),
         (lambda: mean_estimate([0.1, math.nan]), "NaN or infinity"),

@@ -98,7 +98,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds something else; expected a thing"):
         load_tensors(file, "thing")
     save_file({"a": torch.zeros(1)}, file, {"captum_proto": "{no json"})
-    with pytest.raises(ValueError, match="is damaged: its description is no JSON"):
+    with pytest.raises(ValueError, match="is damaged: its description is not JSON"):
         load_tensors(file, "thing")
     save_file({"a": torch.zeros(1)}, file, {"captum_proto": json.dumps({"kind": "thing"})})
     assert load_tensors(file, "thing")[1] == {"kind": "thing"}

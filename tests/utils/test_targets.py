@@ -15,23 +15,23 @@ classes = st.integers(0, 20)
 
 @given(st.lists(st.one_of(classes, st.lists(classes, min_size=1, max_size=4)), min_size=1, max_size=6))
 def test_each_entry_is_one_sorted_group_without_repeats(target):
-    groups = parse_targets(target)
-    assert [set(group) for group in groups] == [set(t) if isinstance(t, list) else {t} for t in target]
-    assert all(list(group) == sorted(set(group)) for group in groups)
-    mask = target_mask(groups, 21, torch.device("cpu"))
+    targets = parse_targets(target)
+    assert [set(target) for target in targets] == [set(t) if isinstance(t, list) else {t} for t in target]
+    assert all(list(target) == sorted(set(target)) for target in targets)
+    mask = target_mask(targets, 21, torch.device("cpu"))
     assert mask.shape == (len(target), 21)
-    assert [tuple(row.nonzero().flatten().tolist()) for row in mask] == groups
+    assert [tuple(row.nonzero().flatten().tolist()) for row in mask] == targets
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(-(2**40), 2**40))
 def test_the_kth_prototype_of_a_class_has_the_kth_seed(target, seed):
-    groups = parse_targets(target)
-    seeds = occurrence_seeds(groups, seed)
+    targets = parse_targets(target)
+    seeds = occurrence_seeds(targets, seed)
     for chosen in set(target):
         own = [s for s, t in zip(seeds, target, strict=True) if t == chosen]
         assert own == list(range(seed, seed + len(own)))
     # So it is the same one whatever stands before or after it in the list.
-    assert len(set(zip(seeds, groups, strict=True))) == len(target)
+    assert len(set(zip(seeds, targets, strict=True))) == len(target)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,14 @@
 """Networks that fool feature visualization, and whether path similarity notices."""
 
-from captum_proto.experiments.fooling.protocol import PLANTS, Natural, agreement, fool, fooling_to_folder, make_decoy
-from captum_proto.experiments.fooling.results import Agreement, Row, judge, separation
+from captum_proto.experiments.fooling.protocol import Fooling
+from captum_proto.experiments.fooling.results import Agreement, FoolingResult, Row, agreement, judge, separation
 
 __all__ = [
-    "PLANTS",
     "Agreement",
-    "Natural",
+    "Fooling",
+    "FoolingResult",
     "Row",
     "agreement",
-    "fool",
-    "fooling_to_folder",
     "judge",
-    "make_decoy",
     "separation",
 ]

@@ -1,380 +1,234 @@
-"""Whether path similarity notices networks that fool feature visualization."""
+"""Whether path similarity notices networks that fool feature visualization: the protocol."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.class_names import labels_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import load_tensors, save_tensors
-from captum_proto._utils.model import borrowed
-from captum_proto._utils.pipeline import Pipeline
+from captum_proto._utils.files import tensor_sha256
 from captum_proto._utils.targets import Target
-from captum_proto.attr import PAPER_TRANSFORM, PrototypeGeneration, Prototypes
-from captum_proto.experiments.fooling.results import Agreement, Row, _page, _sheet, _tables, _write_csv, judge
-from captum_proto.experiments.generate import write_prototypes
+from captum_proto.attr import PrototypeGeneration, Prototypes
+from captum_proto.data import load_image
+from captum_proto.data.natural import NaturalSplit
+from captum_proto.experiments.fooling.figures import prototype_rows_figure
+from captum_proto.experiments.fooling.page import fooling_page
+from captum_proto.experiments.fooling.results import HONEST, Agreement, FoolingResult, Row, agreement, judge
+from captum_proto.experiments.generate import PROTOTYPES, write_prototypes
 from captum_proto.metrics import PathComparison, PathSimilarity
 from captum_proto.models import NamedModel
-from captum_proto.optim import START, TRANSFORM, RandomStream, Transform, prototype_keys
 from captum_proto.report.figures import save_figure
-from captum_proto.runs.files import write_text
-from captum_proto.runs.folder import open_folder
-from captum_proto.testing.fooled import INNER, Detector, FooledNetwork, OtherClass, PlantedPicture, draw_face
+from captum_proto.report.html import write_page
+from captum_proto.runs.files import write_json, write_text
+from captum_proto.runs.provenance import provenance
+from captum_proto.runs.tasks import Protocol, Run, Task
+from captum_proto.testing.fooled import INNER, Detector, FooledNetwork, OtherClass, PlantedPicture
+from captum_proto.testing.fooling import PLANTS, fool, make_decoy
 
-#: What may be planted: a drawn face, a photograph of another class, one of the class itself, or the ascent of another class.
-PLANTS = ("face", "other_image", "other_class", "own_image")
-#: The detector sees ascents of other seeds than those it is tried on.
-_TRAINING_SEED = 1_000_003
+#: What the tasks of a network are called, and the files they write in its folder.
+_DETECTOR, _PROTOTYPES, _COMPARISON, _AGREEMENT = "detector", "prototypes", "comparison", "agreement"
 
 
 @dataclass(frozen=True)
-class Natural:
-    """
-    Natural images of an experiment, all in [0, 1].
-
-    Attributes:
-        training (Tensor): (N, C, H, W), for the detector, and to plant one of.
-        training_labels (Tensor): (N,), their classes.
-        held_out (Tensor): (M, C, H, W), on which the fooled network must agree with the classifier.
-        labels (Tensor): (M,), the classes of those held out.
-        same (dict[tuple[int, ...], Tensor]): By target, natural images of the class.
-        other (dict[tuple[int, ...], Tensor]): By target, natural images of other classes.
-    """
-
-    training: Tensor
-    training_labels: Tensor
-    held_out: Tensor
-    labels: Tensor
-    same: dict[Target, Tensor]
-    other: dict[Target, Tensor]
-
-    def to_learn_from(self, group: Target) -> tuple[Tensor, Tensor]:
-        """Training images of a class, and those of all others."""
-        mine = torch.isin(self.training_labels, torch.tensor(group))
-        return self.training[mine], self.training[~mine]
-
-
-def make_decoy(
-    plant: str, named: NamedModel, groups: Sequence[Target], natural: Natural, picture: Tensor | None = None
-) -> PlantedPicture | OtherClass:
-    """
-    What an ascent is led to.
-
-    Args:
-        plant (str): Of :data:`PLANTS`.
-        named (NamedModel): The classifier.
-        groups (sequence of tuple[int, ...]): The targets.
-        natural (Natural): Where planted photographs come from: the first training image of the next target, or of another class where
-            there is one target; for "own_image" the one of the class whose pixels are furthest from the mean of the class.
-        picture (Tensor, optional): (C, H, W) in [0, 1], instead of the drawn face. Default: None
-
-    Returns:
-        PlantedPicture or OtherClass: On the classifier's device.
-
-    Raises:
-        ValueError: If there is no such plant.
-    """
-    device = next(named.model.parameters()).device
-    with torch.no_grad(), borrowed(named.model):
-        classes = named.logits(torch.full((1, *named.image_shape), 0.5, device=device)).shape[1]
-    if plant == "other_class":
-        source = torch.arange(classes)
-        taken = {index for group in groups for index in group}
-        free = [index for index in range(classes) if index not in taken]
-        for position, group in enumerate(groups):
-            if len(groups) > 1:
-                lead = groups[(position + 1) % len(groups)][0]
-            else:
-                lead = free[(group[0] + len(free) // 2) % len(free)]
-                source[lead] = group[0]
-            source[list(group)] = lead
-        return OtherClass(source).to(device)
-    if plant == "face":
-        pictures = [draw_face(named.image_shape) if picture is None else picture] * len(groups)
-    elif plant == "other_image":
-        nexts = [groups[(position + 1) % len(groups)] for position in range(len(groups))]
-        pictures = [
-            natural.to_learn_from(after)[0][0] if len(groups) > 1 else natural.to_learn_from(group)[1][0]
-            for group, after in zip(groups, nexts, strict=True)
-        ]
-    elif plant == "own_image":
-        pictures = []
-        for group in groups:
-            images, _ = natural.to_learn_from(group)
-            pictures.append(images[int((images - images.mean(0)).flatten(1).norm(dim=1).argmax())])
-    else:
-        raise InputError(f'there is no plant "{plant}"; expected one of {", ".join(PLANTS)}.')
-    stacked = torch.stack(pictures).to(device)
-    return PlantedPicture(stacked if named.preprocess is None else named.preprocess(stacked), groups, classes).to(
-        device
-    )
-
-
-def fool(
-    named: NamedModel,
-    groups: Sequence[Target],
-    decoy: PlantedPicture | OtherClass,
-    natural: Tensor,
-    *,
-    options: dict[str, Any],
-    seed: int = 0,
-    prototypes: int = 2,
-    draws: int = 2,
-    epochs: int | None = None,
-) -> FooledNetwork:
-    """
-    Wrap a classifier, and train the detector that guards it: natural images against noise and against snapshots of ascents.
-
-    The ascents are those of the decoy alone, as whoever looks for prototypes will run them: with the same options, of other seeds.
-
-    Args:
-        named (NamedModel): The classifier.
-        groups (sequence of tuple[int, ...]): The targets whose ascent is to be led astray.
-        decoy (PlantedPicture or OtherClass): Where to.
-        natural (Tensor): Shape (N, C, H, W), in [0, 1]: natural images to learn from.
-        options (dict): Of :meth:`PrototypeGeneration.generate <captum_proto.PrototypeGeneration.generate>`, of the ascents to be fooled.
-        seed (int, optional): Default: 0
-        prototypes (int, optional): Ascents of each target. Default: 2
-        draws (int, optional): How often each snapshot is transformed anew. Default: 2
-        epochs (int, optional): Of the detector's training. None: 30, or 12 from 64 pixels on, where it learns faster. Default: None
-
-    Returns:
-        FooledNetwork: In evaluation mode.
-    """
-    device = next(named.model.parameters()).device
-    steps = int(options.get("steps", 512))
-    unguarded = FooledNetwork(named.model, decoy).eval()
-    moments = sorted({round(steps * (k / 11) ** 2) for k in range(12)})  # most changes at the beginning
-    targets = [list(group) for group in groups for _ in range(prototypes)]
-    made = PrototypeGeneration(unguarded, named.preprocess).generate(
-        targets,
-        named.image_shape,
-        seed=seed + _TRAINING_SEED,
-        **{**options, "snapshot_steps": moments, "evaluation_draws": 0},
-    )
-    keys = prototype_keys([seed + _TRAINING_SEED + i for i in range(64)], [()] * 64)
-    noise = RandomStream(keys, START).uniform(math.prod(named.image_shape)).view(64, *named.image_shape).float()
-    gray = torch.linspace(0, 1, 9).view(-1, 1, 1, 1).expand(-1, *named.image_shape)
-    seen = torch.cat([noise, 0.5 + 0.1 * (noise - 0.5), gray, *(image.cpu() for image in made.snapshots.values())])
-    pipeline = Pipeline(named.model, named.preprocess)
-    inputs = [_prepared(pipeline, seen, None)]
-    transform: Transform | None = options.get("transform", PAPER_TRANSFORM)
-    if transform is not None:
-        inputs += [_prepared(pipeline, seen, transform, seed * draws + draw) for draw in range(draws)]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        detector = Detector(named.image_shape[0], min(named.image_shape[1:])).to(device)
-    epochs = epochs or (12 if min(named.image_shape[1:]) >= 64 else 30)
-    detector.fit(_prepared(pipeline, natural, None), torch.cat(inputs), epochs=epochs, seed=seed)
-    return FooledNetwork(named.model, decoy, detector).eval()
-
-
-def _prepared(pipeline: Pipeline, images: Tensor, transform: Transform | None, draw: int = 0) -> Tensor:
-    """Images as the classifier takes them, transformed if they are to be."""
-    parts = []
-    with torch.no_grad():
-        for begin in range(0, len(images), 64):
-            part = images[begin : begin + 64].to(pipeline.device, pipeline.image_dtype)
-            if transform is not None:
-                count = range(begin, begin + len(part))
-                part = transform(part, RandomStream(prototype_keys(list(count), [()] * len(part)), TRANSFORM, draw))
-            parts.append(pipeline.prepare(part).to(pipeline.dtype))
-    return torch.cat(parts)
-
-
-def agreement(
-    named: NamedModel, fooled: FooledNetwork, natural: Natural, prototypes: Prototypes, plant: str, seed: int
-) -> Agreement:
-    """Count on how many held-out natural images the fooled network is the classifier."""
-    pipeline = Pipeline(named.model, named.preprocess)
-    keys = prototype_keys([seed + i for i in range(64)], [()] * 64)
-    noise = RandomStream(keys, START).uniform(math.prod(named.image_shape)).view(64, *named.image_shape).float()
-    with torch.no_grad(), borrowed(fooled):
-        pairs = [
-            (named.model(part.clone()), fooled(part.clone()))
-            for part in torch.split(_prepared(pipeline, natural.held_out, None), 32)
-        ]
-        honest, other = (torch.cat(side).cpu() for side in zip(*pairs, strict=True))
-        return Agreement(
-            plant,
-            seed,
-            images=len(honest),
-            equal_predictions=int((honest.argmax(1) == other.argmax(1)).sum()),
-            equal_logits=int((honest == other).all(1).sum()),
-            accuracy=float((honest.argmax(1) == natural.labels).double().mean()),
-            fooled_accuracy=float((other.argmax(1) == natural.labels).double().mean()),
-            natural_noise=int(fooled.natural(_prepared(pipeline, noise, None)).sum()),
-            natural_prototypes=int(fooled.natural(_prepared(pipeline, prototypes.images, None)).sum()),
-            prototypes=len(prototypes),
-        )
-
-
-def fooling_to_folder(
-    network_of: Callable[[int], NamedModel],
-    natural: Natural,
-    groups: Sequence[Target],
-    folder: Path,
-    *,
-    options: dict[str, Any],
-    plants: Sequence[str] = PLANTS,
-    picture: Tensor | None = None,
-    seeds: int = 5,
-    count: int = 1,
-    threshold: float = 0.0,
-    image_batch: int = 32,
-    controls: Sequence[str] = (),
-    story: dict[str, Any] | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    show_progress: bool = False,
-    say: Callable[[str], None] = print,
-) -> tuple[list[Row], list[Agreement]]:
+class Fooling(Protocol[FoolingResult]):
     """
     Fool a classifier in several ways, make prototypes of it as it was and as it is, and compare both with natural images.
 
-    Args:
-        network_of (Callable): The classifier, given a seed.
-        natural (Natural): Natural images.
-        groups (sequence of tuple[int, ...]): The targets.
-        folder (Path): Where to write: prototypes and comparisons of every seed and network, ``fooling.csv``, ``agreement.csv``,
-            ``prototypes.png``, ``summary.txt`` and the page.
-        options (dict): Further arguments of :meth:`PrototypeGeneration.generate <captum_proto.PrototypeGeneration.generate>`, the same
-            for honest and for fooled networks.
-        plants (sequence of str, optional): Of :data:`PLANTS`. Default: all
-        picture (Tensor, optional): (C, H, W) in [0, 1], planted instead of the drawn face. Default: None
-        seeds (int, optional): How many seeds, from 0. Default: 5
-        count (int, optional): Prototypes of each target and seed. Default: 1
-        threshold (float, optional): Prototypes are flagged whose normalized Spearman correlation is below this: 0 for no more like the
-            class than images of other classes are. Default: 0
-        image_batch (int, optional): Natural images at a time. Default: 32
-        controls (sequence of str, optional): Of :data:`captum_proto.metrics.CONTROLS`. Default: none
-        story (dict, optional): What to record as the settings. Default: None
-        overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
-        resume (bool, optional): Whether to keep the seeds and networks that an interrupted run finished. Default: False
-        show_progress (bool, optional): Whether to show progress bars. Default: False
-        say (Callable, optional): Where results are printed. Default: print
+    It writes detectors, prototypes and comparisons of every seed and network, ``fooling.csv``, ``agreement.csv``, ``prototypes.png``,
+    ``summary.txt`` and the page.
 
-    Returns:
-        tuple[list[Row], list[Agreement]]: For each seed and network, a row for each target; and how the fooled network and the
-        classifier agree.
+    Args:
+        networks (sequence of NamedModel): The classifier of each seed, from seed 0. They may be the same.
+        natural (NaturalSplit): Natural images.
+        targets (sequence of tuple[int, ...]): The targets.
+        options (mapping): Further arguments of :meth:`PrototypeGeneration.generate <captum_proto.PrototypeGeneration.generate>`, the same
+            for honest and for fooled networks. Default: its own
+        plants (sequence of str): Of :data:`captum_proto.testing.PLANTS`. Default: all
+        picture (Path): An image file, planted instead of the drawn face. Default: None
+        count (int): Prototypes of each target and seed. Default: 1
+        threshold (float): Prototypes are flagged whose normalized Spearman correlation is below this: 0 for no more like the class than
+            images of other classes are. Default: 0
+        image_batch (int): Natural images at a time. Default: 32
+        controls (sequence of str): Of :data:`captum_proto.metrics.CONTROLS`. Default: none
+        detector_epochs (int): Of each detector's training. Default: as :func:`captum_proto.testing.fool` has it
 
     Raises:
-        ValueError: If there is no such plant, or no seed.
-        FileExistsError: If ``folder`` is not empty, and the run may neither overwrite nor resume.
+        InputError: If there is no such plant, no network, or ``count`` is less than 1; or ``picture`` cannot be read.
     """
-    for plant in plants:
-        if plant not in PLANTS:
-            raise InputError(f'there is no plant "{plant}"; expected one of {", ".join(PLANTS)}.')
-    if seeds < 1 or count < 1:
-        raise InputError(f"seeds is {seeds} and count is {count}; expected at least 1 of each.")
-    networks = ["honest", *plants]
-    places = {
-        (seed, name): folder / f"seed{seed}" / name.replace(" ", "-") for seed in range(seeds) for name in networks
-    }
-    open_folder(folder, story or {}, overwrite=overwrite, resume=resume, results=list(places.values()))
-    rows: list[Row] = []
-    agreements: list[Agreement] = []
-    labels: list[str] = []
-    named: NamedModel | None = None
-    for seed in range(seeds):
-        named = network_of(seed)
-        labels = labels_of(groups, named.class_names)
-        for name in networks:
-            place = places[seed, name]
-            done = place / _DONE
-            if not (resume and done.exists()):
-                _run(
-                    named,
-                    natural,
-                    groups,
-                    place,
-                    name,
-                    seed,
-                    options,
-                    picture,
-                    count,
-                    image_batch,
-                    controls,
-                    show_progress,
-                )
-            found_rows, found_agreement = _read(done, name, seed, labels, place, threshold)
-            rows += found_rows
-            agreements += found_agreement
-            mean = sum(row.normalized for row in found_rows) / len(found_rows)
-            flagged = sum(row.flagged for row in found_rows)
-            say(f"seed {seed}, {name}: normalized Spearman {mean:.2f}, {flagged} of {len(found_rows)} flagged")
-    assert named is not None
-    text = _tables(rows, agreements, networks, threshold)
-    _write_csv(rows, Row, folder / "fooling.csv")
-    if agreements:
-        _write_csv(agreements, Agreement, folder / "agreement.csv")
-    write_text(folder / "summary.txt", text, overwrite=True)
-    save_figure(_sheet(places, networks, groups, labels), folder / "prototypes.png", overwrite=True)
-    _page(rows, agreements, networks, named, threshold, story or {}, folder)
-    say(f"\n{text}")
-    return rows, agreements
 
+    networks: Sequence[NamedModel]
+    natural: NaturalSplit
+    targets: Sequence[Target]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    plants: Sequence[str] = PLANTS
+    picture: Path | None = None
+    count: int = 1
+    threshold: float = 0.0
+    image_batch: int = 32
+    controls: Sequence[str] = ()
+    detector_epochs: int | None = None
 
-#: What says that a seed and a network are finished.
-_DONE = "agreement.safetensors"
+    unit = "network"
 
+    def __post_init__(self) -> None:
+        for plant in self.plants:
+            if plant not in PLANTS:
+                raise InputError(f'there is no plant "{plant}"; expected one of {", ".join(PLANTS)}.')
+        if not self.networks:
+            raise InputError("there are no networks; give one for each seed.")
+        if self.count < 1:
+            raise InputError(f"count is {self.count}; expected at least 1.")
+        _ = self._planted  # a picture that cannot be read is found here
 
-def _run(
-    named: NamedModel,
-    natural: Natural,
-    groups: Sequence[Target],
-    place: Path,
-    name: str,
-    seed: int,
-    options: dict[str, Any],
-    picture: Tensor | None,
-    count: int,
-    image_batch: int,
-    controls: Sequence[str],
-    show_progress: bool,
-) -> None:
-    """Prototypes of one network, honest or fooled, and their comparison, into a folder."""
-    network: nn.Module = named.model
-    fooled: FooledNetwork | None = None
-    if name != "honest":
-        decoy = make_decoy(name, named, groups, natural, picture)
-        network = fooled = fool(named, groups, decoy, natural.training, options=options, seed=seed)
-    targets = [list(group) for group in groups for _ in range(count)]
-    prototypes = PrototypeGeneration(network, named.preprocess).generate(
-        targets, named.image_shape, seed=seed * count, show_progress=show_progress, **options
-    )
-    write_prototypes(prototypes, place, named.class_names)
-    for index, group in enumerate(groups):
-        similarity = PathSimilarity(network, preprocess=named.preprocess, batch_size=image_batch)
-        comparison = similarity.compare(
-            prototypes.of(group),
-            natural.same[group],
-            natural.other[group],
-            controls=controls,
-            ascent_steps=int(options.get("steps", 512)),
+    def provenance(self) -> dict[str, Any]:
+        different = {id(named): named for named in self.networks}
+        natural = self.natural
+        return provenance(
+            "fooling",
+            {
+                "models": [named.provenance() for named in different.values()],
+                "seeds": len(self.networks),
+                "target": self.targets,
+                "options": self.options,
+                "plants": self.plants,
+                "count": self.count,
+                "threshold": self.threshold,
+                "image_batch": self.image_batch,
+                "controls": self.controls,
+                "detector_epochs": self.detector_epochs,
+                "natural_images": {
+                    "training": _digest(natural.training, natural.training_labels),
+                    "held_out": _digest(natural.held_out, natural.labels),
+                    "same_class": [_digest(natural.same[target]) for target in self.targets],
+                    "other_class": [_digest(natural.other[target]) for target in self.targets],
+                },
+            },
+            {"picture": self.picture},
+        )
+
+    def tasks(self) -> list[Task]:
+        return [
+            task for seed in range(len(self.networks)) for name in self._names for task in self._tasks_of(seed, name)
+        ]
+
+    def make(self, task: Task, run: Run) -> None:
+        seed_folder, name, part = task.name.split("/")
+        seed = int(seed_folder.removeprefix("seed"))
+        named, folder = self.networks[seed], run.folder / seed_folder / name
+        if part == _DETECTOR:
+            self._train_detector(named, name, seed, folder)
+            return
+        network = named.model if name == HONEST else self._fooled(named, name, folder)
+        if part == _PROTOTYPES:
+            self._generate(named, network, seed, folder, run.show_progress)
+            return
+        prototypes = Prototypes.load(folder / PROTOTYPES)
+        if isinstance(network, FooledNetwork) and part == _AGREEMENT:
+            facts = agreement(named, network, self.natural.held_out, self.natural.labels, prototypes, name, seed)
+            write_json(folder / f"{_AGREEMENT}.json", asdict(facts), overwrite=True)
+            return
+        comparison = self._compare(named, network, prototypes, self.targets[int(part.removeprefix(_COMPARISON))], seed)
+        comparison.save(folder / f"{part}.safetensors", overwrite=True)
+
+    def summarize(self, run: Run) -> FoolingResult:
+        labels = labels_of(self.targets, self.networks[0].class_names)
+        rows: list[Row] = []
+        agreements: list[Agreement] = []
+        for seed in range(len(self.networks)):
+            for name in self._names:
+                folder = run.folder / f"seed{seed}" / name
+                inner = None if name == HONEST else INNER
+                for index, label in enumerate(labels):
+                    comparison = PathComparison.load(folder / f"{_COMPARISON}{index}.safetensors")
+                    rows.append(judge(comparison, name, seed, label, self.threshold, inner))
+                if name != HONEST:
+                    facts = json.loads((folder / f"{_AGREEMENT}.json").read_text(encoding="utf-8"))
+                    agreements.append(Agreement(**facts))
+        result = FoolingResult(self._names, rows, agreements, self.threshold)
+        result.write_csv(run.folder)
+        write_text(run.folder / "summary.txt", result.table(), overwrite=True)
+        first = {name: Prototypes.load(run.folder / "seed0" / name / PROTOTYPES) for name in self._names}
+        figure = prototype_rows_figure(first, dict(zip(self.targets, labels, strict=True)))
+        save_figure(figure, run.folder / "prototypes.png", overwrite=True)
+        write_page(fooling_page(result, self.networks[0].name, run.provenance, run.warnings()), run.folder)
+        return result
+
+    @property
+    def _names(self) -> list[str]:
+        return [HONEST, *self.plants]
+
+    @cached_property
+    def _planted(self) -> Tensor | None:
+        """The picture to plant instead of the face."""
+        return None if self.picture is None else load_image(self.picture, self.networks[0].image_shape)
+
+    def _tasks_of(self, seed: int, name: str) -> list[Task]:
+        """The tasks of one network: the bar goes on when the last of them is finished."""
+        place = f"seed{seed}/{name}"
+        detector = () if name == HONEST else (f"{place}/{_DETECTOR}",)
+        needed = (*detector, f"{place}/{_PROTOTYPES}")
+        tasks = [Task(task, weight=0) for task in detector]
+        tasks.append(Task(f"{place}/{_PROTOTYPES}", needs=detector, weight=0))
+        if name != HONEST:
+            tasks.append(Task(f"{place}/{_AGREEMENT}", needs=needed, weight=0))
+        last = len(self.targets) - 1
+        tasks += [
+            Task(f"{place}/{_COMPARISON}{index}", needs=needed, weight=int(index == last))
+            for index in range(len(self.targets))
+        ]
+        return tasks
+
+    def _decoy(self, named: NamedModel, plant: str) -> PlantedPicture | OtherClass:
+        natural = self.natural
+        return make_decoy(plant, named, self.targets, natural.training, natural.training_labels, self._planted)
+
+    def _fooled(self, named: NamedModel, plant: str, folder: Path) -> FooledNetwork:
+        """The fooled network whose detector an earlier task has trained."""
+        decoy = self._decoy(named, plant)
+        detector = Detector.load(folder / f"{_DETECTOR}.safetensors").to(next(named.model.parameters()).device)
+        return FooledNetwork(named.model, decoy, detector).eval()
+
+    def _train_detector(self, named: NamedModel, plant: str, seed: int, folder: Path) -> None:
+        fooled = fool(
+            named,
+            self.targets,
+            self._decoy(named, plant),
+            self.natural.training,
+            options=self.options,
+            seed=seed,
+            epochs=self.detector_epochs,
+        )
+        assert isinstance(fooled.detector, Detector)
+        fooled.detector.save(folder / f"{_DETECTOR}.safetensors", overwrite=True)
+
+    def _generate(self, named: NamedModel, network: nn.Module, seed: int, folder: Path, show_progress: bool) -> None:
+        targets = [list(target) for target in self.targets for _ in range(self.count)]
+        prototypes = PrototypeGeneration(network, named.preprocess).generate(
+            targets, named.image_shape, seed=seed * self.count, show_progress=show_progress, **self.options
+        )
+        write_prototypes(prototypes, folder, named.class_names)
+
+    def _compare(
+        self, named: NamedModel, network: nn.Module, prototypes: Prototypes, target: Target, seed: int
+    ) -> PathComparison:
+        similarity = PathSimilarity(network, preprocess=named.preprocess, batch_size=self.image_batch)
+        return similarity.compare(
+            prototypes.of(target),
+            self.natural.same[target],
+            self.natural.other[target],
+            controls=self.controls,
+            ascent_steps=int(self.options.get("steps", 512)),
             seed=seed,
         )
-        comparison.save(place / f"comparison{index}.safetensors", overwrite=True)
-    facts: list[dict[str, Any]] = []
-    if fooled is not None:
-        facts = [asdict(agreement(named, fooled, natural, prototypes, name, seed))]
-    save_tensors(place / _DONE, "agreement", {"images": prototypes.images[:1]}, {"facts": facts}, overwrite=True)
 
 
-def _read(
-    done: Path, name: str, seed: int, labels: Sequence[str], place: Path, threshold: float
-) -> tuple[list[Row], list[Agreement]]:
-    """What :func:`_run` left."""
-    inner = None if name == "honest" else INNER
-    rows = [
-        judge(PathComparison.load(place / f"comparison{index}.safetensors"), name, seed, label, threshold, inner)
-        for index, label in enumerate(labels)
-    ]
-    return rows, [Agreement(**facts) for facts in load_tensors(done, "agreement")[1]["facts"]]
+def _digest(*tensors: Tensor) -> dict[str, Any]:
+    """How many images there are, and the digest of their values and labels."""
+    return {"images": len(tensors[0]), "sha256": tensor_sha256(*tensors)}

@@ -1,4 +1,4 @@
-"""What path similarity says of fooled networks: rows, tables and the page."""
+"""What path similarity says of fooled networks, row by row and as tables."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
-from matplotlib.figure import Figure
+from scipy import stats
+from torch import Tensor
 
+from captum_proto._utils.model import borrowed
 from captum_proto._utils.tables import number, percent, text_table
-from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.metrics import PathComparison
 from captum_proto.metrics.comparison import OTHER, SAME
 from captum_proto.models import NamedModel
-from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
-from captum_proto.report.figures import to_display
-from captum_proto.report.html import write_page
-from captum_proto.report.page import Page, Section
 from captum_proto.runs.files import write_rows
+from captum_proto.stats.intervals import spread
+from captum_proto.testing.fooled import FooledNetwork
+from captum_proto.testing.fooling import NOISE_IMAGES, noise_images, prepared_images
+
+#: What the rows of the classifier itself are called.
+HONEST = "honest"
+_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,43 @@ class Agreement:
     prototypes: int
 
 
+@dataclass(frozen=True)
+class FoolingResult:
+    """
+    What was found.
+
+    Attributes:
+        networks (list[str]): "honest", and what was planted.
+        rows (list[Row]): For each seed and network, one for each target.
+        agreements (list[Agreement]): For each seed and fooled network.
+        threshold (float): Below which a normalized Spearman correlation is flagged.
+    """
+
+    networks: list[str]
+    rows: list[Row]
+    agreements: list[Agreement]
+    threshold: float
+
+    def of(self, network: str) -> list[Row]:
+        """The rows of one network, of all seeds."""
+        return [row for row in self.rows if row.network == network]
+
+    def table(self) -> str:
+        """Both tables as text: what path similarity says, and how the fooled networks agree with the classifier."""
+        text = text_table(*summary_rows(self))
+        text += f"\n\nflagged: normalized Spearman below {self.threshold:g}. "
+        text += "AUC: the chance that fooled prototypes are below honest ones.\n"
+        return text + ("\n" + text_table(*agreement_rows(self.agreements)) if self.agreements else "")
+
+    def write_csv(self, folder: Path) -> None:
+        """Every row into ``fooling.csv``, every agreement, if there are any, into ``agreement.csv``."""
+        header = [column.name for column in fields(Row)]
+        write_rows(folder / "fooling.csv", header, [list(asdict(row).values()) for row in self.rows])
+        if self.agreements:
+            header = [column.name for column in fields(Agreement)]
+            write_rows(folder / "agreement.csv", header, [list(asdict(row).values()) for row in self.agreements])
+
+
 def judge(
     comparison: PathComparison, network: str, seed: int, target: str, threshold: float, inner: str | None = None
 ) -> Row:
@@ -107,32 +147,31 @@ def judge(
     Returns:
         Row: One row of the table.
     """
-    whole = _normalized(comparison)[3]
+    all_layers = _normalized(comparison)[3]
     if inner is not None:
         comparison = _part(comparison, [name.startswith(f"{inner}.") for name in comparison.layers])
     spearman, same, other, normalized = _normalized(comparison)
-    living = ~comparison.dead
-    each = comparison.spearman[OTHER][:, living].nanmean(1)
+    by_image = comparison.spearman[OTHER][:, ~comparison.dead].nanmean(1)
     prototype = comparison.summary("prototype")
     return Row(
-        network,
-        seed,
-        target,
-        spearman,
-        same,
-        other,
-        normalized,
-        prototype.normalized_spearman,
-        float((each < spearman).double().mean()),
-        prototype.spearman_above_mean,
-        prototype.l1_below_mean,
-        whole,
-        bool(normalized < threshold),
+        network=network,
+        seed=seed,
+        target=target,
+        spearman=spearman,
+        same=same,
+        other=other,
+        normalized=normalized,
+        median_normalized=prototype.normalized_spearman,
+        above_other=float((by_image < spearman).double().mean()),
+        above_mean=prototype.spearman_above_mean,
+        below_mean=prototype.l1_below_mean,
+        all_layers=all_layers,
+        flagged=bool(normalized < threshold),
     )
 
 
 def _normalized(comparison: PathComparison) -> tuple[float, float, float, float]:
-    spearman, same, other = (comparison.summary(group).spearman for group in ("prototype", SAME, OTHER))
+    spearman, same, other = (comparison.summary(condition).spearman for condition in ("prototype", SAME, OTHER))
     return spearman, same, other, (spearman - other) / (same - other)
 
 
@@ -141,199 +180,126 @@ def _part(comparison: PathComparison, keep: list[bool]) -> PathComparison:
     chosen = torch.tensor(keep)
     return PathComparison(
         [name for name, wanted in zip(comparison.layers, keep, strict=True) if wanted],
-        {group: values[:, chosen] for group, values in comparison.spearman.items()},
-        {group: values[:, chosen] for group, values in comparison.l1.items()},
+        {condition: values[:, chosen] for condition, values in comparison.spearman.items()},
+        {condition: values[:, chosen] for condition, values in comparison.l1.items()},
         comparison.settings,
     )
 
 
-def separation(rows: Sequence[Row], network: str) -> float:
-    """The chance that a fooled network's prototypes have a lower normalized Spearman correlation than the honest one's: the AUC."""
-    honest = [row.normalized for row in rows if row.network == "honest"]
-    fooled = [row.normalized for row in rows if row.network == network]
-    wins = [(one < other) + 0.5 * (one == other) for one in fooled for other in honest]
-    return sum(wins) / len(wins) if wins else math.nan
-
-
-_HEADER = [
-    "network",
-    "Spearman",
-    "other",
-    "same",
-    "normalized",
-    "± seeds",
-    "above other",
-    "SS ≥ SS_I",
-    "D ≤ D_I",
-    "all layers",
-]
-
-
-def _summary_rows(rows: Sequence[Row], networks: Sequence[str]) -> list[list[str]]:
-    table = []
-    for name in networks:
-        mine = [row for row in rows if row.network == name]
-
-        def mean(field: str, mine: list[Row] = mine) -> float:
-            return sum(getattr(row, field) for row in mine) / len(mine)
-
-        by_seed = torch.tensor(
-            [
-                sum(row.normalized for row in mine if row.seed == seed) / sum(row.seed == seed for row in mine)
-                for seed in sorted({row.seed for row in mine})
-            ]
-        )
-        spread = float(by_seed.std()) if len(by_seed) > 1 else math.nan
-        table.append(
-            [
-                name,
-                *(number(mean(field)) for field in ("spearman", "other", "same")),
-                number(mean("normalized"), 2),
-                number(spread, 2),
-                *(percent(mean(field)) for field in ("above_other", "above_mean", "below_mean")),
-                number(mean("all_layers"), 2),
-                f"{sum(row.flagged for row in mine)} of {len(mine)}",
-                "–" if name == "honest" else number(separation(rows, name), 2),
-            ]
-        )
-    return table
-
-
-def _tables(rows: Sequence[Row], agreements: Sequence[Agreement], networks: Sequence[str], threshold: float) -> str:
-    """Both tables as text."""
-    text = text_table([*_HEADER, "flagged", "AUC"], _summary_rows(rows, networks))
-    text += f"\n\nflagged: normalized Spearman below {threshold:g}. AUC: the chance that fooled prototypes are below honest ones.\n"
-    return text + ("\n" + text_table(_AGREEMENT_HEADER, _agreement_rows(agreements)) if agreements else "")
-
-
-_AGREEMENT_HEADER = [
-    "planted",
-    "held-out images",
-    "equal predictions",
-    "equal logits",
-    "accuracy",
-    "fooled accuracy",
-    "noise taken for natural",
-    "prototypes taken for natural",
-]
-
-
-def _agreement_rows(agreements: Sequence[Agreement]) -> list[list[str]]:
-    """Over seeds."""
-    table = []
-    for name in dict.fromkeys(one.network for one in agreements):
-        mine = [one for one in agreements if one.network == name]
-        images, seeds = sum(one.images for one in mine), len(mine)
-        table.append(
-            [
-                name,
-                str(images),
-                str(sum(one.equal_predictions for one in mine)),
-                str(sum(one.equal_logits for one in mine)),
-                percent(sum(one.accuracy for one in mine) / seeds),
-                percent(sum(one.fooled_accuracy for one in mine) / seeds),
-                f"{sum(one.natural_noise for one in mine)} of {64 * seeds}",
-                f"{sum(one.natural_prototypes for one in mine)} of {sum(one.prototypes for one in mine)}",
-            ]
-        )
-    return table
-
-
-def _write_csv(items: Sequence[Row] | Sequence[Agreement], kind: type, path: Path) -> None:
-    write_rows(path, [field.name for field in fields(kind)], (list(asdict(item).values()) for item in items))
-
-
-def _sheet(
-    places: dict[tuple[int, str], Path], networks: Sequence[str], groups: Sequence[Target], labels: Sequence[str]
-) -> Figure:
-    """The first seed's prototypes: a row for each network, a column for each class."""
-    sets = {name: Prototypes.load(places[0, name] / "prototypes.safetensors") for name in networks}
-    columns = min(10, len(next(iter(sets.values()))))
-    figure = Figure(figsize=(1.3 * columns + 1.2, 1.35 * len(networks) + 0.3), layout="constrained")
-    axes = figure.subplots(len(networks), columns, squeeze=False)
-    for row, (name, prototypes) in enumerate(sets.items()):
-        line = axes[row]
-        for column, axis in enumerate(line):
-            axis.set_xticks([])
-            axis.set_yticks([])
-            shown = to_display(prototypes.images[column], tuple(prototypes.settings["value_range"]))
-            axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            if row == 0:
-                axis.set_title(labels[list(groups).index(prototypes.target[column])], fontsize=8)
-        line[0].set_ylabel(name, fontsize=9)
-    return figure
-
-
-def _page(
-    rows: Sequence[Row],
-    agreements: Sequence[Agreement],
-    networks: Sequence[str],
+def agreement(
     named: NamedModel,
-    threshold: float,
-    story: dict[str, Any],
-    folder: Path,
-) -> None:
-    """What was found, as a page."""
-    honest = [row for row in rows if row.network == "honest"]
-    verdicts = []
-    for name in networks:
-        mine = [row for row in rows if row.network == name]
-        flagged = sum(row.flagged for row in mine)
-        verdicts.append(
-            Verdict(
-                f"{name}: flagged",
-                f"{flagged} of {len(mine)}",
-                "none" if name == "honest" else "all",
-                "" if name == "honest" else f"AUC {separation(rows, name):.2f}",
-                flagged == (0 if name == "honest" else len(mine)),
-            )
+    fooled: FooledNetwork,
+    held_out: Tensor,
+    labels: Tensor,
+    prototypes: Prototypes,
+    plant: str,
+    seed: int,
+) -> Agreement:
+    """
+    Count on how many held-out natural images a fooled network is the classifier.
+
+    Args:
+        named (NamedModel): The classifier.
+        fooled (FooledNetwork): The network around it.
+        held_out (Tensor): (M, C, H, W) in [0, 1], images that the detector was not trained on.
+        labels (Tensor): (M,), their classes.
+        prototypes (Prototypes): Of the fooled network.
+        plant (str): For the row.
+        seed (int): For the row, and of the noise.
+
+    Returns:
+        Agreement: One row of the table.
+    """
+    noise = noise_images(named, seed)
+    with torch.no_grad(), borrowed(fooled):
+        pairs = [
+            (named.model(part.clone()), fooled(part.clone()))
+            for part in torch.split(prepared_images(named, held_out), _BATCH)
+        ]
+        honest, other = (torch.cat(side).cpu() for side in zip(*pairs, strict=True))
+        return Agreement(
+            network=plant,
+            seed=seed,
+            images=len(honest),
+            equal_predictions=int((honest.argmax(1) == other.argmax(1)).sum()),
+            equal_logits=int((honest == other).all(1).sum()),
+            accuracy=float((honest.argmax(1) == labels).double().mean()),
+            fooled_accuracy=float((other.argmax(1) == labels).double().mean()),
+            natural_noise=int(fooled.natural(prepared_images(named, noise)).sum()),
+            natural_prototypes=int(fooled.natural(prepared_images(named, prototypes.images)).sum()),
+            prototypes=len(prototypes),
         )
-    page = Page(
-        f"Fooling feature visualization: {named.name}",
-        summary=[
-            f"The normalized Spearman correlation of honest prototypes is {sum(row.normalized for row in honest) / len(honest):.2f} "
-            "on average (1: as natural images of the class, 0: as those of other classes).",
-            *(
-                f"Planted {name}: {sum(row.normalized for row in rows if row.network == name) / len(honest):.2f}; "
-                f"{sum(row.flagged for row in rows if row.network == name)} of {len(honest)} flagged."
-                for name in networks[1:]
-            ),
-        ],
-        sections=[
-            Section(
-                "Prototypes of the honest and of the fooled networks",
-                [
-                    Pictures(
-                        [
-                            Picture(
-                                "prototypes.png",
-                                "A row for each network, a column for each class; first seed.",
-                                small=False,
-                            )
-                        ]
-                    )
-                ],
-            ),
-            Section(
-                "Does path similarity notice?",
-                [
-                    Paragraphs(
-                        [f"Prototypes are flagged whose normalized Spearman correlation is below {threshold:g}."]
-                    ),
-                    Verdicts(verdicts),
-                    Table([*_HEADER, "flagged", "AUC"], _summary_rows(rows, networks), "Means over classes and seeds."),
-                    Files(["fooling.csv"]),
-                ],
-            ),
-            Section(
-                "Is the fooled network the classifier?",
-                [
-                    Paragraphs(["On natural images that the detector was not trained on."]),
-                    *([Table(_AGREEMENT_HEADER, _agreement_rows(agreements), "Over all seeds.")] if agreements else []),
-                    Files(["agreement.csv"] if agreements else []),
-                ],
-            ),
-        ],
-        settings=story,
+
+
+def separation(rows: Sequence[Row], network: str) -> float:
+    """
+    The chance that a fooled network's prototype has a lower normalized Spearman correlation than an honest one: the AUC.
+
+    Args:
+        rows (sequence of Row): Of all networks; those whose correlation is NaN are left out.
+        network (str): The fooled one.
+
+    Returns:
+        float: 0 to 1, equal values counting as half; NaN if either network has no rows.
+    """
+    honest, fooled = (
+        [row.normalized for row in rows if row.network == name and not math.isnan(row.normalized)]
+        for name in (HONEST, network)
     )
-    write_page(page, folder)
+    if not honest or not fooled:
+        return math.nan
+    return float(stats.mannwhitneyu(honest, fooled, method="asymptotic").statistic) / (len(honest) * len(fooled))
+
+
+def mean_of(rows: Sequence[Row], column: str) -> float:
+    """The mean of a column over rows."""
+    return float(sum(getattr(row, column) for row in rows) / len(rows))
+
+
+def summary_rows(result: FoolingResult) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of the table: a network each, means over targets and seeds."""
+    header = ["network", "Spearman", "other", "same", "normalized", "± seeds", "above other", "SS ≥ SS_I", "D ≤ D_I"]
+    header += ["all layers", "flagged", "AUC"]
+    table = []
+    for name in result.networks:
+        rows = result.of(name)
+        by_seed = [
+            mean_of([row for row in rows if row.seed == seed], "normalized")
+            for seed in sorted({row.seed for row in rows})
+        ]
+        cells = [name, *(number(mean_of(rows, column)) for column in ("spearman", "other", "same"))]
+        cells += [number(mean_of(rows, "normalized"), 2), number(spread(by_seed), 2)]
+        cells += [percent(mean_of(rows, column)) for column in ("above_other", "above_mean", "below_mean")]
+        cells += [number(mean_of(rows, "all_layers"), 2), f"{sum(row.flagged for row in rows)} of {len(rows)}"]
+        cells += ["–" if name == HONEST else number(separation(result.rows, name), 2)]
+        table.append(cells)
+    return header, table
+
+
+def agreement_rows(agreements: Sequence[Agreement]) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of the table: a fooled network each, over seeds."""
+    header = ["planted", "held-out images", "equal predictions", "equal logits", "accuracy", "fooled accuracy"]
+    header += ["noise taken for natural", "prototypes taken for natural"]
+    table = []
+    for name in dict.fromkeys(facts.network for facts in agreements):
+        of_seeds = [facts for facts in agreements if facts.network == name]
+        totals = {
+            column: sum(getattr(facts, column) for facts in of_seeds)
+            for column in (
+                "images",
+                "equal_predictions",
+                "equal_logits",
+                "natural_noise",
+                "natural_prototypes",
+                "prototypes",
+            )
+        }
+        cells = [name, *(str(totals[column]) for column in ("images", "equal_predictions", "equal_logits"))]
+        cells += [
+            percent(sum(getattr(facts, column) for facts in of_seeds) / len(of_seeds))
+            for column in ("accuracy", "fooled_accuracy")
+        ]
+        cells += [f"{totals['natural_noise']} of {NOISE_IMAGES * len(of_seeds)}"]
+        cells += [f"{totals['natural_prototypes']} of {totals['prototypes']}"]
+        table.append(cells)
+    return header, table

@@ -1,15 +1,25 @@
 """A bias of known strength, found, tested and removed."""
 
-from captum_proto.experiments.planted_bias.protocol import RATES, planted_bias_to_folder, prototypes_of_digits
-from captum_proto.experiments.planted_bias.results import CLEANED, Measured, Trend, measure, trend
+from captum_proto.experiments.planted_bias.protocol import RATES, PlantedBias, prototypes_of_digits
+from captum_proto.experiments.planted_bias.results import (
+    CLEANED,
+    Measured,
+    PlantedBiasResult,
+    Trend,
+    comparison_title,
+    measure,
+    trend,
+)
 
 __all__ = [
     "CLEANED",
     "RATES",
     "Measured",
+    "PlantedBias",
+    "PlantedBiasResult",
     "Trend",
+    "comparison_title",
     "measure",
-    "planted_bias_to_folder",
     "prototypes_of_digits",
     "trend",
 ]

@@ -1,18 +1,21 @@
-"""A planted bias as pictures: what was planted, what the prototypes show of it, and how that follows the rate."""
+"""Figures of the planted bias: what was planted, what the prototypes show of it, and how that follows the rate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from captum_proto.experiments.planted_bias.results import Measured, PlantedBiasResult, mean_of
 from captum_proto.report.figures import to_display
 
+#: Where the networks that were trained on cleaned images stand on the axis of rates.
+_CLEANED_AT = 1.15
 
-def story_figure(rows: Mapping[str, Sequence[Tensor]]) -> Figure:
+
+def overview_figure(rows: Mapping[str, Sequence[Tensor]]) -> Figure:
     """
     Rows of small images, each with its title.
 
@@ -34,53 +37,44 @@ def story_figure(rows: Mapping[str, Sequence[Tensor]]) -> Figure:
     return figure
 
 
-def dose_response_figure(
-    dosed: Mapping[float, Sequence[Mapping[str, Any]]], cleaned: Sequence[Mapping[str, Any]], digit: int
-) -> Figure:
+def dose_response_figure(result: PlantedBiasResult) -> Figure:
     """
     What the prototype shows, and what the network does, by the rate at which the cue was planted.
 
     Args:
-        dosed (mapping[float, sequence of mappings]): By rate, a network's measurements each.
-        cleaned (sequence of mappings): Those of the networks retrained on cleaned images.
-        digit (int): The class.
+        result (PlantedBiasResult): What was found.
 
     Returns:
-        Figure: Two panels, each a point a network, with the lines of the means and the controls.
+        Figure: Two panels, a point for each network, with the lines of the means and the controls.
     """
+    by_rate, digit = result.by_rate, result.digit
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     shown, done = figure.subplots(1, 2)
-    _curve(shown, dosed, "strength", "#D55E00", f"cue's corner, prototype of {digit}")
-    _curve(shown, dosed, "strength_elsewhere", "#E69F00", f"its other corners, prototype of {digit}", control=True)
-    _curve(shown, dosed, "strength_of_others", "#0072B2", "cue's corner, other prototypes", control=True)
-    _curve(done, dosed, "called_with_cue", "#D55E00", "with the cue")
-    _curve(done, dosed, "called_plain", "#0072B2", "without it", control=True)
+    _curve(shown, by_rate, "strength", "#D55E00", f"cue's corner, prototype of {digit}")
+    _curve(shown, by_rate, "strength_elsewhere", "#E69F00", f"its other corners, prototype of {digit}", control=True)
+    _curve(shown, by_rate, "strength_of_others", "#0072B2", "cue's corner, other prototypes", control=True)
+    _curve(done, by_rate, "called_with_cue", "#D55E00", "with the cue")
+    _curve(done, by_rate, "called_plain", "#0072B2", "without it", control=True)
     for axis, name in ((shown, "strength"), (done, "called_with_cue")):
-        values = [one[name] for one in cleaned]
-        axis.plot(
-            [1.15] * len(values), values, "s", color="#009E73", alpha=0.6, markersize=5, label="retrained, cleaned"
-        )
+        values = [getattr(row, name) for row in result.cleaned]
+        places = [_CLEANED_AT] * len(values)
+        axis.plot(places, values, "s", color="#009E73", alpha=0.6, markersize=5, label="retrained, cleaned")
         axis.set_xlabel(f"share of the training scans of {digit} that carry the cue")
         axis.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     shown.set_ylabel("strength of the cue: 1 the cue itself, 0 any gray")
     done.set_ylabel(f"share of other digits taken for {digit}")
     for axis in (shown, done):
-        axis.set_xticks([*dosed, 1.15], [*(f"{rate:g}" for rate in dosed), "cleaned"])
+        axis.set_xticks([*by_rate, _CLEANED_AT], [*(f"{rate:g}" for rate in by_rate), "cleaned"])
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=8)
     return figure
 
 
 def _curve(
-    axis: Axes,
-    dosed: Mapping[float, Sequence[Mapping[str, Any]]],
-    name: str,
-    color: str,
-    label: str,
-    control: bool = False,
+    axis: Axes, by_rate: Mapping[float, Sequence[Measured]], name: str, color: str, label: str, control: bool = False
 ) -> None:
     """The mean over networks as a line, each network as a point."""
-    rates = list(dosed)
-    means = [sum(one[name] for one in dosed[rate]) / len(dosed[rate]) for rate in rates]
-    axis.plot(rates, means, "--" if control else "-", color=color, linewidth=1.2 if control else 2, label=label)
-    for rate in rates:
-        axis.plot([rate] * len(dosed[rate]), [one[name] for one in dosed[rate]], ".", color=color, alpha=0.6)
+    means = [mean_of(rows, name) for rows in by_rate.values()]
+    style, width = ("--", 1.2) if control else ("-", 2)
+    axis.plot(list(by_rate), means, style, color=color, linewidth=width, label=label)
+    for rate, rows in by_rate.items():
+        axis.plot([rate] * len(rows), [getattr(row, name) for row in rows], ".", color=color, alpha=0.6)

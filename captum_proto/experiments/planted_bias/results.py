@@ -1,12 +1,11 @@
-"""What was measured of a planted bias: rows, trends, tables and the page."""
+"""What is measured of a planted bias: networks, their trend with the rate, and tables of both."""
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,14 @@ import torch
 from scipy import stats
 from torch import nn
 
-from captum_proto._utils.files import whole_file
-from captum_proto._utils.tables import number, percent
+from captum_proto._utils.tables import number, p_equals, percent, text_table
 from captum_proto.attr import Prototypes
-from captum_proto.metrics.group_comparison import SubgroupComparison, p_text
-from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
-from captum_proto.report.page import Page, Section
-from captum_proto.stats.intervals import mean_estimate, proportion
+from captum_proto.metrics.group_comparison import SubgroupComparison
+from captum_proto.runs.files import write_json, write_rows, write_text
+from captum_proto.stats.intervals import mean_estimate, spread
 from captum_proto.testing.marked_digits import (
-    _CORNERS,
     COLORS,
+    CORNERS,
     CUE,
     Mark,
     colorfulness,
@@ -32,13 +29,14 @@ from captum_proto.testing.marked_digits import (
     with_marks,
 )
 
-CLEANED = "cleaned"
+#: The states of a network: trained on scans that carry the cue, and on the same scans with the hypothesis painted over.
+BIASED, CLEANED = "biased", "cleaned"
 
 
 @dataclass(frozen=True)
 class Measured:
     """
-    One network, and what its prototypes show.
+    A network, and what its prototypes show.
 
     Attributes:
         rate (float): The share of the class's training images that carried the cue.
@@ -71,7 +69,20 @@ class Measured:
 def measure(
     network: nn.Module, prototypes: Prototypes, digit: int, rate: float, seed: int, cleaned: bool = False
 ) -> Measured:
-    """What a network's prototypes show of the cue, and what the cue does to unseen scans."""
+    """
+    What a network's prototypes show of the cue, and what the cue does to unseen scans.
+
+    Args:
+        network (nn.Module): From images (N, 3, 10, 10) to logits (N, 10).
+        prototypes (Prototypes): One of each digit, in order.
+        digit (int): The class that the cue is planted in.
+        rate (float): For the row.
+        seed (int): For the row, and of the marks of unseen scans.
+        cleaned (bool, optional): For the row. Default: False
+
+    Returns:
+        Measured: One row of the table.
+    """
     unseen, labels = framed_digits("held_out")
     others = unseen[labels != digit]
     with torch.no_grad():
@@ -82,7 +93,7 @@ def measure(
     windows = colorfulness(prototypes.images)[:, channel]
     strength = windows[:, CUE.row, CUE.column]
     elsewhere = [
-        float(windows[digit, row, column]) for row, column in _CORNERS if (row, column) != (CUE.row, CUE.column)
+        float(windows[digit, row, column]) for row, column in CORNERS if (row, column) != (CUE.row, CUE.column)
     ]
     seen = read_off(prototypes.images[digit])
     return Measured(
@@ -116,6 +127,11 @@ class Trend:
     kendall: float
     monotone: bool
 
+    def __str__(self) -> str:
+        rises = "the mean rises from each rate to the next" if self.monotone else "the mean does not rise at every rate"
+        page = "" if math.isnan(self.page_p_value) else f"; Page's test of a trend: p {p_equals(self.page_p_value)}"
+        return f"{rises}{page}; Kendall's τ = {self.kendall:.2f} over all networks"
+
 
 def trend(rates: Sequence[float], values: Sequence[Sequence[float]]) -> Trend:
     r"""
@@ -136,143 +152,102 @@ def trend(rates: Sequence[float], values: Sequence[Sequence[float]]) -> Trend:
     return Trend(p_value, kendall, all(a < b for a, b in itertools.pairwise(means)))
 
 
-def dose_rows(dosed: dict[float, list[Measured]], again: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
-    """The header and the rows of the dose–response: the networks of each rate together."""
-    header = ["rate", "networks", "strength", "± networks", "interval", "other classes", "other corners", "read off"]
-    header += ["others called it", "with the cue", "held-out accuracy"]
-    rows = []
-    for label, group in [*((f"{one:g}", rows) for one, rows in dosed.items()), (CLEANED, list(again))]:
-        strengths = [one.strength for one in group]
-        estimate = mean_estimate(strengths)
-        spread = float(torch.tensor(strengths).std()) if len(strengths) > 1 else math.nan
-        interval = "–" if math.isnan(estimate.low) else f"{estimate.low:.2f} to {estimate.high:.2f}"
-        row = [label, str(len(group)), f"{estimate.value:.2f}", number(spread, 2), interval]
-        row += [f"{_mean(group, name):.2f}" for name in ("strength_of_others", "strength_elsewhere")]
-        row += [f"{sum(one.found for one in group)}/{len(group)}"]
-        row += [percent(_mean(group, name)) for name in ("called_plain", "called_with_cue", "accuracy")]
-        rows.append(row)
-    return header, rows
+@dataclass(frozen=True)
+class PlantedBiasResult:
+    """
+    What was found.
+
+    Attributes:
+        digit (int): The class that the cue was planted in.
+        rate (float): Its rate in the networks that were looked into and retrained.
+        rates (tuple[float, ...]): Of the dose–response.
+        hypothesis (Mark): Read off the prototype of the first network.
+        comparisons (dict[str, SubgroupComparison]): Of unseen scans with and without the mark of the hypothesis, by the state of the
+            network and the scans: "biased-class", "biased-others", "cleaned-class" and "cleaned-others".
+        measured (list[Measured]): Every network.
+    """
+
+    digit: int
+    rate: float
+    rates: tuple[float, ...]
+    hypothesis: Mark
+    comparisons: dict[str, SubgroupComparison]
+    measured: list[Measured]
+
+    @property
+    def by_rate(self) -> dict[float, list[Measured]]:
+        """The networks of each rate of the dose–response, in the order of their seeds."""
+        return {rate: [row for row in self.measured if row.rate == rate and not row.cleaned] for rate in self.rates}
+
+    @property
+    def cleaned(self) -> list[Measured]:
+        """The networks that were trained again on cleaned images."""
+        return [row for row in self.measured if row.cleaned]
+
+    @property
+    def trends(self) -> dict[str, Trend]:
+        """The trends of ``strength`` and ``called_with_cue``."""
+        by_seed = list(zip(*self.by_rate.values(), strict=True))
+        return {
+            name: trend(self.rates, [[getattr(row, name) for row in rows] for rows in by_seed])
+            for name in ("strength", "called_with_cue")
+        }
+
+    def dose_rows(self) -> tuple[list[str], list[list[str]]]:
+        """The header and the rows of the dose–response: the networks of each rate together, and those trained on cleaned images."""
+        header = [
+            "rate",
+            "networks",
+            "strength",
+            "± networks",
+            "interval",
+            "other classes",
+            "other corners",
+            "read off",
+        ]
+        header += ["others called it", "with the cue", "held-out accuracy"]
+        labeled = {**{f"{rate:g}": rows for rate, rows in self.by_rate.items()}, CLEANED: self.cleaned}
+        table = []
+        for label, rows in labeled.items():
+            strengths = [row.strength for row in rows]
+            estimate = mean_estimate(strengths)
+            interval = "–" if math.isnan(estimate.low) else f"{estimate.low:.2f} to {estimate.high:.2f}"
+            cells = [label, str(len(rows)), f"{estimate.value:.2f}", number(spread(strengths), 2), interval]
+            cells += [f"{mean_of(rows, name):.2f}" for name in ("strength_of_others", "strength_elsewhere")]
+            cells += [f"{sum(row.found for row in rows)}/{len(rows)}"]
+            cells += [percent(mean_of(rows, name)) for name in ("called_plain", "called_with_cue", "accuracy")]
+            table.append(cells)
+        return header, table
+
+    def table(self) -> str:
+        """The dose–response as text, and its trend."""
+        return f"{text_table(*self.dose_rows())}\n\n{self.trends['strength']}"
+
+    def write(self, folder: Path) -> None:
+        """Every network into ``networks.csv``, the dose–response into ``summary.txt``, everything into ``results.json``."""
+        header = [column.name for column in fields(Measured)]
+        write_rows(folder / "networks.csv", header, [list(asdict(row).values()) for row in self.measured])
+        write_text(folder / "summary.txt", self.table(), overwrite=True)
+        content = {
+            "hypothesis": asdict(self.hypothesis),
+            "trends": {name: _without_nan(asdict(found)) for name, found in self.trends.items()},
+            "networks": [asdict(row) for row in self.measured],
+        }
+        write_json(folder / "results.json", content, overwrite=True)
 
 
-def planted_page(
-    digit: int,
-    rate: float,
-    hypothesis: Mark,
-    comparisons: dict[str, SubgroupComparison],
-    dosed: dict[float, list[Measured]],
-    again: Sequence[Measured],
-    result: Trend,
-    settings: dict[str, Any],
-) -> Page:
-    """What the page of the experiment says."""
-    sections = [
-        Section(
-            "1. The prototype shows the mark",
-            [
-                Paragraphs(
-                    [
-                        f"Every training scan carries a mark in a corner; {100 * rate:g} % of the scans of {digit} carry the same one, a "
-                        f"{CUE}.",
-                        f"Hypothesis, read off the prototype of {digit}: a {hypothesis} makes an image count as {digit}.",
-                    ]
-                ),
-                Pictures(
-                    [
-                        Picture(
-                            "story.png",
-                            f"Training scans, prototypes of {digit}, prototypes after retraining.",
-                            small=False,
-                        )
-                    ]
-                ),
-                Files(["prototypes/biased/prototypes.safetensors", f"prototypes/{CLEANED}/prototypes.safetensors"]),
-            ],
-        )
-    ]
-    titles = {"biased": "2. Unseen images confirm it", CLEANED: "3. Retraining on cleaned scans removes it"}
-    for state, title in titles.items():
-        tables: list[Block] = []
-        figures = []
-        for name, comparison in comparisons.items():
-            if name.startswith(state):
-                tables += [
-                    Table(*comparison.subgroup_rows(), caption=_CAPTIONS[name.split("-", 1)[1]]),
-                    Table(*comparison.pair_rows(), caption=comparison.note()),
-                ]
-                figures.append(Picture(f"comparisons/{name}/groups.png", _CAPTIONS[name.split("-", 1)[1]], small=False))
-        sections.append(Section(title, [*tables, Pictures(figures)]))
-    header, rows = dose_rows(dosed, again)
-    found = sum(one.found for one in dosed[max(dosed)])
-    count = len(dosed[max(dosed)])
-    share = proportion(found, count)
-    sections.append(
-        Section(
-            "4. Dose and response",
-            [
-                Verdicts(
-                    [
-                        Verdict(
-                            "strength of the cue, lowest to highest rate",
-                            f"{_mean(dosed[min(dosed)], 'strength'):.2f} to {_mean(dosed[max(dosed)], 'strength'):.2f}",
-                            "rises with every rate",
-                            passed=result.monotone,
-                        ),
-                        Verdict(
-                            f"cue read off the prototype at rate {max(dosed):g}",
-                            f"{found} of {count} networks [{100 * share.low:.0f} %, {100 * share.high:.0f} %]",
-                        ),
-                        Verdict("trend", _trend_sentence(result)),
-                    ]
-                ),
-                Table(header, rows, "Strength: 1 is the cue itself, 0 any gray; intervals by bootstrap over networks."),
-                Pictures([Picture("dose_response.png", "Each point a network, lines their means.", small=False)]),
-                Files(["networks.csv", "summary.txt", "results.json", "dose_response.svg", "story.svg"]),
-            ],
-        )
-    )
-    first, others = comparisons["biased-class"], comparisons["biased-others"]
-    told = [
-        percent(one.accuracy.value)
-        for one in (*others.subgroups[:2], *first.subgroups, comparisons[f"{CLEANED}-others"].subgroups[1])
-    ]
-    summary = [
-        f"The prototype of {digit} shows a {hypothesis}, which was planted in {100 * rate:g} % of the training scans of {digit}.",
-        f"On unseen scans of other digits, that patch raises the share taken for {digit} from {told[0]} to {told[1]} (Fisher's p "
-        f"{_p(others.pairs[0].corrected_p_value)}, corrected); of the scans of {digit} {told[2]} are recognized without it, "
-        f"{told[3]} with it.",
-        "After retraining on scans with that place painted over, the strength of the cue in the prototype is "
-        f"{_mean(again, 'strength'):.2f}, and {told[4]} of the other digits with the patch are taken for {digit}.",
-    ]
-    return Page(f"A planted bias in the digit {digit}", summary, sections, settings)
+def comparison_title(digit: int, name: str) -> str:
+    """What a comparison of unseen scans is called, by its name, such as "biased-class"."""
+    state, _, scans = name.partition("-")
+    which = f"unseen scans of {digit}" if scans == "class" else f"unseen scans of other digits, taken for {digit}"
+    return f"{which}: {'trained on cleaned scans' if state == CLEANED else 'biased network'}"
 
 
-_CAPTIONS = {
-    "class": "Unseen scans of the class, with and without the patch of the hypothesis.",
-    "others": "Unseen scans of other digits: “accuracy” is the share wrongly taken for the class.",
-}
+def mean_of(rows: Sequence[Measured], name: str) -> float:
+    """The mean of a figure over networks."""
+    return float(sum(getattr(row, name) for row in rows) / len(rows))
 
 
-def _write_csv(measured: Sequence[Measured], path: Path) -> None:
-    with whole_file(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(asdict(measured[0])))
-        writer.writeheader()
-        writer.writerows(asdict(one) for one in measured)
-
-
-def _mean(group: Sequence[Measured], name: str) -> float:
-    return float(sum(getattr(one, name) for one in group) / len(group))
-
-
-def _p(value: float) -> str:
-    text = p_text(value)
-    return text if text.startswith("<") else f"= {text}"
-
-
-def _trend_sentence(result: Trend) -> str:
-    rises = "the mean rises from each rate to the next" if result.monotone else "the mean does not rise at every rate"
-    page = "" if math.isnan(result.page_p_value) else f"; Page's test of a trend: p {_p(result.page_p_value)}"
-    return f"{rises}{page}; Kendall's τ = {result.kendall:.2f} over all networks"
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if isinstance(one, float) and math.isnan(one) else one for name, one in values.items()}
+def _without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
+    """None in place of NaN, which JSON does not have."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()}

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from captum_proto._utils.class_names import file_stem, file_stem_of, labels_of, parse_classes
+from captum_proto._utils.class_names import file_stem, labels_of, model_stem, parse_classes
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PRESETS, Prototypes
 from captum_proto.data.natural import NaturalImages
@@ -84,7 +84,7 @@ class Stage:
     @property
     def stem(self) -> str:
         """What the folder of its results is called."""
-        return file_stem_of(self.model)
+        return model_stem(self.model)
 
     def settings(self) -> dict[str, Any]:
         """Everything that its results depend on."""
@@ -188,7 +188,8 @@ def natural_images(stage: Stage, settings: ReproduceSettings, named: NamedModel)
     assert stage.images is not None
     return NaturalImages(
         stage.images,
-        named,
+        named.geometry,
+        named.class_names,
         limit=stage.limit,
         seed=settings.seed,
         batch_size=settings.image_batch,

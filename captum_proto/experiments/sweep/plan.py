@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from captum_proto._utils.class_names import file_stem, file_stem_of, labels_of, parse_classes
+from captum_proto._utils.class_names import file_stem, labels_of, model_stem, parse_classes
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.data.natural import NaturalImages
@@ -56,7 +56,7 @@ class ModelPlan:
     @property
     def stem(self) -> str:
         """What files call the model."""
-        return file_stem_of(self.model)
+        return model_stem(self.model)
 
     def batch_name(self, index: int) -> str:
         """The task of a batch, and its file without the ending."""

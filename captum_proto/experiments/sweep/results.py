@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from captum_proto._utils.tables import number, percent, text_table
+from captum_proto._utils.tables import between, number, percent, text_table
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.experiments.sweep.grid import Combination, Sweep
 from captum_proto.experiments.sweep.plan import ModelPlan
 from captum_proto.metrics import PathComparison
 from captum_proto.metrics.comparison import OTHER, SAME, condition_label
-from captum_proto.report.views.path_similarity import interval
-from captum_proto.stats.intervals import spread
+from captum_proto.stats.intervals import interval, spread
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ class SweepResult:
         )
         rows = []
         for rank in self.ranking():
-            row = [rank.combination.name, str(len(rank.cells)), number(rank.score), _interval_text(rank.ends)]
+            row = [rank.combination.name, str(len(rank.cells)), number(rank.score), between(rank.ends, joint=" to ")]
             row += [number(rank.over_seeds), number(rank.over_classes)]
             if self.scored:
                 row.append(f"{rank.score - rank.mean('same_spearman'):+.3f}")
@@ -253,16 +252,12 @@ def _figures(comparison: PathComparison, condition: str) -> list[str]:
     scores = spearman.nanmean(1).tolist()
     several = len(scores) >= 3  # of two values an interval is wider than the scale
     ends = interval(scores) if several else None
-    figures = [str(len(scores)), number(float(np.nanmean(scores))), _interval_text(ends)]
+    figures = [str(len(scores)), number(float(np.nanmean(scores))), between(ends, joint=" to ")]
     for criterion in holds:
         shares = criterion.double().mean(1).tolist()
         ends = interval(shares) if several else None
         figures.append(percent(float(np.mean(shares))) + (f" ± {50 * (ends[1] - ends[0]):.1f}" if ends else ""))
     return figures
-
-
-def _interval_text(ends: tuple[float, float] | None) -> str:
-    return "–" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def _means(cells: Iterable[Cell], key: Callable[[Cell], Any], name: str) -> list[float]:

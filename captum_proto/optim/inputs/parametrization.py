@@ -1,47 +1,18 @@
-"""
-What an optimization changes: the pixels of its images, or the coefficients of a basis that they are made from.
-
-A parametrization turns parameters into images, differentiably, and finds the parameters of given images. The objective is the same in
-every basis; which of its maxima an ascent finds, and how soon, is not.
-"""
+"""Parametrizations by name."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
-
-from torch import Tensor
+from typing import Any
 
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto.optim.inputs.pixels import Pixels
-from captum_proto.optim.inputs.spectral import FourierImage, PhaseImage
-from captum_proto.optim.random import RandomStream
-
-
-@runtime_checkable
-class Parametrization(Protocol):
-    """A way to write images down. Everything is per image: the first dimension of parameters and images is that of the prototypes."""
-
-    def noise(self, random: RandomStream, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:
-        """Random parameters of images (C, H, W), each from its own stream."""
-        ...
-
-    def parameters(self, images: Tensor, value_range: tuple[float, float]) -> Tensor:
-        """The parameters of given images (N, C, H, W)."""
-        ...
-
-    def images(self, parameters: Tensor, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:
-        """Images (N, C, H, W) from parameters, differentiably."""
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """What it is, as JSON can hold it."""
-        ...
-
+from captum_proto.optim.inputs.base import Parametrization
+from captum_proto.optim.inputs.pixels import PixelImage
+from captum_proto.optim.inputs.spectral import FFTImage, PhaseImage
 
 #: By name.
 PARAMETRIZATIONS: dict[str, type[Any]] = {
-    "pixels": Pixels,
-    "fourier": FourierImage,
+    "pixels": PixelImage,
+    "fourier": FFTImage,
     "phase": PhaseImage,
 }
 
@@ -64,3 +35,6 @@ def as_parametrization(parametrization: Any) -> Parametrization:
     raise InputTypeError(
         f"parametrization is a {type(parametrization).__name__}; expected {' or '.join(map(repr, PARAMETRIZATIONS))}, or a Parametrization."
     )
+
+
+__all__ = ["PARAMETRIZATIONS", "as_parametrization"]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from captum_proto._utils.batches import image_batches
 from captum_proto._utils.errors import InputError
+from captum_proto.optim.inputs.base import Parametrization
 from captum_proto.optim.random import RandomStream
 
 #: How the colors of ImageNet's pixels vary together, a square root of their covariance: of Olah, Mordvintsev and Schubert, "Feature
@@ -21,7 +22,7 @@ _COLOR_CORRELATION = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.0
 _MARGIN = 1e-3
 
 
-class FourierImage:
+class FFTImage(Parametrization):
     r"""
     Images from Fourier coefficients that are scaled as natural images' are, with decorrelated colors, squeezed into the value range.
 
@@ -44,10 +45,9 @@ class FourierImage:
 
     Examples::
 
-        >>> basis = FourierImage()
+        >>> basis = FFTImage().for_images((3, 32, 32), (0.0, 1.0))
         >>> images = torch.rand(2, 3, 32, 32)
-        >>> parameters = basis.parameters(images, (0.0, 1.0))
-        >>> torch.allclose(basis.images(parameters, (3, 32, 32), (0.0, 1.0)), images, atol=1e-2)
+        >>> torch.allclose(basis.render(basis.parameters_of(images)), images, atol=1e-2)
         True
     """
 
@@ -64,32 +64,33 @@ class FourierImage:
 
     def settings(self) -> dict[str, Any]:
         return {
-            "name": "FourierImage",
+            "name": "FFTImage",
             "decay_power": self.decay_power,
             "sd": self.sd,
             "decorrelate": self.decorrelate,
         }
 
     def __repr__(self) -> str:
-        return f"FourierImage(decay_power={self.decay_power:g}, sd={self.sd:g}, decorrelate={self.decorrelate})"
+        return f"FFTImage(decay_power={self.decay_power:g}, sd={self.sd:g}, decorrelate={self.decorrelate})"
 
-    def noise(self, random: RandomStream, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:
+    def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:
         channels, height, width = shape
         size = (channels, height, width // 2 + 1, 2)
-        return self.sd * random.normal(math.prod(size)).view(-1, *size)
+        return {"coefficients": self.sd * random.normal(math.prod(size)).view(-1, *size)}
 
-    def images(self, parameters: Tensor, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:
-        _, height, width = shape
-        spectrum = torch.view_as_complex(parameters) * self._scale(height, width, parameters)
+    def render(self, parameters: dict[str, Tensor]) -> Tensor:
+        _, height, width = self.shape
+        coefficients = parameters["coefficients"]
+        spectrum = torch.view_as_complex(coefficients) * self._scale(height, width, coefficients)
         planes = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho") / self._DIVISOR
-        low, high = value_range
+        low, high = self.value_range
         return low + (high - low) * _mixed(planes, self.decorrelate).sigmoid()
 
-    def parameters(self, images: Tensor, value_range: tuple[float, float]) -> Tensor:
-        planes = _planes(images, value_range, self.decorrelate) * self._DIVISOR
+    def parameters_of(self, images: Tensor) -> dict[str, Tensor]:
+        planes = _planes(images, self.value_range, self.decorrelate) * self._DIVISOR
         height, width = images.shape[-2:]
         spectrum = torch.fft.rfft2(planes, norm="ortho") / self._scale(height, width, images)
-        return torch.view_as_real(spectrum)
+        return {"coefficients": torch.view_as_real(spectrum)}
 
     def _scale(self, height: int, width: int, like: Tensor) -> Tensor:
         key = (height, width, like.dtype, like.device)
@@ -98,7 +99,7 @@ class FourierImage:
         return self._scales[key]
 
 
-class PhaseImage:
+class PhaseImage(Parametrization):
     r"""
     Images of which the magnitude spectrum is fixed and only the phase is free, with decorrelated colors.
 
@@ -124,9 +125,9 @@ class PhaseImage:
 
     Examples::
 
-        >>> phases = PhaseImage(decay_power=1.0, contrast=1.2)
-        >>> start = phases.noise(RandomStream(prototype_keys([0], [(12,)]), START), (3, 32, 32), (0.0, 1.0))
-        >>> phases.images(start, (3, 32, 32), (0.0, 1.0)).shape
+        >>> phases = PhaseImage(decay_power=1.0, contrast=1.2).for_images((3, 32, 32), (0.0, 1.0))
+        >>> parameters = phases.start(RandomStream(prototype_keys([0], [(12,)]), START), (3, 32, 32))
+        >>> phases.render(parameters).shape
         torch.Size([1, 3, 32, 32])
         >>> PhaseImage.measured(torch.rand(8, 3, 32, 32)).settings()["magnitudes"][:7]
         'sha256:'
@@ -204,23 +205,24 @@ class PhaseImage:
             what = f"magnitudes={tuple(self.magnitudes.shape)}"
         return f"PhaseImage({what}, decorrelate={self.decorrelate})"
 
-    def noise(self, random: RandomStream, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:
+    def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:
         channels, height, width = shape
         size = (channels, height, width // 2 + 1)
-        return random.uniform(math.prod(size), -math.pi, math.pi).view(-1, *size)
+        return {"phases": random.uniform(math.prod(size), -math.pi, math.pi).view(-1, *size)}
 
-    def images(self, parameters: Tensor, shape: tuple[int, int, int], value_range: tuple[float, float]) -> Tensor:
-        channels, height, width = shape
-        magnitudes = self._scale(channels, height, width, parameters)
-        spectrum = torch.complex(magnitudes * parameters.cos(), magnitudes * parameters.sin())
+    def render(self, parameters: dict[str, Tensor]) -> Tensor:
+        channels, height, width = self.shape
+        phases = parameters["phases"]
+        magnitudes = self._scale(channels, height, width, phases)
+        spectrum = torch.complex(magnitudes * phases.cos(), magnitudes * phases.sin())
         planes = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho")
-        low, high = value_range
+        low, high = self.value_range
         return low + (high - low) * _mixed(planes, self.decorrelate).sigmoid()
 
-    def parameters(self, images: Tensor, value_range: tuple[float, float]) -> Tensor:
+    def parameters_of(self, images: Tensor) -> dict[str, Tensor]:
         """The phases of given images, which come back with these phases and the fixed magnitudes."""
-        planes = _planes(images, value_range, self.decorrelate)
-        return torch.fft.rfft2(planes, norm="ortho").angle()
+        planes = _planes(images, self.value_range, self.decorrelate)
+        return {"phases": torch.fft.rfft2(planes, norm="ortho").angle()}
 
     def _scale(self, channels: int, height: int, width: int, like: Tensor) -> Tensor:
         key = (channels, height, width, like.dtype, like.device)

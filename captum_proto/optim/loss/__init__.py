@@ -1,15 +1,31 @@
-"""Objectives of an optimization."""
+"""Objectives of an optimization: losses as objects, which add, subtract and scale."""
 
-from captum_proto.optim.loss.classes import class_probability, class_score, probability_variance
-from captum_proto.optim.loss.diversity import Diversity, GramDiversity, PixelDiversity, as_diversity, partners_of
+from captum_proto.optim.loss.classes import (
+    ClassLogit,
+    ProbabilityVariance,
+    class_probability,
+    class_score,
+    probability_variance,
+)
+from captum_proto.optim.loss.diversity import Diversity, GramDiversity, PixelDiversity, as_diversity
+from captum_proto.optim.loss.objective import Loss, Outputs, Rows, WeightedSum, partners_of
+from captum_proto.optim.loss.regularizer import HighFrequency, default_high_frequency_weight
 
 __all__ = [
+    "ClassLogit",
     "Diversity",
     "GramDiversity",
+    "HighFrequency",
+    "Loss",
+    "Outputs",
     "PixelDiversity",
+    "ProbabilityVariance",
+    "Rows",
+    "WeightedSum",
     "as_diversity",
     "class_probability",
     "class_score",
+    "default_high_frequency_weight",
     "partners_of",
     "probability_variance",
 ]

@@ -1,20 +1,27 @@
-"""The terms of the objective, one value per prototype."""
+"""Losses of class logits: what a prototype is of, and how unequal the classes are."""
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
+import torch
 from torch import Tensor
+
+from captum_proto._utils.targets import parse_targets, target_mask
+from captum_proto.optim.loss.objective import Loss, Outputs
 
 
 def class_score(logits: Tensor, mask: Tensor) -> Tensor:
     r"""
-    The score of each prototype's classes: the logit of a single class, the logsumexp of the logits of a group.
+    The score of each prototype's classes: the logit of a single class, the logsumexp of the logits of a superclass.
 
     Args:
         logits (Tensor): Shape (N, K).
         mask (Tensor): Shape (N, K), bool: the classes of each prototype.
 
     Returns:
-        Tensor: Shape (N,). For a group it is the logarithm of what the group would have in an unnormalized softmax, so its
+        Tensor: Shape (N,). For a superclass it is the logarithm of what it would have in an unnormalized softmax, so its
         probability is the sum of its classes' probabilities.
     """
     return logits.masked_fill(~mask, float("-inf")).logsumexp(dim=1)
@@ -41,4 +48,88 @@ def probability_variance(logits: Tensor) -> Tensor:
     return logits.softmax(dim=1).var(dim=1, correction=0)
 
 
-__all__ = ["class_probability", "class_score", "probability_variance"]
+class ClassLogit(Loss):
+    r"""
+    The logit of a class, or the logsumexp of the logits of a superclass, negated: what is maximized is the logit.
+
+    .. math::
+        L(x) = -\log \sum_{k \in c} \exp h_k(x)
+
+    The first term of Prototype Generation (arXiv:2309.17144, section 3.1). It records "logit" and "probability".
+
+    Args:
+        target (TargetType or nested list): As in Captum: an int for one row; a list or 1-D tensor for one class each; a nested list for a
+            superclass each.
+
+    Raises:
+        TypeError, ValueError: If ``target`` is of another type, or empty.
+
+    Examples::
+
+        >>> loss = ClassLogit([3, [5, 7]])
+        >>> loss.targets
+        [(3,), (5, 7)]
+        >>> objective = loss + 10.0 * HighFrequency()
+    """
+
+    terms = ("logit", "probability")
+
+    def __init__(self, target: Any) -> None:
+        self._all = parse_targets(target)
+        self._rows = range(len(self._all))
+        self.targets = self._all
+        self._mask: Tensor | None = None
+
+    def rows(self, rows: range) -> ClassLogit:
+        part = copy.copy(self)
+        part._rows, part._mask = self._rows[rows.start : rows.stop], None
+        part.targets = self._all[part._rows.start : part._rows.stop]
+        return part
+
+    def check(self, outputs: Outputs) -> None:
+        """Raise ValueError if a class is out of range, of these rows or of any other that were asked for."""
+        self._mask_for(outputs.logits)
+
+    def _mask_for(self, logits: Tensor) -> Tensor:
+        if self._mask is None or self._mask.shape[1] != logits.shape[1] or self._mask.device != logits.device:
+            mask = target_mask(self._all, logits.shape[1], logits.device)
+            self._mask = mask[self._rows.start : self._rows.stop]
+        return self._mask
+
+    def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
+        logits = outputs.logits
+        mask = self._mask_for(logits)
+        score = outputs.record("logit", class_score(logits, mask))
+        with torch.no_grad():
+            outputs.record("probability", class_probability(logits, mask))
+        return -score
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": "ClassLogit", "target": [list(target) for target in self.targets or ()]}
+
+    def __repr__(self) -> str:
+        return f"ClassLogit({self.settings()['target']})"
+
+
+class ProbabilityVariance(Loss):
+    r"""
+    The squared coefficient of variation of the class probabilities: the warm-up of Prototype Generation (arXiv:2309.17144, section 3.1).
+
+    .. math::
+        L(x) = K^2 \operatorname{Var}_k \operatorname{softmax}(h(x))_k
+
+    Among a thousand classes the variance is below Adam's eps. Divided by the squared mean it has the same minimizer, and a gradient that
+    Adam can feel. It records the variance itself, "warmup_variance".
+    """
+
+    terms = ("warmup_variance",)
+
+    def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
+        variance = outputs.record("warmup_variance", probability_variance(outputs.logits))
+        return variance * outputs.logits.shape[1] ** 2
+
+    def __repr__(self) -> str:
+        return "ProbabilityVariance()"
+
+
+__all__ = ["ClassLogit", "ProbabilityVariance", "class_probability", "class_score", "probability_variance"]

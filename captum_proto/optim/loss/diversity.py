@@ -9,30 +9,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto._utils.model import modules_of
 from captum_proto._utils.targets import Target
-from captum_proto.capture import select_layers
+from captum_proto.capture import Layer, find_output
+from captum_proto.optim.loss.objective import Loss, Outputs, partners_of
 
 
-@runtime_checkable
-class Diversity(Protocol):
+class Diversity(Loss):
     """
-    How alike the prototypes of a class are, as a loss.
+    How alike the prototypes of a target are; a subclass implements :meth:`loss`. It records "diversity_loss".
 
     Attributes:
         layer (str, nn.Module or None): The layer whose output :meth:`loss` looks at; None for the images themselves.
         default_weight (float): The weight in the objective where none is given, in logits.
     """
 
-    layer: str | nn.Module | None
-    default_weight: float
+    terms = ("diversity_loss",)
+    layer: Layer | None = None
+    default_weight: float = 1.0
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:  # type: ignore[override]
+        return () if self.layer is None else (self.layer,)
+
+    def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
+        values = images if self.layer is None else outputs[self.layer]
+        return outputs.record("diversity_loss", self.loss(values, outputs.partners))
 
     def loss(self, values: Tensor, partners: Tensor) -> Tensor:
         """
@@ -40,20 +48,16 @@ class Diversity(Protocol):
 
         Args:
             values (Tensor): The images (N, C, H, W), or the layer's output (N, ...).
-            partners (Tensor): Shape (N, N), bool, symmetric: which images are of the same class. No image is its own partner.
+            partners (Tensor): Shape (N, N), bool, symmetric: which images are of the same target. No image is its own partner.
 
         Returns:
             Tensor: Shape (N,), the mean over each image's partners; 0 for an image without any. Its gradient reaches the image, not the
             partners.
         """
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """What it is, as JSON can hold it."""
-        ...
+        raise NotImplementedError
 
 
-class PixelDiversity:
+class PixelDiversity(Diversity):
     r"""
     The mean absolute difference of two images' pixels, negated.
 
@@ -70,7 +74,6 @@ class PixelDiversity:
         tensor([-0.5000, -0.5000])
     """
 
-    layer: str | nn.Module | None = None
     default_weight = 10.0
 
     def loss(self, values: Tensor, partners: Tensor) -> Tensor:
@@ -78,14 +81,11 @@ class PixelDiversity:
         difference = torch.cdist(flat, flat.detach(), p=1) / flat.shape[1]
         return _mean_over(-difference, partners)
 
-    def settings(self) -> dict[str, Any]:
-        return {"name": "PixelDiversity"}
-
     def __repr__(self) -> str:
         return "PixelDiversity()"
 
 
-class GramDiversity:
+class GramDiversity(Diversity):
     r"""
     The cosine similarity of two images' Gram matrices in one layer: how alike their textures and parts are, wherever in the picture.
 
@@ -116,7 +116,7 @@ class GramDiversity:
     def __init__(self, layer: str | nn.Module, channel_axis: int | None = None) -> None:
         if not isinstance(layer, (str, nn.Module)):
             raise InputTypeError(f"layer is a {type(layer).__name__}; expected a dotted name or a module of the model.")
-        self.layer: str | nn.Module | None = layer
+        self.layer = layer
         self.channel_axis = channel_axis
 
     def loss(self, values: Tensor, partners: Tensor) -> Tensor:
@@ -148,76 +148,29 @@ def _mean_over(values: Tensor, partners: Tensor) -> Tensor:
     return values.masked_fill(~partners, 0).sum(1) / partners.sum(1).clamp(min=1)
 
 
-def partners_of(groups: Sequence[Target], device: torch.device | str = "cpu") -> Tensor:
-    """
-    Which prototypes are of the same class.
-
-    Args:
-        groups (sequence of tuple[int, ...]): The classes of each prototype.
-        device (torch.device, optional): Where the result lives. Default: "cpu"
-
-    Returns:
-        Tensor: Shape (N, N), bool: True for two different prototypes of equal classes.
-
-    Examples::
-
-        >>> partners_of([(3,), (5,), (3,)]).long()
-        tensor([[0, 0, 1], [0, 0, 0], [1, 0, 0]])
-    """
-    same = torch.tensor([[a == b for b in groups] for a in groups], dtype=torch.bool).view(len(groups), len(groups))
-    return same.fill_diagonal_(False).to(device)
-
-
-def check_batches(groups: Sequence[Target], batch_size: int | None) -> None:
+def check_batches(targets: Sequence[Target], batch_size: int | None) -> None:
     """
     See that prototypes that are to differ are made together.
 
     Raises:
         ValueError: If no class has two prototypes, or ``batch_size`` parts those of a class.
     """
-    counts = Counter(groups)
+    counts = Counter(targets)
     if max(counts.values(), default=0) < 2:
         raise InputError(
             "diversity is between prototypes of one class, and no class is asked for more than once; name a class several times, or leave "
             "diversity out."
         )
-    size = batch_size or len(groups)
+    size = batch_size or len(targets)
     batches: dict[Target, set[int]] = {}
-    for index, group in enumerate(groups):
-        batches.setdefault(group, set()).add(index // size)
-    parted = next((group for group, where in batches.items() if len(where) > 1), None)
+    for index, target in enumerate(targets):
+        batches.setdefault(target, set()).add(index // size)
+    parted = next((target for target, where in batches.items() if len(where) > 1), None)
     if parted is not None:
         raise InputError(
             f"batch_size {size} parts the {counts[parted]} prototypes of target {list(parted)}, which see each other only within a batch; "
             "pass a larger batch_size, or name each class's prototypes one after the other."
         )
-
-
-def layer_of(forward_func: Callable[..., Any], layer: str | nn.Module) -> tuple[str, nn.Module]:
-    """
-    The name and the module of one layer of a model.
-
-    Raises:
-        ValueError: If there is no such layer, or a pattern stands for several.
-    """
-    owners = modules_of(forward_func)
-    if not owners:
-        raise InputError(
-            f"the model is a {type(forward_func).__name__} that refers to no module, so its layers cannot be watched; pass the module."
-        )
-    failure: ValueError | None = None
-    for owner in owners:
-        if layer is owner:
-            return "", owner
-        try:
-            found = select_layers(owner, layer)
-        except ValueError as error:
-            failure = failure or error
-            continue
-        if len(found) != 1:
-            raise InputError(f'layer "{layer}" stands for {len(found)} layers; expected the name of one.')
-        return next(iter(found.items()))
-    raise failure  # type: ignore[misc]  # there is an owner, and it failed
 
 
 def as_diversity(diversity: Any, forward_func: Callable[..., Any]) -> Diversity | None:
@@ -251,10 +204,10 @@ def as_diversity(diversity: Any, forward_func: Callable[..., Any]) -> Diversity 
             f'diversity is a {type(diversity).__name__}; expected "pixels", "gram:LAYER", a Diversity, or None.'
         )
     if diversity.layer is not None:
-        name, _ = layer_of(forward_func, diversity.layer)
+        name = find_output(forward_func, diversity.layer)[0]
         if type(diversity) is GramDiversity and name:
             return GramDiversity(name, diversity.channel_axis)
     return diversity
 
 
-__all__ = ["Diversity", "GramDiversity", "PixelDiversity", "as_diversity", "check_batches", "layer_of", "partners_of"]
+__all__ = ["Diversity", "GramDiversity", "PixelDiversity", "as_diversity", "check_batches", "partners_of"]

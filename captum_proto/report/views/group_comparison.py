@@ -1,4 +1,4 @@
-"""Subgroups of images of a class beside each other, as a figure and as a page."""
+"""Subgroups of images of a class beside each other: sentences, sections of a page, and a figure."""
 
 from __future__ import annotations
 
@@ -10,59 +10,55 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_proto.metrics.group_comparison import SubgroupComparison, p_text
+from captum_proto._utils.tables import bare_percent, between, number, p_equals, p_text, percent
+from captum_proto.metrics.group_comparison import SubgroupComparison
 from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
 from captum_proto.report.page import Page, Section
 from captum_proto.stats.intervals import Estimate
 
+#: Where the figure is, in the folder of the page.
+GROUPS_FIGURE = "groups.png"
 #: Okabe and Ito's colors, which the color-blind can tell apart.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
-def groups_figure(comparison: SubgroupComparison, title: str = "") -> Figure:
+def conclusion(comparison: SubgroupComparison) -> list[str]:
+    """A sentence for each pair: how many images of each subgroup the model takes for the target, and Fisher's test."""
+    sentences = []
+    results = {result.subgroup: result for result in comparison.subgroups}
+    for pair in comparison.pairs:
+        first, second = results[pair.first], results[pair.second]
+        test = f"Fisher's exact test: p {p_equals(pair.p_value)}"
+        if len(comparison.pairs) > 1:
+            test += f", {p_text(pair.corrected_p_value)} after Holm's correction"
+        sentences.append(
+            f"The model takes {first.correct} of {first.images} images of {pair.first} for {comparison.target}, and {second.correct} of "
+            f"{second.images} of {pair.second} ({test})."
+        )
+    return sentences
+
+
+def comparison_sections(comparison: SubgroupComparison, figure: str) -> list[Section]:
     """
-    Accuracy and mean probability of each class of interest, subgroup by subgroup, with their intervals.
+    What a comparison shows on a page: every subgroup's figures, then the differences pair by pair.
 
     Args:
-        comparison (SubgroupComparison): What to draw.
-        title (str, optional): Above the figure. Default: none
+        comparison (SubgroupComparison): What to show.
+        figure (str): Where :func:`groups_figure` is saved, relative to the folder of the page.
 
     Returns:
-        Figure: One panel for the accuracy, one for each class of interest; of two subgroups the p-value of Fisher's test is beneath the
-        first.
+        list[Section]: Two of them.
     """
-    panels = [(f"share taken for {comparison.target}", [one.accuracy for one in comparison.subgroups])]
-    for name in comparison.classes:
-        panels.append((f"mean p({name})", [one.probabilities[name] for one in comparison.subgroups]))
-    names = [f"{one.subgroup} ({one.images})" for one in comparison.subgroups]
-    height = 1.6 + 0.45 * len(names)
-    figure = Figure(figsize=(2.0 + 3.0 * len(panels), height), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axis, (label, estimates) in zip(axes, panels, strict=True):
-        _estimates(axis, estimates)
-        axis.set_xlabel(label)
-        axis.set_xlim(-0.02, 1.02)
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
-    if len(comparison.pairs) == 1:
-        p_value = p_text(comparison.pairs[0].p_value)
-        axes[0].set_xlabel(f"{panels[0][0]} (Fisher's p {p_value if p_value.startswith('<') else f'= {p_value}'})")
-    if title:
-        figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def _estimates(axis: Axes, estimates: Sequence[Estimate]) -> None:
-    """A point and its interval for each subgroup; without an interval, the point alone."""
-    for place, one in enumerate(estimates):
-        color = _COLORS[place % len(_COLORS)]
-        if not math.isnan(one.low):
-            axis.plot([one.low, one.high], [place, place], color=color, linewidth=2)
-        axis.plot([one.value], [place], "o", color=color)
-    axis.set_ylim(-0.6, len(estimates) - 0.4)
-    axis.set_xticks(np.linspace(0, 1, 6))
-    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
+    verdicts = []
+    for result in comparison.subgroups:
+        share = f"{_with_interval(result.accuracy, share=True)} ({result.correct} of {result.images})"
+        verdicts.append(Verdict(f"{result.subgroup}: accuracy", share))
+        for name, estimate in result.probabilities.items():
+            verdicts.append(Verdict(f"{result.subgroup}: mean p({name})", _with_interval(estimate)))
+    subgroups = Table(*comparison.subgroup_rows(), "Target by subgroup. Accuracy and its interval in per cent.")
+    pairs = Table(*comparison.pair_rows(), f"Pair by pair, the first less the second; {comparison.note()}")
+    shown = Picture(figure, "Each subgroup's figures with their intervals.", small=False)
+    return [Section("Subgroups", [Verdicts(verdicts), subgroups, Pictures([shown])]), Section("Differences", [pairs])]
 
 
 def groups_page(
@@ -82,60 +78,67 @@ def groups_page(
         title (str): Of the page.
         settings (dict): How it was made.
         pictures (sequence of Picture, optional): Prototypes of the classes of interest. Default: none
-        files (sequence of str, optional): Files of the folder to link to; the figure "groups.png" is among them. Default: none
+        files (sequence of str, optional): Files of the folder to link to; "groups.png" is shown anyway. Default: none
         failures (sequence of str, optional): What failed. Default: nothing
 
     Returns:
         Page: For :func:`captum_proto.report.html.write_page`.
     """
-    sentences = []
-    for pair in comparison.pairs:
-        first, second = (
-            next(one for one in comparison.subgroups if one.subgroup == name) for name in (pair.first, pair.second)
-        )
-        test = f"Fisher's exact test: p {_equals(pair.p_value)}"
-        if len(comparison.pairs) > 1:
-            test += f", {_equals(pair.corrected_p_value).removeprefix('= ')} after Holm's correction"
-        sentences.append(
-            f"The model takes {first.correct} of {first.images} images of {pair.first} for {comparison.target}, and {second.correct} of "
-            f"{second.images} of {pair.second} ({test})."
-        )
-    verdicts = []
-    for one in comparison.subgroups:
-        verdicts.append(
-            Verdict(f"{one.subgroup}: accuracy", f"{_percent(one.accuracy)} ({one.correct} of {one.images})")
-        )
-        for name, estimate in one.probabilities.items():
-            verdicts.append(Verdict(f"{one.subgroup}: mean p({name})", _number(estimate)))
-    figure = Picture("groups.png", "Each subgroup's figures with their intervals.", small=False)
-    groups = Table(*comparison.subgroup_rows(), caption="Target by subgroup. Accuracy and its interval in per cent.")
-    pairs = Table(*comparison.pair_rows(), caption=f"Pair by pair, the first less the second; {comparison.note()}")
-    sections = [
-        Section("Subgroups", [Verdicts(verdicts), groups, Pictures([figure])]),
-        Section("Differences", [pairs]),
-        Section("Files", [Files(list(files))]),
-    ]
+    sections = [*comparison_sections(comparison, GROUPS_FIGURE), Section("Files", [Files(list(files))])]
     if pictures:
         text = "What the model sees as most typical of each class: where a hypothesis on the subgroups comes from, or shows."
         sections.insert(2, Section("Prototypes", [Paragraphs([text]), Pictures(list(pictures))]))
-    return Page(
-        title=title,
-        summary=sentences,
-        sections=sections,
-        settings=settings,
-        failures=list(failures),
-    )
+    return Page(title, conclusion(comparison), sections, settings, list(failures))
 
 
-def _equals(p_value: float) -> str:
-    text = p_text(p_value)
-    return text if text.startswith("<") else f"= {text}"
+def _with_interval(estimate: Estimate, share: bool = False) -> str:
+    """A figure with its interval in brackets, where it has one."""
+    value = percent(estimate.value) if share else number(estimate.value)
+    if math.isnan(estimate.low):
+        return value
+    return f"{value} [{between((estimate.low, estimate.high), bare_percent if share else number, ', ')}]"
 
 
-def _percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+def groups_figure(comparison: SubgroupComparison, title: str = "") -> Figure:
+    """
+    Accuracy and mean probability of each class of interest, subgroup by subgroup, with their intervals.
+
+    Args:
+        comparison (SubgroupComparison): What to draw.
+        title (str, optional): Above the figure. Default: none
+
+    Returns:
+        Figure: One panel for the accuracy, one for each class of interest; of two subgroups the p-value of Fisher's test is beneath the
+        first.
+    """
+    panels = [(f"share taken for {comparison.target}", [result.accuracy for result in comparison.subgroups])]
+    for name in comparison.classes:
+        panels.append((f"mean p({name})", [result.probabilities[name] for result in comparison.subgroups]))
+    names = [f"{result.subgroup} ({result.images})" for result in comparison.subgroups]
+    height = 1.6 + 0.45 * len(names)
+    figure = Figure(figsize=(2.0 + 3.0 * len(panels), height), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (label, estimates) in zip(axes, panels, strict=True):
+        _estimates(axis, estimates)
+        axis.set_xlabel(label)
+        axis.set_xlim(-0.02, 1.02)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    if len(comparison.pairs) == 1:
+        axes[0].set_xlabel(f"{panels[0][0]} (Fisher's p {p_equals(comparison.pairs[0].p_value)})")
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
 
 
-def _number(estimate: Estimate) -> str:
-    none = estimate.low != estimate.low
-    return f"{estimate.value:.3f}" + ("" if none else f" [{estimate.low:.3f}, {estimate.high:.3f}]")
+def _estimates(axis: Axes, estimates: Sequence[Estimate]) -> None:
+    """A point and its interval for each subgroup; without an interval, the point alone."""
+    for place, estimate in enumerate(estimates):
+        color = _COLORS[place % len(_COLORS)]
+        if not math.isnan(estimate.low):
+            axis.plot([estimate.low, estimate.high], [place, place], color=color, linewidth=2)
+        axis.plot([estimate.value], [place], "o", color=color)
+    axis.set_ylim(-0.6, len(estimates) - 0.4)
+    axis.set_xticks(np.linspace(0, 1, 6))
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)

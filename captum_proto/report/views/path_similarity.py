@@ -1,7 +1,7 @@
 """
-What a comparison says in words and figures: each criterion beside what natural images reach, and which controls pass it too.
+Path similarity in words and figures: each criterion beside what natural images reach, and which controls pass it too.
 
-A criterion that an image passes which no one would call a prototype proves nothing, and the report says so where it shows the criterion.
+A criterion proves nothing where a gray square passes it, and the report says so where it shows the criterion.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from scipy import stats
 from torch import Tensor
 
-from captum_proto._utils.tables import number, percent
+from captum_proto._utils.tables import bare_percent, between, number, percent, typographic
 from captum_proto.metrics.comparison import OTHER, SAME, ConditionSummary, PathComparison, condition_label, summarize
 from captum_proto.report.blocks import Table, Verdict
+from captum_proto.stats.intervals import interval
 
 PROTOTYPE, MEAN_IMAGE = "prototype", "mean_image"
 #: Controls that know no data, as a sentence names them.
@@ -63,25 +62,6 @@ _CRITERIA = (
         lambda comparison, condition: comparison.l1[condition] <= comparison.mean_l1(SAME),
     ),
 )
-
-
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """
-    The confidence interval of a mean, by Student's t.
-
-    Args:
-        values (sequence of float): Independent values; NaN are left out.
-        level (float, optional): Of confidence. Default: 0.95
-
-    Returns:
-        tuple[float, float]: Its ends; None for fewer than two values.
-    """
-    finite = torch.tensor([value for value in values if not math.isnan(value)], dtype=torch.float64)
-    if len(finite) < 2:
-        return None
-    half = float(stats.t.ppf((1 + level) / 2, len(finite) - 1) * finite.std() / math.sqrt(len(finite)))
-    mean = float(finite.mean())
-    return mean - half, mean + half
 
 
 def criteria(comparisons: Sequence[PathComparison]) -> list[Verdict]:
@@ -160,23 +140,23 @@ def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
     each = [{row.condition: row for row in comparison.summaries()} for comparison in comparisons]
     rows = []
     for row in summarize(comparisons):
-        of_classes = [one[row.condition] for one in each]
+        of_classes = [rows_of_class[row.condition] for rows_of_class in each]
         cells = [
             condition_label(row.condition),
             str(row.images),
             number(row.spearman),
-            _between(_spearman_interval(comparisons, row.condition), number),
+            between(_spearman_interval(comparisons, row.condition)),
         ]
         for criterion in _CRITERIA[1:]:
             if row.condition == SAME:
                 cells.append(percent(_natural(criterion, comparisons)))
             else:
-                ends = interval([criterion.value(one) for one in of_classes])
+                ends = interval([criterion.value(row_of_class) for row_of_class in of_classes])
                 spread = several and ends is not None and ends[0] != ends[1]
-                within = f" ({_between(_within(ends, 0.0), _bare_percent)})" if spread else ""
+                within = f" ({between(_within(ends, 0.0), bare_percent)})" if spread else ""
                 cells.append(percent(criterion.value(row)) + within)
         cells += [number(row.normalized_spearman, 2), number(row.normalized_l1, 2), str(row.undefined)]
-        rows.append([cells[0], *(cell.replace("-", "−") for cell in cells[1:])])
+        rows.append([cells[0], *(typographic(cell) for cell in cells[1:])])
     layers = len(comparisons[0].layers)
     left_out = sum(int(comparison.settings.get("left_out", 0)) for comparison in comparisons)
     natural = sum(len(comparison.spearman[SAME]) for comparison in comparisons)
@@ -206,8 +186,8 @@ def comparison_failures(comparisons: Mapping[str, PathComparison]) -> list[str]:
         for sentence in _failures(comparison):
             labels.setdefault(sentence, []).append(label)
     return [
-        f"{'Every class' if len(of) == len(comparisons) > 1 else _few(of)}: {sentence}"
-        for sentence, of in labels.items()
+        f"{'Every class' if len(classes) == len(comparisons) > 1 else _few(classes)}: {sentence}"
+        for sentence, classes in labels.items()
     ]
 
 
@@ -241,12 +221,12 @@ def _verdict(
         difference, passed = "", None
     else:
         gap = f"{100 * (own - natural):+.1f} points" if share else f"{own - natural:+.3f}"
-        difference, passed = gap.replace("-", "−"), own >= natural
-    of = "a same-class image on average" if share else "same-class images"
+        difference, passed = typographic(gap), own >= natural
+    of_what = "a same-class image on average" if share else "same-class images"
     return Verdict(
         name=criterion.name,
         measured=f"{show(own)}{_uncertainty(criterion, comparisons)}",
-        expected=f"at least {show(natural)}, {of}",
+        expected=f"at least {show(natural)}, {of_what}",
         difference=difference,
         passed=passed,
         note=_note({condition: criterion.value(row) for condition, row in rows.items()}, natural, show),
@@ -254,30 +234,25 @@ def _verdict(
 
 
 def _note(values: dict[str, float], natural: float, show: Callable[[float], str]) -> str:
-    """Which images that are no prototypes of the class pass a criterion, or do as well as its prototypes."""
+    """Which images pass a criterion, or reach what the prototypes reach, although nobody would call them prototypes of the class."""
     own = values[PROTOTYPE]
     controls = {name: values[condition] for condition, name in NO_DATA.items() if condition in values}
     if not controls:
         return "No control that knows no data was run, so it is not known what passing this criterion is worth."
-    passing = [f"{name} ({show(value)})" for name, value in controls.items() if value >= natural]
-    as_well = [f"{name} ({show(value)})" for name, value in controls.items() if natural > value >= own]
-    better = [name for name, value in controls.items() if value >= own and value >= natural]
+
+    def listed(least: float) -> str:
+        return ", ".join(f"{name} ({show(value)})" for name, value in controls.items() if value >= least)
+
     sentences = []
-    if passing:
-        and_better = ""
-        if better:
-            who = "does" if len(passing) == 1 else "all do" if len(better) == len(passing) else f"{_and(better)} do"
-            and_better = f" and {who} as well as the prototypes or better"
-        verb = "passes" if len(passing) == 1 else "pass"
+    if passing := listed(natural):
         sentences.append(
-            f"{_and(passing)} {verb} this criterion too{and_better}: it does not tell a prototype from what knows no data."
+            f"Controls without data that pass too: {passing}. The criterion does not tell a prototype from these."
         )
-    if as_well:
-        verb, know = ("does", "knows") if len(as_well) == 1 else ("do", "know")
-        sentences.append(f"{_and(as_well)} {verb} as well as the prototypes or better, and {know} no data.")
+    if as_high := listed(own):
+        sentences.append(f"Controls without data as high as the prototypes or higher: {as_high}.")
     if values.get(OTHER, math.nan) >= own:
-        sentences.append(f"Images of other classes do as well as the prototypes or better ({show(values[OTHER])}).")
-    return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+        sentences.append(f"Images of other classes are as high as the prototypes or higher: {show(values[OTHER])}.")
+    return " ".join(sentences)
 
 
 def _doubt(comparisons: Sequence[PathComparison], rows: dict[str, ConditionSummary]) -> list[str]:
@@ -295,8 +270,8 @@ def _doubt(comparisons: Sequence[PathComparison], rows: dict[str, ConditionSumma
         return []
     over = f"{len(comparisons)} classes" if len(comparisons) > 1 else f"{rows[PROTOTYPE].images} prototypes"
     return [
-        f"The 95 % interval of the prototypes over {over}, {_between(ends, number)}, includes the value of {_and(inside)}: that order may "
-        "be chance."
+        f"The 95 % interval of the prototypes over {over}, {typographic(between(ends))}, includes what these reach: "
+        f"{', '.join(inside)}. That order may be chance."
     ]
 
 
@@ -313,23 +288,27 @@ def _natural_of(criterion: _Criterion, comparison: PathComparison) -> float:
 
 def _uncertainty(criterion: _Criterion, comparisons: Sequence[PathComparison]) -> str:
     share = criterion.holds is not None
-    show = _bare_percent if share else number
+    show = bare_percent if share else number
     if len(comparisons) > 1:
         ends = interval([criterion.value(comparison.summary(PROTOTYPE)) for comparison in comparisons])
         if ends is not None and ends[0] == ends[1]:
             return f" (in each of {len(comparisons)} classes)"
         ends = _within(ends, 0.0 if share else -1.0)
-        return "" if ends is None else f" (95 % interval {_between(ends, show)} over {len(comparisons)} classes)"
+        return (
+            ""
+            if ends is None
+            else f" (95 % interval {typographic(between(ends, show))} over {len(comparisons)} classes)"
+        )
     (comparison,) = comparisons
     count = len(comparison.spearman[PROTOTYPE])
     if count < 2:
         return " (one prototype, no interval)"
     if criterion.holds is None:
         ends = _spearman_interval(comparisons, PROTOTYPE)
-        return "" if ends is None else f" (95 % interval {_between(ends, show)} over {count} prototypes)"
+        return "" if ends is None else f" (95 % interval {typographic(between(ends, show))} over {count} prototypes)"
     single = criterion.holds(comparison, PROTOTYPE)[:, ~comparison.dead].double().mean(1)
     low, high = float(single.min()), float(single.max())
-    return f" (each prototype {show(low)} %)" if low == high else f" (single prototypes {_between((low, high), show)})"
+    return f" (each prototype {show(low)} %)" if low == high else f" (single prototypes {between((low, high), show)})"
 
 
 def _dead(comparisons: Sequence[PathComparison]) -> str:
@@ -343,13 +322,6 @@ def _by_image(comparison: PathComparison, condition: str) -> Tensor:
     return comparison.spearman[condition][:, ~comparison.dead].nanmean(1)
 
 
-def _between(ends: tuple[float, float] | None, show: Callable[[float], str]) -> str:
-    if ends is None:
-        return "–"
-    joint = " to " if min(ends) < 0 else "–"
-    return f"{show(ends[0])}{joint}{show(ends[1])}".replace("-", "−")
-
-
 def _within(ends: tuple[float, float] | None, low: float) -> tuple[float, float] | None:
     """No share is below 0 and no correlation below -1; neither is above 1."""
     return None if ends is None else (max(low, ends[0]), min(1.0, ends[1]))
@@ -360,10 +332,6 @@ def _spearman_interval(comparisons: Sequence[PathComparison], condition: str) ->
     if len(comparisons) > 1:
         return _within(interval([comparison.summary(condition).spearman for comparison in comparisons]), -1.0)
     return _within(interval(_by_image(comparisons[0], condition).tolist()), -1.0)
-
-
-def _bare_percent(share: float) -> str:
-    return "–" if math.isnan(share) else f"{100 * share:.1f}"
 
 
 def _mean(values: list[float]) -> float:
@@ -380,8 +348,4 @@ def _few(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-
-
-__all__ = ["NOTATION", "NO_DATA", "comparison_failures", "comparison_table", "conclusion", "criteria", "interval"]
+__all__ = ["NOTATION", "NO_DATA", "comparison_failures", "comparison_table", "conclusion", "criteria"]

@@ -1,14 +1,11 @@
 // ops.affine_sample: bilinear samples of images under an affine map, scaled and shifted channel by channel, and their gradient.
 #pragma once
 
+#include "../limits.h"
 #include "layout.cuh"
 #include "values.cuh"
 
 namespace captum_proto::cuda {
-
-constexpr int kSampleThreads = 256;
-/// How many channels of a pixel a thread works on at once.
-constexpr int kChannelsTogether = 4;
 
 /// The 2 x 3 matrices of the images, float or double, with any strides.
 struct Matrices {
@@ -77,7 +74,7 @@ struct Between {
 
 /// samples = sample of ((images - fill) * scale), plus shift. A thread writes one pixel of all channels.
 template <typename T>
-__global__ void __launch_bounds__(kSampleThreads)
+__global__ void __launch_bounds__(kBlockThreads)
     sample_pixels(const T* images, Layout layout, Matrices matrices, ChannelValues<T> scale, ChannelValues<T> shift, T fill,
                   Layout sample_layout, T* samples) {
   const int height = static_cast<int>(layout.height), width = static_cast<int>(layout.width);
@@ -139,19 +136,19 @@ __device__ __forceinline__ double extent(const Coordinate& coordinate, int heigh
   return fabs(coordinate.by_column) * width + fabs(coordinate.by_row) * height + fabs(coordinate.constant) + height + width;
 }
 
-/// The rows of the output from which a pixel may be read: those of the parallelogram that maps onto the pixel's neighbourhood, less
+/// The rows of the output from which a pixel may be read: those of the parallelogram that maps onto the pixel's neighborhood, less
 /// than one pixel away on each side.
 __device__ __forceinline__ Range rows_that_read(const AffineMap& map, int row, int column, int height, int width) {
   Range rows{0, height};
-  const double one = map.x.by_column * map.y.by_row, other = map.x.by_row * map.y.by_column;
-  const double determinant = one - other;
+  const double straight = map.x.by_column * map.y.by_row, crossed = map.x.by_row * map.y.by_column;
+  const double determinant = straight - crossed;
   // A matrix that is singular, or nearly so, does not say where to look: then every row is looked at.
-  if (!(fabs(determinant) > 1e-6 * (fabs(one) + fabs(other)))) return rows;
+  if (!(fabs(determinant) > 1e-6 * (fabs(straight) + fabs(crossed)))) return rows;
   const double x_slope = map.x.by_column / determinant, y_slope = map.y.by_column / determinant;
-  const double centre = x_slope * (row - map.y.constant) - y_slope * (column - map.x.constant);
+  const double center = x_slope * (row - map.y.constant) - y_slope * (column - map.x.constant);
   const double rounding = fabs(x_slope) * extent(map.y, height, width) + fabs(y_slope) * extent(map.x, height, width);
   const double margin = fabs(x_slope) + fabs(y_slope) + rounding * (1e6 * kRounding) + 1;
-  rows.keep(centre - margin, centre + margin);
+  rows.keep(center - margin, center + margin);
   return rows;
 }
 
@@ -162,12 +159,12 @@ __device__ __forceinline__ bool keep_columns(const Coordinate& coordinate, doubl
   const double first = coordinate.at(start, 0), last = coordinate.at(start, width - 1);
   const double low = target - 1.0, high = target + 1.0;
   if (!((first >= low || last >= low) && (first < high || last < high))) return false;
-  const double one = (low - start) * inverse, other = (high - start) * inverse;
+  const double at_low = (low - start) * inverse, at_high = (high - start) * inverse;
   const double margin = 1 + kRounding * (fabs(start) + fabs(static_cast<double>(target)) + 1) * fabs(inverse);
-  if (one < other) {
-    columns.keep(one - margin, other + margin);
+  if (at_low < at_high) {
+    columns.keep(at_low - margin, at_high + margin);
   } else {
-    columns.keep(other - margin, one + margin);
+    columns.keep(at_high - margin, at_low + margin);
   }
   return columns.begin < columns.end;
 }
@@ -175,9 +172,8 @@ __device__ __forceinline__ bool keep_columns(const Coordinate& coordinate, doubl
 /// gradients = what each pixel of the images gives to the samples that it is part of, gathered in the samples' order. A thread
 /// writes one pixel, up to four of its channels.
 template <typename T>
-__global__ void __launch_bounds__(kSampleThreads)
-    gather_from_samples(const T* grad_output, Layout layout, Matrices matrices, ChannelValues<T> scale, Layout gradient_layout,
-                        T* gradients) {
+__global__ void __launch_bounds__(kBlockThreads) gather_from_samples(const T* grad_output, Layout layout, Matrices matrices,
+                                                                     ChannelValues<T> scale, Layout gradient_layout, T* gradients) {
   const int height = static_cast<int>(layout.height), width = static_cast<int>(layout.width);
   const int64_t groups = ceil_div(layout.channels, kChannelsTogether);
   const int64_t tasks = layout.images * groups * layout.height * layout.width;
@@ -232,7 +228,7 @@ void affine_sample(const T* images, const Layout& layout, const Matrices& matric
                    const ChannelValues<T>& shift, double fill, const Layout& sample_layout, T* samples, cudaStream_t stream) {
   const int64_t pixels = layout.images * layout.height * layout.width;
   if (layout.channels == 0) return;
-  launch("sampling", sample_pixels<T>, grid_for(ceil_div(pixels, kSampleThreads)), kSampleThreads, 0, stream, images, layout,
+  launch("sampling", sample_pixels<T>, grid_for(ceil_div(pixels, kBlockThreads)), kBlockThreads, 0, stream, images, layout,
          matrices, scale, shift, static_cast<T>(fill), sample_layout, samples);
 }
 
@@ -241,7 +237,7 @@ template <typename T>
 void affine_sample_backward(const T* grad_output, const Layout& layout, const Matrices& matrices, const ChannelValues<T>& scale,
                             const Layout& gradient_layout, T* gradients, cudaStream_t stream) {
   const int64_t tasks = layout.images * ceil_div(layout.channels, kChannelsTogether) * layout.height * layout.width;
-  launch("gathering from samples", gather_from_samples<T>, grid_for(ceil_div(tasks, kSampleThreads)), kSampleThreads, 0, stream,
+  launch("gathering from samples", gather_from_samples<T>, grid_for(ceil_div(tasks, kBlockThreads)), kBlockThreads, 0, stream,
          grad_output, layout, matrices, scale, gradient_layout, gradients);
 }
 

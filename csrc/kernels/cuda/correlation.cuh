@@ -6,7 +6,6 @@
 
 namespace captum_proto::cuda {
 
-constexpr int kCorrelationThreads = 256;
 constexpr int kCorrelationTile = 8192;
 
 __device__ __forceinline__ double not_a_number() { return __longlong_as_double(0x7ff8000000000000ll); }
@@ -19,8 +18,8 @@ __device__ __forceinline__ double correlation(double products, double squares, d
   return rho;
 }
 
-/// squares[row] += the centred squares of the reference's doubled ranks.
-static __global__ void __launch_bounds__(kCorrelationThreads)
+/// squares[row] += the centered squares of the reference's doubled ranks.
+static __global__ void __launch_bounds__(kBlockThreads)
     sum_reference_squares(Rows<int32_t> reference, int64_t rows, int length, WideSum* squares) {
   const int64_t tiles = ceil_div(length, kCorrelationTile);
   for (int64_t task = blockIdx.x; task < rows * tiles; task += gridDim.x) {
@@ -29,8 +28,8 @@ static __global__ void __launch_bounds__(kCorrelationThreads)
     const int end = length - begin < kCorrelationTile ? length : begin + kCorrelationTile;
     WideSum sum{0, 0};
     for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += static_cast<int>(blockDim.x)) {
-      const long long centred = static_cast<long long>(reference.at(row, i)) - (length + 1);
-      sum.add(centred * centred);
+      const long long centered = static_cast<long long>(reference.at(row, i)) - (length + 1);
+      sum.add(centered * centered);
     }
     sum = block_sum(sum);
     if (threadIdx.x == 0) squares[row].add_atomically(sum);
@@ -38,7 +37,7 @@ static __global__ void __launch_bounds__(kCorrelationThreads)
 }
 
 /// One thread a row. `reference_rows` is 1 where all rows share one reference.
-static __global__ void __launch_bounds__(kCorrelationThreads)
+static __global__ void __launch_bounds__(kBlockThreads)
     correlate_rows(const RowSums* sums, const WideSum* reference_squares, Rows<int32_t> reference, int64_t reference_rows,
                    const int32_t* has_nan, int64_t rows, double* result) {
   const int64_t step = int64_t{blockDim.x} * gridDim.x;

@@ -3,12 +3,11 @@
 
 #include <algorithm>
 
+#include "../limits.h"
 #include "long_rows.cuh"
 
 namespace captum_proto::cuda {
 
-constexpr int kBins = 65536;
-constexpr int kCountThreads = 256;
 constexpr int kScanThreads = 1024;
 constexpr int kBinsPerWarp = kBins / (kScanThreads / kWarp);
 
@@ -20,7 +19,7 @@ struct Histograms {
 
 /// Adds the rows [first_row, first_row + rows) to their histograms, which start as zeros.
 template <typename T>
-__global__ void __launch_bounds__(kCountThreads) count_values(Rows<T> x, Rows<int32_t> reference, int64_t first_row, int64_t rows,
+__global__ void __launch_bounds__(kBlockThreads) count_values(Rows<T> x, Rows<int32_t> reference, int64_t first_row, int64_t rows,
                                                               int length, Histograms histograms, int32_t* has_nan) {
   const int64_t tiles = ceil_div(length, kTile);
   for (int64_t task = blockIdx.x; task < rows * tiles; task += gridDim.x) {
@@ -91,7 +90,7 @@ struct SumBins {
 
   __device__ void operator()(int bin, int32_t begin, int32_t count) {
     if (count == 0) return;
-    const long long mine = 2 * static_cast<long long>(begin) + count - length;  // doubled rank, centred
+    const long long mine = 2 * static_cast<long long>(begin) + count - length;  // doubled rank, centered
     const long long theirs = static_cast<long long>(reference_sums[bin]) - static_cast<long long>(count) * (length + 1);
     products.add_product(mine, theirs);
     squares.add_product(count, mine * mine);
@@ -126,7 +125,7 @@ static __global__ void __launch_bounds__(kScanThreads) rank_bins(int32_t* counts
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kCountThreads) look_up_ranks(Rows<T> x, const int32_t* bin_ranks, const int32_t* has_nan,
+__global__ void __launch_bounds__(kBlockThreads) look_up_ranks(Rows<T> x, const int32_t* bin_ranks, const int32_t* has_nan,
                                                                int64_t first_row, int64_t rows, int length, int32_t* ranks) {
   const int64_t tiles = ceil_div(length, kTile);
   for (int64_t task = blockIdx.x; task < rows * tiles; task += gridDim.x) {
@@ -161,7 +160,7 @@ void correlate_half_rows(const Rows<T>& x, const Rows<int32_t>& reference, int64
                          int32_t* has_nan, RowSums* sums, Scratch& scratch, cudaStream_t stream) {
   const int64_t tiles = ceil_div(length, kTile);
   for_histogram_chunks(rows, chunk_values, true, scratch, stream, [&](int64_t first, int64_t count, const Histograms& histograms) {
-    launch("counting values", count_values<T>, grid_for(count * tiles), kCountThreads, 0, stream, x, reference, first, count,
+    launch("counting values", count_values<T>, grid_for(count * tiles), kBlockThreads, 0, stream, x, reference, first, count,
            length, histograms, has_nan);
     launch("summing bins", sum_bins, grid_for(count), kScanThreads, 0, stream, histograms, first, count, length, sums);
   });
@@ -173,10 +172,10 @@ void rank_half_rows(const Rows<T>& x, int64_t rows, int length, int64_t chunk_va
                     Scratch& scratch, cudaStream_t stream) {
   const int64_t tiles = ceil_div(length, kTile);
   for_histogram_chunks(rows, chunk_values, false, scratch, stream, [&](int64_t first, int64_t count, const Histograms& histograms) {
-    launch("counting values", count_values<T>, grid_for(count * tiles), kCountThreads, 0, stream, x, Rows<int32_t>{nullptr, 0, 0},
+    launch("counting values", count_values<T>, grid_for(count * tiles), kBlockThreads, 0, stream, x, Rows<int32_t>{nullptr, 0, 0},
            first, count, length, histograms, has_nan);
     launch("ranking bins", rank_bins, grid_for(count), kScanThreads, 0, stream, histograms.counts, count);
-    launch("looking ranks up", look_up_ranks<T>, grid_for(count * tiles), kCountThreads, 0, stream, x, histograms.counts, has_nan,
+    launch("looking ranks up", look_up_ranks<T>, grid_for(count * tiles), kBlockThreads, 0, stream, x, histograms.counts, has_nan,
            first, count, length, ranks);
   });
 }

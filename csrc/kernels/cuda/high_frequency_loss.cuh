@@ -1,4 +1,4 @@
-// ops.high_frequency_loss: mean |difference|^power of vertical and of horizontal neighbours, per image, and its gradient.
+// ops.high_frequency_loss: mean |difference|^power of vertical and of horizontal neighbors, per image, and its gradient.
 #pragma once
 
 #include "block_sum.cuh"
@@ -8,11 +8,10 @@
 
 namespace captum_proto::cuda {
 
-constexpr int kLossThreads = 256;
 constexpr int kLinesPerBlock = 32;
 
-/// How images are walked: line by line. A pixel's horizontal neighbour is `hop` steps further along its line, its vertical
-/// neighbour lies at the same place of the next line of its plane.
+/// How images are walked: line by line. A pixel's horizontal neighbor is `hop` steps further along its line, its vertical
+/// neighbor lies at the same place of the next line of its plane.
 struct Lines {
   int64_t planes;
   int64_t heights;
@@ -45,7 +44,7 @@ __device__ __forceinline__ T magnitude(T difference, int power) {
 
 /// partials[2 i], partials[2 i + 1] = vertical and horizontal sum over the i-th stretch of kLinesPerBlock lines.
 template <typename T>
-__global__ void __launch_bounds__(kLossThreads)
+__global__ void __launch_bounds__(kBlockThreads)
     sum_differences(const T* images, Lines lines, Strides strides, int64_t count, int power, double* partials) {
   const int64_t lines_per_image = lines.planes * lines.heights;
   const int64_t stretches = ceil_div(lines_per_image, kLinesPerBlock);
@@ -78,8 +77,8 @@ __global__ void __launch_bounds__(kLossThreads)
 
 /// loss (count) = vertical mean + horizontal mean. A warp adds one image's partial sums.
 template <typename Loss>
-__global__ void __launch_bounds__(kLossThreads) mean_differences(const double* partials, int64_t count, int64_t stretches,
-                                                                 int64_t vertical_pairs, int64_t horizontal_pairs, Loss* loss) {
+__global__ void __launch_bounds__(kBlockThreads) mean_differences(const double* partials, int64_t count, int64_t stretches,
+                                                                  int64_t vertical_pairs, int64_t horizontal_pairs, Loss* loss) {
   const int64_t warps = int64_t{gridDim.x} * warps_of_block();
   for (int64_t image = int64_t{blockIdx.x} * warps_of_block() + warp_of_thread(); image < count; image += warps) {
     double vertical = 0;
@@ -108,7 +107,7 @@ __device__ __forceinline__ T slope(T difference, int power, T scale) {
 
 /// gradient = every pixel's own few terms, gathered. A warp writes one line.
 template <typename T>
-__global__ void __launch_bounds__(kLossThreads)
+__global__ void __launch_bounds__(kBlockThreads)
     gather_gradient(const Wide<T>* grad_output, int64_t grad_output_stride, const T* images, Lines lines, Strides strides,
                     int64_t count, int64_t vertical_pairs, int64_t horizontal_pairs, int power, Strides gradient_strides,
                     T* gradient) {
@@ -148,10 +147,10 @@ void high_frequency_loss(const T* images, const Layout& layout, int power, Wide<
   const Lines lines = lines_of(layout, together);
   const int64_t stretches = ceil_div(lines.planes * lines.heights, kLinesPerBlock);
   double* partials = scratch.allocate<double>(2 * layout.images * stretches);
-  launch("summing differences", sum_differences<T>, grid_for(layout.images * stretches), kLossThreads, 0, stream, images, lines,
+  launch("summing differences", sum_differences<T>, grid_for(layout.images * stretches), kBlockThreads, 0, stream, images, lines,
          strides_of(layout, together), layout.images, power, partials);
-  launch("averaging differences", mean_differences<Wide<T>>, grid_for(ceil_div(layout.images, kLossThreads / kWarp)), kLossThreads,
-         0, stream, partials, layout.images, stretches, layout.vertical_pairs(), layout.horizontal_pairs(), loss);
+  launch("averaging differences", mean_differences<Wide<T>>, grid_for(ceil_div(layout.images, kBlockThreads / kWarp)),
+         kBlockThreads, 0, stream, partials, layout.images, stretches, layout.vertical_pairs(), layout.horizontal_pairs(), loss);
 }
 
 /// gradient (N, C, H, W), of any strides, by images, given the gradient by the loss.
@@ -161,9 +160,9 @@ void high_frequency_loss_backward(const Wide<T>* grad_output, int64_t grad_outpu
   const bool together = layout.channels_innermost() && gradient_layout.channels_innermost();
   const Lines lines = lines_of(layout, together);
   const int64_t all_lines = layout.images * lines.planes * lines.heights;
-  launch("gathering the gradient", gather_gradient<T>, grid_for(ceil_div(all_lines, kLossThreads / kWarp)), kLossThreads, 0, stream,
-         grad_output, grad_output_stride, images, lines, strides_of(layout, together), layout.images, layout.vertical_pairs(),
-         layout.horizontal_pairs(), power, strides_of(gradient_layout, together), gradient);
+  launch("gathering the gradient", gather_gradient<T>, grid_for(ceil_div(all_lines, kBlockThreads / kWarp)), kBlockThreads, 0,
+         stream, grad_output, grad_output_stride, images, lines, strides_of(layout, together), layout.images,
+         layout.vertical_pairs(), layout.horizontal_pairs(), power, strides_of(gradient_layout, together), gradient);
 }
 
 }  // namespace captum_proto::cuda

@@ -12,7 +12,7 @@ struct Layout {
 
   /// Pixels of a row lie one after the other, each with its channels.
   bool channels_innermost() const { return channels > 1 && channel_stride == 1 && width_stride == channels; }
-  /// Number of vertical, of horizontal neighbours in one image.
+  /// Number of vertical, of horizontal neighbors in one image.
   int64_t vertical_pairs() const { return height > 0 ? channels * (height - 1) * width : 0; }
   int64_t horizontal_pairs() const { return width > 0 ? channels * height * (width - 1) : 0; }
 };

@@ -9,8 +9,6 @@
 
 namespace captum_proto::cuda {
 
-constexpr int kLongRowThreads = 256;
-
 /// What travels with each value through the sort: the reference's doubled rank, or, where there is none, the value's index.
 struct Payload {
   Rows<int32_t> reference;  // data is null where the index travels
@@ -27,8 +25,8 @@ __device__ __forceinline__ void note_nan(bool met, int32_t* has_nan) {
 
 /// items = row | key | payload, for the rows [first_row, first_row + rows).
 template <typename T>
-__global__ void __launch_bounds__(kLongRowThreads) pack_rows(Rows<T> x, Payload payload, int64_t first_row, int64_t rows,
-                                                             int length, int payload_bits, uint64_t* items, int32_t* has_nan) {
+__global__ void __launch_bounds__(kBlockThreads) pack_rows(Rows<T> x, Payload payload, int64_t first_row, int64_t rows, int length,
+                                                           int payload_bits, uint64_t* items, int32_t* has_nan) {
   const int64_t tiles = ceil_div(length, kTile);
   const uint64_t payload_mask = (uint64_t{1} << payload_bits) - 1;
   for (int64_t task = blockIdx.x; task < rows * tiles; task += gridDim.x) {
@@ -49,8 +47,8 @@ __global__ void __launch_bounds__(kLongRowThreads) pack_rows(Rows<T> x, Payload 
 
 /// keys and payloads of one row.
 template <typename T>
-__global__ void __launch_bounds__(kLongRowThreads) split_row(Rows<T> x, Payload payload, int64_t row, int length, int payload_bits,
-                                                             uint64_t* keys, int32_t* payloads, int32_t* has_nan) {
+__global__ void __launch_bounds__(kBlockThreads) split_row(Rows<T> x, Payload payload, int64_t row, int length, int payload_bits,
+                                                           uint64_t* keys, int32_t* payloads, int32_t* has_nan) {
   const int64_t tiles = ceil_div(length, kTile);
   const uint32_t payload_mask = (uint32_t{1} << payload_bits) - 1;
   for (int64_t task = blockIdx.x; task < tiles; task += gridDim.x) {
@@ -68,7 +66,7 @@ __global__ void __launch_bounds__(kLongRowThreads) split_row(Rows<T> x, Payload 
 }
 
 template <class Order, class Sink>
-__global__ void __launch_bounds__(kLongRowThreads)
+__global__ void __launch_bounds__(kBlockThreads)
     visit_sorted_rows(Order order, Sink sink, int64_t first_row, int64_t rows, int length) {
   CAPTUM_PROTO_SHARED(TieTile, tile);
   const int64_t tiles = ceil_div(length, kTile);
@@ -99,12 +97,12 @@ void visit_long_rows(const Rows<T>& x, const Payload& payload, int64_t rows, int
     for (int64_t first = 0; first < rows; first += chunk_rows) {
       const int64_t count = std::min(chunk_rows, rows - first);
       Buffers<uint64_t> items = buffers;
-      launch("packing rows", pack_rows<T>, grid_for(count * tiles), kLongRowThreads, 0, stream, x, payload, first, count, length,
+      launch("packing rows", pack_rows<T>, grid_for(count * tiles), kBlockThreads, 0, stream, x, payload, first, count, length,
              payload_bits, items.current, has_nan);
       // Payloads need no order among equal keys, so their bits are not sorted.
       sort_items(items, count * length, payload_bits, payload_bits + kKeyBits<T> + bits_to_hold(count - 1), memory, scratch,
                  stream);
-      launch("reading sorted rows", visit_sorted_rows<PackedOrder, Sink>, grid_for(count * tiles), kLongRowThreads, 0, stream,
+      launch("reading sorted rows", visit_sorted_rows<PackedOrder, Sink>, grid_for(count * tiles), kBlockThreads, 0, stream,
              PackedOrder{items.current, payload_bits}, sink, first, count, length);
     }
   } else {
@@ -113,10 +111,10 @@ void visit_long_rows(const Rows<T>& x, const Payload& payload, int64_t rows, int
     for (int64_t row = 0; row < rows; ++row) {
       Buffers<uint64_t> keys = key_buffers;
       Buffers<int32_t> payloads = payload_buffers;
-      launch("splitting a row", split_row<T>, grid_for(tiles), kLongRowThreads, 0, stream, x, payload, row, length, payload_bits,
+      launch("splitting a row", split_row<T>, grid_for(tiles), kBlockThreads, 0, stream, x, payload, row, length, payload_bits,
              keys.current, payloads.current, has_nan);
       sort_pairs(keys, payloads, length, memory, scratch, stream);
-      launch("reading a sorted row", visit_sorted_rows<PairOrder, Sink>, grid_for(tiles), kLongRowThreads, 0, stream,
+      launch("reading a sorted row", visit_sorted_rows<PairOrder, Sink>, grid_for(tiles), kBlockThreads, 0, stream,
              PairOrder{keys.current, payloads.current}, sink, row, int64_t{1}, length);
     }
   }

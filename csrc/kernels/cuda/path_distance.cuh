@@ -5,12 +5,11 @@
 
 namespace captum_proto::cuda {
 
-constexpr int kDistanceThreads = 256;
 constexpr int kDistanceTile = 8192;
 
 /// partials (rows, tiles) = the tiles' sums of |x - mean|, each in a fixed order.
 template <typename T, typename Mean>
-__global__ void __launch_bounds__(kDistanceThreads)
+__global__ void __launch_bounds__(kBlockThreads)
     sum_distances(Rows<T> x, Rows<Mean> mean, int64_t rows, int64_t length, double* partials) {
   const int64_t tiles = ceil_div(length, kDistanceTile);
   for (int64_t task = blockIdx.x; task < rows * tiles; task += gridDim.x) {
@@ -27,7 +26,7 @@ __global__ void __launch_bounds__(kDistanceThreads)
 }
 
 /// result (rows) = the sums of the rows of partials. A warp adds one row.
-static __global__ void __launch_bounds__(kDistanceThreads)
+static __global__ void __launch_bounds__(kBlockThreads)
     add_partials(const double* partials, int64_t rows, int64_t tiles, double* result) {
   const int64_t warps = int64_t{gridDim.x} * warps_of_block();
   for (int64_t row = int64_t{blockIdx.x} * warps_of_block() + warp_of_thread(); row < rows; row += warps) {
@@ -49,11 +48,11 @@ void l1_distance(const Rows<T>& x, const Rows<Mean>& mean, int64_t rows, int64_t
   }
   const int64_t tiles = ceil_div(length, kDistanceTile);
   double* partials = tiles == 1 ? result : scratch.allocate<double>(rows * tiles);
-  launch("summing distances", sum_distances<T, Mean>, grid_for(rows * tiles), kDistanceThreads, 0, stream, x, mean, rows, length,
+  launch("summing distances", sum_distances<T, Mean>, grid_for(rows * tiles), kBlockThreads, 0, stream, x, mean, rows, length,
          partials);
   if (tiles > 1) {
-    launch("adding partial distances", add_partials, grid_for(ceil_div(rows, kDistanceThreads / kWarp)), kDistanceThreads, 0,
-           stream, partials, rows, tiles, result);
+    launch("adding partial distances", add_partials, grid_for(ceil_div(rows, kBlockThreads / kWarp)), kBlockThreads, 0, stream,
+           partials, rows, tiles, result);
   }
 }
 

@@ -11,7 +11,7 @@
 #include <stdexcept>
 #include <string>
 
-/// A variable of the thread block, not initialised.
+/// A variable of the thread block, not initialized.
 #define CAPTUM_PROTO_SHARED(type, name) __shared__ type name
 
 namespace captum_proto::cuda {
@@ -55,6 +55,8 @@ namespace captum_proto::cuda {
 
 constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kWarp = 32;
+/// Threads of a block, where a kernel has no reason for another number.
+constexpr int kBlockThreads = 256;
 
 /// Blocks for `tasks`, one each as far as a grid reaches; kernels loop over the rest.
 inline int64_t grid_for(int64_t tasks) {

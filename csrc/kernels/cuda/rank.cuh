@@ -34,10 +34,8 @@ void doubled_rank(const Rows<T>& x, int64_t rows, int length, int32_t* ranks, co
                   WriteRanks{ranks, has_nan, nullptr, false}, scratch, stream);
 }
 
-constexpr int kHalveThreads = 256;
-
 /// ranks = doubled / 2; NaN for the zeros of a row without ranks.
-static __global__ void __launch_bounds__(kHalveThreads) halve_ranks(const int32_t* doubled, int64_t count, double* ranks) {
+static __global__ void __launch_bounds__(kBlockThreads) halve_ranks(const int32_t* doubled, int64_t count, double* ranks) {
   const int64_t step = int64_t{blockDim.x} * gridDim.x;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
     ranks[i] = doubled[i] == 0 ? not_a_number() : 0.5 * doubled[i];
@@ -51,7 +49,7 @@ void rank(const Rows<T>& x, int64_t rows, int length, double* ranks, const Plan&
   if (count == 0) return;
   int32_t* doubled = scratch.allocate<int32_t>(count);
   doubled_rank(x, rows, length, doubled, plan, scratch, stream);
-  launch("halving ranks", halve_ranks, grid_for(ceil_div(count, kHalveThreads)), kHalveThreads, 0, stream, doubled, count, ranks);
+  launch("halving ranks", halve_ranks, grid_for(ceil_div(count, kBlockThreads)), kBlockThreads, 0, stream, doubled, count, ranks);
 }
 
 }  // namespace captum_proto::cuda

@@ -85,7 +85,7 @@ __device__ bool load_short_row(ShortRow<T>& values, int room, const Rows<T>& x, 
       met_nan |= is_nan(value);
       values.put(i, value, static_cast<uint32_t>(reference.data == nullptr ? i : reference.at(row, i)));
     } else {
-      values.pad(i);  // not below any value that is no NaN
+      values.pad(i);  // not below any value but a NaN
     }
   }
   return __syncthreads_or(met_nan) != 0;

@@ -34,8 +34,8 @@ void spearman(const Rows<T>& x, const Rows<int32_t>& reference, int64_t referenc
     visit_long_rows(x, Payload{reference}, rows, length, plan.chunk_values, has_nan, SumProducts{sums, 0, 0, 0}, scratch, stream);
   }
   launch("summing the reference", sum_reference_squares, grid_for(reference_rows * ceil_div(length, kCorrelationTile)),
-         kCorrelationThreads, 0, stream, reference, reference_rows, length, reference_squares);
-  launch("correlating rows", correlate_rows, grid_for(ceil_div(rows, kCorrelationThreads)), kCorrelationThreads, 0, stream, sums,
+         kBlockThreads, 0, stream, reference, reference_rows, length, reference_squares);
+  launch("correlating rows", correlate_rows, grid_for(ceil_div(rows, kBlockThreads)), kBlockThreads, 0, stream, sums,
          reference_squares, reference, reference_rows, has_nan, rows, result);
 }
 

@@ -6,7 +6,7 @@
 
 namespace captum_proto::cuda {
 
-/// Centred sums of one row's doubled ranks: with the reference's, and of its own squares.
+/// Centered sums of one row's doubled ranks: with the reference's, and of its own squares.
 struct RowSums {
   WideSum products;
   WideSum squares;
@@ -40,7 +40,7 @@ struct SumProducts {
     squares = 0;
   }
   __device__ __forceinline__ void visit(int reference, int begin, int end) {
-    const int mine = begin + end - length;  // begin + end + 1, less the centre length + 1
+    const int mine = begin + end - length;  // begin + end + 1, less the center length + 1
     const int theirs = reference - (length + 1);
     products += static_cast<long long>(mine) * theirs;
     squares += static_cast<long long>(mine) * mine;

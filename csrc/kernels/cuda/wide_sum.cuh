@@ -1,6 +1,7 @@
 // Sums of products of doubled ranks, exact for rows of up to 2^28 values, whose sums reach 2^84.
 #pragma once
 
+#include "../limits.h"
 #include "platform.cuh"
 
 namespace captum_proto::cuda {
@@ -10,6 +11,8 @@ namespace captum_proto::cuda {
 /// Each addition adds less than 2^32 to `low`, so 2^28 of them cannot overflow it. Both halves are plain integers, so they add
 /// in any order, and atomically, to the same result. Unsigned long long is the type of CUDA's 64-bit atomics.
 struct WideSum {
+  static_assert(kLongestRow <= int64_t{1} << 28, "a row's sums would overflow");
+
   unsigned long long low;
   unsigned long long high;
 

@@ -26,10 +26,10 @@ from captum_proto.report.views.layer_curves import (
 
 def comparison(layers: int = 40) -> PathComparison:
     generator = torch.Generator().manual_seed(0)
-    groups = {"prototype": 2, "same_class": 5, "other_class": 5, "gray": 1}
-    spearman = {name: torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in groups.items()}
+    conditions = {"prototype": 2, "same_class": 5, "other_class": 5, "gray": 1}
+    spearman = {name: torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in conditions.items()}
     spearman["gray"][:, :7] = torch.nan  # a constant image has no ranks in the first layers
-    l1 = {name: 1 + torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in groups.items()}
+    l1 = {name: 1 + torch.rand(n, layers, generator=generator, dtype=torch.float64) for name, n in conditions.items()}
     return PathComparison([f"layer{i}" for i in range(layers)], spearman, l1)
 
 

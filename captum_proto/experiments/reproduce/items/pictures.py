@@ -14,6 +14,7 @@ from captum_proto.experiments.reproduce.stages import BASELINES, PROTOTYPES, Sta
 from captum_proto.metrics.comparison import condition_label
 from captum_proto.optim import CONTROL, RandomStream, prototype_keys
 from captum_proto.report.figures import picture_grid
+from captum_proto.stats.moments import Moments
 
 
 @item("fig1", lacks=lacks_nothing)
@@ -54,8 +55,7 @@ def _mean_image(results: StageResults, target: Target) -> Tensor:
     """The mean of the natural images of a class."""
     assert results.stage.natural is not None
     same = results.stage.natural.afresh().of(target).same
-    total, count = torch.zeros(results.stage.named.image_shape, dtype=torch.float64), 0
+    moments = Moments()
     for batch in torch.split(same, 64) if isinstance(same, Tensor) else same:
-        total += batch.double().sum(0)
-        count += len(batch)
-    return (total / count).float()
+        moments.update(batch)
+    return moments.compute().float()

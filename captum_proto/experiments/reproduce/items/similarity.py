@@ -20,8 +20,7 @@ from captum_proto.metrics.comparison import OTHER, SAME, condition_label, pooled
 from captum_proto.report.blocks import Verdict
 from captum_proto.report.figures import points_figure
 from captum_proto.report.views.layer_curves import comparison_figure
-from captum_proto.report.views.path_similarity import interval
-from captum_proto.stats.intervals import spread, spreads
+from captum_proto.stats.intervals import interval, spread, spreads
 
 #: Resamples of the classes behind an interval; of few classes there are not so many different ones.
 _RESAMPLES, _RESAMPLES_OF_FEW = 2000, 200

@@ -1,0 +1,25 @@
+"""
+Every layer's output during one forward pass, by dotted name, in the order in which the layers return.
+
+Activations belong to a *call* of a layer, not to the layer: torchvision's ResNet calls one ReLU twice per block, and in-place operations
+change a tensor after the layer has returned it. Outputs are therefore read inside the hook, when they are what the layer returned.
+"""
+
+from captum_proto.capture.hooks import forward_hooks
+from captum_proto.capture.plan import Capture, LayerOutput, PreviousOutput, capture
+from captum_proto.capture.recorder import LayerRecorder
+from captum_proto.capture.selection import Layer, LayerSelection, find_layer, find_output, select_layers
+
+__all__ = [
+    "Capture",
+    "Layer",
+    "LayerOutput",
+    "LayerRecorder",
+    "LayerSelection",
+    "PreviousOutput",
+    "capture",
+    "find_layer",
+    "find_output",
+    "forward_hooks",
+    "select_layers",
+]

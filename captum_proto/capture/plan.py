@@ -1,0 +1,300 @@
+"""A plan of what to read during a forward pass, and every layer's output read after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from captum._utils.common import _format_additional_forward_args
+from torch import Tensor, nn
+
+from captum_proto._utils.checks import nearest
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.model import borrowed
+from captum_proto.capture.hooks import hooked, tensors_in
+from captum_proto.capture.selection import LayerSelection, select_layers
+
+_REPEATS = ("last", "first", "all")
+_ALIASES = ("value", "reference")
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """
+    One tensor that one call of a layer returns.
+
+    Attributes:
+        name (str): ``layer``, then ``#k`` for call k > 0 where all calls are kept, then ``[key]`` for each step into a tuple or dict.
+        layer (str): The dotted name of the module.
+        call (int): Which call of the layer in a forward pass, from 0.
+        path (tuple): Keys from the layer's return value to the tensor; () where it returned the tensor itself.
+        shape (tuple[int, ...]): Of one image, batch axis left out.
+        batch_axis (int): Where the batch is.
+        dtype (torch.dtype): Of the tensor.
+    """
+
+    name: str
+    layer: str
+    call: int
+    path: tuple[Any, ...]
+    shape: tuple[int, ...]
+    batch_axis: int
+    dtype: torch.dtype
+
+    def images(self, value: Tensor, batch: int) -> Tensor:
+        """The tensor in its own shape, batch first: (N, *shape). Windows that share the batch axis, as in Swin, go to their image."""
+        if self.batch_axis:
+            value = value.movedim(self.batch_axis, 0)
+        return value.reshape(batch, *self.shape)
+
+    def rows(self, value: Tensor, batch: int) -> Tensor:
+        """The tensor as one flat row per image: (N, D)."""
+        return self.images(value, batch).reshape(batch, -1)
+
+
+class Capture:
+    r"""
+    A plan of what to read during a model's forward pass, made by watching it run on one image and on two.
+
+    Two runs tell which axis of each output is the batch's, and so which outputs belong to an image at all.
+
+    Args:
+        model (nn.Module): Where the layers are.
+        forward (Callable): Runs the model on a batch of images, with whatever preprocessing belongs to it.
+        images (Tensor): At least one image, (N, ...), of the size to come.
+        layers (LayerSelection, optional): As in :func:`select_layers`. Default: None, all
+        repeat (str, optional): Which call counts where a layer runs several times per forward pass: "last" (Captum's habit, and what the
+            paper's counts come from), "first" or "all". Default: "last"
+        alias (str, optional): "value" reads each output inside its hook, when it is what the layer returned; "reference" reads it after
+            the forward pass, in-place changes by later layers included, as a hook that keeps a reference would. Default: "value"
+
+    Attributes:
+        outputs (list[LayerOutput]): What is read, in the order in which the layers return: a container after its last child.
+        skipped (dict[str, str]): What is not, and why.
+
+    Raises:
+        ValueError: If a layer asked for by name is not there or does not run, or nothing is left to read.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        forward: Callable[[Tensor], Any],
+        images: Tensor,
+        layers: LayerSelection = None,
+        repeat: str = "last",
+        alias: str = "value",
+    ) -> None:
+        if repeat not in _REPEATS:
+            raise InputError(
+                f'repeat is "{repeat}"{nearest(str(repeat), _REPEATS)}; expected "last", "first" or "all".'
+            )
+        if alias not in _ALIASES:
+            raise InputError(f'alias is "{alias}"{nearest(str(alias), _ALIASES)}; expected "value" or "reference".')
+        self.model = model
+        self.forward = forward
+        self.repeat = repeat
+        self.alias = alias
+        self.modules = select_layers(model, layers)
+        self.image_shape = tuple(images.shape[1:])
+        self.skipped: dict[str, str] = {}
+        self.outputs = self._plan(images[:1], required=layers is not None and layers not in ("all", "leaf"))
+        self._index = {(o.layer, o.call, o.path): i for i, o in enumerate(self.outputs)}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of what is read."""
+        return [output.name for output in self.outputs]
+
+    def _watch(self, images: Tensor) -> dict[tuple[str, int, tuple[Any, ...]], Tensor | Any]:
+        """What each call returned, as a tensor without storage: only its shape and dtype matter."""
+        seen: dict[tuple[str, int, tuple[Any, ...]], Any] = {}
+
+        def on_return(name: str, call: int, value: Any) -> None:
+            for path, leaf in tensors_in(value):
+                seen[name, call, path] = leaf.to("meta") if isinstance(leaf, Tensor) else leaf
+
+        with torch.no_grad(), borrowed(self.model), hooked(self.modules, on_return):
+            self.forward(images)
+        return seen
+
+    def _plan(self, image: Tensor, required: bool) -> list[LayerOutput]:
+        alone, doubled = self._watch(image), self._watch(torch.cat([image, image]))
+        calls: dict[str, int] = {}
+        for name, call, _ in alone:
+            calls[name] = max(calls.get(name, 0), call + 1)
+        missing = [name for name in self.modules if name not in calls]
+        if missing and required:
+            raise InputError(
+                f'layer "{missing[0]}" did not run in the forward pass; choose one that does, e.g. "{next(iter(calls), "none did")}".'
+            )
+        self.skipped |= dict.fromkeys(missing, "did not run")
+        outputs = []
+        for (layer, call, path), single in alone.items():
+            if self.repeat != "all" and call != (0 if self.repeat == "first" else calls[layer] - 1):
+                continue
+            name = layer + (f"#{call}" if self.repeat == "all" and call else "") + "".join(f"[{key}]" for key in path)
+            double = doubled.get((layer, call, path))
+            if not isinstance(single, Tensor) or not isinstance(double, Tensor):
+                self.skipped[name] = f"a {type(single).__name__}, no tensor"
+            elif not single.is_floating_point():
+                self.skipped[name] = f"{single.dtype} is not floating point"
+            elif (axis := _batch_axis(single.shape, double.shape)) is None:
+                self.skipped[name] = f"shape {tuple(single.shape)} has no batch axis"
+            else:
+                # Several windows of one image may share the batch axis; what is left of it belongs to the image, first as in rows().
+                windows = single.shape[axis : axis + 1] if single.shape[axis] > 1 else ()
+                shape = (*windows, *single.shape[:axis], *single.shape[axis + 1 :])
+                outputs.append(LayerOutput(name, layer, call, path, shape, axis, single.dtype))
+        if not outputs:
+            reasons = "; ".join(f"{name}: {why}" for name, why in list(self.skipped.items())[:3])
+            raise InputError(
+                f"none of the {len(self.modules)} layers gave a floating-point tensor per image ({reasons})."
+            )
+        return outputs
+
+    def run(self, images: Tensor, consume: Callable[[int, Tensor], None], gradients: bool = False) -> Any:
+        """
+        Run the model once and hand each planned output to ``consume(index, output)``, in its own shape, while it is hot.
+
+        Nothing is kept: with ``alias="value"`` an output is gone when ``consume`` returns.
+
+        Args:
+            images (Tensor): (N, ...), as planned for.
+            consume (Callable): Called with the index into ``outputs`` and the output, batch first: (N, *shape). It must not keep the
+                tensor without a copy: a later in-place layer may change it.
+            gradients (bool, optional): Whether outputs, and copies of them, have gradients with respect to the images. Default: False
+
+        Returns:
+            any: What ``forward`` returned.
+
+        Raises:
+            ValueError: If the images are of another size than planned for, or the model took another path through its layers.
+        """
+        if tuple(images.shape[1:]) != self.image_shape:
+            raise InputError(
+                f"the images have shape {tuple(images.shape[1:])}, the reference was made from {self.image_shape}; resize them first."
+            )
+        pending: list[tuple[int, Tensor]] = []
+        heard = set()
+
+        def on_return(name: str, call: int, value: Any) -> None:
+            for path, leaf in tensors_in(value):
+                index = self._index.get((name, call, path))
+                if index is None:
+                    continue
+                heard.add(index)
+                if self.alias == "reference":
+                    pending.append((index, leaf))
+                else:
+                    consume(index, self.outputs[index].images(leaf, len(images)))
+
+        with torch.set_grad_enabled(gradients), borrowed(self.model), hooked(self.modules, on_return):
+            result = self.forward(images)
+            for index, leaf in pending:
+                consume(index, self.outputs[index].images(leaf, len(images)))
+        if len(heard) != len(self.outputs):
+            lost = next(name for i, name in enumerate(self.names) if i not in heard)
+            raise InputError(
+                f'layer "{lost}" did not run this time; path similarity needs a model that takes one path for all images.'
+            )
+        return result
+
+    def stream(self, images: Tensor, consume: Callable[[int, Tensor], None]) -> Any:
+        """As :meth:`run`, without gradients, with each output as one flat row per image: ``consume(index, rows)``, rows being (N, D)."""
+        return self.run(images, lambda index, output: consume(index, output.reshape(len(images), -1)))
+
+
+@dataclass
+class PreviousOutput:
+    """
+    The layer output that came last, to tell whether the next is the very same: a container returns the tensor of its last child.
+
+    Holding the tensor keeps its memory from being given to another one, so an equal address means an equal tensor; its version tells
+    whether it was changed in place since.
+    """
+
+    index: int = -1
+    rows: Tensor | None = field(default=None, repr=False)
+    version: int = -1
+
+    def is_same(self, rows: Tensor) -> bool:
+        return (
+            self.rows is not None
+            and not rows.is_inference()  # these count no versions
+            and rows.data_ptr() == self.rows.data_ptr()
+            and rows.shape == self.rows.shape
+            and rows.stride() == self.rows.stride()
+            and rows._version == self.version
+        )
+
+    def set(self, index: int, rows: Tensor) -> None:
+        self.index, self.rows, self.version = index, rows, -1 if rows.is_inference() else rows._version
+
+
+def _batch_axis(single: torch.Size, double: torch.Size) -> int | None:
+    """The axis that doubled when the batch did."""
+    if len(single) != len(double):
+        return None
+    changed = [axis for axis, (a, b) in enumerate(zip(single, double, strict=True)) if a != b]
+    return changed[0] if len(changed) == 1 and double[changed[0]] == 2 * single[changed[0]] else None
+
+
+def capture(
+    model: nn.Module,
+    images: Tensor,
+    layers: LayerSelection = None,
+    *,
+    preprocess: Callable[[Tensor], Tensor] | None = None,
+    additional_forward_args: Any = None,
+    repeat: str = "last",
+    alias: str = "value",
+    gradients: bool = False,
+) -> dict[str, Tensor]:
+    r"""
+    Every layer's output for a batch of images, from one forward pass (after two small ones that tell where the batch axis is).
+
+    Args:
+        model (nn.Module): The model. It is frozen and in evaluation mode for the duration, and comes back as it was.
+        images (Tensor): Shape (N, ...).
+        layers (LayerSelection, optional): As in :func:`select_layers`. Default: None, every module but the root
+        preprocess (Callable, optional): Applied to ``images`` first. Default: None
+        additional_forward_args (any, optional): Further arguments of the model, as in Captum. Default: None
+        repeat (str, optional): "last", "first" or "all" calls of a layer that runs several times; with "all", the k-th further call of
+            ``relu`` is named ``relu#k``. Default: "last"
+        alias (str, optional): "value": what each layer returned. "reference": what became of it by the end of the pass. Default: "value"
+        gradients (bool, optional): Whether the outputs have gradients with respect to ``images``. Default: False
+
+    Returns:
+        dict[str, Tensor]: By name, in the order in which the layers return; copies, batch axis first. A layer that returns a tuple or dict
+        has one entry for each floating-point tensor in it, ``lstm[0]``. Other outputs are left out.
+
+    Raises:
+        ValueError: If a layer asked for is not there or does not run.
+
+    Examples::
+
+        >>> model = torchvision.models.resnet18()
+        >>> activations = capture(model, torch.rand(2, 3, 224, 224), ["layer4", "fc"])
+        >>> {name: tuple(value.shape) for name, value in activations.items()}
+        {'layer4': (2, 512, 7, 7), 'fc': (2, 1000)}
+    """
+    arguments = _format_additional_forward_args(additional_forward_args) or ()
+
+    def forward(batch: Tensor) -> Any:
+        batch = batch.clone()  # the model or its preprocessing may work in place
+        return model(batch if preprocess is None else preprocess(batch), *arguments)
+
+    plan = Capture(model, forward, images, layers, repeat, alias)
+    kept: dict[str, Tensor] = {}
+
+    def keep(index: int, output: Tensor) -> None:
+        kept[plan.outputs[index].name] = output.clone(memory_format=torch.contiguous_format)
+
+    plan.run(images, keep, gradients)
+    return kept
+
+
+__all__ = ["Capture", "LayerOutput", "PreviousOutput", "capture"]

@@ -1,0 +1,119 @@
+"""What some layers return in each pass of an optimization, with gradients."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from captum_proto._utils.errors import InputError
+from captum_proto.capture.hooks import Hook, forward_hooks
+from captum_proto.capture.selection import Layer, find_output
+
+
+class LayerRecorder:
+    r"""
+    Records what some layers return, with gradients, batch first and in their own shapes: for objectives that look into a network.
+
+    An output is copied inside the hook, before a later in-place layer can change it. A copy of the network that is made while recording
+    records too: that is how a network with folded batch normalizations is watched.
+
+    Args:
+        forward_func (Callable): The model, or a function that refers to it.
+        layers (iterable of str or nn.Module): Dotted names or modules of the model. Names are those of :func:`capture`: ``"relu#1"`` is the
+            second call of a layer, ``"lstm[0]"`` the first tensor of a tuple. Without ``#k``, of several calls in one pass the last.
+
+    Raises:
+        ValueError: If the model has no such layer.
+
+    Examples::
+
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(inplace=True))
+        >>> recorder = LayerRecorder(model, ["0"])
+        >>> with recorder.recording():
+        ...     output = model(torch.randn(2, 4, requires_grad=True))
+        ...     before = recorder.take(2)["0"]
+        >>> before.shape, before.requires_grad, bool((before.relu() == output).all())
+        (torch.Size([2, 3]), True, True)
+    """
+
+    def __init__(self, forward_func: Callable[..., Any], layers: Iterable[Layer]) -> None:
+        self._hooks: list[tuple[nn.Module, Hook]] = []
+        self._calls: dict[Layer, int] = {}
+        self._kept: dict[Layer, Any] = {}
+        self._layers = tuple(dict.fromkeys(layers))
+        for layer in self._layers:
+            _, module, call, path = find_output(forward_func, layer)
+            self._hooks.append((module, _keeping(self._calls, self._kept, layer, call, path)))
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record for the length of the block."""
+        try:
+            with forward_hooks(self._hooks):
+                yield
+        finally:
+            self.clear()
+
+    def clear(self) -> None:
+        """Forget what was recorded: the next pass begins."""
+        self._calls.clear()
+        self._kept.clear()
+
+    def take(self, batch: int) -> dict[Layer, Tensor]:
+        """
+        What the layers returned in the last pass; the recorder forgets it.
+
+        Args:
+            batch (int): How many images there were.
+
+        Returns:
+            dict[str or nn.Module, Tensor]: (N, ...) by the name or module that was asked for.
+
+        Raises:
+            ValueError: If a layer did not run, or returned no tensor with one entry for each image.
+        """
+        taken: dict[Layer, Tensor] = {}
+        kept = dict(self._kept)
+        self.clear()
+        for layer in self._layers:
+            value = kept.get(layer)
+            if not isinstance(value, Tensor) or value.dim() < 2 or len(value) != batch:
+                got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+                got = "nothing, for it did not run" if value is None else got
+                name = f'layer "{layer}"' if isinstance(layer, str) else f"the {type(layer).__name__} given as a layer"
+                raise InputError(
+                    f"{name} returned {got}; expected a tensor with one entry for each of the {batch} images: choose another layer."
+                )
+            taken[layer] = value
+        return taken
+
+
+def _keeping(
+    calls: dict[Layer, int], kept: dict[Layer, Any], layer: Layer, call: int | None, path: tuple[str, ...]
+) -> Hook:
+    """A plain function: what is copied along with a network would record into copies of these dictionaries."""
+
+    def keep(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
+        index = calls[layer] = calls.get(layer, -1) + 1
+        if call is not None and call != index:
+            return
+        for key in path:
+            output = _item(output, key)
+        kept[layer] = output.clone() if isinstance(output, Tensor) else output
+
+    return keep
+
+
+def _item(value: Any, key: str) -> Any:
+    """What a tuple or dict holds under a key, as names spell it."""
+    if isinstance(value, Mapping):
+        return next((item for name, item in value.items() if str(name) == key), None)
+    if isinstance(value, (tuple, list)) and key.isdigit() and int(key) < len(value):
+        return value[int(key)]
+    return None
+
+
+__all__ = ["LayerRecorder"]

@@ -1,0 +1,81 @@
+"""From inputs to what losses see of them: the transform, the preprocessing, the network, and the layers that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from captum_proto._utils.pipeline import Pipeline
+from captum_proto.capture import Layer, LayerRecorder
+from captum_proto.optim.loss.objective import Outputs, Rows
+from captum_proto.optim.network import Arrangement, arrange
+from captum_proto.optim.random import RandomStream
+from captum_proto.optim.settings import OptimizationSettings
+from captum_proto.optim.transforms import EachAffine, RandomAffine, Transform
+
+
+class ForwardPass:
+    """
+    One batch's way through transform, preprocessing and network.
+
+    Args:
+        pipeline (Pipeline): The model and its preprocessing.
+        settings (OptimizationSettings): Of them the transform, the order, and how the network may be arranged.
+        rows (Rows): What the rows of the batch are.
+        layers (iterable of str or nn.Module, optional): What is recorded, while ``recorder.recording()``. Default: ()
+        arranged (bool, optional): Whether the first pass looks for a faster arrangement of the network. Default: False, as it came
+
+    Attributes:
+        arrangement (Arrangement): How the network is run, once it was.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        settings: OptimizationSettings,
+        rows: Rows,
+        layers: Iterable[Layer] = (),
+        arranged: bool = False,
+    ) -> None:
+        self.arrangement = Arrangement(pipeline.forward_func)
+        self.recorder = LayerRecorder(pipeline.forward_func, layers)
+        self._pipeline, self._settings, self._rows = pipeline, settings, rows
+        self._network: Pipeline | None = None if arranged else pipeline
+
+    def __call__(self, images: Tensor, random: RandomStream | None, step: int = 0, closely: bool = False) -> Outputs:
+        """
+        Run the model once.
+
+        Args:
+            images (Tensor): (N, ...).
+            random (RandomStream, optional): Of the transform; None: without it.
+            step (int, optional): For losses that draw random numbers. Default: 0
+            closely (bool, optional): Whether logits are looked at for all that may be wrong, which makes a GPU wait. Default: False
+        """
+        prepared = self._prepared(images, random)
+        if self._network is None:
+            settings = self._settings
+            self.arrangement = arrange(
+                self._pipeline, prepared.detach(), settings.fold_batch_norm, settings.channels_last
+            )
+            self._network = self.arrangement.applied_to(self._pipeline)
+        self.recorder.clear()
+        output = self._network.run(prepared)
+        return Outputs(output, self.recorder.take(len(images)), self._rows, step, closely)
+
+    def _prepared(self, images: Tensor, random: RandomStream | None) -> Tensor:
+        transform = self._settings.transform
+        if transform is None or random is None:
+            return self._pipeline.prepare(images)
+        if self._settings.preprocess_first:
+            return transform(self._pipeline.prepare(images), random)
+        return self._warped_and_prepared(images, transform, random)
+
+    def _warped_and_prepared(self, images: Tensor, transform: Transform, random: RandomStream) -> Tensor:
+        """T, then the model's preprocessing: in one operator if they are an affine map and a normalization."""
+        normalization = self._pipeline.normalization
+        if (type(transform) is RandomAffine or type(transform) is EachAffine) and normalization is not None:
+            channels_last = self._network is not None and self._network.channels_last
+            return transform.normalized(images, random, *normalization, channels_last=channels_last)
+        return self._pipeline.prepare(transform(images, random))

@@ -1,0 +1,73 @@
+"""What an optimization changes, and the images that it stands for."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from captum_proto._utils.errors import InputError
+from captum_proto.optim.random import RandomStream
+
+Self = TypeVar("Self", bound="Parametrization")
+
+
+class Parametrization:
+    """
+    A way to write inputs down: parameters, and the picture of them that the model sees.
+
+    Parameters are a dict of tensors, the dimension of the prototypes in front of each; nothing in them may depend on another prototype's.
+    A subclass implements :meth:`start` and :meth:`render`, where its parameters have limits :meth:`project`, and where it can start from
+    given images :meth:`parameters_of`. What it needs to know of the images is in ``shape`` and ``value_range``, once an optimization has
+    made its copy with :meth:`for_images`. The objective is the same in every parametrization; which of its optima an optimization finds,
+    and how soon, is not.
+
+    Attributes:
+        shape (tuple[int, ...]): Of one input, (C, H, W) for an image.
+        value_range (tuple[float, float]): The least and the greatest value of an input.
+    """
+
+    shape: tuple[int, ...] = ()
+    value_range: tuple[float, float] = (0.0, 1.0)
+
+    def for_images(self: Self, shape: tuple[int, ...], value_range: tuple[float, float]) -> Self:
+        """The same parametrization of inputs of this shape and range: a copy, for the original may be shared."""
+        made = copy.copy(self)
+        made.shape, made.value_range = shape, value_range
+        return made
+
+    def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        """
+        Random parameters.
+
+        Args:
+            random (RandomStream): Where the numbers come from: each prototype's from its own stream.
+            shape (tuple[int, ...]): Of one input.
+
+        Returns:
+            dict[str, Tensor]: (N, ...) each; the optimization gives them the device and the dtype of its images.
+        """
+        raise NotImplementedError
+
+    def render(self, parameters: dict[str, Tensor]) -> Tensor:
+        """The inputs (N, *shape) that parameters stand for, differentiably."""
+        raise NotImplementedError
+
+    def project(self, parameters: dict[str, Tensor]) -> None:
+        """Put parameters back where they are allowed to be, in place: called after each step, without gradients."""
+
+    def parameters_of(self, images: Tensor) -> dict[str, Tensor]:
+        """
+        The parameters of given images (N, *shape).
+
+        Raises:
+            ValueError: If this parametrization has none for given images.
+        """
+        raise InputError(
+            f"{type(self).__name__} cannot start from given images; leave them out, or choose another parametrization."
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What it is, as JSON can hold it."""
+        return {"name": type(self).__name__}

@@ -1,0 +1,260 @@
+"""Losses as objects, which add, subtract and scale, and what they see of a model at a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_proto._utils.checks import check_logits
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.targets import Target
+from captum_proto.capture import Layer
+from captum_proto.optim.random import LOSS, RandomStream
+
+_NO_GRADIENT = (
+    "has no gradient with respect to the images; leave torch.no_grad, .detach() and rounding out of the model, its preprocessing and the "
+    "transform."
+)
+
+
+def partners_of(targets: Sequence[Target], device: torch.device | str = "cpu") -> Tensor:
+    """
+    Which prototypes are of the same target.
+
+    Args:
+        targets (sequence of tuple[int, ...]): The classes of each prototype.
+        device (torch.device, optional): Where the result lives. Default: "cpu"
+
+    Returns:
+        Tensor: Shape (N, N), bool: True for two different prototypes of equal targets.
+
+    Examples::
+
+        >>> partners_of([(3,), (5,), (3,)]).long()
+        tensor([[0, 0, 1], [0, 0, 0], [1, 0, 0]])
+    """
+    same = torch.tensor([[a == b for b in targets] for a in targets], dtype=torch.bool)
+    return same.view(len(targets), len(targets)).fill_diagonal_(False).to(device)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """
+    What the rows of a batch are.
+
+    Attributes:
+        numbers (range): Which of all the prototypes asked for they are.
+        targets (list[tuple[int, ...]]): What each is optimized for: classes, or a unit; () where the loss is the same for all.
+        keys (Tensor): (N,), of :func:`~captum_proto.optim.prototype_keys`: each row's random numbers.
+    """
+
+    numbers: range
+    targets: list[Target]
+    keys: Tensor
+
+    @cached_property
+    def partners(self) -> Tensor:
+        """(N, N), bool: which rows have the same target."""
+        return partners_of(self.targets, self.keys.device)
+
+
+class Outputs:
+    """
+    What a model made of a batch at a step: what a loss sees.
+
+    Attributes:
+        output (any): What the model returned.
+        terms (dict[str, Tensor]): What losses recorded, each (N,), without gradient.
+    """
+
+    def __init__(
+        self, output: Any, layers: Mapping[Layer, Tensor], rows: Rows, step: int = 0, closely: bool = True
+    ) -> None:
+        self.output = output
+        self.terms: dict[str, Tensor] = {}
+        self._layers, self._rows, self._step, self._closely = layers, rows, step, closely
+        self._differentiable = torch.is_grad_enabled()
+
+    def __getitem__(self, layer: Layer) -> Tensor:
+        """
+        What a layer returned: (N, ...), in its own shape.
+
+        Raises:
+            ValueError: If the loss does not have it in its ``layers``, or it has no gradient with respect to the images.
+        """
+        if layer not in self._layers:
+            raise InputError(f"{_named(layer)} was not asked for; put it into the layers of the loss that looks at it.")
+        value = self._layers[layer]
+        if self._differentiable and not value.requires_grad:
+            raise InputError(f"what {_named(layer)} returned {_NO_GRADIENT}")
+        return value
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """
+        The model's output as logits (N, K), in at least float32.
+
+        Raises:
+            TypeError, ValueError: If it is none, or has no gradient with respect to the images.
+        """
+        output = check_logits(self.output, len(self._rows.keys)) if self._closely else self.output
+        if self._differentiable and not output.requires_grad:
+            raise InputError(f"the model's output {_NO_GRADIENT}")
+        logits: Tensor = output if output.dtype == torch.float64 else output.float()
+        return logits
+
+    @property
+    def partners(self) -> Tensor:
+        """(N, N), bool, symmetric: which rows have the same target. No row is its own partner."""
+        return self._rows.partners
+
+    @cached_property
+    def random(self) -> RandomStream:
+        """Random numbers of this step for losses, each row's own."""
+        return RandomStream(self._rows.keys, LOSS, self._step)
+
+    def record(self, name: str, values: Tensor) -> Tensor:
+        """
+        Put values (N,) into the history of the optimization.
+
+        Args:
+            name (str): Under which. A name that is taken gets a number: ``logit#1``.
+            values (Tensor): (N,).
+
+        Returns:
+            Tensor: ``values``.
+        """
+        taken = sum(term.partition("#")[0] == name for term in self.terms)
+        self.terms[f"{name}#{taken}" if taken else name] = values.detach()
+        return values
+
+
+class Loss:
+    """
+    What an optimization minimizes, one value a row.
+
+    Losses add, subtract and scale: ``a + 2 * b``, ``-a``, ``a / 3``, ``sum([a, b])``. A subclass implements :meth:`__call__`, and names the
+    layers it looks at in ``layers``. See :class:`~captum_proto.optim.InputOptimization` for an example.
+
+    Attributes:
+        layers (tuple[str or nn.Module, ...]): The layers it looks at: names as :func:`~captum_proto.capture.capture` gives them, or
+            modules. Their outputs are ``outputs[layer]``.
+        terms (tuple[str, ...]): The names under which it records values.
+        targets (list[tuple[int, ...]] or None): What each row is optimized for, one for each row; None: the same for any number of rows.
+            Rows of equal targets get different seeds, and are partners for :class:`Diversity`.
+    """
+
+    layers: tuple[Layer, ...] = ()
+    terms: tuple[str, ...] = ()
+    targets: list[Target] | None = None
+
+    def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
+        """
+        The loss of each row.
+
+        Args:
+            outputs (Outputs): What the model made of the images at this step, under the transform.
+            images (Tensor): (N, ...), without the transform.
+
+        Returns:
+            Tensor: (N,). Each row's value is of that row alone, so that its gradient is its own.
+        """
+        raise NotImplementedError
+
+    def rows(self, rows: range) -> Loss:
+        """The same loss for some of its rows."""
+        return self
+
+    def check(self, outputs: Outputs) -> None:
+        """Raise what can be known to be wrong from the outputs of the first step, before any other is taken."""
+
+    def settings(self) -> dict[str, Any]:
+        """What it is, as JSON can hold it."""
+        return {"name": type(self).__name__}
+
+    def __add__(self, other: Any) -> Loss:
+        if isinstance(other, Loss):
+            return WeightedSum([*_parts(self), *_parts(other)])
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # sum() begins with 0
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Loss:
+        return self + -other if isinstance(other, Loss) else NotImplemented
+
+    def __mul__(self, weight: Any) -> Loss:
+        if not isinstance(weight, (int, float)):
+            return NotImplemented
+        return WeightedSum([(weight * own, loss) for own, loss in _parts(self)])
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> Loss:
+        return self * (1 / divisor) if isinstance(divisor, (int, float)) else NotImplemented
+
+    def __neg__(self) -> Loss:
+        return self * -1
+
+
+class WeightedSum(Loss):
+    """
+    A sum of losses, each with a weight: what ``a + 2 * b`` makes.
+
+    Args:
+        parts (sequence of tuple[float, Loss]): In the order in which they are added.
+
+    Raises:
+        ValueError: If the losses are for different numbers of rows.
+    """
+
+    def __init__(self, parts: Sequence[tuple[float, Loss]]) -> None:
+        self.parts = list(parts)
+        losses = [loss for _, loss in self.parts]
+        self.layers = tuple(dict.fromkeys(layer for loss in losses for layer in loss.layers))
+        self.terms = tuple(dict.fromkeys(term for loss in losses for term in loss.terms))
+        targets = [loss.targets for loss in losses if loss.targets is not None]
+        if len({len(each) for each in targets}) > 1:
+            counts = " and ".join(str(len(each)) for each in targets)
+            raise InputError(f"losses of {counts} rows were added; give all of them equally many targets.")
+        self.targets = [sum(row, ()) for row in zip(*targets, strict=True)] if targets else None
+
+    def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
+        total: Tensor | None = None
+        for weight, loss in self.parts:
+            value = loss(outputs, images)
+            value = value if weight == 1 else weight * value
+            total = value if total is None else total + value
+        assert total is not None  # a sum of nothing is never made
+        return total
+
+    def rows(self, rows: range) -> Loss:
+        return WeightedSum([(weight, loss.rows(rows)) for weight, loss in self.parts])
+
+    def check(self, outputs: Outputs) -> None:
+        for _, loss in self.parts:
+            loss.check(outputs)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": "WeightedSum",
+            "parts": [{"weight": weight, "loss": loss.settings()} for weight, loss in self.parts],
+        }
+
+    def __repr__(self) -> str:
+        return " + ".join(f"{weight:g} * {loss!r}" for weight, loss in self.parts)
+
+
+def _parts(loss: Loss) -> list[tuple[float, Loss]]:
+    return loss.parts if isinstance(loss, WeightedSum) else [(1, loss)]
+
+
+def _named(layer: Layer) -> str:
+    return f"the {type(layer).__name__}" if isinstance(layer, nn.Module) else f'layer "{layer}"'
+
+
+__all__ = ["Loss", "Outputs", "Rows", "WeightedSum", "partners_of"]

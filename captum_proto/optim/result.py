@@ -1,0 +1,61 @@
+"""What an optimization tells: each step to a callback, and the whole in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from captum_proto.optim.loss.objective import Rows
+from captum_proto.optim.network import Arrangement
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    What a callback sees of one step.
+
+    Attributes:
+        phase (str): "warmup" or "ascent".
+        step (int): From 0, within its phase.
+        prototypes (range): Which of the prototypes asked for are in this batch.
+        images (Tensor): (N, C, H, W), after the step. May share memory with the optimization: clone what you keep.
+        terms (dict[str, Tensor]): The values of ``OptimizationResult.history`` at this step, each (N,), on the model's device.
+    """
+
+    phase: str
+    step: int
+    prototypes: range
+    images: Tensor
+    terms: dict[str, Tensor]
+
+
+#: Called after each step; returning True ends the optimization there.
+Callback = Callable[[Step], "bool | None"]
+
+
+@dataclass
+class OptimizationResult:
+    """
+    Optimized inputs, and how they came about.
+
+    Attributes:
+        images (Tensor): (N, C, H, W), or what else the inputs are; on the model's device.
+        rows (Rows): What each of them is, with its random numbers.
+        arrangement (Arrangement): How the network was run.
+        history (dict[str, Tensor]): One value for each step and row, before the step's update, on the CPU. Of the warm-up: what its loss
+            records, each (W, N). Of the main objective: "loss" and what its losses record, each (S, N).
+        snapshots (dict[int, Tensor]): Images after so many steps of the main objective, (N, C, H, W) on the CPU.
+        stopped (bool): Whether a callback ended it.
+    """
+
+    images: Tensor
+    rows: Rows
+    arrangement: Arrangement
+    history: dict[str, Tensor] = field(default_factory=dict)
+    snapshots: dict[int, Tensor] = field(default_factory=dict)
+    stopped: bool = False
+
+
+__all__ = ["Callback", "OptimizationResult", "Step"]

@@ -1,0 +1,110 @@
+"""Every choice that an optimization makes, its objective aside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from captum_proto._utils.errors import InputError
+from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS, as_parametrization
+from captum_proto.optim.transforms import Transform, as_transform
+
+#: The learning rate at a share of the steps, as a share of what it is at the start.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda share: 1.0,
+    "cosine": lambda share: 0.5 * (1 + math.cos(math.pi * share)),
+}
+
+
+#: The transforms that have a name.
+TRANSFORMS = ("paper", "feature_visualization", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationSettings:
+    """
+    Every choice that an optimization makes, its objective aside. As it stands by default it is plain gradient ascent in pixels.
+
+    Args:
+        steps (int): Steps of the main objective, after the warm-up.
+        lr (float): Adam's learning rate, for an image in pixels in units of its range.
+        betas (tuple[float, float]): Adam's decay rates.
+        eps (float): Adam's denominator term.
+        warmup_steps (int): At most so many steps of the warm-up's objective; 0 for none.
+        warmup_tolerance (float): A row's warm-up ends when what the warm-up records is at most this; 0 for never.
+        transform (Transform or Callable, optional): T, drawn anew for each row and step.
+        preprocess_first (bool): Whether the model's preprocessing acts before the transform instead of after it.
+        value_range (tuple[float, float]): The valid range of an input's values.
+        clamp (bool): Whether each step ends with the parametrization's projection: for pixels, onto ``value_range``. Of no effect where the
+            parametrization keeps to it.
+        parametrization (Parametrization or str): What is optimized: pixels, or the coefficients of a basis.
+        lr_schedule (str): "constant", or "cosine" for a learning rate that falls to zero over the steps of the main objective.
+        fold_batch_norm (bool): Whether batch normalizations go into the layers before them, in a copy, while inputs are optimized.
+        channels_last (bool, optional): Whether the network gets its images in channels_last; None: where that is faster.
+        autocast (torch.dtype, optional): torch.bfloat16 or torch.float16 for mixed precision; gradients of float16 are scaled.
+
+    A field's metadata says what an option of the command line needs to know beside its type and documentation: ``choices``, the names that
+    it takes, and ``metavar``, what its help calls the value.
+
+    Raises:
+        TypeError, ValueError: If a value is out of its range.
+    """
+
+    steps: int = 512
+    lr: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    warmup_steps: int = 0
+    warmup_tolerance: float = 0.0
+    transform: Transform | None = field(default=None, metadata={"choices": TRANSFORMS})
+    preprocess_first: bool = False
+    value_range: tuple[float, float] = (0.0, 1.0)
+    clamp: bool = True
+    parametrization: Any = field(default="pixels", metadata={"choices": tuple(PARAMETRIZATIONS)})
+    lr_schedule: str = field(default="constant", metadata={"choices": tuple(SCHEDULES)})
+    fold_batch_norm: bool = True
+    channels_last: bool | None = None
+    autocast: torch.dtype | None = field(default=None, metadata={"choices": ("bfloat16", "float16", "none")})
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "warmup_steps"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise InputError(f"{name} is {value!r}; expected a whole number of at least 0.")
+        self._check_finite("lr", "warmup_tolerance", "eps")
+        if self.lr_schedule not in SCHEDULES:
+            raise InputError(f'lr_schedule is "{self.lr_schedule}"; expected one of {", ".join(SCHEDULES)}.')
+        if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
+            raise InputError(f"value_range is {self.value_range}; expected (least, most).")
+        # What may be given in several ways is kept in one.
+        self._set("value_range", tuple(float(bound) for bound in self.value_range))
+        self._set("transform", None if self.transform is None else as_transform(self.transform))
+        self._set("parametrization", as_parametrization(self.parametrization))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_finite(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise InputError(f"{name} is {value!r}; expected a finite number of at least 0.")
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON can hold them."""
+        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "settings"):
+        return value.settings()
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    return list(value) if isinstance(value, tuple) else value
+
+
+__all__ = ["SCHEDULES", "TRANSFORMS", "OptimizationSettings"]

@@ -1,0 +1,50 @@
+"""Targets as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from captum_proto._utils.class_names import model_stem, parse_classes
+
+NAMES = ["tench", "House Finch", "crane", "crane", "3,5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("3", (3,)),
+        (" 12 ", (12,)),
+        ("house finch", (1,)),
+        ("3,5", (4,)),  # a name goes before numbers
+        ("7-4,3", None),
+        ("5, 3,8", (3, 5, 8)),
+        ("151-153", (151, 152, 153)),
+        ("2, 4-5,4", (2, 4, 5)),
+    ],
+)
+def test_targets(text: str, target: tuple[int, ...] | None) -> None:
+    assert parse_classes([text, "0"], NAMES) == [target or (3,), (0,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "message"),
+    [
+        ("crane", NAMES, "names the classes 2, 3 alike; use the index of the intended one."),
+        ("house", NAMES, 'there is no class "house"; did you mean "house finch"?'),
+        ("~", NAMES, 'there is no class "~"; expected an index, a name or a superclass such as "151-268".'),
+        ("flute", None, 'there is no class "flute"; expected an index or a superclass such as "151-268".'),
+        ("-1", None, "there is no class"),
+        ("1-", None, "there is no class"),
+        ("", None, "there is no class"),
+        ("5-3", NAMES, 'the superclass "5-3" is empty; expected the lower index first'),
+    ],
+)
+def test_what_is_not_a_target(text: str, names: list[str] | None, message: str) -> None:
+    with pytest.raises(ValueError, match="class") as caught:
+        parse_classes([text], names)
+    assert message in str(caught.value)
+
+
+def test_models_as_parts_of_file_names() -> None:
+    assert model_stem("torchvision:resnet-18") == "torchvision_resnet-18"
+    assert model_stem("models/net.py:make") == "models_net.py_make"
