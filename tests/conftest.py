@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,3 +109,33 @@ def lived_in() -> Callable[[nn.Module], nn.Module]:
         return model
 
     return live
+
+
+@pytest.fixture
+def results_of_an_earlier_run() -> Callable[[Path, str], Callable[[], None]]:
+    """Put what looks like the results of a finished command into a folder; what comes back checks that they are all still there."""
+
+    def put(folder: Path, command: str) -> Callable[[], None]:
+        record = {
+            "task": "part",
+            "index": 0,
+            "inputs": {},
+            "needs": {},
+            "files": {"part.csv": {"bytes": 1, "sha256": ""}},
+        }
+        files = {
+            "settings.json": json.dumps({"command": command, "summary_files": ["summary.csv"]}),
+            "tasks/part.json": json.dumps({**record, "warnings": []}),
+            **dict.fromkeys(("part.csv", "summary.csv", "page.json", "report.html"), "x"),
+        }
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+
+        def check() -> None:
+            there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+            assert {name: path.read_text() for name, path in there.items()} == files
+
+        return check
+
+    return put

@@ -8,7 +8,7 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +50,11 @@ def model_file(tmp_path: Path) -> str:
 
 @contextlib.contextmanager
 def interrupted(owner: type, method: str, call: int) -> Iterator[None]:
-    """The user interrupts the ``call``-th call of a method."""
+    """The user interrupts the ``call``-th call of a method; that in which no step is taken, to see that all can be made, is not counted."""
     original, calls = getattr(owner, method), itertools.count(1)
 
     def stop(self, *args, **kwargs):
-        if next(calls) == call:
+        if kwargs.get("steps") != 0 and next(calls) == call:
             raise KeyboardInterrupt
         return original(self, *args, **kwargs)
 
@@ -104,7 +104,7 @@ def test_generate_writes_pictures_tensors_and_settings(tmp_path: Path, capsys: p
     assert Image.open(out / "prototypes.png").width > 100
     assert (out / "report.html").exists()
     settings = json.loads((out / "settings.json").read_text())
-    assert settings["arguments"]["steps"] == 6
+    assert settings["options"]["steps"] == 6
     assert settings["recorded"]["warmup_steps"] == 2
     assert settings["recorded"]["transform"]["degrees"] == [-180.0, 180.0]
     assert settings["model"]["name"] == "digits"
@@ -175,9 +175,10 @@ def test_an_interrupted_run_goes_on_where_it_was(
     calls: list[list[list[int]]] = []
 
     def interrupted(self, target, *args, **kwargs):
-        calls.append(target)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
+        if kwargs["steps"]:  # else it is only seen that all can be made
+            calls.append(target)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
         return generate(self, target, *args, **kwargs)
 
     monkeypatch.setattr(PrototypeGeneration, "generate", interrupted)
@@ -218,7 +219,7 @@ def test_a_run_is_resumed_with_the_same_settings_and_weights_only(
     command += ["--out", str(tmp_path / "out"), *FAST]
     assert main(command) == 0
     assert main([*command, "--resume", "--limit", "3"]) == 1
-    assert "was made with arguments" in capsys.readouterr().err
+    assert "was made with images.limit = None, now it is 3" in capsys.readouterr().err
     (tmp_path / "trees.py").write_text(FACTORY.replace("manual_seed(0)", "manual_seed(1)"))
     assert main([*command, "--resume"]) == 1
     assert "was made with model" in capsys.readouterr().err
@@ -228,7 +229,7 @@ def test_a_model_without_weights_can_be_looked_at(tmp_path: Path) -> None:
     (tmp_path / "plain.py").write_text("import torch\n\ndef factory():\n    return torch.nn.Flatten()\n")
     command = ["generate", "--model", f"{tmp_path}/plain.py:factory", "--image-shape", "1", "2", "2", "--target", "3"]
     assert main([*command, "--out", str(tmp_path / "out"), *FAST]) == 0
-    assert json.loads((tmp_path / "out" / "settings.json").read_text())["device"] == "cpu"
+    assert json.loads((tmp_path / "out" / "settings.json").read_text())["model"]["device"] == "cpu"
 
 
 @pytest.mark.parametrize("command", ["generate", "evaluate"])
@@ -503,12 +504,31 @@ def test_classes_of_one_name_are_told_apart(
         (["generate", "--model", "digits", "--target", "3", "--image-shape", "1", "9", "9"], "leave image_shape out"),
         (["generate", "--model", "digits", "--target", "3", "--device", "tpu9000"], 'tpu9000" is unknown'),
         (["generate", "--model", "digits", "--target", "3", "--checkpoint", "nowhere.pt"], "nowhere.pt"),
+        (
+            ["generate", "--model", "digits", "--target", "3", "--high-frequency-weight", "-1"],
+            "high_frequency_weight is",
+        ),
+        (
+            ["generate", "--model", "digits", "--target", "3", "--diversity", "pixels"],
+            "no class is asked for more than",
+        ),
+        (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--steps", "-1"], "steps is -1"),
+        (["evaluate", "--model", "digits", "--images", "digits", "--target", "12"], "12"),
+        (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--limit", "1"], "at least two"),
+        (
+            ["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--limit", "900"],
+            "limit asks for 900",
+        ),
+        (
+            ["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--control-count", "0"],
+            "control_count",
+        ),
         (["evaluate", "--model", "digits", "--images", "nowhere", "--target", "3"], "nowhere"),
         (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--count", "-1"], "count is -1"),
         (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--others", "0"], "limit is 0"),
         (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--layers", "conv9"], "did you mean"),
         (
-            ["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--controls", "gray"],
+            ["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--controls", "grai"],
             'did you mean "gray"',
         ),
         (
@@ -527,14 +547,40 @@ def test_classes_of_one_name_are_told_apart(
         ),
     ],
 )
-def test_bad_input_gets_one_sentence_and_exit_code_1(
-    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_bad_input_gets_one_sentence_and_exit_code_1_before_anything_is_removed(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    results_of_an_earlier_run: Callable[[Path, str], Callable[[], None]],
 ) -> None:
-    assert main([*arguments, "--out", str(tmp_path / "out"), "--no-progress"]) == 1
+    check_results = results_of_an_earlier_run(tmp_path, arguments[0])
+    assert main([*arguments, "--out", str(tmp_path), "--overwrite", "--no-progress"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("captum-proto: error: ")
     assert words in error
-    assert not list(tmp_path.rglob("*.safetensors"))
+    check_results()
+
+
+def test_a_bug_stays_a_traceback_and_says_how_to_report_it(
+    tmp_path: Path, model_file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", "--model", model_file, "--target", "0", "--out", str(tmp_path / "out"), *FAST]
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("something that nobody wrote for a user")  # of the built-in kind, not of ours
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PrototypeGeneration, "generate", broken)
+        assert main(command) == 70
+    error = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in error
+    assert "ValueError: something that nobody wrote for a user" in error
+    assert error.rstrip().endswith("send what is above and the output of: captum-proto info --json")
+    assert main([*command, "--steps", "-1"]) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert error.splitlines()[-1].startswith("captum-proto: error: steps is -1")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

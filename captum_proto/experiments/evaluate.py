@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.batches import Images
+from captum_proto._utils.checks import check_images
 from captum_proto._utils.class_names import file_stem, labels_of
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
@@ -235,6 +236,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         if self.prototypes is not None:
             check_made_with(self.prototypes, self.named)
             given = Prototypes.load(self.prototypes)
+            check_images(given.images, similarity.value_range, "prototypes")
             for target in self.targets:
                 similarity.evaluate(given.of(target).images)
 

@@ -102,13 +102,14 @@ class Generate(Protocol[Prototypes]):
             show_progress=run.show_progress,
             **self.options,
         )
+        _write_pictures(batch, run.folder, self.named.class_names)
         batch.save(run.folder / f"{task.name}.safetensors", overwrite=True)
 
     def summarize(self, run: Run) -> Prototypes:
         prototypes = Prototypes.concatenate(
             [Prototypes.load(run.folder / f"{task.name}.safetensors") for task in run.tasks]
         )
-        write_prototypes(prototypes, run.folder, self.named.class_names)
+        _write_all(prototypes, run.folder, self.named.class_names)
         run.note({**prototypes.settings, WARNINGS: run.warnings()})
         if self.page:
             write_page(generation_page(run.folder), run.folder)
@@ -164,13 +165,20 @@ def check_made_with(path: Path, named: NamedModel) -> None:
 
 def write_prototypes(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
     """A PNG of each prototype at its own size, a sheet of all, and the safetensors file."""
+    _write_pictures(prototypes, folder, class_names)
+    _write_all(prototypes, folder, class_names)
+
+
+def _write_pictures(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
+    for index, target in enumerate(prototypes.target):
+        path = folder / _picture_name(file_stem(target, class_names), prototypes.seeds[index])
+        _write_picture(prototypes, index, path)
+
+
+def _write_all(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
     value_range = tuple(prototypes.settings.get("value_range", (0.0, 1.0)))
     prototypes.save(folder / PROTOTYPES, overwrite=True)
-    for index, group in enumerate(prototypes.target):
-        _write_picture(
-            prototypes, index, folder / _picture_name(file_stem(group, class_names), prototypes.seeds[index])
-        )
-    labels = [label_of(group, class_names) for group in prototypes.target]
+    labels = [label_of(target, class_names) for target in prototypes.target]
     save_figure(prototype_sheet(prototypes, labels, value_range), folder / "prototypes.png", overwrite=True)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -73,5 +74,8 @@ def picture_grid(pictures: Mapping[str, Mapping[str, Tensor]], value_range: tupl
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Write a figure in the format its file name ends in, whole or not at all."""
-    with whole_file(path, overwrite) as temporary:
-        figure.savefig(temporary, format=Path(path).suffix.lstrip("."), dpi=120)
+    kind = Path(path).suffix.lstrip(".")
+    # An SVG would carry the date and random identifiers; equal results are to be equal files.
+    metadata = {"Date": None} if kind == "svg" else None
+    with whole_file(path, overwrite) as temporary, rc_context({"svg.hashsalt": "captum_proto"}):
+        figure.savefig(temporary, format=kind, dpi=120, metadata=metadata)

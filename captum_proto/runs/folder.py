@@ -149,13 +149,15 @@ class RunFolder:
         folder = self.folder
         if folder.exists() and not folder.is_dir():
             raise OccupiedError(f'"{folder}" is a file; choose a folder with --out.')
-        if not folder.is_dir() or not any(path.name != _LOCK for path in folder.iterdir()):
+        if not folder.is_dir() or not any(_counts(path) for path in folder.iterdir()):
             return
+        if self.resume and _at_work.get() is not None and not (folder / SETTINGS).exists():
+            return  # a part of a run, which is not begun yet
         if not (self.overwrite or self.resume):
             raise OccupiedError(f'"{folder}" is not empty; choose another folder, or pass --overwrite or --resume.')
         if not self.resume and not (folder / SETTINGS).exists():
             return
-        found = read_settings(folder)
+        found = _read_settings(folder)
         before, now = found.get("command"), self.provenance.get("command")
         if before and now and before != now:
             raise InputError(
@@ -179,7 +181,7 @@ def _remove_results(root: Path) -> None:
     """Remove what a run recorded as its own, and its parts: nothing else in the folder is touched."""
     if (root / SETTINGS).exists():
         with suppress(OccupiedError):
-            for name in read_settings(root).get(PARTS) or ():
+            for name in _read_settings(root).get(PARTS) or ():
                 if (root / name).resolve().is_relative_to(root.resolve()):
                     _remove_results(root / name)
                     _remove_empty(root / name, root)
@@ -212,8 +214,13 @@ def _recorded_files(root: Path) -> list[Path]:
             names |= set(json.loads(record.read_text(encoding="utf-8"))["files"])
     if (root / SETTINGS).exists():
         with suppress(OccupiedError):
-            names |= set(read_settings(root).get(SUMMARY) or ())
+            names |= set(_read_settings(root).get(SUMMARY) or ())
     return [root / name for name in sorted(names) if (root / name).resolve().is_relative_to(root.resolve())]
+
+
+def _counts(path: Path) -> bool:
+    """Whether a file makes a folder one that is not empty: not the lock, and not what was being written when a process was killed."""
+    return path.name != _LOCK and not path.name.endswith(PARTIAL)
 
 
 def _locked(path: Path) -> int | None:
@@ -255,11 +262,17 @@ def _innermost(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """
-    The settings a run wrote to its folder.
+    The settings a run wrote to its folder: its provenance, and what is recorded beside.
 
     Raises:
         OccupiedError: If there are none: no command wrote this folder.
     """
+    settings = _read_settings(folder)
+    return {name: value for name, value in settings.items() if name not in (SUMMARY, PARTS)}
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """With what the run keeps account of for itself."""
     try:
         settings: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

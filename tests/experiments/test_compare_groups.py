@@ -218,17 +218,25 @@ def test_copies_are_warned_of(model: str, places: dict[str, Path], tmp_path: Pat
         (lambda line, root: [*line, "--count", "0"], "count is 0"),
     ],
 )
-def test_bad_input_gets_one_sentence(
-    change, words: str, model: str, places: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_bad_input_gets_one_sentence_before_anything_is_removed(
+    change,
+    words: str,
+    model: str,
+    places: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    results_of_an_earlier_run,
 ) -> None:
+    check_results = results_of_an_earlier_run(tmp_path / "out", "compare-groups")
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "x.png").write_bytes(b"no image")
     line = command(model, places, tmp_path / "out")
-    assert main(change(line, tmp_path)) == 1
+    assert main([*change(line, tmp_path), "--overwrite"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("captum-proto: error: ")
     assert words in error
+    check_results()
 
 
 def test_tensors_are_groups_too(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Every protocol at tiny settings, for tests that hold for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from captum_proto.data import ImageCollection
+from captum_proto.data.natural import NaturalImages
+from captum_proto.experiments.compare_groups import CompareGroups
+from captum_proto.experiments.evaluate import Evaluate
+from captum_proto.experiments.generate import PROTOTYPES, Generate
+from captum_proto.models import NamedModel
+from captum_proto.runs.tasks import Protocol, carry_out
+
+NAMES = ["ash", "birch", "cedar"]
+QUICK: dict[str, Any] = {"steps": 2, "warmup_steps": 1, "transform": None}
+
+
+def trees() -> NamedModel:
+    """A small network for images of 8 x 8 pixels, the same each time."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)]
+    return NamedModel("trees", nn.Sequential(*layers).eval(), None, (3, 8, 8), NAMES, resize_ratio=1.0)
+
+
+def photos(inputs: Path) -> Path:
+    """A folder of pictures for each class, made once; one of them cannot be read."""
+    folder = inputs / "photos"
+    if not folder.exists():
+        generator = np.random.default_rng(0)
+        for name in NAMES:
+            (folder / name).mkdir(parents=True)
+            for i in range(4):
+                pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / name / f"{i}.png")
+        (folder / "birch" / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def prototypes_file(inputs: Path, seed: int = 0) -> Path:
+    """Prototypes of two classes in a file, made once."""
+    path = inputs / "made" / PROTOTYPES
+    if not path.exists():
+        carry_out(Generate(trees(), [(0,), (1,)], QUICK, seed=seed, page=False), path.parent)
+    return path
+
+
+def generate(inputs: Path) -> Generate:
+    return Generate(trees(), [(0,), (1,), (0, 2)], QUICK, batch_size=1)
+
+
+def evaluate(inputs: Path, **options: Any) -> Evaluate:
+    named = trees()
+    values = {
+        "count": 2,
+        "batch_size": 1,
+        "similarity": {"layers": ["0", "3"]},
+        "comparison": {"controls": ["gray"]},
+        "further": {"plain": {**QUICK, "steps": 1}},
+        **options,
+    }
+    return Evaluate(
+        named, [(0,), (1,)], NaturalImages(str(photos(inputs)), named, others=8, workers=0), QUICK, **values
+    )
+
+
+def evaluate_given(inputs: Path) -> Evaluate:
+    return evaluate(inputs, prototypes=prototypes_file(inputs), further={})
+
+
+def compare_groups(inputs: Path, prototypes: Path | Generate | None = None) -> CompareGroups:
+    named = trees()
+    subgroups = {name: ImageCollection.one_class(photos(inputs) / name) for name in NAMES[:2]}
+    made = Generate(named, [(0,), (1,)], QUICK, batch_size=1) if prototypes is None else prototypes
+    return CompareGroups(named, subgroups, (0,), [(1,)], resamples=50, prototypes=made)
+
+
+def compare_groups_given(inputs: Path) -> CompareGroups:
+    return compare_groups(inputs, prototypes_file(inputs))
+
+
+#: By command, and in which variant: a protocol made anew, as another process makes it, from inputs in a folder.
+PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
+    "generate": generate,
+    "evaluate": evaluate,
+    "compare-groups": compare_groups,
+}
+#: Those with a prototypes file that was given.
+WITH_PROTOTYPES: dict[str, Callable[[Path], Protocol[Any]]] = {
+    "evaluate": evaluate_given,
+    "compare-groups": compare_groups_given,
+}
