@@ -12,7 +12,9 @@ from networks import seeded
 from torch import Tensor, nn
 
 from captum_proto import PrototypeGeneration, Prototypes
-from captum_proto.experiments.generate import generate_to_folder
+from captum_proto.experiments.generate import Generate
+from captum_proto.models import NamedModel
+from captum_proto.runs.tasks import carry_out
 from captum_proto.metrics.pairwise import pairwise_similarity
 from captum_proto.optim import Diversity, GramDiversity, PixelDiversity, RandomAffine, partners_of
 from captum_proto.optim.loss.diversity import as_diversity, check_batches
@@ -251,15 +253,9 @@ def test_a_folder_records_it_and_resumes_only_with_the_same(make_cnn, tmp_path: 
     generation = PrototypeGeneration(make_cnn())
 
     def run(batch_size: int = 2, resume: bool = False, **options: Any) -> Prototypes:
-        return generate_to_folder(
-            generation,
-            [(1,), (1,)],
-            SHAPE,
-            tmp_path / "out",
-            options={**PLAIN, **options},
-            batch_size=batch_size,
-            resume=resume,
-        )
+        named = NamedModel("small", generation.forward_func, None, SHAPE)
+        protocol = Generate(named, [(1,), (1,)], {**PLAIN, **options}, batch_size=batch_size)
+        return carry_out(protocol, tmp_path / "out", resume=resume)
 
     with pytest.raises(ValueError, match="batch_size 1 parts the 2 prototypes"):
         run(batch_size=1, diversity="pixels")

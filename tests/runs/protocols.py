@@ -15,8 +15,9 @@ from captum_proto.data import ImageCollection
 from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.evaluate import Evaluate
-from captum_proto.experiments.generate import PROTOTYPES, Generate
+from captum_proto.experiments.generate import Generate
 from captum_proto.models import NamedModel
+from captum_proto.report.views.prototypes import PROTOTYPES
 from captum_proto.runs.tasks import Protocol, carry_out
 
 NAMES = ["ash", "birch", "cedar"]
