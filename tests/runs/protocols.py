@@ -16,6 +16,8 @@ from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.evaluate import Evaluate
 from captum_proto.experiments.generate import Generate
+from captum_proto.experiments.reproduce import Reproduce, ReproduceSettings, Stage
+from captum_proto.experiments.sweep import RunSweep, Sweep
 from captum_proto.models import NamedModel
 from captum_proto.report.views.prototypes import PROTOTYPES
 from captum_proto.runs.tasks import Protocol, carry_out
@@ -69,7 +71,11 @@ def evaluate(inputs: Path, **options: Any) -> Evaluate:
         **options,
     }
     return Evaluate(
-        named, [(0,), (1,)], NaturalImages(str(photos(inputs)), named, others=8, workers=0), QUICK, **values
+        named,
+        [(0,), (1,)],
+        NaturalImages(str(photos(inputs)), named.geometry, NAMES, others=8, workers=0),
+        QUICK,
+        **values,
     )
 
 
@@ -88,11 +94,40 @@ def compare_groups_given(inputs: Path) -> CompareGroups:
     return compare_groups(inputs, prototypes_file(inputs))
 
 
+def sweep(inputs: Path) -> RunSweep:
+    grid = Sweep(["trees"], ["ash", "birch"], [0], fixed={**QUICK, "transform": "none"}, grid={"lr": [0.05, 0.1]})
+    return RunSweep(
+        grid,
+        lambda name: trees(),
+        lambda named: NaturalImages(str(photos(inputs)), named.geometry, NAMES, others=8, workers=0),
+        similarity={"layers": ["0", "3"]},
+        comparison={"controls": ["gray"]},
+        batch_size=1,
+    )
+
+
+def reproduce(inputs: Path) -> Reproduce:
+    stage = Stage(
+        "trees",
+        ["ash"],
+        str(photos(inputs)),
+        limit=3,
+        options=QUICK,
+        steps=1,
+        protocol_target="ash",
+        protocols={"degrees": ["none", 30]},
+        protocol_seeds=[0],
+    )
+    return Reproduce([stage], lambda name: trees(), ["fig1", "table4"], ReproduceSettings(workers=0))
+
+
 #: By command, and in which variant: a protocol made anew, as another process makes it, from inputs in a folder.
 PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "generate": generate,
     "evaluate": evaluate,
     "compare-groups": compare_groups,
+    "sweep": sweep,
+    "reproduce": reproduce,
 }
 #: Those with a prototypes file that was given.
 WITH_PROTOTYPES: dict[str, Callable[[Path], Protocol[Any]]] = {
