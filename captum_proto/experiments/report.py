@@ -10,6 +10,8 @@ from captum_proto.experiments.compare_groups import compared_page
 from captum_proto.experiments.demo import demo_page
 from captum_proto.experiments.evaluate import evaluation_page
 from captum_proto.experiments.generate import generation_page
+from captum_proto.experiments.reproduce.page import reproduced_page
+from captum_proto.experiments.sweep.tables import swept_page
 from captum_proto.report.html import write_page, write_report
 from captum_proto.report.page import Page
 from captum_proto.runs.folder import PAGE, SETTINGS, read_settings
@@ -20,6 +22,8 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "evaluate": evaluation_page,
     "compare-groups": compared_page,
     "demo": demo_page,
+    "sweep": swept_page,
+    "reproduce": reproduced_page,
 }
 
 

@@ -1,8 +1,9 @@
-"""The files of an item, and its section of the page."""
+"""The files of an item, its section of the page, and the page of a run that was interrupted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from captum_proto.experiments.evaluate import COMPARISON
@@ -10,12 +11,18 @@ from captum_proto.experiments.reproduce.items import Item
 from captum_proto.experiments.reproduce.stages import CLASSES, StageResults
 from captum_proto.report.blocks import Curves, Files, Paragraphs, Picture, Pictures, Verdict, Verdicts
 from captum_proto.report.figures import save_figure
-from captum_proto.report.page import Section
+from captum_proto.report.page import Page, Section
 from captum_proto.runs.files import write_json, write_rows, write_text
-from captum_proto.runs.folder import REPORT
+from captum_proto.runs.folder import RECORDED, REPORT, SUMMARY, TASKS, read_settings
+from captum_proto.runs.tasks import warnings_of
 
 _VALUES, _MANIFEST, _VERDICT = "values.csv", "manifest.json", "verdict.txt"
 _FIGURES = ("figure.png", "figure.svg")
+_FILES = [_VALUES, _MANIFEST, _VERDICT, *_FIGURES]
+#: Of the page.
+TITLE = "Prototype Generation, made again"
+#: Of what is recorded when a reproduction begins: the folders of the runs that its items are read off.
+RUNS = "runs"
 
 
 def write_item(name: str, item: Item, results: StageResults, provenance: Mapping[str, Any]) -> None:
@@ -55,7 +62,7 @@ def write_item(name: str, item: Item, results: StageResults, provenance: Mapping
 def item_section(name: str, item: Item) -> Section:
     """An item's section of the page; paths are relative to its folder."""
     pictures = [] if item.figure is None else [Picture(_FIGURES[0], item.title, small=False)]
-    files = [_VALUES, _MANIFEST, _VERDICT, *(_FIGURES if item.figure is not None else ())]
+    files = _FILES if item.figure is not None else [_VALUES, _MANIFEST, _VERDICT]
     blocks = [Paragraphs(item.text), Verdicts(item.verdicts), *([item.table] if item.table else [])]
     return Section(f"{numbered(name)}, {item.title}", [*blocks, Pictures(pictures), Files(files)])
 
@@ -73,6 +80,41 @@ def classes_section(results: StageResults) -> Section:
             Files([page]),
         ],
     )
+
+
+def reproduced_page(folder: Path) -> Page:
+    """
+    What a folder of a reproduction has to show, from the files in it; of an interrupted run, the parts it finished.
+
+    Args:
+        folder (Path): That :class:`~captum_proto.experiments.reproduce.Reproduce` wrote to.
+
+    Returns:
+        Page: Paths are relative to ``folder``.
+
+    Raises:
+        FileExistsError: If the folder holds no readable settings.
+    """
+    settings = read_settings(folder)
+    runs = (settings.get(RECORDED) or {}).get(RUNS, [])
+    done = [name for name in runs if (folder / TASKS / f"{name}.json").exists()]
+    page = Page(TITLE, settings=settings, failures=warnings_of(folder))
+    page.summary = [f"{len(done)} of {len(runs)} parts are there."]
+    if SUMMARY not in settings:
+        page.failures.insert(
+            0,
+            f"The run is not finished: {len(done)} of {len(runs)} parts are there; the same command with --resume goes on.",
+        )
+    for verdict in sorted(folder.glob(f"*/*/{_VERDICT}")):
+        place, name = verdict.parent.relative_to(folder).as_posix(), verdict.parent.name
+        figure = [Picture(_FIGURES[0], numbered(name), small=False)]
+        blocks = [Paragraphs(verdict.read_text(encoding="utf-8").splitlines()), Pictures(figure)]
+        section = Section(f"{verdict.parent.parent.name}: {numbered(name)}", [*blocks, Files(_FILES)])
+        page.sections.append(section.within(place))
+    page.sections += [
+        Section(name, [Files([REPORT])]).within(name) for name in done if (folder / name / REPORT).exists()
+    ]
+    return page
 
 
 def numbered(item: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from captum_proto._utils.errors import InputError
 from captum_proto.experiments.reproduce.items import ITEMS, RECIPES, check_items
-from captum_proto.experiments.reproduce.page import classes_section, item_section, numbered, write_item
+from captum_proto.experiments.reproduce.page import RUNS, TITLE, classes_section, item_section, numbered, write_item
 from captum_proto.experiments.reproduce.stages import OpenStage, ReproduceSettings, Stage, StageResults, open_stage
 from captum_proto.models import NamedModel
 from captum_proto.report.blocks import Verdict
@@ -79,6 +79,9 @@ class Reproduce(Protocol[Reproduction]):
     def tasks(self) -> list[Task]:
         return [task for _, tasks in self._planned.values() for task in tasks]
 
+    def begun(self) -> dict[str, Any]:
+        return {RUNS: [task.name for task in self.tasks()]}
+
     def make(self, task: Task, run: Run) -> None:
         stem, _, name = task.name.partition("/")
         stage = next(stage for stage in self.stages if stage.stem == stem)
@@ -86,7 +89,7 @@ class Reproduce(Protocol[Reproduction]):
         carry_out(protocol, run.folder / task.name, resume=True, show_progress=run.show_progress)
 
     def summarize(self, run: Run) -> Reproduction:
-        page = Page("Prototype Generation, made again", settings=run.provenance)
+        page = Page(TITLE, settings=run.provenance)
         made = Reproduction()
         for stage in self.stages:
             self._read_stage(StageResults(self._opened(stage), run.folder / stage.stem), page, made, run)

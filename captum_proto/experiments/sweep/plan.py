@@ -170,4 +170,4 @@ def _common_transform(transforms: Sequence[Any]) -> Any:
     return transforms[0]
 
 
-__all__ = ["PROTOTYPES", "ModelPlan", "Point", "batch_options", "plan_model"]
+__all__ = ["PICTURES", "PROTOTYPES", "ModelPlan", "Point", "batch_options", "plan_model"]

@@ -21,7 +21,7 @@ from captum_proto.experiments.evaluate import Evaluate
 from captum_proto.experiments.sweep.grid import Sweep
 from captum_proto.experiments.sweep.plan import PROTOTYPES, ModelPlan, Point, batch_options, plan_model
 from captum_proto.experiments.sweep.results import SweepResult, cells_of
-from captum_proto.experiments.sweep.tables import sweep_page, write_curves, write_tables
+from captum_proto.experiments.sweep.tables import ASKED, sweep_page, write_curves, write_tables
 from captum_proto.metrics import PathComparison, PathSimilarity
 from captum_proto.models import NamedModel
 from captum_proto.report.figures import to_display
@@ -96,6 +96,9 @@ class RunSweep(Protocol[SweepResult]):
                 needs = tuple(plan.batch_name(index) for index in plan.batches_of(target))
                 tasks.append(Task(plan.scores_name(target), needs=needs, weight=0))
         return tasks
+
+    def begun(self) -> dict[str, Any]:
+        return {ASKED: sum(len(points) for plan in self.plans for points in plan.batches)}
 
     def make(self, task: Task, run: Run) -> None:
         kind, stem, name = task.name.split("/")

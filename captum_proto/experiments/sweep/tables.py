@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.tables import text_table
-from captum_proto.experiments.sweep.plan import Point
+from captum_proto.experiments.sweep.plan import PICTURES, Point
 from captum_proto.experiments.sweep.results import Cell, Rank, SweepResult
 from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Picture, Pictures, Table
 from captum_proto.report.figures import points_figure, save_figure
 from captum_proto.report.page import Page, Section
 from captum_proto.report.views.path_similarity import NOTATION
 from captum_proto.runs.files import write_rows, write_text
+from captum_proto.runs.folder import RECORDED, SUMMARY, read_settings
+from captum_proto.runs.tasks import warnings_of
 
 #: So many combinations are drawn, and so many have their pictures on the page.
 _MOST_DRAWN, _MOST_SHOWN = 25, 6
+#: The tables, the last of which there is where prototypes were compared with natural images.
+_FILES = ["cells.csv", "ranking.csv", "ranking.txt", "classes.csv"]
+#: Of what is recorded when a sweep begins: how many prototypes it is to make.
+ASKED = "prototypes"
 
 
 def write_tables(result: SweepResult, folder: Path) -> None:
@@ -65,7 +72,7 @@ def sweep_page(result: SweepResult, settings: dict[str, Any]) -> Page:
     combined = "One combination" if len(ranks) == 1 else f"{len(ranks)} combinations"
     page.summary = [f"{combined}, {len(result.cells)} prototypes. {result.verdict()}"]
     figure = Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)
-    files = ["cells.csv", "ranking.csv", "ranking.txt", *(["classes.csv"] if result.scored else [])]
+    files = _FILES if result.scored else [name for name in _FILES if name != "classes.csv"]
     page.sections.append(Section("Ranking", [Table(*result.ranking_rows()), Pictures([figure]), Files(files)]))
     if result.scored:
         caption = (
@@ -95,3 +102,38 @@ def _combination_section(result: SweepResult, rank: Rank) -> Section:
                 for target, label in plan.labels.items()
             ]
     return Section(rank.combination.name, [Pictures(pictures), *curves])
+
+
+def swept_page(folder: Path) -> Page:
+    """
+    What a folder of a sweep has to show, from the files in it; of an interrupted run, the prototypes it finished.
+
+    Args:
+        folder (Path): That :class:`~captum_proto.experiments.sweep.RunSweep` wrote to.
+
+    Returns:
+        Page: Paths are relative to ``folder``.
+
+    Raises:
+        FileExistsError: If the folder holds no readable settings.
+    """
+    settings = read_settings(folder)
+    asked = (settings.get(RECORDED) or {}).get(ASKED, "an unknown number of")
+    page = Page("Sweep", settings=settings, failures=warnings_of(folder))
+    pictures = sorted(path.relative_to(folder).as_posix() for path in (folder / PICTURES).rglob("*.png"))
+    page.summary = [f"{len(pictures)} of {asked} prototypes are there."]
+    if SUMMARY not in settings:
+        page.failures.insert(
+            0,
+            f"The run is not finished: {len(pictures)} of {asked} prototypes are there; the same command with --resume goes on.",
+        )
+    if (folder / "ranking.csv").exists():
+        with (folder / "ranking.csv").open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        figure = Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)
+        page.sections.append(Section("Ranking", [Table(header, rows), Pictures([figure]), Files(_FILES)]))
+    if pictures:
+        captions = [path.removeprefix(f"{PICTURES}/").removesuffix(".png") for path in pictures]
+        found = [Picture(path, caption) for path, caption in zip(pictures, captions, strict=True)]
+        page.sections.append(Section("Prototypes", [Pictures(found)]))
+    return page

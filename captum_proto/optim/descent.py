@@ -1,0 +1,267 @@
+"""The steps of an optimization: of one batch, phase after phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.pipeline import Pipeline
+from captum_proto.optim.forward import ForwardPass
+from captum_proto.optim.loss.objective import Loss, Rows
+from captum_proto.optim.random import START, TRANSFORM, RandomStream
+from captum_proto.optim.result import Callback, OptimizationResult, Step
+from captum_proto.optim.settings import SCHEDULES, OptimizationSettings
+
+#: How often the host looks at values that the device has computed. Every look makes a GPU wait.
+_LOOK_EVERY = 32
+#: Where half-precision gradients start: a logit's gradient by one pixel is often below float16's smallest number.
+_FLOAT16_LOSS_SCALE = 1024.0
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """One loss, minimized for some steps by an optimizer of its own."""
+
+    name: str
+    loss: Loss
+    steps: int
+    unit: str = "step"  # what a step is called in a message
+    total: str | None = "loss"  # the name under which the loss itself is recorded
+    transformed: bool = False
+    schedule: Callable[[float], float] = SCHEDULES["constant"]
+    tolerance: float = 0.0  # a row rests from when the first of what is recorded is at most this
+    snapshot_steps: frozenset[int] = frozenset()
+
+    @property
+    def recorded(self) -> list[str]:
+        """What is recorded of it, as far as it is known before."""
+        return [*([] if self.total is None else [self.total]), *self.loss.terms]
+
+
+class _Stopped(Exception):
+    """A callback ended the optimization."""
+
+
+class Descent:
+    """
+    The optimization of one batch: its parameters, from the start to the last step. See
+    :meth:`~captum_proto.optim.InputOptimization.optimize`.
+
+    Args:
+        pipeline (Pipeline): The model, frozen, and its preprocessing.
+        settings (OptimizationSettings): Every choice.
+        loss (Loss): Of these rows.
+        warmup (Loss, optional): What the warm-up minimizes.
+        rows (Rows): What the rows are.
+        callback (Callable, optional): Sees each step.
+        snapshot_steps (frozenset[int]): After how many steps of the main objective to keep a copy.
+        progress (tqdm): A bar to advance.
+        looked (bool): Whether the model's output is known to be as it should.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        settings: OptimizationSettings,
+        loss: Loss,
+        warmup: Loss | None,
+        rows: Rows,
+        *,
+        callback: Callback | None,
+        snapshot_steps: frozenset[int],
+        progress: tqdm[Any],
+        looked: bool,
+    ) -> None:
+        self.pipeline, self.settings, self.loss, self.warmup, self.rows = pipeline, settings, loss, warmup, rows
+        self.callback, self.snapshot_steps, self.progress, self.looked = callback, snapshot_steps, progress, looked
+        layers = [*loss.layers, *(() if warmup is None else warmup.layers)]
+        self.forward = ForwardPass(pipeline, settings, rows, layers, arranged=True)
+        half = torch.float16 in (pipeline.autocast, pipeline.dtype)
+        scale = torch.full((len(rows.keys),), _FLOAT16_LOSS_SCALE, device=pipeline.device)
+        self.loss_scale = scale if half else None
+        self.inputs = settings.parametrization
+        self.parameters: dict[str, Tensor] = {}
+
+    def run(self, shape: tuple[int, ...], start: Tensor | None) -> OptimizationResult:
+        self.inputs = self.settings.parametrization.for_images(shape, self.settings.value_range)
+        self._start(shape, start)
+        result = OptimizationResult(self._look(), self.rows, self.forward.arrangement)
+        phases = self._phases()
+        result.history = {name: torch.empty(0, len(self.rows.keys)) for phase in phases for name in phase.recorded}
+        try:
+            for phase in phases:
+                self._minimize(phase, result)
+        except _Stopped:
+            result.stopped = True
+        result.images, result.arrangement = self._look(), self.forward.arrangement
+        self._check_images(result.images)
+        return result
+
+    def _phases(self) -> list[_Phase]:
+        settings, warmup = self.settings, self.warmup
+        main = _Phase(
+            "ascent",
+            self.loss,
+            settings.steps,
+            transformed=settings.transform is not None,
+            schedule=SCHEDULES[settings.lr_schedule],
+            snapshot_steps=self.snapshot_steps,
+        )
+        if warmup is None:
+            return [main]
+        total = None if warmup.terms else "warmup_loss"
+        tolerance = settings.warmup_tolerance
+        return [_Phase("warmup", warmup, settings.warmup_steps, "warm-up step", total, tolerance=tolerance), main]
+
+    def _start(self, shape: tuple[int, ...], start: Tensor | None) -> None:
+        device, dtype = self.pipeline.device, self.pipeline.image_dtype
+        if start is None:
+            parameters = self.inputs.start(RandomStream(self.rows.keys, START), shape)
+        else:
+            parameters = self.inputs.parameters_of(start.detach().to(device, dtype))
+        self.parameters = {
+            name: value.detach().to(device, dtype, copy=True).contiguous().requires_grad_(True)
+            for name, value in parameters.items()
+        }
+
+    @torch.no_grad()
+    def _look(self) -> Tensor:
+        """(N, ...), sharing no memory with the parameters."""
+        images = self.inputs.render(self.parameters)
+        held = {value.untyped_storage().data_ptr() for value in self.parameters.values()}
+        return images.clone() if images.untyped_storage().data_ptr() in held else images
+
+    def _minimize(self, phase: _Phase, result: OptimizationResult) -> None:
+        settings = self.settings
+        history: dict[str, list[Tensor]] = {name: [] for name in phase.recorded}
+        losses: list[Tensor] = []
+        active: Tensor | None = None
+        optimizer = torch.optim.Adam(
+            list(self.parameters.values()),
+            lr=settings.lr,
+            betas=settings.betas,
+            eps=settings.eps,
+            fused=self.pipeline.device.type in ("cpu", "cuda"),
+        )
+        if 0 in phase.snapshot_steps:
+            result.snapshots[0] = self._look().cpu()
+        try:
+            for step in range(phase.steps):
+                optimizer.param_groups[0]["lr"] = settings.lr * phase.schedule(step / phase.steps)
+                gradients, loss, terms = self._evaluate(phase, step)
+                losses.append(loss)
+                for name, values in terms.items():
+                    history.setdefault(name, []).append(values)
+                if phase.tolerance > 0:
+                    going = next(iter(terms.values())) > phase.tolerance
+                    active = going if active is None else active & going
+                    if not bool(active.any()):
+                        break
+                self._update(optimizer, gradients, active)
+                if step + 1 in phase.snapshot_steps:
+                    result.snapshots[step + 1] = self._look().cpu()
+                if step % _LOOK_EVERY == 0:
+                    self._check_finite(losses, phase.unit)
+                self._after_step(phase.name, step, terms)
+            self._check_finite(losses, phase.unit)
+        finally:
+            result.history |= {name: _stack(values, len(self.rows.keys)) for name, values in history.items()}
+
+    def _evaluate(self, phase: _Phase, step: int) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
+        """The gradient of each parameter, the loss, and what is recorded. What else there was is gone before the next step."""
+        images = self.inputs.render(self.parameters)
+        random = RandomStream(self.rows.keys, TRANSFORM, step) if phase.transformed else None
+        outputs = self.forward(images, random, step, closely=not self.looked)
+        if step == 0:
+            self.loss.check(outputs)
+        loss = phase.loss(outputs, images)
+        if step == 0:
+            _check_loss(loss, len(images))
+        self.looked = True
+        terms = outputs.terms if phase.total is None else {phase.total: loss.detach(), **outputs.terms}
+        return self._gradients(loss), loss.detach(), terms
+
+    def _gradients(self, loss: Tensor) -> list[Tensor]:
+        parameters = list(self.parameters.values())
+        if self.loss_scale is None:
+            return list(torch.autograd.grad(loss.sum(), parameters, materialize_grads=True))
+        gradients = torch.autograd.grad((loss * self.loss_scale).sum(), parameters, materialize_grads=True)
+        return [gradient / _per_row(self.loss_scale, gradient) for gradient in gradients]
+
+    @torch.no_grad()
+    def _update(self, optimizer: torch.optim.Adam, gradients: list[Tensor], active: Tensor | None) -> None:
+        """One step of Adam, for the ``active`` rows; a row whose scaled gradient overflowed waits for a smaller scale."""
+        parameters = list(self.parameters.values())
+        if self.loss_scale is not None:
+            finite = torch.stack([gradient.isfinite().flatten(1).all(1) for gradient in gradients]).all(0)
+            self.loss_scale = torch.where(finite, self.loss_scale, self.loss_scale / 2)
+            gradients = [torch.where(_per_row(finite, gradient), gradient, 0) for gradient in gradients]
+            active = finite if active is None else active & finite
+        before = [] if active is None else [values.clone() for values in parameters]
+        for values, gradient in zip(parameters, gradients, strict=True):
+            # Adam's fused kernel walks through memory, and takes for granted that gradients lie as parameters do.
+            values.grad = gradient.contiguous()
+        optimizer.step()
+        for values in parameters:
+            values.grad = None
+        if self.settings.clamp:
+            self.inputs.project(self.parameters)
+        if active is not None:
+            for values, old in zip(parameters, before, strict=True):
+                values.copy_(torch.where(_per_row(active, values), values, old))
+
+    def _after_step(self, phase: str, step: int, terms: dict[str, Tensor]) -> None:
+        self.progress.update(len(self.rows.keys))
+        if step % _LOOK_EVERY == 0 and "probability" in terms:
+            self.progress.set_postfix_str(f"p {float(terms['probability'].mean()):.3f}", refresh=False)
+        if self.callback is not None and self.callback(Step(phase, step, self.rows.numbers, self._look(), terms)):
+            raise _Stopped
+
+    def _check_finite(self, losses: list[Tensor], unit: str) -> None:
+        if not losses:
+            return
+        recent = torch.stack(losses[-_LOOK_EVERY - 1 :])
+        bad = (~recent.isfinite()).nonzero()
+        if len(bad):
+            step = len(losses) - len(recent) + int(bad[0, 0])
+            raise InputError(
+                f"the model returned NaN or infinity for {self._named(int(bad[0, 1]))} at {unit} {step}; check its weights, lower lr, or "
+                "leave out autocast."
+            )
+
+    def _check_images(self, images: Tensor) -> None:
+        bad = (~images.isfinite()).flatten(1).any(1).nonzero()
+        if len(bad):
+            raise InputError(
+                f"the model's gradient turned {self._named(int(bad[0, 0]))} into NaN or infinity; check its weights, lower lr, or leave "
+                "out autocast."
+            )
+
+    def _named(self, row: int) -> str:
+        target = self.rows.targets[row]
+        return f"prototype {self.rows.numbers[row]}" + (f" (target {list(target)})" if target else "")
+
+
+def _check_loss(loss: Any, rows: int) -> None:
+    if not isinstance(loss, Tensor) or loss.shape != (rows,):
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise InputError(f"the loss returned {got}; expected one value for each of the {rows} rows: ({rows},).")
+    if not loss.requires_grad:
+        raise InputError(
+            "the loss has no gradient with respect to the images; leave torch.no_grad and .detach() out of it."
+        )
+
+
+def _per_row(values: Tensor, like: Tensor) -> Tensor:
+    """One value for each row, so shaped that it meets all of the row's parameters."""
+    return values.view(-1, *[1] * (like.dim() - 1))
+
+
+def _stack(history: list[Tensor], rows: int) -> Tensor:
+    return torch.stack(history).cpu() if history else torch.empty(0, rows)
