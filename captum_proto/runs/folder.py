@@ -288,7 +288,7 @@ def noted_warnings(shown: set[str] | None = None) -> Iterator[list[str]]:
     Collect what is warned of in the block, each message once, in a list that grows.
 
     Args:
-        shown (set[str], optional): Messages that were shown before and need not be again; grows. Default: None, all are shown
+        shown (set[str], optional): Messages that were shown before and need not be again; grows. Default: None, none was
     """
     noted: list[str] = []
     shown = set() if shown is None else shown

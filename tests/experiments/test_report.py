@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from captum_proto import PathSimilarity, PrototypeGeneration, Prototypes
+from captum_proto import Prototypes
 from captum_proto._utils.targets import Target
+from captum_proto.data.natural import ClassImages
 from captum_proto.experiments import evaluate as evaluation
 from captum_proto.experiments import generate as generation
 from captum_proto.experiments.demo import demo_page
-from captum_proto.experiments.evaluate import ClassImages, evaluate_to_folder
-from captum_proto.experiments.generate import generate_to_folder
+from captum_proto.experiments.evaluate import Evaluate
+from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.report import report_on
+from captum_proto.models import NamedModel
 from captum_proto.report.blocks import Curves, Files, Picture, Pictures, Table, Verdicts
 from captum_proto.report.page import Page, Section
-from captum_proto.runs.folder import PAGE, REPORT, SETTINGS, noted_warnings
+from captum_proto.runs.folder import PAGE, REPORT, SETTINGS
+from captum_proto.runs.tasks import Run, Task, carry_out
 
 NAMES = ["ash", "birch </script>", "cedar"]
-GROUPS: list[Target] = [(0,), (1,), (1,)]
+TARGETS: list[Target] = [(0,), (1,), (1,)]
 
 
 def pictures_of(section: Section) -> list[Picture]:
     return [picture for block in section.of(Pictures) for picture in block.pictures]
-
-
-class Interrupted(PrototypeGeneration):
-    """Ctrl-C in the second batch."""
-
-    def generate(self, target, *args, **kwargs):  # type: ignore[no-untyped-def, override]
-        if target[0] == [1]:
-            raise KeyboardInterrupt
-        return super().generate(target, *args, **kwargs)
 
 
 @pytest.fixture(autouse=True)
@@ -49,39 +44,60 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def model() -> nn.Module:
+def model() -> NamedModel:
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval()
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval()
+    return NamedModel("trees", network, None, (1, 8, 8), NAMES)
 
 
-def generate(model: nn.Module, folder: Path, kind: type[PrototypeGeneration] = PrototypeGeneration) -> Prototypes:
+def generate(model: NamedModel, folder: Path) -> Prototypes:
     options = {"steps": 2, "warmup_steps": 0, "transform": None}
-    return generate_to_folder(
-        kind(model), GROUPS, (1, 8, 8), folder, options=options, batch_size=1, class_names=NAMES,
-        story={"command": "generate", "model": {"name": "trees"}}, overwrite=True,
-    )  # fmt: skip
+    return carry_out(Generate(model, TARGETS, options, batch_size=1), folder, overwrite=True)
 
 
-def evaluate(model: nn.Module, folder: Path, stop: Target | None = None, **options: bool) -> None:
-    def images(seed: int) -> Tensor:
-        return torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the second batch."""
+    make = Generate.make
 
-    def prototypes_of(group: Target, place: Path) -> Prototypes:
-        if group == stop:
+    def stop(self: Generate, task: Task, run: Run) -> None:
+        if task.name.endswith("00001"):
             raise KeyboardInterrupt
-        warnings.warn("the weather is bad.", stacklevel=1)
-        return PrototypeGeneration(model).generate([list(group)] * 2, (1, 8, 8), steps=2, warmup_steps=0)
+        make(self, task, run)
 
-    evaluate_to_folder(
-        lambda: PathSimilarity(model), prototypes_of,
-        lambda group: ClassImages(images(group[0]), images(9), lambda: [f"The image {group[0]} was skipped."]),
-        [(0,), (1,)], folder, options={"controls": ["gray", "noise"]}, class_names=NAMES,
-        story={"command": "evaluate"}, say=lambda text: None, **options,
-    )  # fmt: skip
+    monkeypatch.setattr(Generate, "make", stop)
 
 
-def test_a_generation_ends_with_its_page(model: nn.Module, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class UnderBadWeather:
+    """Images that come with a warning, and of which one was skipped; Ctrl-C at one of the classes."""
+
+    stop: Target | None
+    in_earnest: bool = False
+
+    def of(self, target: Target) -> ClassImages:
+        if self.in_earnest:
+            if target == self.stop:
+                raise KeyboardInterrupt
+            warnings.warn("the weather is bad.", stacklevel=1)
+        same, other = (torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (target[0], 9))
+        return ClassImages(same, other, lambda: [f"The image {target[0]} was skipped."])
+
+    def settings(self) -> dict[str, str]:
+        return {}
+
+    def afresh(self, batch_size: int | None = None, workers: int | None = None) -> UnderBadWeather:
+        return replace(self, in_earnest=batch_size is None)  # one at a time, it is only seen that there are some
+
+
+def evaluate(model: NamedModel, folder: Path, stop: Target | None = None, **options: bool) -> None:
+    generation = {"steps": 2, "warmup_steps": 0}
+    controls = {"controls": ["gray", "noise"]}
+    carry_out(Evaluate(model, [(0,), (1,)], UnderBadWeather(stop), generation, comparison=controls), folder, **options)
+
+
+def test_a_generation_ends_with_its_page(model: NamedModel, tmp_path: Path) -> None:
     prototypes = generate(model, tmp_path)
     page = Page.load(tmp_path)
     assert page.title == "Prototypes of trees"
@@ -101,10 +117,13 @@ def test_a_generation_ends_with_its_page(model: nn.Module, tmp_path: Path) -> No
     assert page.settings["options"]["steps"] == 2
 
 
-def test_of_an_interrupted_generation_the_finished_batches_are_shown(model: nn.Module, tmp_path: Path) -> None:
-    generate(model, tmp_path)
+def test_of_an_interrupted_generation_the_finished_batches_are_shown(
+    model: NamedModel, interrupted: None, tmp_path: Path
+) -> None:
+    for name in (PAGE, REPORT):
+        (tmp_path / name).touch()
     with pytest.raises(KeyboardInterrupt):
-        generate(model, tmp_path, Interrupted)
+        generate(model, tmp_path)
     for name in (PAGE, REPORT):
         assert not (tmp_path / name).exists()  # those of the earlier run are not taken for this one's
     for path in tmp_path.glob("*.png"):
@@ -126,7 +145,7 @@ def test_of_an_interrupted_generation_the_finished_batches_are_shown(model: nn.M
     assert page.summary == ["No prototype is finished yet."]
 
 
-def test_a_generation_older_than_pages_is_shown(model: nn.Module, tmp_path: Path) -> None:
+def test_a_generation_older_than_pages_is_shown(model: NamedModel, tmp_path: Path) -> None:
     generate(model, tmp_path)
     settings = json.loads((tmp_path / SETTINGS).read_text())
     for name in ("labels", "file_stems", "warnings"):
@@ -142,7 +161,7 @@ def test_a_generation_older_than_pages_is_shown(model: nn.Module, tmp_path: Path
     assert pictures_of(section)[0].caption.startswith("ash, seed 0")
 
 
-def test_an_evaluation_ends_with_its_page_the_mean_first(model: nn.Module, tmp_path: Path) -> None:
+def test_an_evaluation_ends_with_its_page_the_mean_first(model: NamedModel, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="weather"):
         evaluate(model, tmp_path)
     page = Page.load(tmp_path)
@@ -167,7 +186,7 @@ def test_an_evaluation_ends_with_its_page_the_mean_first(model: nn.Module, tmp_p
     assert (tmp_path / REPORT).stat().st_size > 50_000
 
 
-def test_of_an_interrupted_evaluation_the_finished_classes_are_shown(model: nn.Module, tmp_path: Path) -> None:
+def test_of_an_interrupted_evaluation_the_finished_classes_are_shown(model: NamedModel, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="weather"), pytest.raises(KeyboardInterrupt):
         evaluate(model, tmp_path, stop=(1,))
     report_on(tmp_path)
@@ -191,7 +210,7 @@ def test_of_an_interrupted_evaluation_the_finished_classes_are_shown(model: nn.M
     assert any(sentence.startswith("birch </script>: the comparison cannot be read") for sentence in page.failures)
 
 
-def test_an_evaluation_that_finished_nothing_and_an_older_one(model: nn.Module, tmp_path: Path) -> None:
+def test_an_evaluation_that_finished_nothing_and_an_older_one(model: NamedModel, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         evaluate(model, tmp_path / "none", stop=(0,))
     report_on(tmp_path / "none")
@@ -205,7 +224,7 @@ def test_an_evaluation_that_finished_nothing_and_an_older_one(model: nn.Module, 
     assert titles == ["Mean over 2 classes", "ash", "birch </script>"]
 
 
-def test_a_demonstration_shows_the_parts_that_are_there(model: nn.Module, tmp_path: Path) -> None:
+def test_a_demonstration_shows_the_parts_that_are_there(model: NamedModel, tmp_path: Path) -> None:
     (tmp_path / SETTINGS).write_text('{"command": "demo"}')
     generate(model, tmp_path / "digits")
     with pytest.warns(UserWarning, match="weather"):
@@ -242,17 +261,3 @@ def test_what_is_no_folder_of_ours_is_refused_in_a_sentence(tmp_path: Path) -> N
     (tmp_path / SETTINGS).write_text("{")
     with pytest.raises(FileExistsError, match=r"holds no readable settings\.json"):
         report_on(tmp_path)
-
-
-def test_warnings_are_noted_once_and_shown() -> None:
-    def warned_of_twice() -> list[str]:
-        with noted_warnings() as noted:
-            for _ in range(2):
-                warnings.warn("again", stacklevel=1)
-        return noted
-
-    show = warnings.showwarning
-    with pytest.warns(UserWarning, match="again") as shown:
-        assert warned_of_twice() == ["again"]
-    assert len(shown) == 2
-    assert warnings.showwarning is show

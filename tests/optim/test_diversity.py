@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from captum_proto import PrototypeGeneration, Prototypes
 from captum_proto.experiments.generate import Generate
-from captum_proto.models import NamedModel
-from captum_proto.runs.tasks import carry_out
 from captum_proto.metrics.pairwise import pairwise_similarity
+from captum_proto.models import NamedModel
 from captum_proto.optim import Diversity, GramDiversity, PixelDiversity, RandomAffine, partners_of
 from captum_proto.optim.loss.diversity import as_diversity, check_batches
+from captum_proto.runs.tasks import carry_out
 
 SHAPE = (3, 12, 12)
 #: No transforms, no high-frequency loss: a few steps of ascent in which only the logit and diversity pull.
@@ -250,17 +250,16 @@ def test_the_model_comes_back_as_it_was(make_cnn, lived_in, untouched, error):
 
 
 def test_a_folder_records_it_and_resumes_only_with_the_same(make_cnn, tmp_path: Path):
-    generation = PrototypeGeneration(make_cnn())
+    named = NamedModel("small", make_cnn(), None, SHAPE)
 
     def run(batch_size: int = 2, resume: bool = False, **options: Any) -> Prototypes:
-        named = NamedModel("small", generation.forward_func, None, SHAPE)
         protocol = Generate(named, [(1,), (1,)], {**PLAIN, **options}, batch_size=batch_size)
         return carry_out(protocol, tmp_path / "out", resume=resume)
 
     with pytest.raises(ValueError, match="batch_size 1 parts the 2 prototypes"):
         run(batch_size=1, diversity="pixels")
     assert not (tmp_path / "out").exists()
-    made = run(diversity=GramDiversity(generation.forward_func.block))
+    made = run(diversity=GramDiversity(named.model.block))
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert settings["options"]["diversity"] == made.settings["diversity"] == GramDiversity("block").settings()
     assert torch.equal(run(resume=True, diversity="gram:block").images, made.images)

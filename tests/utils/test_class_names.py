@@ -1,10 +1,10 @@
-"""Targets as people write them."""
+"""Targets as people write them, and what results are called: readable, and never two of them the same."""
 
 from __future__ import annotations
 
 import pytest
 
-from captum_proto._utils.class_names import model_stem, parse_classes
+from captum_proto._utils.class_names import file_stem, label_of, labels_of, model_stem, parse_classes
 
 NAMES = ["tench", "House Finch", "crane", "crane", "3,5"]
 
@@ -48,3 +48,21 @@ def test_what_is_not_a_target(text: str, names: list[str] | None, message: str) 
 def test_models_as_parts_of_file_names() -> None:
     assert model_stem("torchvision:resnet-18") == "torchvision_resnet-18"
     assert model_stem("models/net.py:make") == "models_net.py_make"
+
+
+SPECIES = ["ash", "Norway spruce (Picea)", "crane", "crane"]
+
+
+def test_labels_and_file_names() -> None:
+    assert (label_of((1,), SPECIES), file_stem((1,), SPECIES)) == ("Norway spruce (Picea)", "0001_norway-spruce-picea")
+    assert (label_of((3,), None), file_stem((3,), None)) == ("class 3", "0003")
+    assert (label_of((1, 2, 3), SPECIES), file_stem((1, 2, 3), SPECIES)) == ("classes 1–3", "0001-0003")
+    assert (label_of((0, 2), SPECIES), file_stem((0, 2), SPECIES)) == ("classes 0, 2", "0000_0002")
+
+
+def test_no_two_targets_share_a_label_or_a_file_name() -> None:
+    targets = [(2,), (3,), (0,), (0, 2, 4, 6, 8, 10, 12), (0, 2, 4, 6, 8, 10, 14), (0, 2, 4, 6, 9)]
+    labels = labels_of(targets, SPECIES)
+    assert labels[:3] == ["crane (2)", "crane (3)", "ash"]
+    assert len(set(labels)) == len({file_stem(target, SPECIES) for target in targets}) == len(targets)
+    assert "_and_1_more" in file_stem(targets[3], None)
