@@ -104,6 +104,6 @@ class GenerationSettings(OptimizationSettings):
         )
 
     def objective(self, target: Any) -> Loss:
-        """What the ascent minimizes for these targets, one row for each; of settings whose None are :meth:`resolved`."""
+        """What the ascent minimizes for these targets, one row for each; of settings whose None are resolved."""
         objective = ClassLogit(target) + self.high_frequency_weight * HighFrequency(self.high_frequency_power)
         return objective if self.diversity is None else objective + self.diversity_weight * self.diversity

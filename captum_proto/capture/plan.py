@@ -44,7 +44,7 @@ class LayerOutput:
     dtype: torch.dtype
 
     def images(self, value: Tensor, batch: int) -> Tensor:
-        """The tensor in its own shape, batch first: (N, *shape). Windows that share the batch axis, as in Swin, go to their image."""
+        """The tensor in its own shape, batch first: (N, …). Windows that share the batch axis, as in Swin, go to their image."""
         if self.batch_axis:
             value = value.movedim(self.batch_axis, 0)
         return value.reshape(batch, *self.shape)
@@ -163,7 +163,7 @@ class Capture:
 
         Args:
             images (Tensor): (N, ...), as planned for.
-            consume (Callable): Called with the index into ``outputs`` and the output, batch first: (N, *shape). It must not keep the
+            consume (Callable): Called with the index into ``outputs`` and the output, batch first: (N, …). It must not keep the
                 tensor without a copy: a later in-place layer may change it.
             gradients (bool, optional): Whether outputs, and copies of them, have gradients with respect to the images. Default: False
 

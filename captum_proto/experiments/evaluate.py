@@ -80,15 +80,15 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         named (NamedModel): The model and its preprocessing.
         targets (sequence of Target): The classes; one that is named twice is evaluated once.
         images (ImageSource): Natural images of the classes, and of others.
-        options (mapping): Further arguments of :meth:`PrototypeGeneration.generate`. Default: its own
+        options (mapping): Further arguments of :meth:`~captum_proto.PrototypeGeneration.generate`. Default: its own
         count (int): Prototypes of each class. Default: 2
         seed (int): The first seed of each class. Default: 0
         batch_size (int): Prototypes at a time. Default: 8
         prototypes (Path, optional): A file with prototypes of the classes, instead of generating them. Default: None
         similarity (mapping): Further arguments of :class:`PathSimilarity`. Default: its own
-        comparison (mapping): Further arguments of :meth:`PathSimilarity.compare`. Default: its own
+        comparison (mapping): Further arguments of :meth:`PathSimilarity.compare <captum_proto.PathSimilarity.compare>`. Default: its own
         further (mapping): Other methods' pictures of each class to score as well: by the name of the condition, the arguments of
-            :meth:`PrototypeGeneration.generate` that make them. Default: none
+            :meth:`~captum_proto.PrototypeGeneration.generate` that make them. Default: none
         page (bool): Whether to write the page; False where the evaluation is part of something greater. Default: True
     """
 

@@ -44,7 +44,7 @@ class Generate(Protocol[Prototypes]):
     Args:
         named (NamedModel): The model and its preprocessing.
         targets (sequence of Target): The classes of each prototype.
-        options (mapping): Further arguments of :meth:`PrototypeGeneration.generate`. Default: its own
+        options (mapping): Further arguments of :meth:`~captum_proto.PrototypeGeneration.generate`. Default: its own
         seed (int): The first seed of each class. Default: 0
         batch_size (int): Prototypes at a time; each finished batch is on disk at once. Default: 8
         page (bool): Whether to write the page; False where the prototypes are part of a greater one. Default: True
@@ -132,10 +132,10 @@ def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str,
     Args:
         named (NamedModel): The model.
         targets (sequence of Target): The classes.
-        options (mapping): Further arguments of :meth:`PrototypeGeneration.generate`.
+        options (mapping): Further arguments of :meth:`~captum_proto.PrototypeGeneration.generate`.
 
     Raises:
-        InputError, InputTypeError: As :meth:`PrototypeGeneration.generate`: a class or an option is out of its range.
+        InputError, InputTypeError: As :meth:`~captum_proto.PrototypeGeneration.generate`: a class or an option is out of its range.
     """
     count = 1 if options.get("diversity") is None else 2  # diversity is between two of a class
     without_steps = {

@@ -16,9 +16,10 @@ from captum_proto.data.natural import ClassImages
 from captum_proto.experiments import evaluate as evaluation
 from captum_proto.experiments import generate as generation
 from captum_proto.experiments.evaluate import COMPARISON, Evaluate
-from captum_proto.experiments.generate import PROTOTYPES, Generate
+from captum_proto.experiments.generate import Generate
 from captum_proto.metrics import PathSimilarity
 from captum_proto.models import NamedModel
+from captum_proto.report.views.prototypes import PROTOTYPES
 from captum_proto.runs.tasks import Run, Task, carry_out
 
 QUICK: dict[str, Any] = {"steps": 2, "warmup_steps": 1, "transform": None}

@@ -44,7 +44,7 @@ class Reproduce(Protocol[Reproduction]):
     Args:
         stages (sequence of Stage): The models, each with its classes and natural images.
         open_model (Callable): A model by its name.
-        items (sequence of str): Of :data:`~captum_proto.experiments.reproduce.ITEMS`. Default: all
+        items (sequence of str): Of ``ITEMS``. Default: all
         settings (ReproduceSettings): How. Default: as they are
 
     Raises:

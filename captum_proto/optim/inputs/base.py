@@ -51,7 +51,7 @@ class Parametrization:
         raise NotImplementedError
 
     def render(self, parameters: dict[str, Tensor]) -> Tensor:
-        """The inputs (N, *shape) that parameters stand for, differentiably."""
+        """The inputs (N, …) that parameters stand for, differentiably."""
         raise NotImplementedError
 
     def project(self, parameters: dict[str, Tensor]) -> None:
@@ -59,7 +59,7 @@ class Parametrization:
 
     def parameters_of(self, images: Tensor) -> dict[str, Tensor]:
         """
-        The parameters of given images (N, *shape).
+        The parameters of given images (N, …).
 
         Raises:
             ValueError: If this parametrization has none for given images.

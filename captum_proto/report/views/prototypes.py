@@ -32,7 +32,7 @@ def prototype_sheet(
         value_range (tuple[float, float], optional): The range of a pixel. Default: (0, 1)
 
     Returns:
-        Figure: To be saved with :func:`save_figure`.
+        Figure: To be saved with :func:`~captum_proto.report.figures.save_figure`.
     """
     columns = min(5, len(prototypes))
     rows = math.ceil(len(prototypes) / columns)
