@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,15 +15,22 @@ from tqdm.auto import tqdm
 
 from captum_proto._utils.batches import image_batches
 from captum_proto._utils.checks import check_logits
-from captum_proto._utils.class_names import label_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import load_tensors, save_tensors, sha256, tensor_bytes
 from captum_proto._utils.model import borrowed, fingerprint
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data import ImageCollection
 from captum_proto.experiments.generate import Generate, check_made_with
+from captum_proto.experiments.subgroup_images import (
+    SubgroupLogits,
+    afresh,
+    digest_of,
+    duplicates,
+    list_images,
+    source_of,
+    write_images,
+)
 from captum_proto.metrics.group_comparison import SubgroupComparison, classes_of_interest, compare_groups
 from captum_proto.models import NamedModel
 from captum_proto.report.blocks import Picture, Pictures
@@ -34,7 +39,7 @@ from captum_proto.report.html import write_page
 from captum_proto.report.page import Page
 from captum_proto.report.views.group_comparison import groups_figure, groups_page
 from captum_proto.report.views.prototypes import PROTOTYPES, prototype_pictures, write_prototypes
-from captum_proto.runs.files import write_json, write_rows, write_text
+from captum_proto.runs.files import write_json, write_text
 from captum_proto.runs.folder import RECORDED, read_settings
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, carry_out, warnings_of
@@ -44,37 +49,6 @@ COMPARISON, IMAGES, MANIFEST = "comparison.json", "images.csv", "manifest.json"
 _LOGITS, _COMPARE, _PICTURES = "logits", "comparison", "prototypes"
 #: Of what is recorded of the run: the title, and the file name of each subgroup.
 _TITLE, _STEMS = "title", "stems"
-_KIND = "logits of a subgroup"
-
-
-@dataclass(frozen=True)
-class SubgroupLogits:
-    """
-    What the model returned for the images of one subgroup.
-
-    Attributes:
-        logits (Tensor): (N, K), on the CPU.
-        files (list[str]): N paths, or "image 0", … of a tensor.
-        digests (list[str]): N SHA-256 digests, of the files or of the tensors' values.
-        skipped (list[tuple[str, str]]): Files that could not be read, each with the reason.
-    """
-
-    logits: Tensor
-    files: list[str]
-    digests: list[str]
-    skipped: list[tuple[str, str]]
-
-    def save(self, path: Path) -> None:
-        """Write everything to one safetensors file, in place of one that is there."""
-        described = {"files": self.files, "digests": self.digests, "skipped": self.skipped}
-        save_tensors(path, _KIND, {"logits": self.logits}, described, overwrite=True)
-
-    @classmethod
-    def load(cls, path: Path) -> SubgroupLogits:
-        """Read what :meth:`save` wrote."""
-        tensors, described = load_tensors(path, _KIND)
-        skipped = [(file, reason) for file, reason in described["skipped"]]
-        return cls(tensors["logits"], described["files"], described["digests"], skipped)
 
 
 @dataclass(frozen=True)
@@ -121,7 +95,7 @@ class CompareGroups(Protocol[SubgroupComparison]):
             "compare-groups",
             {
                 "model": self.named.provenance(),
-                "subgroups": {name: _source(images) for name, images in self.subgroups.items()},
+                "subgroups": {name: source_of(images) for name, images in self.subgroups.items()},
                 "classes": self._interest(),
                 "confidence": self.confidence,
                 "resamples": self.resamples,
@@ -137,7 +111,7 @@ class CompareGroups(Protocol[SubgroupComparison]):
     def tasks(self) -> list[Task]:
         self._check()
         logits = [
-            Task(f"{_LOGITS}/{stem}", inputs={"images": _digest(_listed(self.subgroups[name]))})
+            Task(f"{_LOGITS}/{stem}", inputs={"images": digest_of(list_images(self.subgroups[name]))})
             for name, stem in self._stems().items()
         ]
         tasks = [*logits, Task(_COMPARE, needs=tuple(task.name for task in logits))]
@@ -171,14 +145,14 @@ class CompareGroups(Protocol[SubgroupComparison]):
             name: SubgroupLogits.load(run.folder / _LOGITS / f"{stem}.safetensors")
             for name, stem in self._stems().items()
         }
-        for sentence in _duplicates(found):
+        for sentence in duplicates(found):
             warnings.warn(sentence, stacklevel=2)
         comparison = self._figures(
             {name: subgroup.logits for name, subgroup in found.items()},
             {name: len(subgroup.skipped) for name, subgroup in found.items()},
         )
         comparison.settings |= {"model": self.named.name, "model_fingerprint": fingerprint(self.named.model)}
-        _write_images(found, self._interest(), self.named.class_names, run.folder / IMAGES)
+        write_images(found, self._interest(), self.named.class_names, run.folder / IMAGES)
         write_json(run.folder / MANIFEST, _manifest(run.provenance, found), overwrite=True)
         comparison.to_csv(run.folder / "summary.csv", overwrite=True)
         write_text(run.folder / "summary.txt", comparison.table(), overwrite=True)
@@ -201,10 +175,10 @@ class CompareGroups(Protocol[SubgroupComparison]):
 
     def _logits_of(self, name: str, show_progress: bool) -> SubgroupLogits:
         """The model's logits of a subgroup."""
-        images = _afresh(self.subgroups[name])
-        listed = _listed(images)
+        images = afresh(self.subgroups[name])
+        files = list_images(images)
         rows: list[Tensor] = []
-        with tqdm(total=len(listed), desc=name, unit="image", disable=not show_progress) as progress:
+        with tqdm(total=len(files), desc=name, unit="image", disable=not show_progress) as progress:
             for batch in self._batches(images, self.batch_size, self.workers):
                 rows.append(self._logits(batch))
                 progress.update(len(batch))
@@ -212,7 +186,7 @@ class CompareGroups(Protocol[SubgroupComparison]):
             [(str(file), reason) for file, reason in images.skipped] if isinstance(images, ImageCollection) else []
         )
         lost = dict(skipped)
-        read = [(file, digest) for file, digest in listed if file not in lost]
+        read = [(file, digest) for file, digest in files if file not in lost]
         return SubgroupLogits(torch.cat(rows), [file for file, _ in read], [digest for _, digest in read], skipped)
 
     def _logits(self, batch: Tensor) -> Tensor:
@@ -250,7 +224,7 @@ class CompareGroups(Protocol[SubgroupComparison]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what there is to warn of comes again
             logits = {
-                name: self._logits(next(iter(self._batches(_afresh(images), 1, 0))))
+                name: self._logits(next(iter(self._batches(afresh(images), 1, 0))))
                 for name, images in self.subgroups.items()
             }
             self._figures(logits, {})
@@ -334,72 +308,6 @@ def _check_different(subgroups: Mapping[str, ImageCollection | Tensor]) -> None:
                     f'the groups "{seen[place]}" and "{name}" are the same folder, "{images.root}"; give each group a folder of its own.'
                 )
             seen[place] = name
-
-
-def _afresh(images: ImageCollection | Tensor) -> ImageCollection | Tensor:
-    """The same images, with nothing known yet of files that cannot be read: what is recorded does not depend on what was read before."""
-    return copy.deepcopy(images) if isinstance(images, ImageCollection) else images
-
-
-def _source(images: ImageCollection | Tensor) -> str:
-    return str(images.root) if isinstance(images, ImageCollection) else f"{len(images)} images in memory"
-
-
-def _listed(images: ImageCollection | Tensor) -> list[tuple[str, str]]:
-    """The name and the digest of each image."""
-    if isinstance(images, Tensor):
-        return [(f"image {i}", hashlib.sha256(tensor_bytes(image)).hexdigest()) for i, image in enumerate(images)]
-    return [(str(path), sha256(path)) for path in images.paths]
-
-
-def _digest(listed: list[tuple[str, str]]) -> str:
-    return hashlib.sha256(repr(listed).encode()).hexdigest()
-
-
-def _duplicates(found: Mapping[str, SubgroupLogits]) -> list[str]:
-    """A sentence for each pair of subgroups that share images, and for each subgroup that holds one twice."""
-    sentences = []
-    names = list(found)
-    for i, name in enumerate(names):
-        digests = found[name].digests
-        twice = len(digests) - len(set(digests))
-        if twice:
-            sentences.append(
-                f'{twice} of the {len(digests)} images of the group "{name}" are copies of others in it, which the intervals take for '
-                "further images; remove them."
-            )
-        for other in names[i + 1 :]:
-            shared = set(digests) & set(found[other].digests)
-            if shared:
-                first = next(file for file, digest in zip(found[name].files, digests, strict=True) if digest in shared)
-                sentences.append(
-                    f'the groups "{name}" and "{other}" share {len(shared)} image{"s" if len(shared) > 1 else ""} ({first}'
-                    f"{', …' if len(shared) > 1 else ''}), and the tests take them for independent; leave each image in one group."
-                )
-    return sentences
-
-
-def _write_images(
-    found: Mapping[str, SubgroupLogits], interest: Mapping[str, Target], class_names: Sequence[str] | None, path: Path
-) -> None:
-    """Every image: its subgroup, file and digest, what it is taken for, and the logit and probability of each class of interest."""
-    header = ["subgroup", "file", "sha256", "prediction", "predicted_class"]
-    for name in interest:
-        header += [f"logit({name})", f"probability({name})"]
-    rows = []
-    for name, subgroup in found.items():
-        logits = subgroup.logits.double()
-        values = []
-        for members in interest.values():
-            inside = logits[:, list(members)]
-            values.append(inside.logsumexp(1).tolist())
-            values.append(logits.softmax(1)[:, list(members)].sum(1).tolist())
-        columns = zip(
-            subgroup.files, subgroup.digests, logits.argmax(1).tolist(), zip(*values, strict=True), strict=True
-        )
-        for file, digest, index, row in columns:
-            rows.append([name, file, digest, index, label_of((index,), class_names), *map(repr, row)])
-    write_rows(path, header, rows)
 
 
 def _manifest(settings: Mapping[str, Any], found: Mapping[str, SubgroupLogits]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from captum_proto.experiments.reproduce.page import reproduced_page
 from captum_proto.experiments.sweep.tables import swept_page
 from captum_proto.report.html import write_page, write_report
 from captum_proto.report.page import Page
-from captum_proto.runs.folder import PAGE, SETTINGS, read_settings
+from captum_proto.runs.folder import PAGE, SETTINGS, TASKS, is_finished, read_settings
 
 #: By command: the page of a folder, from the files in it, of a run that is finished or not.
 PAGES: dict[str, Callable[[Path], Page]] = {
@@ -63,5 +63,12 @@ def _page_of(folder: Path) -> Page | None:
     """What the results in a folder tell, or None where they are of a command that keeps no record of that."""
     if not (folder / SETTINGS).exists():
         return None
-    make = PAGES.get(read_settings(folder).get("command", ""))
-    return None if make is None else make(folder)
+    settings = read_settings(folder)
+    command = settings.get("command", "")
+    if command in PAGES:
+        return PAGES[command](folder)
+    count = len(list((folder / TASKS).rglob("*.json")))
+    if not count or is_finished(folder):
+        return None
+    text = f"The run is not finished: {count} of its tasks are; the same command with --resume goes on."
+    return Page(command, ["There is no page of this command before it is finished."], [], settings, [text])

@@ -271,6 +271,16 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in (SUMMARY, PARTS)}
 
 
+def is_finished(folder: Path) -> bool:
+    """
+    Whether the run in a folder came to its end, once at least.
+
+    Raises:
+        OccupiedError: If there is none: no command wrote this folder.
+    """
+    return SUMMARY in _read_settings(folder)
+
+
 def _read_settings(folder: Path) -> dict[str, Any]:
     """With what the run keeps account of for itself."""
     try:
@@ -327,6 +337,7 @@ __all__ = [
     "SETTINGS",
     "TASKS",
     "RunFolder",
+    "is_finished",
     "note_again",
     "noted_warnings",
     "read_settings",

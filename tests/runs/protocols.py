@@ -12,10 +12,12 @@ from PIL import Image
 from torch import nn
 
 from captum_proto.data import ImageCollection
-from captum_proto.data.natural import NaturalImages
+from captum_proto.data.natural import NaturalImages, NaturalSplit
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.evaluate import Evaluate
+from captum_proto.experiments.fooling import Fooling
 from captum_proto.experiments.generate import Generate
+from captum_proto.experiments.planted_bias import PlantedBias
 from captum_proto.experiments.reproduce import Reproduce, ReproduceSettings, Stage
 from captum_proto.experiments.sweep import RunSweep, Sweep
 from captum_proto.models import NamedModel
@@ -121,13 +123,28 @@ def reproduce(inputs: Path) -> Reproduce:
     return Reproduce([stage], lambda name: trees(), ["fig1", "table4"], ReproduceSettings(workers=0))
 
 
-#: By command, and in which variant: a protocol made anew, as another process makes it, from inputs in a folder.
+def fooling(inputs: Path) -> Fooling:
+    random = torch.Generator().manual_seed(0)
+    training, held_out = torch.rand(30, 3, 8, 8, generator=random), torch.rand(24, 3, 8, 8, generator=random)
+    same = {(index,): held_out[index::3] for index in range(3)}
+    other = {(index,): held_out[(index + 1) % 3 :: 3] for index in range(3)}
+    natural = NaturalSplit(training, torch.arange(30) % 3, held_out, torch.arange(24) % 3, same, other)
+    return Fooling([trees()] * 2, natural, [(0,), (2,)], QUICK, plants=["face"], detector_epochs=1)
+
+
+def planted_bias(inputs: Path) -> PlantedBias:
+    return PlantedBias(rates=(0.5, 1.0), networks=1, epochs=1, steps=2)
+
+
+#: By command: a protocol made anew, as another process makes it, from inputs in a folder.
 PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "generate": generate,
     "evaluate": evaluate,
     "compare-groups": compare_groups,
     "sweep": sweep,
+    "fooling": fooling,
     "reproduce": reproduce,
+    "planted-bias": planted_bias,
 }
 #: Those with a prototypes file that was given.
 WITH_PROTOTYPES: dict[str, Callable[[Path], Protocol[Any]]] = {

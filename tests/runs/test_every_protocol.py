@@ -6,14 +6,15 @@ import errno
 import os
 import signal
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 from protocols import PROTOCOLS, WITH_PROTOTYPES, prototypes_file
 
@@ -41,13 +42,14 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def quick_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of these protocols matplotlib's figures take nearly all the time: a tiny picture stands for each. The others draw theirs."""
+    """matplotlib's figures take nearly all the time: a square stands for each. Two of the protocols draw theirs."""
 
-    def save_tiny(figure: Figure, path: Path, **_: Any) -> None:
-        Image.new("L", (1 + len(figure.axes), 1)).save(path, format="png")
+    def square(figure: matplotlib.figure.Figure, path: Path, **_: Any) -> None:
+        titles = str([axes.get_title() for axes in figure.axes])
+        Image.new("L", (4, 4), zlib.crc32(titles.encode()) % 256).save(path, format="png")
 
-    if any(name in request.node.name for name in ("evaluate", "sweep", "reproduce")):
-        monkeypatch.setattr(Figure, "savefig", save_tiny)
+    if not any(name in request.node.name for name in ("[generate", "[compare-groups")):
+        monkeypatch.setattr(matplotlib.figure.Figure, "savefig", square)
 
 
 @pytest.fixture(scope="module")
@@ -118,18 +120,19 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def spread(count: int) -> list[tuple[int, bool]]:
-    """Some of so many tasks: the first, the last and one between; before and after it is recorded."""
-    return [(0, True), (count // 2, False), (count - 1, False)]
+#: At which task each protocol is killed: at the first, right after it is recorded; at one between and at the last, right before.
+PLACES: list[tuple[str, str]] = [
+    *((name, "between") for name in PROTOCOLS),
+    *((name, place) for name in ("generate", "evaluate", "compare-groups") for place in ("first", "last")),
+]
 
 
-@pytest.mark.parametrize("place", range(3))
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize(("name", "place"), PLACES)
 def test_a_killed_run_goes_on_and_ends_in_the_same_files(
-    name: str, place: int, inputs: Path, tmp_path: Path, whole: Callable[[str], tuple[Snapshot, int]]
+    name: str, place: str, inputs: Path, tmp_path: Path, whole: Callable[[str], tuple[Snapshot, int]]
 ) -> None:
     expected, count = whole(name)
-    task, after = spread(count)[place]
+    task, after = {"first": (0, True), "between": (count // 2, False), "last": (count - 1, False)}[place]
 
     def run_and_die() -> None:
         with at_finish(task, kill, after):
