@@ -392,9 +392,9 @@ def test_a_layer_that_does_not_run():
 def test_an_unknown_control(model):
     with fails(
         ValueError,
-        'there is no control "gray"; did you mean "gray"? choose of gray, noise, ascent, feature visualization, mean image',
+        'there is no control "noize"; did you mean "noise"?',
     ):
-        PathSimilarity(model).compare(GOOD, GOOD, GOOD, controls=("noise", "gray"))
+        PathSimilarity(model).compare(GOOD, GOOD, GOOD, controls=("gray", "noize"))
 
 
 def test_nothing_to_summarize():

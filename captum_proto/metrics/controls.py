@@ -42,8 +42,8 @@ def check_controls(controls: Iterable[str]) -> list[str]:
     names = [controls] if isinstance(controls, str) else list(controls)
     for name in names:
         if name not in CONTROLS:
-            hint = nearest(str(name), CONTROLS)
-            raise InputError(f'there is no control "{name}"{hint or ";"} choose of {", ".join(CONTROLS)}.')
+            hint = nearest(str(name), CONTROLS) or f"; choose of {', '.join(CONTROLS)}."
+            raise InputError(f'there is no control "{name}"{hint}')
     return names
 
 

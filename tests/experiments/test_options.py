@@ -57,7 +57,7 @@ def test_precision_by_name():
         ({"stepz": 3}, ValueError, 'there is no argument "stepz"; did you mean "steps"'),
         ({"callback": 3}, ValueError, 'there is no argument "callback"'),
         ({"preset": "bset"}, ValueError, 'preset is "bset"; did you mean "best"'),
-        ({"transform": "affin"}, ValueError, "expected one of none, paper, feature-visualization"),
+        ({"transform": "affin"}, ValueError, "expected one of none, paper, feature_visualization"),
         ({"transform": {"degree": 3}}, ValueError, 'transform has "degree"; did you mean "degrees"'),
         ({"degrees": "x"}, TypeError, "is no affine transform"),
         ({"scale": [[1], 2]}, TypeError, "is no affine transform"),

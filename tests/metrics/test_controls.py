@@ -95,9 +95,7 @@ def test_unknown_controls_are_refused():
     assert check_controls(CONTROLS) == list(CONTROLS)
     assert check_controls("gray") == ["gray"]
     assert check_controls(()) == []
-    with pytest.raises(
-        ValueError, match=r'there is no control "grey"; did you mean "gray"\? choose of gray, noise, ascent'
-    ):
+    with pytest.raises(ValueError, match='there is no control "grey"; it is called "gray" now'):
         check_controls(["noise", "grey"])
     with pytest.raises(ValueError, match='there is no control "xyz"; choose of gray'):
         check_controls("xyz")

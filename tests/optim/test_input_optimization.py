@@ -13,7 +13,7 @@ from networks import seeded
 from torch import Tensor, nn
 
 from captum_proto import PrototypeGeneration
-from captum_proto.attr.settings import GenerationSettings
+from captum_proto.attr import GenerationSettings
 from captum_proto.optim import (
     ClassLogit,
     InputOptimization,
@@ -39,6 +39,11 @@ class Jitter:
 
 def double_linear(classes: int = 4, pixels: int = 18) -> nn.Module:
     return seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(pixels, 8), nn.Tanh(), nn.Linear(8, classes))).double()
+
+
+def plain_settings(**choices: Any) -> GenerationSettings:
+    """Gradient ascent on the logit, and what is asked for beside."""
+    return GenerationSettings(**{"warmup_steps": 0, "high_frequency_weight": 0.0, "transform": None, **choices})
 
 
 def by_hand(model, preprocess, target, key, start, s: GenerationSettings) -> tuple[Tensor, dict[str, list[float]]]:
@@ -115,7 +120,7 @@ CHOICES = {
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_equals_the_method_written_by_hand(choice):
-    model, settings = double_linear(), GenerationSettings(steps=9, **CHOICES[choice])
+    model, settings = double_linear(), plain_settings(steps=9, **CHOICES[choice])
     targets = [(2,), (0, 3), (1,)]
     keys = prototype_keys([5, 5, 6], targets)
     start = torch.rand(3, 2, 3, 3, dtype=torch.float64)
@@ -145,7 +150,7 @@ def run(model=None, targets=((1,), (2,)), callback=None, snapshot_steps=(), star
     targets = list(targets)
     if start is None:
         start = torch.rand(len(targets), 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    optimization = optimization_of(model, targets, GenerationSettings(**choices))
+    optimization = optimization_of(model, targets, plain_settings(**choices))
     result = optimization.optimize(
         start=start, seed=[seed] * len(targets), callback=callback, snapshot_steps=snapshot_steps
     )
@@ -260,7 +265,7 @@ def test_each_image_ends_its_warm_up_by_itself():
     targets = [(i,) for i in range(5)]
     # From nearly even to far from it.
     start = 0.5 + torch.linspace(0.05, 1, 5).view(5, 1, 1, 1) * (torch.rand(5, 2, 3, 3) - 0.5)
-    settings = GenerationSettings(steps=0, warmup_steps=200, warmup_tolerance=2e-5)
+    settings = plain_settings(steps=0, warmup_steps=200, warmup_tolerance=2e-5)
     together = optimization_of(model, targets, settings).optimize(start=start)
     lengths = []
     for i in range(5):
@@ -404,14 +409,14 @@ def test_a_half_precision_gradient_that_overflows_waits_for_a_smaller_scale():
 )
 def test_settings_that_make_no_sense_are_refused(choices, message):
     with pytest.raises(ValueError, match=message):
-        GenerationSettings(**choices)
+        plain_settings(**choices)
     if choices.keys() <= OptimizationSettings.__dataclass_fields__.keys():
         with pytest.raises(ValueError, match=message):
             InputOptimization(double_linear(), ClassLogit(0), **choices)
 
 
 def test_settings_are_json():
-    settings = GenerationSettings(
+    settings = plain_settings(
         transform=RandomAffine(180, (0.5, 0.5)), value_range=(-1, 1), parametrization="fourier", autocast=torch.float16
     )
     recorded = json.loads(json.dumps(settings.to_json()))
