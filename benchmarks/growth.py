@@ -103,8 +103,8 @@ def main() -> None:
         for r in runs
     ]
     print(text_table(header, rows))
-    report.story["table"] = {"header": header, "rows": rows}
-    report.story["runs"] = runs
+    report.record["table"] = {"header": header, "rows": rows}
+    report.record["runs"] = runs
     report.write()
 
 

@@ -145,15 +145,15 @@ def judged(goal: Goal, times: dict[str, list[float | None]]) -> dict[str, Any]:
 
 def hardware() -> dict[str, Any]:
     """The machine, in words that tell nothing of its owner."""
-    story = {
+    record = {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
     if torch.cuda.is_available():
-        story["gpu"] = torch.cuda.get_device_name()
-    return story
+        record["gpu"] = torch.cuda.get_device_name()
+    return record
 
 
 def _processor() -> str:
@@ -186,7 +186,7 @@ class Report:
 
     def __init__(self, claim: str, title: str, command: str, out: Path | None = None) -> None:
         self.out = RESULTS / f"{claim}.json" if out is None else out
-        self.story: dict[str, Any] = {
+        self.record: dict[str, Any] = {
             "claim": claim,
             "title": title,
             "command": command,
@@ -219,7 +219,7 @@ class Report:
         for goal in goals:
             print(f"  {'met' if goal['met'] else 'MISSED'}: {goal['goal']}, measured {goal['measured']:.2f}")
         print(flush=True)
-        self.story["cases"].append(
+        self.record["cases"].append(
             {
                 "name": case.name,
                 "note": case.note,
@@ -236,7 +236,7 @@ class Report:
     def write(self) -> None:
         """Write what there is so far."""
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        self.out.write_text(json.dumps(self.story, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        self.out.write_text(json.dumps(self.record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

@@ -55,8 +55,8 @@ def of_case(case: dict[str, Any]) -> list[str]:
     return [*lines, ""] if case["goals"] else lines
 
 
-def of_claim(story: dict[str, Any]) -> list[str]:
-    hardware = story["hardware"]
+def of_claim(record: dict[str, Any]) -> list[str]:
+    hardware = record["hardware"]
     machine = ", ".join(
         str(part)
         for part in (
@@ -67,18 +67,18 @@ def of_claim(story: dict[str, Any]) -> list[str]:
         )
         if part
     )
-    packages = ", ".join(f"{name} {version}" for name, version in story["versions"].items())
-    lines = [f"## {story['title']}", "", f"`{story['command']}` on {machine}; {packages}.", ""]
-    for case in story["cases"]:
+    packages = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    lines = [f"## {record['title']}", "", f"`{record['command']}` on {machine}; {packages}.", ""]
+    for case in record["cases"]:
         lines += of_case(case)
-    if "table" in story:
-        lines += [*table(story["table"]["header"], story["table"]["rows"]), ""]
+    if "table" in record:
+        lines += [*table(record["table"]["header"], record["table"]["rows"]), ""]
     return lines
 
 
 def main() -> None:
     stories = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((FOLDER / "results").glob("*.json"))]
-    stories = [story for story in stories if "claim" in story and "title" in story]
+    stories = [record for record in stories if "claim" in record and "title" in record]
     lines = [
         "# Results of the benchmarks",
         "",
@@ -87,10 +87,10 @@ def main() -> None:
         "rounds. Ratios carry over to other machines better than times do.",
         "",
     ]
-    for story in stories:
-        lines += of_claim(story)
+    for record in stories:
+        lines += of_claim(record)
     (FOLDER / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    goals = [goal for story in stories for case in story["cases"] for goal in case["goals"]]
+    goals = [goal for record in stories for case in record["cases"] for goal in case["goals"]]
     print(f"{FOLDER.name}/RESULTS.md: {sum(g['met'] for g in goals)} of {len(goals)} goals met")
 
 

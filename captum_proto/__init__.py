@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from captum_proto import ops
+    from captum_proto._utils.errors import CaptumProtoError
     from captum_proto.attr import PRESETS, PrototypeGeneration, Prototypes
     from captum_proto.capture import capture
     from captum_proto.metrics import (  # type: ignore[no-redef]  # mypy has met a module named path_similarity
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PRESETS",
+    "CaptumProtoError",
     "PathComparison",
     "PathReference",
     "PathScores",
@@ -38,6 +40,7 @@ __all__ = [
 
 #: The module from which each public name comes.
 _HOMES = {
+    "CaptumProtoError": "captum_proto._utils.errors",
     "PRESETS": "captum_proto.attr",
     "PathComparison": "captum_proto.metrics",
     "PathReference": "captum_proto.metrics",

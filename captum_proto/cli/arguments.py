@@ -17,7 +17,7 @@ from captum_proto.attr import PRESETS, GenerationSettings
 from captum_proto.cli.options import add_fields, name_among
 from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.options import OPTIONS, generation_options
-from captum_proto.metrics import CONTROLS, PathSimilarity
+from captum_proto.metrics import CONTROLS
 from captum_proto.models import NamedModel, load_model
 from captum_proto.optim import RandomAffine
 
@@ -206,14 +206,6 @@ def generation_arguments(args: argparse.Namespace) -> dict[str, Any]:
     return generation_options({name: value for name, value in given.items() if value is not None})
 
 
-def say_skipped(natural: NaturalImages) -> None:
-    """Name the files that could not be read."""
-    if natural.skipped:
-        print(f"{len(natural.skipped)} files were skipped:", file=sys.stderr)
-        for path, reason in natural.skipped:
-            print(f"  {path}: {reason}", file=sys.stderr)
-
-
 def natural_images(args: argparse.Namespace, named: NamedModel) -> NaturalImages:
     """The natural images that :func:`add_evaluation`'s arguments ask for."""
     return NaturalImages(
@@ -229,17 +221,20 @@ def natural_images(args: argparse.Namespace, named: NamedModel) -> NaturalImages
     )
 
 
+def _given(args: argparse.Namespace, name: str, otherwise: Any) -> Any:
+    """What an option was given, for commands that have it; else what stands for it."""
+    value = getattr(args, name, None)
+    return otherwise if value is None else value
+
+
 def similarity_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of :class:`~captum_proto.PathSimilarity` that :func:`add_evaluation`'s options ask for."""
     return {
         "layers": args.layers[0] if args.layers in (["leaf"], ["all"]) else args.layers,
         "repeat": args.repeat,
         "alias": args.alias,
-        "value_range": None if getattr(args, "clamp", None) is False else (0.0, 1.0),
+        "value_range": None
+        if getattr(args, "clamp", None) is False
+        else tuple(_given(args, "value_range", (0.0, 1.0))),
         "batch_size": args.image_batch,
     }
-
-
-def path_similarity_of(args: argparse.Namespace, named: NamedModel) -> PathSimilarity:
-    """An unfitted similarity as :func:`add_evaluation`'s arguments ask for it."""
-    return PathSimilarity(named.model, preprocess=named.preprocess, **similarity_arguments(args))

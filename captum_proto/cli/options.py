@@ -36,13 +36,11 @@ def add_fields(group: Any, owner: type) -> None:
     documentation, hints = documented_arguments(owner), get_type_hints(owner)
     for field in fields(owner):
         flag = "--" + field.name.replace("_", "-")
-        help_text = summary_of(documentation.get(field.name, "")).replace("%", "%%")
-        group.add_argument(*_flags(flag, field, hints[field.name]), **_how(field, hints[field.name]), help=help_text)
-
-
-def _flags(flag: str, field: Field[Any], hint: Any) -> tuple[str, ...]:
-    # A switch that is on by default is an option to switch it off.
-    return (flag.replace("--", "--no-", 1),) if hint is bool and field.default is True else (flag,)
+        what = summary_of(documentation.get(field.name, "")).removeprefix("whether ").replace("%", "%%")
+        switches_off = hints[field.name] is bool and field.default is True
+        if switches_off:
+            flag, what = flag.replace("--", "--no-", 1), f"switch off: {what}"
+        group.add_argument(flag, **_how(field, hints[field.name]), help=what)
 
 
 def _how(field: Field[Any], hint: Any) -> dict[str, Any]:

@@ -21,13 +21,7 @@ from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data import ImageCollection
-from captum_proto.experiments.generate import (
-    PROTOTYPES,
-    Generate,
-    check_made_with,
-    prototype_pictures,
-    write_prototypes,
-)
+from captum_proto.experiments.generate import Generate, check_made_with
 from captum_proto.experiments.subgroup_images import (
     SubgroupLogits,
     afresh,
@@ -44,6 +38,7 @@ from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page
 from captum_proto.report.views.group_comparison import groups_figure, groups_page
+from captum_proto.report.views.prototypes import PROTOTYPES, prototype_pictures, write_prototypes
 from captum_proto.runs.files import write_json, write_text
 from captum_proto.runs.folder import RECORDED, read_settings
 from captum_proto.runs.provenance import provenance

@@ -18,12 +18,13 @@ from captum_proto.attr import PAPER_TRANSFORM, Prototypes
 from captum_proto.data import digits_images
 from captum_proto.data.natural import ClassImages, spaced_images
 from captum_proto.experiments.evaluate import Evaluate, comparison_tables, evaluation_page
-from captum_proto.experiments.generate import PROTOTYPES, Generate, generation_page
+from captum_proto.experiments.generate import Generate, generation_page
 from captum_proto.models import NamedModel, load_model
 from captum_proto.optim import RandomAffine
 from captum_proto.report.blocks import Paragraphs
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page
+from captum_proto.report.views.prototypes import PROTOTYPES
 from captum_proto.runs.folder import SETTINGS, read_settings
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, carry_out

@@ -17,15 +17,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data.natural import ClassImages
-from captum_proto.experiments.generate import (
-    PROTOTYPES,
-    WARNINGS,
-    Generate,
-    check_made_with,
-    prototype_pictures,
-    rehearse,
-    write_prototypes,
-)
+from captum_proto.experiments.generate import WARNINGS, Generate, check_made_with, rehearse
 from captum_proto.metrics import CONTROLS
 from captum_proto.metrics.comparison import (
     OTHER,
@@ -51,6 +43,7 @@ from captum_proto.report.views.path_similarity import (
     conclusion,
     criteria,
 )
+from captum_proto.report.views.prototypes import PROTOTYPES, prototype_pictures, write_prototypes
 from captum_proto.runs.files import write_text
 from captum_proto.runs.folder import RECORDED, SETTINGS, read_settings
 from captum_proto.runs.provenance import provenance
@@ -311,7 +304,9 @@ def evaluation_page(folder: Path) -> Page:
         page.failures += comparison.settings.get(_FAILURES, [])
         notation = [NOTATION] if len(comparisons) == 1 else []  # of several classes, the mean over them begins with it
         page.sections.append(_class_section(folder, stem, label, comparison, notation, page.failures))
-    named = {asked[stem] or one.settings.get("class", stem): one for stem, one in comparisons.items()}
+    named = {
+        asked[stem] or comparison.settings.get("class", stem): comparison for stem, comparison in comparisons.items()
+    }
     page.failures = list(dict.fromkeys([*page.failures, *comparison_failures(named)]))
     every = list(comparisons.values())
     if not every:

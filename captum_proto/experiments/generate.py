@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from captum_proto._utils.class_names import file_stem, label_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import whole_file
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target, occurrence_seeds
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.models import NamedModel
 from captum_proto.optim.loss.diversity import Diversity, as_diversity, check_batches
-from captum_proto.report.blocks import Files, Picture, Pictures, Table
-from captum_proto.report.figures import save_figure, to_display
+from captum_proto.report.blocks import Files, Pictures
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page, Section
-from captum_proto.report.views.prototypes import prototype_sheet
+from captum_proto.report.views.prototypes import (
+    PROTOTYPES,
+    labels_of_pictures,
+    logit_table,
+    prototype_pictures,
+    prototype_sentences,
+    write_pictures,
+    write_sheet,
+)
 from captum_proto.runs.folder import RECORDED, SETTINGS, read_settings
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, warnings_of
 
-PROTOTYPES = "prototypes.safetensors"
 BATCHES = "batches"
 #: Of what is recorded: of each prototype the label of its class and the beginning of its file's name; and what was warned of.
 _LABELS, _STEMS, WARNINGS = "labels", "file_stems", "warnings"
@@ -102,14 +105,14 @@ class Generate(Protocol[Prototypes]):
             show_progress=run.show_progress,
             **self.options,
         )
-        _write_pictures(batch, run.folder, self.named.class_names)
+        write_pictures(batch, run.folder, self.named.class_names)
         batch.save(run.folder / f"{task.name}.safetensors", overwrite=True)
 
     def summarize(self, run: Run) -> Prototypes:
         prototypes = Prototypes.concatenate(
             [Prototypes.load(run.folder / f"{task.name}.safetensors") for task in run.tasks]
         )
-        _write_all(prototypes, run.folder, self.named.class_names)
+        write_sheet(prototypes, run.folder, self.named.class_names)
         run.note({**prototypes.settings, WARNINGS: run.warnings()})
         if self.page:
             write_page(generation_page(run.folder), run.folder)
@@ -163,25 +166,6 @@ def check_made_with(path: Path, named: NamedModel) -> None:
         )
 
 
-def write_prototypes(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
-    """A PNG of each prototype at its own size, a sheet of all, and the safetensors file."""
-    _write_pictures(prototypes, folder, class_names)
-    _write_all(prototypes, folder, class_names)
-
-
-def _write_pictures(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
-    for index, target in enumerate(prototypes.target):
-        path = folder / _picture_name(file_stem(target, class_names), prototypes.seeds[index])
-        _write_picture(prototypes, index, path)
-
-
-def _write_all(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
-    value_range = tuple(prototypes.settings.get("value_range", (0.0, 1.0)))
-    prototypes.save(folder / PROTOTYPES, overwrite=True)
-    labels = [label_of(target, class_names) for target in prototypes.target]
-    save_figure(prototype_sheet(prototypes, labels, value_range), folder / "prototypes.png", overwrite=True)
-
-
 def generation_page(folder: Path) -> Page:
     """
     What a folder of prototypes has to show, from the files in it; of an interrupted run, the batches it finished.
@@ -211,40 +195,15 @@ def generation_page(folder: Path) -> Page:
     if prototypes is None:
         page.summary = ["No prototype is finished yet."]
         return page
-    labels = _of_each(recorded.get(_LABELS), prototypes, lambda group: _label_there(folder, group))
+    labels = labels_of_pictures(prototypes, folder, recorded.get(_LABELS))
     blocks = [
         Pictures(prototype_pictures(prototypes, folder, labels, recorded.get(_STEMS))),
-        _logit_table(prototypes, labels),
+        logit_table(prototypes, labels),
         Files([name for name in (PROTOTYPES, "prototypes.png", SETTINGS) if (folder / name).exists()]),
     ]
     page.sections = [Section("Prototypes", blocks)]
-    page.summary = _generation_summary(prototypes)
+    page.summary = prototype_sentences(prototypes)
     return page
-
-
-def prototype_pictures(
-    prototypes: Prototypes, folder: Path, labels: Sequence[str], stems: Sequence[str] | None = None
-) -> list[Picture]:
-    """
-    The pictures of prototypes in a folder, with captions; one that is not there yet is written.
-
-    Args:
-        prototypes (Prototypes): The prototypes.
-        folder (Path): Where :func:`write_prototypes` wrote them.
-        labels (sequence of str): What the class of each is called.
-        stems (sequence of str, optional): How each file's name begins. Default: what is there, else the class's index
-
-    Returns:
-        list[Picture]: One for each prototype, with a path relative to ``folder``.
-    """
-    pictures = []
-    names = _of_each(stems, prototypes, lambda group: _stem_there(folder, group))
-    for index, (label, stem) in enumerate(zip(labels, names, strict=False)):
-        path = _picture_name(stem, prototypes.seeds[index])
-        if not (folder / path).exists():
-            _write_picture(prototypes, index, folder / path)
-        pictures.append(Picture(path, f"{label}, seed {prototypes.seeds[index]}: {_probabilities(prototypes, index)}"))
-    return pictures
 
 
 def _found(folder: Path, failures: list[str]) -> Prototypes | None:
@@ -258,72 +217,3 @@ def _found(folder: Path, failures: list[str]) -> Prototypes | None:
         except (OSError, ValueError, KeyError) as error:
             failures.append(f"Prototypes cannot be read: {error}")
     return Prototypes.concatenate(parts) if parts else None
-
-
-def _of_each(recorded: Sequence[str] | None, prototypes: Prototypes, otherwise: Callable[[Target], str]) -> list[str]:
-    """What was recorded for each prototype, or a word made from its classes where an older run recorded nothing."""
-    if recorded is not None and len(recorded) >= len(prototypes):
-        return list(recorded)[: len(prototypes)]  # batches finish in order
-    return [otherwise(group) for group in prototypes.target]
-
-
-def _stem_there(folder: Path, group: Target) -> str:
-    """How the names of a class's pictures begin, as far as its index tells."""
-    stem = file_stem(group, None)
-    there = sorted(path.name for path in folder.glob(f"{stem}*_seed*.png") if path.name[len(stem)] == "_")
-    return there[0].rpartition("_seed")[0] if there and len(group) == 1 else stem
-
-
-def _label_there(folder: Path, group: Target) -> str:
-    """What the class is called, as far as the names of its pictures tell."""
-    word = _stem_there(folder, group).partition("_")[2] if len(group) == 1 else ""
-    return word.replace("-", " ") or label_of(group, None)
-
-
-def _picture_name(stem: str, seed: int) -> str:
-    return f"{stem}_seed{seed}.png"
-
-
-def _write_picture(prototypes: Prototypes, index: int, path: Path) -> None:
-    value_range = tuple(prototypes.settings.get("value_range", (0.0, 1.0)))
-    with whole_file(path, overwrite=True) as temporary:
-        Image.fromarray(to_display(prototypes.images[index], value_range)).save(temporary, format="png")
-
-
-def _probabilities(prototypes: Prototypes, index: int) -> str:
-    text = f"p = {float(prototypes.probabilities[index]):.3f}"
-    if prototypes.settings.get("transform") is not None:
-        text += f", {float(prototypes.transformed_probabilities[index]):.3f} expected under the transforms"
-    return text
-
-
-def _logit_table(prototypes: Prototypes, labels: Sequence[str]) -> Table:
-    transformed = prototypes.settings.get("transform") is not None
-    header = ["class", "seed", "logit", "p"] + (["logit, transformed", "p, transformed"] if transformed else [])
-    names = ["logits", "probabilities"] + (["transformed_logits", "transformed_probabilities"] if transformed else [])
-    rows = [
-        [
-            label,
-            str(seed),
-            *(f"{float(getattr(prototypes, name)[i]):.{2 if 'logits' in name else 4}f}" for name in names),
-        ]
-        for i, (label, seed) in enumerate(zip(labels, prototypes.seeds, strict=True))
-    ]
-    way = "; transformed: the mean under fresh draws of the transforms" if transformed else ""
-    return Table(header, rows, f"The class's logit and probability p for the picture as it is{way}.")
-
-
-def _generation_summary(prototypes: Prototypes) -> list[str]:
-    count, classes = len(prototypes), len(set(prototypes.target))
-    unsure = int((prototypes.probabilities < 0.5).sum())
-    text = [
-        f"{count} {'prototype' if count == 1 else 'prototypes'} of {classes} {'class' if classes == 1 else 'classes'}: what the "
-        "network sees as most typical of them."
-    ]
-    if unsure:
-        text.append(f"{unsure} of {count} have a class probability below one half as they are.")
-    text.append(
-        "A high probability is no reason to trust a picture: plain gradient ascent reaches it with noise. Whether the network processes "
-        "these as it processes natural images is not measured here; captum-proto evaluate does that, beside controls."
-    )
-    return text

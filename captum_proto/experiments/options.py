@@ -105,7 +105,7 @@ def _affine(parts: Mapping[str, Any], base: RandomAffine) -> RandomAffine:
 
 def _parametrization(value: Any) -> Any:
     if isinstance(value, Mapping):
-        arguments = {name: one for name, one in value.items() if name != "name"}
+        arguments = {name: argument for name, argument in value.items() if name != "name"}
         made = PARAMETRIZATIONS[_one_of("the name of parametrization", value.get("name"), PARAMETRIZATIONS)]
         if "magnitudes" in arguments:
             raise InputError(

@@ -92,7 +92,7 @@ def pairwise_similarity(
         PairwiseSimilarity: (N, N) for each measure.
 
     Raises:
-        TypeError: If ``images`` is no float tensor.
+        TypeError: If ``images`` is not a float tensor.
         ValueError: If they are not images in ``value_range``, or a layer is not there, or layers were given without a model.
 
     Examples::

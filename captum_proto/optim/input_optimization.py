@@ -45,7 +45,7 @@ class InputOptimization:
         **choices: Fields of :class:`~captum_proto.optim.OptimizationSettings` that differ from ``settings``: ``steps=64``.
 
     Raises:
-        TypeError: If ``loss`` is no loss.
+        TypeError: If ``loss`` is not a loss.
         ValueError: If a setting is out of its range, or the model has no layer of a name.
 
     Examples::

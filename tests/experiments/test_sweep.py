@@ -338,7 +338,7 @@ def test_a_bad_sweep_file_is_a_sentence(text, sentence, tmp_path, capsys):
         (["--grid", "lr=[0.1"], "which cannot be read"),
         (["--seeds", "a-b"], 'seeds is "a-b"'),
         (["--file", "nowhere.toml"], "cannot be read"),
-        (["--controls", "grey"], 'there is no control "grey"; did you mean "gray"'),
+        (["--controls", "grey"], 'there is no control "grey"; it is called "gray" now'),
     ],
 )
 def test_bad_arguments_of_a_sweep(arguments, sentence, tmp_path, capsys):

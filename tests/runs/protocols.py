@@ -16,11 +16,12 @@ from captum_proto.data.natural import NaturalImages, NaturalSplit
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.evaluate import Evaluate
 from captum_proto.experiments.fooling import Fooling
-from captum_proto.experiments.generate import PROTOTYPES, Generate
+from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.planted_bias import PlantedBias
 from captum_proto.experiments.reproduce import Reproduce, ReproduceSettings, Stage
 from captum_proto.experiments.sweep import RunSweep, Sweep
 from captum_proto.models import NamedModel
+from captum_proto.report.views.prototypes import PROTOTYPES
 from captum_proto.runs.tasks import Protocol, carry_out
 
 NAMES = ["ash", "birch", "cedar"]
@@ -72,7 +73,11 @@ def evaluate(inputs: Path, **options: Any) -> Evaluate:
         **options,
     }
     return Evaluate(
-        named, [(0,), (1,)], NaturalImages(str(photos(inputs)), named, others=8, workers=0), QUICK, **values
+        named,
+        [(0,), (1,)],
+        NaturalImages(str(photos(inputs)), named.geometry, NAMES, others=8, workers=0),
+        QUICK,
+        **values,
     )
 
 
@@ -92,9 +97,30 @@ def compare_groups_given(inputs: Path) -> CompareGroups:
 
 
 def sweep(inputs: Path) -> RunSweep:
-    grid = {"lr": [0.05, 0.1]}
-    asked = Sweep(["trees"], ["0", "1"], [0], {"steps": 2, "warmup_steps": 1, "transform": "none"}, grid)
-    return RunSweep(asked, lambda _: trees(), batch_size=1)
+    grid = Sweep(["trees"], ["ash", "birch"], [0], fixed={**QUICK, "transform": "none"}, grid={"lr": [0.05, 0.1]})
+    return RunSweep(
+        grid,
+        lambda name: trees(),
+        lambda named: NaturalImages(str(photos(inputs)), named.geometry, NAMES, others=8, workers=0),
+        similarity={"layers": ["0", "3"]},
+        comparison={"controls": ["gray"]},
+        batch_size=1,
+    )
+
+
+def reproduce(inputs: Path) -> Reproduce:
+    stage = Stage(
+        "trees",
+        ["ash"],
+        str(photos(inputs)),
+        limit=3,
+        options=QUICK,
+        steps=1,
+        protocol_target="ash",
+        protocols={"degrees": ["none", 30]},
+        protocol_seeds=[0],
+    )
+    return Reproduce([stage], lambda name: trees(), ["fig1", "table4"], ReproduceSettings(workers=0))
 
 
 def fooling(inputs: Path) -> Fooling:
@@ -104,12 +130,6 @@ def fooling(inputs: Path) -> Fooling:
     other = {(index,): held_out[(index + 1) % 3 :: 3] for index in range(3)}
     natural = NaturalSplit(training, torch.arange(30) % 3, held_out, torch.arange(24) % 3, same, other)
     return Fooling([trees()] * 2, natural, [(0,), (2,)], QUICK, plants=["face"], detector_epochs=1)
-
-
-def reproduce(inputs: Path) -> Reproduce:
-    options = {"steps": 2, "warmup_steps": 1}
-    stage = Stage("trees", ["0", "1"], str(photos(inputs)), limit=4, options=options, steps=1, protocol_target="0")
-    return Reproduce([stage], lambda _: trees(), ["fig1", "table1", "fig5"], ReproduceSettings(workers=0))
 
 
 def planted_bias(inputs: Path) -> PlantedBias:

@@ -21,11 +21,11 @@ from captum_proto.data.natural import NaturalSplit
 from captum_proto.experiments.fooling.figures import prototype_rows_figure
 from captum_proto.experiments.fooling.page import fooling_page
 from captum_proto.experiments.fooling.results import HONEST, Agreement, FoolingResult, Row, agreement, judge
-from captum_proto.experiments.generate import PROTOTYPES, write_prototypes
 from captum_proto.metrics import PathComparison, PathSimilarity
 from captum_proto.models import NamedModel
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
+from captum_proto.report.views.prototypes import PROTOTYPES, write_prototypes
 from captum_proto.runs.files import write_json, write_text
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task

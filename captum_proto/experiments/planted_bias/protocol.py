@@ -16,7 +16,6 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import load_tensors, save_tensors, tensor_sha256
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.experiments.compare_groups import COMPARISON, CompareGroups
-from captum_proto.experiments.generate import write_prototypes
 from captum_proto.experiments.planted_bias.figures import dose_response_figure, overview_figure
 from captum_proto.experiments.planted_bias.page import planted_bias_page
 from captum_proto.experiments.planted_bias.results import (
@@ -32,6 +31,7 @@ from captum_proto.models import NamedModel
 from captum_proto.optim import RandomAffine
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
+from captum_proto.report.views.prototypes import write_prototypes
 from captum_proto.runs.files import write_json
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, carry_out

@@ -18,6 +18,7 @@ from captum_proto.experiments.sweep import PAPER_PROTOCOLS
 from captum_proto.metrics import PathComparison
 from captum_proto.models import NamedModel
 from captum_proto.optim import RandomAffine, feature_visualization_transform
+from captum_proto.report.views.prototypes import PROTOTYPES as PROTOTYPES_FILE
 from captum_proto.runs.tasks import Protocol
 
 #: The folder of the classes' runs below that of the model, and in that of a class the folder of its prototypes.
@@ -267,4 +268,4 @@ class StageResults:
 
     def prototypes(self, target: Target, name: str = PROTOTYPES) -> Prototypes:
         """The prototypes of a class, or the pictures of a baseline."""
-        return Prototypes.load(self.folder / self.stage.class_folder(target) / name / generate.PROTOTYPES)
+        return Prototypes.load(self.folder / self.stage.class_folder(target) / name / PROTOTYPES_FILE)

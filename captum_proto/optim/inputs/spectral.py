@@ -172,7 +172,7 @@ class PhaseImage(Parametrization):
             decorrelate (bool, optional): As in the constructor. Default: True
 
         Raises:
-            TypeError, ValueError: If they are no images in ``value_range``, or of different sizes.
+            TypeError, ValueError: If they are not images in ``value_range``, or of different sizes.
         """
         sums: dict[tuple[int, ...], Tensor] = {}
         count = 0

@@ -38,7 +38,7 @@ class _Criterion:
     name: str
     #: A condition's figure.
     value: Callable[[ConditionSummary], float]
-    #: By image and layer, whether the criterion holds; None where the figure is no share of layers.
+    #: By image and layer, whether the criterion holds; None where the figure is not a share of layers.
     holds: Callable[[PathComparison, str], Tensor] | None = None
 
 

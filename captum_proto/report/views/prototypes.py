@@ -1,14 +1,23 @@
-"""Prototypes, as one sheet."""
+"""Prototypes as files and on a page: a picture of each, a sheet of all, their logits and probabilities."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from matplotlib.figure import Figure
+from PIL import Image
 
+from captum_proto._utils.class_names import file_stem, label_of
+from captum_proto._utils.files import whole_file
+from captum_proto._utils.targets import Target
 from captum_proto.attr.prototypes import Prototypes
-from captum_proto.report.figures import to_display
+from captum_proto.report.blocks import Picture, Table
+from captum_proto.report.figures import save_figure, to_display
+
+#: All of them, in the folder that holds their pictures.
+PROTOTYPES = "prototypes.safetensors"
 
 
 def prototype_sheet(
@@ -38,3 +47,125 @@ def prototype_sheet(
         both = f", transformed {transformed:.3f}" if prototypes.settings.get("transform") is not None else ""
         axis.set_title(f"{label}\np = {plain:.3f}{both}", fontsize=9)
     return figure
+
+
+def write_prototypes(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
+    """A PNG of each prototype at its own size, a sheet of all, and the safetensors file."""
+    write_pictures(prototypes, folder, class_names)
+    write_sheet(prototypes, folder, class_names)
+
+
+def write_pictures(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
+    """A PNG of each prototype at its own size."""
+    for index, target in enumerate(prototypes.target):
+        path = folder / _picture_name(file_stem(target, class_names), prototypes.seeds[index])
+        _write_picture(prototypes, index, path)
+
+
+def write_sheet(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
+    """A sheet of all prototypes, and the safetensors file."""
+    value_range = tuple(prototypes.settings.get("value_range", (0.0, 1.0)))
+    prototypes.save(folder / PROTOTYPES, overwrite=True)
+    labels = [label_of(target, class_names) for target in prototypes.target]
+    save_figure(prototype_sheet(prototypes, labels, value_range), folder / "prototypes.png", overwrite=True)
+
+
+def prototype_pictures(
+    prototypes: Prototypes, folder: Path, labels: Sequence[str], stems: Sequence[str] | None = None
+) -> list[Picture]:
+    """
+    The pictures of prototypes in a folder, with captions; one that is not there yet is written.
+
+    Args:
+        prototypes (Prototypes): The prototypes.
+        folder (Path): Where :func:`write_prototypes` wrote them.
+        labels (sequence of str): What the class of each is called.
+        stems (sequence of str, optional): How each file's name begins. Default: what is there, else the class's index
+
+    Returns:
+        list[Picture]: One for each prototype, with a path relative to ``folder``.
+    """
+    pictures = []
+    names = _of_each(stems, prototypes, lambda target: _stem_there(folder, target))
+    for index, (label, stem) in enumerate(zip(labels, names, strict=False)):
+        path = _picture_name(stem, prototypes.seeds[index])
+        if not (folder / path).exists():
+            _write_picture(prototypes, index, folder / path)
+        pictures.append(Picture(path, f"{label}, seed {prototypes.seeds[index]}: {_probabilities(prototypes, index)}"))
+    return pictures
+
+
+def labels_of_pictures(prototypes: Prototypes, folder: Path, recorded: Sequence[str] | None) -> list[str]:
+    """What the class of each prototype is called: as it was recorded, or as the names of its pictures tell."""
+    return _of_each(recorded, prototypes, lambda target: _label_there(folder, target))
+
+
+def _of_each(recorded: Sequence[str] | None, prototypes: Prototypes, otherwise: Callable[[Target], str]) -> list[str]:
+    """What was recorded for each prototype, or a word made from its classes where an older run recorded nothing."""
+    if recorded is not None and len(recorded) >= len(prototypes):
+        return list(recorded)[: len(prototypes)]  # batches finish in order
+    return [otherwise(target) for target in prototypes.target]
+
+
+def _stem_there(folder: Path, target: Target) -> str:
+    """How the names of a class's pictures begin, as far as its index tells."""
+    stem = file_stem(target, None)
+    there = sorted(path.name for path in folder.glob(f"{stem}*_seed*.png") if path.name[len(stem)] == "_")
+    return there[0].rpartition("_seed")[0] if there and len(target) == 1 else stem
+
+
+def _label_there(folder: Path, target: Target) -> str:
+    """What the class is called, as far as the names of its pictures tell."""
+    word = _stem_there(folder, target).partition("_")[2] if len(target) == 1 else ""
+    return word.replace("-", " ") or label_of(target, None)
+
+
+def _picture_name(stem: str, seed: int) -> str:
+    return f"{stem}_seed{seed}.png"
+
+
+def _write_picture(prototypes: Prototypes, index: int, path: Path) -> None:
+    value_range = tuple(prototypes.settings.get("value_range", (0.0, 1.0)))
+    with whole_file(path, overwrite=True) as temporary:
+        Image.fromarray(to_display(prototypes.images[index], value_range)).save(temporary, format="png")
+
+
+def _probabilities(prototypes: Prototypes, index: int) -> str:
+    text = f"p = {float(prototypes.probabilities[index]):.3f}"
+    if prototypes.settings.get("transform") is not None:
+        text += f", {float(prototypes.transformed_probabilities[index]):.3f} expected under the transforms"
+    return text
+
+
+def logit_table(prototypes: Prototypes, labels: Sequence[str]) -> Table:
+    """The logit and the probability of each prototype, as it is and under the transforms."""
+    transformed = prototypes.settings.get("transform") is not None
+    header = ["class", "seed", "logit", "p"] + (["logit, transformed", "p, transformed"] if transformed else [])
+    names = ["logits", "probabilities"] + (["transformed_logits", "transformed_probabilities"] if transformed else [])
+    rows = [
+        [
+            label,
+            str(seed),
+            *(f"{float(getattr(prototypes, name)[i]):.{2 if 'logits' in name else 4}f}" for name in names),
+        ]
+        for i, (label, seed) in enumerate(zip(labels, prototypes.seeds, strict=True))
+    ]
+    way = "; transformed: the mean under fresh draws of the transforms" if transformed else ""
+    return Table(header, rows, f"The class's logit and probability p for the picture as it is{way}.")
+
+
+def prototype_sentences(prototypes: Prototypes) -> list[str]:
+    """What there is to say of prototypes that were compared with nothing."""
+    count, classes = len(prototypes), len(set(prototypes.target))
+    unsure = int((prototypes.probabilities < 0.5).sum())
+    text = [
+        f"{count} {'prototype' if count == 1 else 'prototypes'} of {classes} {'class' if classes == 1 else 'classes'}: what the "
+        "network sees as most typical of them."
+    ]
+    if unsure:
+        text.append(f"{unsure} of {count} have a class probability below one half as they are.")
+    text.append(
+        "A high probability is no reason to trust a picture: plain gradient ascent reaches it with noise. Whether the network processes "
+        "these as it processes natural images is not measured here; captum-proto evaluate does that, beside controls."
+    )
+    return text

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from captum_proto._utils.errors import InputError
 from captum_proto.attr import PRESETS, Prototypes
-from captum_proto.experiments.generate import PROTOTYPES, Generate
+from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.reproduce.items.registry import Item, item, lacks_nothing
 from captum_proto.experiments.reproduce.stages import OpenStage, StageResults
 from captum_proto.metrics import pairwise_similarity
 from captum_proto.report.blocks import Verdict
 from captum_proto.report.figures import picture_grid
+from captum_proto.report.views.prototypes import PROTOTYPES
 from captum_proto.runs.tasks import Protocol
 
 #: So many prototypes of the class.
