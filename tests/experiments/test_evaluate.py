@@ -14,12 +14,11 @@ from captum_proto import Prototypes
 from captum_proto._utils.targets import Target
 from captum_proto.data.natural import ClassImages
 from captum_proto.experiments import evaluate as evaluation
-from captum_proto.experiments import generate as generation
 from captum_proto.experiments.evaluate import COMPARISON, Evaluate
-from captum_proto.experiments.generate import Generate
+from captum_proto.experiments.generate import PROTOTYPES, Generate
 from captum_proto.metrics import PathSimilarity
 from captum_proto.models import NamedModel
-from captum_proto.report.views.prototypes import PROTOTYPES
+from captum_proto.report.views import prototypes as prototypes_view
 from captum_proto.runs.tasks import Run, Task, carry_out
 
 QUICK: dict[str, Any] = {"steps": 2, "warmup_steps": 1, "transform": None}
@@ -41,10 +40,10 @@ class SmoothImages:
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (evaluation, generation):
+    for module in (evaluation, prototypes_view):
         monkeypatch.setattr(module, "save_figure", lambda figure, path, overwrite: path.touch())
     monkeypatch.setattr(evaluation, "comparison_figure", lambda *_: None)
-    monkeypatch.setattr(generation, "prototype_sheet", lambda *_: None)
+    monkeypatch.setattr(prototypes_view, "prototype_sheet", lambda *_: None)
 
 
 @pytest.fixture

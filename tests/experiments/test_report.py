@@ -15,7 +15,6 @@ from captum_proto import Prototypes
 from captum_proto._utils.targets import Target
 from captum_proto.data.natural import ClassImages
 from captum_proto.experiments import evaluate as evaluation
-from captum_proto.experiments import generate as generation
 from captum_proto.experiments.demo import demo_page
 from captum_proto.experiments.evaluate import Evaluate
 from captum_proto.experiments.generate import Generate
@@ -23,6 +22,7 @@ from captum_proto.experiments.report import report_on
 from captum_proto.models import NamedModel
 from captum_proto.report.blocks import Curves, Files, Picture, Pictures, Table, Verdicts
 from captum_proto.report.page import Page, Section
+from captum_proto.report.views import prototypes as prototypes_view
 from captum_proto.runs.folder import PAGE, REPORT, SETTINGS
 from captum_proto.runs.tasks import Run, Task, carry_out
 
@@ -37,10 +37,10 @@ def pictures_of(section: Section) -> list[Picture]:
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """matplotlib's figures take seconds, and the page has none of them."""
-    for module in (evaluation, generation):
+    for module in (evaluation, prototypes_view):
         monkeypatch.setattr(module, "save_figure", lambda figure, path, overwrite: path.touch())
     monkeypatch.setattr(evaluation, "comparison_figure", lambda *_: None)
-    monkeypatch.setattr(generation, "prototype_sheet", lambda *_: None)
+    monkeypatch.setattr(prototypes_view, "prototype_sheet", lambda *_: None)
 
 
 @pytest.fixture

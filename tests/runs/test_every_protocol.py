@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib.figure
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from protocols import PROTOCOLS, WITH_PROTOTYPES, prototypes_file
 
@@ -44,12 +44,12 @@ def one_thread() -> Iterator[None]:
 def quick_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """matplotlib's figures take nearly all the time: a square stands for each. Two of the protocols draw theirs."""
 
-    def square(figure: matplotlib.figure.Figure, path: Path, **_: Any) -> None:
+    def square(figure: Figure, path: Path, **_: Any) -> None:
         titles = str([axes.get_title() for axes in figure.axes])
         Image.new("L", (4, 4), zlib.crc32(titles.encode()) % 256).save(path, format="png")
 
     if not any(name in request.node.name for name in ("[generate", "[compare-groups")):
-        monkeypatch.setattr(matplotlib.figure.Figure, "savefig", square)
+        monkeypatch.setattr(Figure, "savefig", square)
 
 
 @pytest.fixture(scope="module")
