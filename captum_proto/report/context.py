@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 #: Reading a file that is damaged, or not what its name says.
 UNREADABLE = (OSError, ValueError, KeyError, SyntaxError, Image.DecompressionBombError)
@@ -68,6 +68,9 @@ class Context:
             return None
         try:
             return load(found)
+        except UnidentifiedImageError:  # Pillow's own words hold an address of memory, which is another one each time
+            self.fail(f'The {what} "{path}" cannot be read (not an image that Pillow can read) and is left out.')
+            return None
         except UNREADABLE as error:
             self.fail(f'The {what} "{path}" cannot be read ({error}) and is left out.')
             return None
