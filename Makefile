@@ -15,8 +15,9 @@ install: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/captum-proto demo --out demo-output --overwrite
 
+# As many processes as there are jobs, of one thread each: threads of several processes that spin would only be in each other's way.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(MAX_JOBS) --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -150,7 +150,7 @@ def test_a_killed_sweep_goes_on_and_ends_in_the_same_table(tmp_path):
             "--grid",
             "lr=[0.02,0.05,0.1]",
             "--set",
-            "steps=400",
+            "steps=200",
         ]
         return [
             "sweep",
@@ -165,17 +165,20 @@ def test_a_killed_sweep_goes_on_and_ends_in_the_same_table(tmp_path):
         ]
 
     process = subprocess.Popen([sys.executable, "-m", "captum_proto", *command("killed")], stdout=subprocess.DEVNULL)
-    finished = tmp_path / "killed" / "prototypes" / "digits"
+    made = tmp_path / "killed" / "prototypes" / "digits"
+    finished = tmp_path / "killed" / "tasks" / "prototypes" / "digits"
     deadline = time.monotonic() + 120
-    while len(list(finished.glob("0*.safetensors"))) < 2 and time.monotonic() < deadline and process.poll() is None:
+    while len(list(finished.glob("0*.json"))) < 2 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    there = {path.name: path.stat().st_mtime_ns for path in finished.glob("0*.safetensors")}
+    there = {
+        path: path.stat().st_mtime_ns for path in (made / f"{r.stem}.safetensors" for r in finished.glob("0*.json"))
+    }
     assert 2 <= len(there) < 12
     assert not (tmp_path / "killed" / "ranking.txt").exists()
     assert main([*command("killed"), "--resume"]) == 0
-    assert all((finished / name).stat().st_mtime_ns == written for name, written in there.items())
+    assert all(path.stat().st_mtime_ns == written for path, written in there.items())
     assert main(command("whole")) == 0
     for name in ("ranking.txt", "cells.csv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
