@@ -14,6 +14,7 @@ from captum_proto._utils.batches import image_batches
 from captum_proto._utils.errors import InputError
 from captum_proto.optim.inputs.base import Parametrization
 from captum_proto.optim.random import RandomStream
+from captum_proto.stats.moments import Moments
 
 #: How the colors of ImageNet's pixels vary together, a square root of their covariance: of Olah, Mordvintsev and Schubert, "Feature
 #: Visualization", Distill 2017. The longest column is scaled to one.
@@ -174,19 +175,17 @@ class PhaseImage(Parametrization):
         Raises:
             TypeError, ValueError: If they are not images in ``value_range``, or of different sizes.
         """
-        sums: dict[tuple[int, ...], Tensor] = {}
-        count = 0
+        moments: dict[tuple[int, ...], Moments] = {}
         for batch in image_batches(images, 32, value_range, "images"):
             planes = _planes(batch.detach().cpu().double(), value_range, decorrelate)
-            magnitudes = torch.fft.rfft2(planes, norm="ortho").abs().sum(0)
-            sums[tuple(batch.shape[1:])] = sums.get(tuple(batch.shape[1:]), 0) + magnitudes
-            count += len(batch)
-        if len(sums) > 1:
+            magnitudes = torch.fft.rfft2(planes, norm="ortho").abs()
+            moments.setdefault(tuple(batch.shape[1:]), Moments()).update(magnitudes)
+        if len(moments) > 1:
             raise InputError(
-                f"images have the shapes {sorted(sums)}; give them all of the size of the images to be made."
+                f"images have the shapes {sorted(moments)}; give them all of the size of the images to be made."
             )
-        (total,) = sums.values()
-        return cls(magnitudes=total / count, decorrelate=decorrelate)
+        (mean,) = (each.compute() for each in moments.values())
+        return cls(magnitudes=mean, decorrelate=decorrelate)
 
     def settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {"name": "PhaseImage", "decorrelate": self.decorrelate}
