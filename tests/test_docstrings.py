@@ -15,6 +15,7 @@ from torch import nn
 
 import captum_proto
 from captum_proto import optim
+from captum_proto.models import registry
 from captum_proto.optim.random import START, TRANSFORM
 
 # What the examples take as given: the imports of a reader, and objects that the text around them speaks of.
@@ -76,6 +77,7 @@ def at_hand() -> dict[str, object]:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example(name, at_hand, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_families", list(registry._families))  # an example registers a family of its own
     example = EXAMPLES[name]
     example.globs = {**at_hand, **example.globs}
     runner = doctest.DocTestRunner(OnlyWhatIsShown(), optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
