@@ -84,7 +84,7 @@ def before_capture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("module_first", [True, False])
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::ImportWarning", "error::DeprecationWarning")
 def test_capture_is_the_function_in_every_order_of_imports(before_capture: None, module_first: bool) -> None:
     """Python puts a submodule into its package as it imports it, and this one has the function's name."""
     if not module_first:

@@ -84,8 +84,10 @@ class Harness:
     def close(self) -> None:
         if self._process is not None:
             assert self._process.stdin is not None
+            assert self._process.stdout is not None
             self._process.stdin.close()
             self._process.wait()
+            self._process.stdout.close()
             self._process = None
 
     def _running(self) -> subprocess.Popen[bytes]:
