@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import captum_proto
+from captum_proto.optim import Diversity, Loss, Parametrization
+from captum_proto.runs.tasks import Protocol
 
 PACKAGE = Path(captum_proto.__path__[0])
 #: From the top of the house to its ground. A room may import from those below it, and from itself.
@@ -93,3 +95,10 @@ def test_no_module_reaches_for_another_ones_private_names() -> None:
                 if private and "ops" not in node.module:  # its modules are parts of one thing
                     wrong.append(f"{path.relative_to(PACKAGE)}:{node.lineno} imports {', '.join(private)}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("contract", [Diversity, Loss, Parametrization, Protocol])
+def test_a_contract_that_is_not_kept_is_noticed_at_once(contract: type) -> None:
+    incomplete = type("Incomplete", (contract,), {})
+    with pytest.raises(TypeError, match="abstract"):
+        incomplete()

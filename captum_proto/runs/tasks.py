@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class Task:
     weight: int = 1
 
 
-class Protocol(Generic[Result]):
+class Protocol(ABC, Generic[Result]):
     """
     What a command does, apart from folders and interrupts: its tasks, how one is made, and what they come to.
 
@@ -56,25 +57,25 @@ class Protocol(Generic[Result]):
 
     unit: str = ""
 
+    @abstractmethod
     def provenance(self) -> dict[str, Any]:
         """Everything that the results depend on: :func:`~captum_proto.runs.provenance.provenance` makes it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tasks(self) -> Sequence[Task]:
         """All tasks, each after those that it needs."""
-        raise NotImplementedError
 
     def begun(self) -> dict[str, Any]:
         """What to record in the settings when the run begins, for the page of an interrupted run. Default: nothing"""
         return {}
 
+    @abstractmethod
     def make(self, task: Task, run: Run) -> None:
         """Make one task: write its files into ``run.folder``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summarize(self, run: Run) -> Result:
         """Tables, figures and the page, from the files of the tasks; and what the run gives back."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

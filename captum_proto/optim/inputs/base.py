@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -13,7 +14,7 @@ from captum_proto.optim.random import RandomStream
 Self = TypeVar("Self", bound="Parametrization")
 
 
-class Parametrization:
+class Parametrization(ABC):
     """
     A way to write inputs down: parameters, and the picture of them that the model sees.
 
@@ -37,6 +38,7 @@ class Parametrization:
         made.shape, made.value_range = shape, value_range
         return made
 
+    @abstractmethod
     def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:
         """
         Random parameters.
@@ -48,13 +50,12 @@ class Parametrization:
         Returns:
             dict[str, Tensor]: (N, ...) each; the optimization gives them the device and the dtype of its images.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def render(self, parameters: dict[str, Tensor]) -> Tensor:
         """The inputs (N, …) that parameters stand for, differentiably."""
-        raise NotImplementedError
 
-    def project(self, parameters: dict[str, Tensor]) -> None:
+    def project(self, parameters: dict[str, Tensor]) -> None:  # noqa: B027  # many have nothing to put back
         """Put parameters back where they are allowed to be, in place: called after each step, without gradients."""
 
     def parameters_of(self, images: Tensor) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ image sees of the others is where they stand at this step, as constants: each im
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,6 +43,7 @@ class Diversity(Loss):
         values = images if self.layer is None else outputs[self.layer]
         return outputs.record("diversity_loss", self.loss(values, outputs.partners))
 
+    @abstractmethod
     def loss(self, values: Tensor, partners: Tensor) -> Tensor:
         """
         The lower, the more an image differs from its partners.
@@ -54,7 +56,6 @@ class Diversity(Loss):
             Tensor: Shape (N,), the mean over each image's partners; 0 for an image without any. Its gradient reaches the image, not the
             partners.
         """
-        raise NotImplementedError
 
 
 class PixelDiversity(Diversity):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,7 +135,7 @@ class Outputs:
         return values
 
 
-class Loss:
+class Loss(ABC):
     """
     What an optimization minimizes, one value a row.
 
@@ -153,6 +154,7 @@ class Loss:
     terms: tuple[str, ...] = ()
     targets: list[Target] | None = None
 
+    @abstractmethod
     def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
         """
         The loss of each row.
@@ -164,13 +166,12 @@ class Loss:
         Returns:
             Tensor: (N,). Each row's value is of that row alone, so that its gradient is its own.
         """
-        raise NotImplementedError
 
     def rows(self, rows: range) -> Loss:
         """The same loss for some of its rows."""
         return self
 
-    def check(self, outputs: Outputs) -> None:
+    def check(self, outputs: Outputs) -> None:  # noqa: B027  # most have nothing to check
         """Raise what can be known to be wrong from the outputs of the first step, before any other is taken."""
 
     def settings(self) -> dict[str, Any]:
