@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: install demo test lint format docs bench test-cuda bench-cuda clean
+.PHONY: install demo test test-kills lint format docs bench test-cuda bench-cuda clean
 
 install: $(VENV)/.installed
 
@@ -18,6 +18,10 @@ demo: $(VENV)/.installed
 # As many processes as there are jobs, of one thread each: threads of several processes that spin would only be in each other's way.
 test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(MAX_JOBS) --dist loadfile
+
+# Every protocol killed at every one of its tasks, before and after it is recorded; `make test` kills each at one to three.
+test-kills: $(VENV)/.installed-test
+	CAPTUM_PROTO_EVERY_KILL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/runs/test_every_protocol.py -k every_task
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

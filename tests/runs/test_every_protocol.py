@@ -131,21 +131,38 @@ PLACES: list[tuple[str, str]] = [
 def test_a_killed_run_goes_on_and_ends_in_the_same_files(
     name: str, place: str, inputs: Path, tmp_path: Path, whole: Callable[[str], tuple[Snapshot, int]]
 ) -> None:
-    expected, count = whole(name)
+    _, count = whole(name)
     task, after = {"first": (0, True), "between": (count // 2, False), "last": (count - 1, False)}[place]
+    check_killed(name, task, after, inputs, tmp_path / "out", whole(name))
+
+
+@pytest.mark.skipif("CAPTUM_PROTO_EVERY_KILL" not in os.environ, reason="takes minutes: make test-kills")
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_killed_at_every_task(
+    name: str, inputs: Path, tmp_path: Path, whole: Callable[[str], tuple[Snapshot, int]]
+) -> None:
+    _, count = whole(name)
+    for task in range(count):
+        for after in (False, True):
+            check_killed(name, task, after, inputs, tmp_path / f"{task}{'-recorded' if after else ''}", whole(name))
+
+
+def check_killed(name: str, task: int, after: bool, inputs: Path, out: Path, whole: tuple[Snapshot, int]) -> None:
+    """Kill a protocol just before or after a task is recorded, resume it, and see that all is as if nothing had happened."""
+    expected, count = whole
 
     def run_and_die() -> None:
         with at_finish(task, kill, after):
-            carry_out(PROTOCOLS[name](inputs), tmp_path / "out")
+            carry_out(PROTOCOLS[name](inputs), out)
 
     assert in_another_process(run_and_die) == -signal.SIGKILL
-    kept = finished(tmp_path / "out")
+    kept = finished(out)
     assert len(kept) == task + after
-    carry_out(PROTOCOLS[name](inputs), tmp_path / "out", resume=True)
-    now = finished(tmp_path / "out")
+    carry_out(PROTOCOLS[name](inputs), out, resume=True)
+    now = finished(out)
     assert {record: now[record] for record in kept} == kept  # none of them was made again
     assert len(now) == count
-    found = snapshot(tmp_path / "out")
+    found = snapshot(out)
     assert found.keys() == expected.keys()
     assert [path for path in expected if found[path] != expected[path]] == []
 
