@@ -37,6 +37,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f'; did you mean "{matches[0]}"?' if matches else ""
 
 
+def type_name(value: Any) -> str:
+    """What a value is, for a message: the name of its type, and of a class, which stands where an object of it is expected, its own too."""
+    return f"type, the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__
+
+
 def callers_level() -> int:
     """The ``stacklevel`` with which a warning points to the line outside Captum and this package that led to it."""
     level = 1

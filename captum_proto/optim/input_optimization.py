@@ -13,7 +13,7 @@ from captum._utils.common import _format_additional_forward_args
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from captum_proto._utils.checks import callers_level
+from captum_proto._utils.checks import callers_level, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import borrowed
 from captum_proto._utils.pipeline import Pipeline
@@ -75,7 +75,7 @@ class InputOptimization:
         **choices: Any,
     ) -> None:
         if not isinstance(loss, Loss):
-            raise InputTypeError(f"loss is a {type(loss).__name__}; expected a Loss, such as ClassLogit(3).")
+            raise InputTypeError(f"loss is a {type_name(loss)}; expected a Loss, such as ClassLogit(3).")
         self.settings = replace(settings or OptimizationSettings(), **choices)
         if warmup is None and self.settings.warmup_steps:
             raise InputError(

@@ -216,7 +216,7 @@ def test_what_makes_no_sense_is_refused(make_cnn, untouched):
     refused(ValueError, r'diversity is "pixel"; did you mean "pixels"\? expected', diversity="pixel")
     refused(ValueError, 'diversity is "gram"; expected "pixels" or "gram:LAYER"', diversity="gram")
     refused(TypeError, "diversity is a int; expected", diversity=3)
-    refused(TypeError, "diversity is a type", diversity=PixelDiversity)
+    refused(TypeError, "diversity is a type, the class PixelDiversity itself; expected", diversity=PixelDiversity)
     refused(ValueError, 'no layer "cnn.blok" in Odd; did you mean "cnn.block"', diversity="gram:cnn.blok")
     refused(ValueError, r'layer "cnn.\*" stands for \d+ layers', diversity="gram:cnn.*")
     refused(ValueError, "returned nothing, for it did not run; expected", diversity="gram:never")

@@ -143,6 +143,8 @@ def test_parametrizations_by_name_and_refusals():
         as_parametrization("wavelet")
     with pytest.raises(TypeError, match="parametrization is a int"):
         as_parametrization(3)
+    with pytest.raises(TypeError, match="parametrization is a type, the class FFTImage itself; expected"):
+        as_parametrization(FFTImage)
     with pytest.raises(ValueError, match="sd is 0"):
         FFTImage(sd=0)
 

@@ -150,6 +150,7 @@ class Answer(Loss):
     ("loss", "options", "error", "message"),
     [
         (lambda x: x, {}, TypeError, "loss is a function; expected a Loss"),
+        (ClassLogit, {}, TypeError, "loss is a type, the class ClassLogit itself; expected a Loss"),
         (
             Answer(lambda o, x: x),
             {},

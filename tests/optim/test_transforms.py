@@ -291,6 +291,8 @@ def test_what_counts_as_a_transform():
     for wrong in (5, "affine", {"degrees": 3}):
         with pytest.raises(TypeError, match=f"transform is a {type(wrong).__name__}; expected a Transform"):
             as_transform(wrong)
+    with pytest.raises(TypeError, match="transform is a type, the class RandomAffine itself; expected a Transform"):
+        as_transform(RandomAffine)
 
 
 @pytest.mark.parametrize(

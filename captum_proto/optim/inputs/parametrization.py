@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from captum_proto._utils.checks import type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.optim.inputs.base import Parametrization
 from captum_proto.optim.inputs.pixels import PixelImage
@@ -33,7 +34,7 @@ def as_parametrization(parametrization: Any) -> Parametrization:
     if isinstance(parametrization, Parametrization):
         return parametrization
     raise InputTypeError(
-        f"parametrization is a {type(parametrization).__name__}; expected {' or '.join(map(repr, PARAMETRIZATIONS))}, or a Parametrization."
+        f"parametrization is a {type_name(parametrization)}; expected {' or '.join(map(repr, PARAMETRIZATIONS))}, or a Parametrization."
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_proto._utils.checks import nearest
+from captum_proto._utils.checks import nearest, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.targets import Target
 from captum_proto.capture import Layer, find_output
@@ -202,7 +202,7 @@ def as_diversity(diversity: Any, forward_func: Callable[..., Any]) -> Diversity 
             raise InputError(f'diversity is "{diversity}"{hint or ";"} expected "pixels" or "gram:LAYER".')
     if isinstance(diversity, type) or not isinstance(diversity, Diversity):
         raise InputTypeError(
-            f'diversity is a {type(diversity).__name__}; expected "pixels", "gram:LAYER", a Diversity, or None.'
+            f'diversity is a {type_name(diversity)}; expected "pixels", "gram:LAYER", a Diversity, or None.'
         )
     if diversity.layer is not None:
         name = find_output(forward_func, diversity.layer)[0]

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from captum_proto._utils.checks import type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.optim.random import RandomStream
 
@@ -154,12 +155,13 @@ def as_transform(transform: Any) -> Transform:
     Raises:
         TypeError: If it cannot be called.
     """
-    if isinstance(transform, Transform):
-        return transform
-    if isinstance(transform, (list, tuple)):
-        return Compose(transform)
-    if callable(transform):
-        return PerImage(transform)
+    if not isinstance(transform, type):  # a class has whatever methods its objects have
+        if isinstance(transform, Transform):
+            return transform
+        if isinstance(transform, (list, tuple)):
+            return Compose(transform)
+        if callable(transform):
+            return PerImage(transform)
     raise InputTypeError(
-        f"transform is a {type(transform).__name__}; expected a Transform, a callable, a list of them, or None."
+        f"transform is a {type_name(transform)}; expected a Transform, a callable, a list of them, or None."
     )
