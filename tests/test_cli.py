@@ -6,6 +6,7 @@ import contextlib
 import csv
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -662,3 +663,16 @@ def test_runs_as_a_module() -> None:
     result = subprocess.run([sys.executable, "-m", "captum_proto", "info"], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "versions" in result.stdout
+
+
+@pytest.mark.parametrize(("given", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(given: str | None, policy: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "true"} | ({} if given is None else {"OMP_WAIT_POLICY": given})
+    for start in (["-m", "captum_proto"], ["-c", "import sys; from captum_proto.__main__ import main; sys.exit(main())"]):
+        command = [sys.executable, *start, "info"]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        assert f"waiting threads: {policy.lower()}" in result.stdout
+        if "OMP_WAIT_POLICY" not in result.stderr:
+            pytest.skip("this PyTorch's threads are not OpenMP's, or its library does not say what it has read")
+        assert f"OMP_WAIT_POLICY = '{policy}'" in result.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
         "devices": {
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "threads": torch.get_num_threads(),
+            "waiting threads": os.environ.get("OMP_WAIT_POLICY", "as OpenMP decides").lower(),
             "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
         "native": ops.backend(),

