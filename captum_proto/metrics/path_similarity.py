@@ -392,7 +392,7 @@ class PathSimilarity:
                 raise InputError(
                     "the reference was fitted on other layers than this model gives; fit it again with these layers."
                 )
-        self._capture.forward = pipeline
+        plan = self._capture.with_forward(pipeline)  # a copy: another thread may evaluate with other arguments
         batch = batch.to(pipeline.device, pipeline.image_dtype)
         inside = torch.tensor([leave_one_out and reference.contains(image) for image in batch], device=pipeline.device)
         any_inside, all_inside = bool(inside.any()), bool(inside.all())
@@ -412,7 +412,7 @@ class PathSimilarity:
                     spearman[index][inside], l1[index][inside] = reference.distance_without(index, rows[inside])
             previous.set(index, rows)
 
-        self._capture.stream(batch, score)
+        plan.stream(batch, score)
         return PathScores(reference.layers, torch.stack(spearman, 1).cpu(), torch.stack(l1, 1).cpu(), inside.cpu())
 
 
