@@ -162,7 +162,7 @@ class Loan:
         the size of a grid, belongs to it.
         """
         copies: dict[int, Tensor] = {}
-        given = [(module, dict(module._buffers), _attributes(module)) for module in self._changeable]
+        given = [(module, dict(module._buffers.items()), _attributes(module)) for module in self._changeable]
         try:
             for module, buffers, _ in given:
                 for name, buffer in buffers.items():
@@ -225,14 +225,14 @@ def _restore(
     module: nn.Module, buffers: dict[str, Tensor | None], attributes: dict[str, Any], copies: dict[int, Tensor]
 ) -> None:
     """Give a module its buffers back, and its other attributes if its buffers are not the copies, or these were written to."""
-    held = module._buffers
+    held = dict(module._buffers.items())
     untouched = held.keys() == buffers.keys() and all(
         held[name] is copies.get(id(buffer), buffer) and not _written_to(held[name]) for name, buffer in buffers.items()
     )
-    for name in [name for name in held if name not in buffers]:
-        del held[name]
+    for name in held.keys() - buffers.keys():
+        del module._buffers[name]
     for name, buffer in buffers.items():
-        held[name] = buffer
+        module._buffers[name] = buffer
     if not untouched and attributes:
         for name in [name for name in vars(module) if name not in attributes]:
             del vars(module)[name]

@@ -9,7 +9,7 @@ import itertools
 import sys
 import types
 import weakref
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 from typing import Any
@@ -22,8 +22,10 @@ from torch import Tensor, nn
 _OBJECTS, _ENTRIES = 10_000, 1_000
 #: Packages whose own code and classes refer to no model of the user's.
 _FOREIGN = frozenset({*sys.stdlib_module_names, "torch", "torchvision", "numpy", "captum", "captum_proto"})
-#: What refers to nothing.
+#: What refers to nothing, as such containers do that are empty, and most attributes of a module are one or the other.
 _LEAVES = (str, bytes, int, float, complex, type(None), Tensor, np.ndarray, np.generic, torch.dtype, torch.device, PurePath)
+_COMMON_LEAVES = frozenset({str, int, float, bool, type(None), Tensor, nn.Parameter})
+_SIZED = frozenset({dict, OrderedDict, list, tuple, set})
 _CONTAINERS: tuple[Any, ...] = (list, tuple, set, frozenset, deque)
 
 
@@ -41,7 +43,8 @@ def reachable(root: Any) -> Iterator[Any]:
         alive.append(value)
         yield value
         for held in map(_behind, _held_by(value)):
-            if isinstance(held, _LEAVES) or id(held) in seen:
+            kind = type(held)
+            if kind in _COMMON_LEAVES or id(held) in seen or (kind in _SIZED and not held) or isinstance(held, _LEAVES):
                 continue
             is_module = isinstance(held, nn.Module)
             others += not is_module
@@ -71,14 +74,12 @@ def each_module(forward_func: Callable[..., Any]) -> Iterator[nn.Module]:
 
 def _behind(value: Any) -> Any:
     """What a weak reference or a proxy stands for; of anything else, itself."""
-    if isinstance(value, weakref.ref):
-        return value()
     if type(value) in weakref.ProxyTypes:
         try:
             return value.__repr__.__self__  # a method of what it stands for
         except ReferenceError:
             return None
-    return value
+    return value() if isinstance(value, weakref.ref) else value
 
 
 def _held_by(value: Any) -> Iterator[Any]:
@@ -138,6 +139,7 @@ def _named_in(function: types.FunctionType) -> Iterator[Any]:
 
 def _through_modules(value: Any, names: Iterable[str], seen: set[int]) -> Iterator[Any]:
     """A value itself; of a Python module, what it has under these names, once."""
+    value = _behind(value)
     if not isinstance(value, types.ModuleType):
         yield value
     elif id(value) not in seen and value.__name__.partition(".")[0] not in _FOREIGN:

@@ -88,7 +88,7 @@ def arrange(
         Arrangement(wanted.forward_func, False, wanted.folded),
         Arrangement(plain.forward_func, channels_last),
     ]
-    for candidate in dict.fromkeys(candidates):
+    for candidate in {(id(each.forward_func), each.channels_last): each for each in candidates}.values():
         if (candidate.folded, candidate.channels_last) == (0, False):
             continue
         try:
