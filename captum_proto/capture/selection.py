@@ -113,7 +113,7 @@ def find_layer(forward_func: Callable[..., Any], layer: str | nn.Module) -> tupl
         )
     failure: ValueError | None = None
     for owner in owners:
-        if layer is owner or layer is unwrapped(owner):
+        if unwrapped(layer) is unwrapped(owner):
             return "", unwrapped(owner)
         try:
             found = select_layers(owner, layer)
