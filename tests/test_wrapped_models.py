@@ -192,7 +192,7 @@ def test_a_checkpoint_goes_into_a_wrapped_model(plain):
 
 
 def test_compiled_code_is_compiled_again_after(plain, make_images):
-    model = torch.compile(plain.eval(), backend="aot_eager")
+    model = torch.compile(plain.eval(), backend="eager")
     images = make_images(2, SHAPE)
     torch._dynamo.reset()
     try:
