@@ -131,6 +131,14 @@ def test_different_uses_at_once(model, make_images, untouched):
         _same(at_once(*(lambda use=use: use(model, images) for use in USES.values())), expected)
 
 
+def test_random_transforms_of_two_models_do_not_draw_from_each_other(model, make_images, untouched):
+    images, use = make_images(4, SHAPE), USES["generate with a random transform"]
+    models = [model, copy.deepcopy(model)]
+    expected = [use(each, images) for each in models]
+    with untouched(model):
+        _same(at_once(*(lambda each=each: use(each, images) for each in models)), expected)
+
+
 WRAPPED: dict[str, Callable[[nn.Module], Any]] = {
     "DataParallel": nn.DataParallel,
     "torch.compile": lambda m: torch.compile(m, backend="eager"),
@@ -228,9 +236,9 @@ def test_flags_come_back_when_the_last_use_ends():
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    assert model.training and not model[0].training and not model[0].weight.requires_grad
+    assert (model.training, model[0].training, model[0].weight.requires_grad) == (True, False, False)
     second.__exit__(None, None, None)
-    assert model[0].training and model[0].weight.requires_grad and not model[1].training
+    assert (model[0].training, model[0].weight.requires_grad, model[1].training) == (True, True, False)
 
 
 def test_a_model_in_use_can_be_copied_and_pickled(model):
@@ -240,6 +248,21 @@ def test_a_model_in_use_can_be_copied_and_pickled(model):
         copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
     copies += [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
     assert {fingerprint(made) for made in copies} == {fingerprint(model)} != {before}
+
+
+def test_a_copied_loan_is_of_the_copied_model():
+    loan, entered = copy.deepcopy(Loan(nn.Sequential(nn.Linear(2, 2)))), threading.Event()
+
+    def enter() -> None:
+        with borrowed(loan.modules[1]):
+            entered.set()
+
+    thread = threading.Thread(target=enter, daemon=True)
+    with loan.turn():
+        thread.start()
+        assert not entered.wait(0.05)
+    assert entered.wait(10)
+    thread.join(10)
 
 
 def test_hooks_do_not_hear_the_passes_of_other_threads():

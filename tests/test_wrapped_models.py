@@ -122,7 +122,10 @@ def test_scores_and_saved_references_are_the_plain_models(plain, wrapped, make_i
     fitted.save(tmp_path / "reference.safetensors")
     expected = fitted.evaluate(images, leave_one_out=True)
     assert fingerprint(wrapped) == fingerprint(plain)
-    for similarity in (PathSimilarity(wrapped).load(tmp_path / "reference.safetensors"), PathSimilarity(wrapped).fit(images)):
+    for similarity in (
+        PathSimilarity(wrapped).load(tmp_path / "reference.safetensors"),
+        PathSimilarity(wrapped).fit(images),
+    ):
         scores = similarity.evaluate(images, leave_one_out=True)
         assert scores.layers == expected.layers
         assert torch.equal(scores.spearman, expected.spearman)

@@ -65,7 +65,6 @@ class Loan:
     def __init__(self, forward_func: Callable[..., Any]) -> None:
         found = list(reachable(forward_func))
         self.modules = [value for value in found if isinstance(value, nn.Module)]
-        self._keys = [id(module) for module in self.modules]
         self._compiled = any(_is_compiled(value) for value in found)
         #: Those whose buffers a pass may change: PyTorch's own make no new ones.
         self._changeable = [
@@ -113,7 +112,9 @@ class Loan:
         for module in self.modules:
             for parameter in module.parameters(recurse=False):
                 # Those made under inference_mode record no gradient anyway, and PyTorch would not let us give them their flag back.
-                if not parameter.is_inference() and (parameter.requires_grad or (id(parameter), "requires_grad") in _flags):
+                if not parameter.is_inference() and (
+                    parameter.requires_grad or (id(parameter), "requires_grad") in _flags
+                ):
                     yield parameter, "requires_grad", False
 
     @contextlib.contextmanager
@@ -126,12 +127,12 @@ class Loan:
         Raises:
             RuntimeError: If the thread waited for one that waits for it.
         """
-        me = threading.get_ident()
+        me, keys = threading.get_ident(), [id(module) for module in self.modules]
         taken: list[int] = []
         try:
             with _monitor:
-                self._wait(me)
-                taken += [key for key in self._keys if key not in _holders]  # the others are in a turn of this thread
+                _wait(me, keys)
+                taken += [key for key in keys if key not in _holders]  # the others are in a turn of this thread
                 _holders.update(dict.fromkeys(taken, me))
             with _nothing_compiled() if self._compiled else contextlib.nullcontext():
                 yield
@@ -140,18 +141,6 @@ class Loan:
                 for key in taken:
                     del _holders[key]
                 _monitor.notify_all()
-
-    def _wait(self, me: int) -> None:
-        _waiting[me] = self._keys
-        try:
-            while _blockers(me):
-                if _waits_for_itself(me):
-                    raise StateError(
-                        "two threads each use a model and wait for the one that the other uses; let each use one model at a time."
-                    )
-                _monitor.wait()
-        finally:
-            del _waiting[me]
 
     @contextlib.contextmanager
     def own_buffers(self) -> Iterator[None]:
@@ -201,6 +190,20 @@ def _nothing_compiled() -> Iterator[None]:
             _eager_passes -= 1
             if not _eager_passes:
                 _compiling_again.close()
+
+
+def _wait(me: int, keys: list[int]) -> None:
+    """Let other threads end their turns with these modules."""
+    _waiting[me] = keys
+    try:
+        while _blockers(me):
+            if _waits_for_itself(me):
+                raise StateError(
+                    "two threads each use a model and wait for the one that the other uses; let each use one model at a time."
+                )
+            _monitor.wait()
+    finally:
+        del _waiting[me]
 
 
 def _blockers(thread: int) -> set[int]:

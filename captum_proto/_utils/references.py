@@ -23,7 +23,20 @@ _OBJECTS, _ENTRIES = 10_000, 1_000
 #: Packages whose own code and classes refer to no model of the user's.
 _FOREIGN = frozenset({*sys.stdlib_module_names, "torch", "torchvision", "numpy", "captum", "captum_proto"})
 #: What refers to nothing, as such containers do that are empty, and most attributes of a module are one or the other.
-_LEAVES = (str, bytes, int, float, complex, type(None), Tensor, np.ndarray, np.generic, torch.dtype, torch.device, PurePath)
+_LEAVES = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    type(None),
+    Tensor,
+    np.ndarray,
+    np.generic,
+    torch.dtype,
+    torch.device,
+    PurePath,
+)
 _COMMON_LEAVES = frozenset({str, int, float, bool, type(None), Tensor, nn.Parameter})
 _SIZED = frozenset({dict, OrderedDict, list, tuple, set})
 _CONTAINERS: tuple[Any, ...] = (list, tuple, set, frozenset, deque)

@@ -48,6 +48,9 @@ class PrototypeGeneration(Attribution):
     batch sizes, though, and in float32 a long ascent amplifies that to other details of the picture; for equal pixels use equal batch
     sizes, or float64.
 
+    Several threads may use one model, and models in ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel`` are the models in
+    them: see :ref:`using_a_model`.
+
     Args:
         forward_func (Callable): The model, or a function of a batch that returns logits (N, K), such as ``lambda x: model(x)["logits"]``.
             The modules that such a function refers to are frozen too, and the first of them tells the device and the dtype. They are

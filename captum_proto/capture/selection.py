@@ -83,7 +83,9 @@ def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, 
         elif matches := fnmatch.filter(named, layer) or fnmatch.filter(named, plain(layer)):
             selected |= {name: named[name] for name in matches}
         else:
-            raise InputError(f'there is no layer "{layer}" in {type(unwrapped(model)).__name__}{nearest(layer, aliases)}')
+            raise InputError(
+                f'there is no layer "{layer}" in {type(unwrapped(model)).__name__}{nearest(layer, aliases)}'
+            )
     return selected
 
 

@@ -69,7 +69,8 @@ class PathSimilarity:
     Prototype Generation (arXiv:2309.17144, section 3.2).
 
     Images stream through: memory holds one batch, and a sum, a mean and a rank of every activation, whatever the number of images. The
-    model is frozen and in evaluation mode while it is looked at, and comes back exactly as it was.
+    model is frozen and in evaluation mode while it is looked at, and comes back exactly as it was. Several threads may use one model, and
+    models in ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel`` are the models in them: see :ref:`using_a_model`.
 
     Args:
         forward_func (nn.Module): The model; layers are found in it by name.

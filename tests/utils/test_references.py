@@ -123,7 +123,7 @@ def decorated(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor
 
 
 def of_local_import(x: Tensor) -> Tensor:
-    import module_with_a_model  # noqa: PLC0415  # the import within the function is what is tested
+    import module_with_a_model  # the import within the function is what is tested
 
     return module_with_a_model.part.net(x)
 
@@ -144,11 +144,11 @@ HELD: dict[str, Callable[[nn.Module], Callable[[Tensor], Any]]] = {
     "a module of Python's": lambda model: lambda x: sys.modules[__name__] and HOLDER.inner.model(x),
     "an import in the function": lambda model: of_local_import,
     "a default": lambda model: lambda x, m=model: m(x),
-    "a keyword default": lambda model: lambda x, *, m=[model]: m[0](x),  # noqa: B006
+    "a keyword default": lambda model: lambda x, *, m=[model]: m[0](x),
     "a closure over a dict": lambda model: (lambda held: lambda x: held["m"](x))({"m": model}),
     "a closure over a deque": lambda model: (lambda held: lambda x: held[0](x))(collections.deque([model])),
     "a closure over a function": lambda model: (lambda inner: lambda x: inner(x))(lambda x: model(x)),
-    "a comprehension": lambda model: lambda x: [m(x) for m in [model]][0],
+    "a comprehension": lambda model: lambda x: next(m(x) for m in [model]),
     "an object": Attribute,
     "an object in an object": lambda model: Attribute(Attribute([model][0])),
     "a method": lambda model: Attribute(model).method,
@@ -203,7 +203,7 @@ def test_what_a_module_uses_without_registering_it_is_frozen_too(make, untouched
     assert modules_of(module) == [module, MODEL]
     assert dtype_of(module) == torch.float64
     with borrowed(module):
-        assert not MODEL.training and not MODEL.stem.training
+        assert not any(part.training for part in MODEL.modules())
     with untouched(MODEL):
         PrototypeGeneration(module).generate(1, SHAPE, steps=2, warmup_steps=0, evaluation_draws=0)
 
