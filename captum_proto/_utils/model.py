@@ -26,8 +26,8 @@ def check_modules(forward_func: Callable[..., Any]) -> None:
     """
     if next(each_module(forward_func), None) is None:
         warnings.warn(
-            f"no torch.nn.Module was found in forward_func, a {type_name(forward_func)}: it is called in float32 on the CPU, and a model in "
-            "it is neither frozen nor in evaluation mode; if there is one, pass the module, or a function or an object that refers to it.",
+            f"no torch.nn.Module was found in forward_func, a {type_name(forward_func)}: it is called in float32 on the CPU, and a model "
+            "in it is neither frozen nor in evaluation mode; if there is one, pass the module, or a function or object that refers to it.",
             stacklevel=callers_level(),
         )
 
