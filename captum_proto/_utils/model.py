@@ -1,70 +1,39 @@
-"""Freezing a model for the length of a block, and telling its modules, its device, its dtype and its weights."""
+"""A model that is used: borrowed, and its modules, its device, its dtype and its weights told."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
-import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from captum_proto._utils.borrowing import Loan, borrowed
+from captum_proto._utils.checks import callers_level, type_name
 from captum_proto._utils.files import tensor_bytes
+from captum_proto._utils.references import each_module, modules_of
+from captum_proto._utils.wrappers import named_modules, plain_names, unwrapped
 
 
-def modules_of(forward_func: Callable[..., Any]) -> list[nn.Module]:
+def check_modules(forward_func: Callable[..., Any]) -> None:
     """
-    The modules that a forward function is made of.
+    See that a forward function is made of a module.
 
-    A module itself; the module of a bound method; those a :func:`functools.partial` holds; and those a Python function refers to, as in
-    ``lambda x: model(x)["logits"]``. What a function reaches through other objects is not found.
+    Warns:
+        UserWarning: If none is found. A function of the images alone is fine, so it is no error.
     """
-    if isinstance(forward_func, nn.Module):
-        return [forward_func]
-    if isinstance(forward_func, functools.partial):
-        held = [forward_func.func, *forward_func.args, *forward_func.keywords.values()]
-        return [module for value in held if callable(value) for module in modules_of(value)]
-    if isinstance(getattr(forward_func, "__self__", None), nn.Module):
-        return [forward_func.__self__]  # type: ignore[attr-defined]
-    if inspect.isfunction(forward_func):
-        variables = inspect.getclosurevars(forward_func)
-        found = {**variables.globals, **variables.nonlocals}.values()
-        return [value for value in found if isinstance(value, nn.Module)]
-    return []
-
-
-@contextlib.contextmanager
-def borrowed(forward_func: Callable[..., Any]) -> Iterator[None]:
-    """
-    Freeze a model for the length of a block: evaluation mode, no gradients into its parameters.
-
-    Flags are set and restored module by module and parameter by parameter, not through ``eval()`` and ``train()``: models override
-    those, and a model may hold a mixture of both modes. Of a plain function, the modules it refers to are frozen; gradients are asked
-    for with respect to the images only, so nothing reaches any weight's ``.grad`` either way.
-    """
-    owners = modules_of(forward_func)
-    training = [(module, module.training) for owner in owners for module in owner.modules()]
-    # Parameters made under inference_mode record no gradient anyway, and PyTorch would not let us give them their flag back.
-    parameters = [p for owner in owners for p in owner.parameters()]
-    trainable = [p for p in parameters if p.requires_grad and not p.is_inference()]
-    try:
-        for module, _ in training:
-            module.training = False
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for module, mode in training:
-            module.training = mode
-        for parameter in trainable:
-            parameter.requires_grad_(True)
+    if next(each_module(forward_func), None) is None:
+        warnings.warn(
+            f"no torch.nn.Module was found in forward_func, a {type_name(forward_func)}: it is called in float32 on the CPU, and a model "
+            "in it is neither frozen nor in evaluation mode; if there is one, pass the module, or a function or object that refers to it.",
+            stacklevel=callers_level(),
+        )
 
 
 def _tensors_of(forward_func: Callable[..., Any]) -> Iterator[Tensor]:
-    for module in modules_of(forward_func):
+    for module in each_module(forward_func):
         yield from module.parameters()
         yield from module.buffers()
 
@@ -85,10 +54,26 @@ def dtype_of(forward_func: Callable[..., Any]) -> torch.dtype:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A digest of a model's weights and buffers: equal for equal weights, on any device."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(model.state_dict().items()):
+    """A digest of a model's weights and buffers: equal for equal weights, on any device and in any wrapper."""
+    digest, plain = hashlib.blake2b(digest_size=16), plain_names(model)
+    with Loan(model).turn():  # in another thread's pass its buffers are that thread's
+        state = {plain(name): tensor for name, tensor in model.state_dict().items()}
+    for name, tensor in sorted(state.items()):
         if isinstance(tensor, Tensor):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
+
+
+__all__ = [
+    "Loan",
+    "borrowed",
+    "check_modules",
+    "device_of",
+    "dtype_of",
+    "fingerprint",
+    "modules_of",
+    "named_modules",
+    "plain_names",
+    "unwrapped",
+]

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils.checks import check_images
 from captum_proto._utils.documentation import documented_by
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto._utils.model import fingerprint
+from captum_proto._utils.model import fingerprint, unwrapped
 from captum_proto._utils.targets import occurrence_seeds, parse_targets
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.attr.settings import GenerationSettings
@@ -48,9 +48,14 @@ class PrototypeGeneration(Attribution):
     batch sizes, though, and in float32 a long ascent amplifies that to other details of the picture; for equal pixels use equal batch
     sizes, or float64.
 
+    Several threads may use one model, and models in ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel`` are the models in
+    them: see :ref:`using_a_model`.
+
     Args:
         forward_func (Callable): The model, or a function of a batch that returns logits (N, K), such as ``lambda x: model(x)["logits"]``.
-            Modules that such a function refers to are frozen too, and tell the device and the dtype.
+            The modules that such a function refers to are frozen too, and the first of them tells the device and the dtype. They are
+            found in whatever it reaches: closures, globals that its code or that of functions it calls names, attributes, containers,
+            partials, methods. If there are none, a warning says so.
         preprocess (Callable, optional): The model's own preprocessing, from images in ``value_range`` to what ``forward_func`` takes; for
             ImageNet models, the normalization. Differentiable; may change the size of the images, not their number. Default: None
 
@@ -203,7 +208,7 @@ class PrototypeGeneration(Attribution):
             **settings.to_json(),
             "batch_size": batch_size or len(targets),
             "device": str(prototypes.images.device),
-            "model": type(self.forward_func).__name__,
+            "model": type(unwrapped(self.forward_func)).__name__,
             "model_fingerprint": fingerprint(self.forward_func) if isinstance(self.forward_func, nn.Module) else None,
             "network": result.arrangement.settings(),
             "preprocess": None if self.preprocess is None else repr(self.preprocess),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,11 +15,19 @@ Hook = Callable[[nn.Module, tuple[Any, ...], Any], None]
 
 @contextlib.contextmanager
 def forward_hooks(hooks: Iterable[tuple[nn.Module, Hook]]) -> Iterator[None]:
-    """Hang each hook on its module for the length of the block; they come off in every case."""
-    handles = []
+    """Hang each hook on its module for the length of the block; they come off in every case. Passes of other threads they do not see."""
+    handles, thread = [], threading.get_ident()
+
+    def of_this_thread(hook: Hook) -> Hook:
+        def call(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if threading.get_ident() == thread:
+                hook(module, inputs, output)
+
+        return call
+
     try:
         for module, hook in hooks:
-            handles.append(module.register_forward_hook(hook))
+            handles.append(module.register_forward_hook(of_this_thread(hook)))
         yield
     finally:
         for handle in handles:

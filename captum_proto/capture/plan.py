@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import borrowed
+from captum_proto._utils.model import Loan
 from captum_proto.capture.hooks import hooked, tensors_in
 from captum_proto.capture.selection import LayerSelection, select_layers
 
@@ -98,10 +100,17 @@ class Capture:
         self.repeat = repeat
         self.alias = alias
         self.modules = select_layers(model, layers)
+        self._loan = Loan(model)
         self.image_shape = tuple(images.shape[1:])
         self.skipped: dict[str, str] = {}
         self.outputs = self._plan(images[:1], required=layers is not None and layers not in ("all", "leaf"))
         self._index = {(o.layer, o.call, o.path): i for i, o in enumerate(self.outputs)}
+
+    def with_forward(self, forward: Callable[[Tensor], Any]) -> Capture:
+        """The same plan for the same model, run in another way: with other arguments."""
+        other = copy.copy(self)
+        other.forward = forward
+        return other
 
     @property
     def names(self) -> list[str]:
@@ -116,9 +125,16 @@ class Capture:
             for path, leaf in tensors_in(value):
                 seen[name, call, path] = leaf.to("meta") if isinstance(leaf, Tensor) else leaf
 
-        with torch.no_grad(), borrowed(self.model), hooked(self.modules, on_return):
+        with torch.no_grad(), self._pass(on_return):
             self.forward(images)
         return seen
+
+    @contextlib.contextmanager
+    def _pass(self, on_return: Callable[[str, int, Any], None]) -> Iterator[None]:
+        """The model frozen and to oneself for a forward pass, and watched."""
+        loan = self._loan
+        with loan.frozen(), loan.turn(), loan.own_buffers(), hooked(self.modules, on_return):
+            yield
 
     def _plan(self, image: Tensor, required: bool) -> list[LayerOutput]:
         alone, doubled = self._watch(image), self._watch(torch.cat([image, image]))
@@ -191,7 +207,7 @@ class Capture:
                 else:
                     consume(index, self.outputs[index].images(leaf, len(images)))
 
-        with torch.set_grad_enabled(gradients), borrowed(self.model), hooked(self.modules, on_return):
+        with torch.set_grad_enabled(gradients), self._pass(on_return):
             result = self.forward(images)
             for index, leaf in pending:
                 consume(index, self.outputs[index].images(leaf, len(images)))

@@ -11,7 +11,7 @@ from torch import nn
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto._utils.model import modules_of
+from captum_proto._utils.model import modules_of, named_modules, plain_names, unwrapped
 
 #: None or "all", "leaf", a name, a pattern, a module, or several of these; or a mapping from names to modules.
 LayerSelection = str | nn.Module | Sequence[str | nn.Module] | Mapping[str, nn.Module] | None
@@ -25,6 +25,9 @@ _OUTPUT = re.compile(r"(?P<layer>[^#\[]+)(?:#(?P<call>\d+))?(?P<path>(?:\[[^\]]*
 def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, nn.Module]:
     r"""
     Modules of a model by dotted name.
+
+    Names are those of the model as it is without ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``, around all or a
+    part of it: ``layer1``, also where the wrapper calls it ``_orig_mod.layer1`` or ``module.layer1``.
 
     Args:
         model (nn.Module): Where the layers are.
@@ -45,21 +48,23 @@ def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, 
         >>> len(select_layers(model)), len(select_layers(model, "leaf")), list(select_layers(model, "layer?"))
         (67, 52, ['layer1', 'layer2', 'layer3', 'layer4'])
     """
-    named = {name: module for name, module in model.named_modules() if name}
+    named = {name: module for name, module in named_modules(model) if name}
     if layers is None or (isinstance(layers, str) and layers == "all"):
         return named
     if isinstance(layers, Mapping):
-        return dict(layers)
+        return {name: unwrapped(module) for name, module in layers.items()}
     # A module that is registered twice is found by either name.
-    aliases = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
+    aliases = {name: module for name, module in named_modules(model, remove_duplicate=False) if name}
     names = {id(module): name for name, module in reversed(list(aliases.items()))}
     selected: dict[str, nn.Module] = {}
+    plain = plain_names(model)
     if not isinstance(layers, (str, nn.Module, Iterable)):
         raise InputTypeError(
             f"layers is a {type(layers).__name__}; expected names, patterns or modules, a mapping of them, or None."
         )
     for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers:
         if isinstance(layer, nn.Module):
+            layer = unwrapped(layer)
             if id(layer) not in names:
                 raise InputError(
                     f"the {type(layer).__name__} given as a layer is not part of the model; give one of its modules or names."
@@ -73,10 +78,14 @@ def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, 
             selected[layer] = aliases[layer]
         elif layer == "leaf":
             selected |= {name: module for name, module in named.items() if not list(module.children())}
-        elif matches := fnmatch.filter(named, layer):
+        elif plain(layer) in aliases:
+            selected[plain(layer)] = aliases[plain(layer)]
+        elif matches := fnmatch.filter(named, layer) or fnmatch.filter(named, plain(layer)):
             selected |= {name: named[name] for name in matches}
         else:
-            raise InputError(f'there is no layer "{layer}" in {type(model).__name__}{nearest(layer, aliases)}')
+            raise InputError(
+                f'there is no layer "{layer}" in {type(unwrapped(model)).__name__}{nearest(layer, aliases)}'
+            )
     return selected
 
 
@@ -106,8 +115,8 @@ def find_layer(forward_func: Callable[..., Any], layer: str | nn.Module) -> tupl
         )
     failure: ValueError | None = None
     for owner in owners:
-        if layer is owner:
-            return "", owner
+        if unwrapped(layer) is unwrapped(owner):
+            return "", unwrapped(owner)
         try:
             found = select_layers(owner, layer)
         except InputError as error:

@@ -69,7 +69,8 @@ class PathSimilarity:
     Prototype Generation (arXiv:2309.17144, section 3.2).
 
     Images stream through: memory holds one batch, and a sum, a mean and a rank of every activation, whatever the number of images. The
-    model is frozen and in evaluation mode while it is looked at, and comes back exactly as it was.
+    model is frozen and in evaluation mode while it is looked at, and comes back exactly as it was. Several threads may use one model, and
+    models in ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel`` are the models in them: see :ref:`using_a_model`.
 
     Args:
         forward_func (nn.Module): The model; layers are found in it by name.
@@ -392,7 +393,7 @@ class PathSimilarity:
                 raise InputError(
                     "the reference was fitted on other layers than this model gives; fit it again with these layers."
                 )
-        self._capture.forward = pipeline
+        plan = self._capture.with_forward(pipeline)  # a copy: another thread may evaluate with other arguments
         batch = batch.to(pipeline.device, pipeline.image_dtype)
         inside = torch.tensor([leave_one_out and reference.contains(image) for image in batch], device=pipeline.device)
         any_inside, all_inside = bool(inside.any()), bool(inside.all())
@@ -412,7 +413,7 @@ class PathSimilarity:
                     spearman[index][inside], l1[index][inside] = reference.distance_without(index, rows[inside])
             previous.set(index, rows)
 
-        self._capture.stream(batch, score)
+        plan.stream(batch, score)
         return PathScores(reference.layers, torch.stack(spearman, 1).cpu(), torch.stack(l1, 1).cpu(), inside.cpu())
 
 

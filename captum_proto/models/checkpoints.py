@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, MissingFileError
+from captum_proto._utils.model import unwrapped
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -104,6 +105,7 @@ def load_state(model: nn.Module, state: dict[str, Any], source: str, name: str, 
     Raises:
         ValueError: If they are not this model's, saying which are missing, unexpected or of another shape.
     """
+    model = unwrapped(model)
     expected: dict[str, Any] = model.state_dict()
     state = _unwrapped(state, expected)
     failure: RuntimeError | None = None

@@ -175,6 +175,10 @@ class Descent:
 
     def _evaluate(self, phase: _Phase, step: int) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
         """The gradient of each parameter, the loss, and what is recorded. What else there was is gone before the next step."""
+        with self.forward.turn():
+            return self._evaluate_in_turn(phase, step)
+
+    def _evaluate_in_turn(self, phase: _Phase, step: int) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
         images = self.inputs.render(self.parameters)
         random = RandomStream(self.rows.keys, TRANSFORM, step) if phase.transformed else None
         outputs = self.forward(images, random, step, closely=not self.looked)

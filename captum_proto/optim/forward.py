@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
+from captum_proto._utils.model import Loan
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Layer, LayerRecorder
 from captum_proto.optim.loss.objective import Outputs, Rows
@@ -17,17 +19,18 @@ from captum_proto.optim.transforms import EachAffine, RandomAffine, Transform
 
 class ForwardPass:
     """
-    One batch's way through transform, preprocessing and network.
+    One batch's way through transform, preprocessing and network, in a :meth:`turn` with the model.
 
     Args:
         pipeline (Pipeline): The model and its preprocessing.
         settings (OptimizationSettings): Of them the transform, the order, and how the network may be arranged.
         rows (Rows): What the rows of the batch are.
-        layers (iterable of str or nn.Module, optional): What is recorded, while ``recorder.recording()``. Default: ()
+        layers (iterable of str or nn.Module, optional): What is recorded. Default: ()
         arranged (bool, optional): Whether the first pass looks for a faster arrangement of the network. Default: False, as it came
 
     Attributes:
         arrangement (Arrangement): How the network is run, once it was.
+        loan (Loan): Of the model.
     """
 
     def __init__(
@@ -39,9 +42,21 @@ class ForwardPass:
         arranged: bool = False,
     ) -> None:
         self.arrangement = Arrangement(pipeline.forward_func)
+        self.loan = Loan(pipeline.forward_func)
+        self._run_loan = self.loan  # of what is run: the model, or a copy
         self.recorder = LayerRecorder(pipeline.forward_func, layers)
         self._pipeline, self._settings, self._rows = pipeline, settings, rows
         self._network: Pipeline | None = None if arranged else pipeline
+        self._turn = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """The model to oneself for a forward pass and its gradients: no other thread's pass, its layers recorded, its buffers kept."""
+        with contextlib.ExitStack() as self._turn:
+            self._turn.enter_context(self.loan.turn())
+            self._turn.enter_context(self._run_loan.own_buffers())
+            self._turn.enter_context(self.recorder.recording())
+            yield
 
     def __call__(self, images: Tensor, random: RandomStream | None, step: int = 0, closely: bool = False) -> Outputs:
         """
@@ -60,6 +75,9 @@ class ForwardPass:
                 self._pipeline, prepared.detach(), settings.fold_batch_norm, settings.channels_last
             )
             self._network = self.arrangement.applied_to(self._pipeline)
+            if self.arrangement.folded:
+                self._run_loan = Loan(self.arrangement.forward_func)
+                self._turn.enter_context(self._run_loan.own_buffers())
         self.recorder.clear()
         output = self._network.run(prepared)
         return Outputs(output, self.recorder.take(len(images)), self._rows, step, closely)

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import callers_level, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto._utils.model import borrowed
+from captum_proto._utils.model import check_modules
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import occurrence_seeds
 from captum_proto.optim.descent import Descent
@@ -36,7 +36,8 @@ class InputOptimization:
     exactly as it was.
 
     Args:
-        forward_func (Callable): The model, or a function of a batch that refers to it.
+        forward_func (Callable): The model, or a function or object that refers to it, as in
+            :class:`~captum_proto.PrototypeGeneration`.
         loss (Loss): What is minimized, one value a row: see :class:`~captum_proto.optim.Loss`.
         preprocess (Callable, optional): From inputs in their range to what ``forward_func`` takes. Default: None
         settings (OptimizationSettings, optional): Every other choice. Default: those of :class:`~captum_proto.optim.OptimizationSettings`
@@ -81,6 +82,7 @@ class InputOptimization:
             raise InputError(
                 f"warmup_steps is {self.settings.warmup_steps}, but warmup is None; give the loss that the warm-up minimizes."
             )
+        check_modules(forward_func)
         self.loss, self.warmup = loss, warmup
         arguments = _format_additional_forward_args(additional_forward_args) or ()
         self.pipeline = Pipeline(forward_func, preprocess, arguments, self.settings.autocast)
@@ -142,8 +144,7 @@ class InputOptimization:
                 progress=progress,
                 looked=self.looked,
             )
-            stack.enter_context(borrowed(self.pipeline.forward_func))
-            stack.enter_context(descent.forward.recorder.recording())
+            stack.enter_context(descent.forward.loan.frozen())
             result = descent.run(shape, start)
         self.looked = descent.looked
         return result
@@ -171,9 +172,10 @@ class InputOptimization:
             UserWarning: If the network, as it was arranged for speed, sees the inputs otherwise.
         """
         forward, made = ForwardPass(self.pipeline, self.settings, result.rows), []
-        with torch.no_grad(), borrowed(self.pipeline.forward_func):
+        with torch.no_grad(), forward.loan.frozen():
             for random in streams:
-                made.append(forward(result.images, random, closely=not self.looked))
+                with forward.turn():
+                    made.append(forward(result.images, random, closely=not self.looked))
                 self.looked = True
                 if (
                     random is None

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_proto._utils.model import borrowed, modules_of
+from captum_proto._utils.model import borrowed, modules_of, unwrapped
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture.hooks import forward_hooks, tensors_in
 
@@ -88,7 +88,7 @@ def arrange(
         Arrangement(wanted.forward_func, False, wanted.folded),
         Arrangement(plain.forward_func, channels_last),
     ]
-    for candidate in dict.fromkeys(candidates):
+    for candidate in {(id(each.forward_func), each.channels_last): each for each in candidates}.values():
         if (candidate.folded, candidate.channels_last) == (0, False):
             continue
         try:
@@ -108,7 +108,7 @@ def check_arrangement(arrangement: Arrangement, pipeline: Pipeline, images: Tens
 
 
 def _run(pipeline: Pipeline, prepared: Tensor) -> Any:
-    with torch.no_grad():
+    with torch.no_grad(), borrowed(pipeline.forward_func):
         return pipeline.run(prepared.clone())  # a copy: a network may work in place
 
 
@@ -127,9 +127,9 @@ def _same(output: Any, expected: Any, pipeline: Pipeline) -> bool:
 
 def _folded(pipeline: Pipeline, prepared: Tensor) -> Arrangement:
     """A copy in which every batch normalization whose input is the output of one layer, and runs once, is part of that layer."""
-    network = copy.deepcopy(pipeline.forward_func)
-    if not isinstance(network, nn.Module):
+    if not isinstance(pipeline.forward_func, nn.Module):
         return Arrangement(pipeline.forward_func)
+    network = _copied(pipeline.forward_func)
     parents = {child: (parent, name) for parent in network.modules() for name, child in parent.named_children()}
     calls: dict[nn.Module, int] = {}
     producer: dict[int, tuple[nn.Module, Tensor]] = {}  # with the tensor, so that its address is not given to another
@@ -156,6 +156,16 @@ def _folded(pipeline: Pipeline, prepared: Tensor) -> Arrangement:
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return Arrangement(network if folded else pipeline.forward_func, folded=folded)
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    """A copy without wrappers: one of torch.compile's would be compiled again, one of DistributedDataParallel's talk to other processes."""
+    copies: dict[int, Any] = {}
+    for module in reversed(list(network.modules())):  # the innermost first
+        if unwrapped(module) is not module:
+            copies[id(module)] = copy.deepcopy(unwrapped(module), copies)
+    made: nn.Module = copy.deepcopy(unwrapped(network), copies)
+    return made
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ of torchvision, are accepted through :class:`PerImage`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -83,6 +84,10 @@ class Compose:
         return images
 
 
+#: Held while PyTorch's global generators, which all threads share, are another's: two threads would draw from each other's stream.
+_generators = threading.RLock()
+
+
 class PerImage:
     """
     A transform of PyTorch's global generator, such as torchvision's, made to draw for each image from that image's own stream.
@@ -108,7 +113,7 @@ class PerImage:
         seeds = random.integers(1).flatten().tolist()
         cuda = images.device.type == "cuda"
         transformed = []
-        with torch.random.fork_rng([images.device] if cuda else []):
+        with _generators, torch.random.fork_rng([images.device] if cuda else []):
             for image, seed in zip(images, seeds, strict=True):
                 # Not torch.manual_seed: it would seed every device, and only these are put back.
                 torch.default_generator.manual_seed(seed)

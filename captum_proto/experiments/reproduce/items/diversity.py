@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.model import named_modules
 from captum_proto.attr import PRESETS, Prototypes
 from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.reproduce.items.registry import Item, item, lacks_nothing
@@ -84,8 +85,8 @@ def middle_layer(model: nn.Module) -> str:
     Raises:
         InputError: If the model has no layers.
     """
-    convolutions = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    names = convolutions or [name for name, module in model.named_modules() if name and not list(module.children())]
+    convolutions = [name for name, module in named_modules(model) if isinstance(module, nn.Conv2d)]
+    names = convolutions or [name for name, module in named_modules(model) if name and not list(module.children())]
     if not names:
         raise InputError(
             f"the model is a single {type(model).__name__} without layers; leave fig9 out of the items, it needs a layer."
