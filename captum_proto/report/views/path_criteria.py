@@ -122,4 +122,14 @@ def _mean(values: list[float]) -> float:
     return sum(finite) / len(finite) if finite else math.nan
 
 
-__all__ = ["CRITERIA", "MEAN_IMAGE", "NO_DATA", "PROTOTYPE", "Criterion", "as_high", "by_image", "difference_from", "natural_figure"]
+__all__ = [
+    "CRITERIA",
+    "MEAN_IMAGE",
+    "NO_DATA",
+    "PROTOTYPE",
+    "Criterion",
+    "as_high",
+    "by_image",
+    "difference_from",
+    "natural_figure",
+]

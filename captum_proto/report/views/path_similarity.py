@@ -86,7 +86,9 @@ def conclusion(comparisons: Sequence[PathComparison]) -> list[str]:
         text.append(f"They do no better than {NO_DATA[best]}: nothing here is a reason to trust these pictures.")
     else:
         text.append(_place(own, same, other, orders))
-        if controls and all(orders[condition] is Order.ABOVE for condition in controls):  # each by itself: all have to be
+        if controls and all(
+            orders[condition] is Order.ABOVE for condition in controls
+        ):  # each by itself: all have to be
             text.append("They are above every control that knows no data, by more than chance.")
     text += _doubt(comparisons, differences, orders)
     if MEAN_IMAGE in rows and rows[MEAN_IMAGE].spearman >= own:
@@ -200,9 +202,7 @@ def _failures(comparison: PathComparison) -> Iterator[str]:
             )
 
 
-def _verdict(
-    criterion: Criterion, comparisons: Sequence[PathComparison], rows: dict[str, ConditionSummary]
-) -> Verdict:
+def _verdict(criterion: Criterion, comparisons: Sequence[PathComparison], rows: dict[str, ConditionSummary]) -> Verdict:
     share = criterion.share
     show = percent if share else number
     own, natural = criterion.value(rows[PROTOTYPE]), natural_figure(criterion, comparisons)
