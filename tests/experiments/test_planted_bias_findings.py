@@ -187,12 +187,12 @@ def test_sentences_follow_from_the_figures(changes: dict[str, Any], said: list[s
     for heading, sentence in {
         "Unseen images confirm": CONFIRMED,
         "Unseen images do not confirm": NOT_CONFIRMED,
-        "The prototype shows the planted mark": "was planted in",
         "The prototype does not show": "it is not found",
         "removes the effect": "Retraining removes the effect",
         "no confirmed effect": "Retraining has no confirmed effect",
     }.items():
         assert (heading in headings) == (sentence in text), heading
+    assert ("The prototype shows the planted mark" in headings) == ("it is not found" not in text)
 
 
 @pytest.mark.parametrize(
