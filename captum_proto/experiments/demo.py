@@ -194,7 +194,9 @@ def demo_page(folder: Path) -> Page:
                 section.title = f"Digit {section.title}"
             page.sections.append(section)
         if make is evaluation_page:
-            page.summary = ["Of the ten digits, path similarity was measured as well.", *part.summary]
+            compared = sum(section.title.startswith("Digit ") for section in page.sections)
+            measured = [f"Of {compared} digits, path similarity was measured as well."] if compared else []
+            page.summary = [*measured, *part.summary]
     return page
 
 
