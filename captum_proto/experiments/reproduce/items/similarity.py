@@ -194,6 +194,8 @@ def shares_beside_controls(reading: str, shares: Mapping[str, float], ends: tupl
 
     if not controls:
         return [f"{reading}: no control that knows no data was run, so it is not known what this is worth."]
+    if math.isnan(own):
+        return [f"{reading}: no layer in which it could be measured."]
     if own == 0 and not any(shares[condition] > 0 for condition in controls):
         return [f"{reading}: in no layer, neither for prototypes nor for pictures that know no data."]
     reaching = as_high(shares, controls, share=True)
