@@ -199,9 +199,9 @@ def test_sentences_follow_from_the_figures(changes: dict[str, Any], said: list[s
     ("strengths", "passed", "note"),
     [
         (((0.0, 0.4, 0.9), (0.1, 0.5, 0.8)), True, ""),
-        (((0.0, 0.4, 0.9),), None, "Of the difference, nothing says whether that is more than chance."),
-        (((0.0, 0.4, 0.5), (0.4, 0.3, 0.5)), None, "Of the difference, that may be chance."),
-        (((0.5, 0.4, 0.0), (0.4, 0.3, 0.1)), False, "Of the difference, that may be chance."),
+        (((0.0, 0.4, 0.9),), None, "Nothing says whether that is more than chance."),
+        (((0.0, 0.4, 0.5), (0.4, 0.3, 0.5)), None, "That may be chance."),
+        (((0.5, 0.4, 0.0), (0.4, 0.3, 0.1)), False, "That may be chance."),
     ],
 )
 def test_a_rise_is_met_where_it_is_more_than_chance(

@@ -77,6 +77,7 @@ def _dose_response(result: PlantedBiasResult) -> Section:
     found = sum(row.found for row in highest)
     share = proportion(found, len(highest))
     trend, rises = result.trends["strength"], rise(result)
+    doubt = "" if rises.certain else rises.told("", "")
     verdicts = [
         Verdict(
             "strength of the cue, lowest to highest rate",
@@ -84,7 +85,7 @@ def _dose_response(result: PlantedBiasResult) -> Section:
             "rises with every rate",
             # By chance alone, the mean over few networks may well rise.
             passed=False if not trend.monotone else True if rises is Order.ABOVE else None,
-            note="" if rises.certain else f"Of the difference, {rises.told('', '')}.",
+            note=f"{doubt[:1].upper()}{doubt[1:]}." if doubt else "",
         ),
         Verdict(
             f"cue read off the prototype at rate {result.rates[-1]:g}",
@@ -92,7 +93,8 @@ def _dose_response(result: PlantedBiasResult) -> Section:
         ),
         Verdict("trend", str(trend)),
     ]
-    caption = "Strength: 1 is the cue itself, 0 any gray; intervals by bootstrap over networks."
+    intervals = "intervals by bootstrap over networks" if len(highest) > 1 else "of one network there is no interval"
+    caption = f"Strength: 1 is the cue itself, 0 any gray; {intervals}."
     return Section(
         "4. Dose and response",
         [
