@@ -182,6 +182,7 @@ def demo_page(folder: Path) -> Page:
             continue
         part = make(folder / name).within(name)
         page.failures += [f"{title}: {sentence}" for sentence in part.failures]
+        page.left_out += [f"{title}: {sentence}" for sentence in part.left_out]
         page.settings[name] = part.settings
         for section in part.sections:
             if make is generation_page:

@@ -7,7 +7,7 @@ A criterion proves nothing where a gray square passes it, and the report says so
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from captum_proto._utils.tables import bare_percent, between, number, percent, typographic
 from captum_proto.metrics.comparison import OTHER, SAME, ConditionSummary, PathComparison, condition_label, summarize
@@ -164,7 +164,7 @@ def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
 
 def comparison_failures(comparisons: Mapping[str, PathComparison]) -> list[str]:
     """
-    What could not be measured, in sentences: layers that were skipped, layers that are dead, correlations that are undefined.
+    What could not be measured, in sentences: layers that are dead, correlations that are undefined.
 
     Args:
         comparisons (mapping[str, PathComparison]): By the label of the class.
@@ -172,9 +172,29 @@ def comparison_failures(comparisons: Mapping[str, PathComparison]) -> list[str]:
     Returns:
         list[str]: What is the same for several classes is said once.
     """
+    return _of_classes(comparisons, _failures)
+
+
+def layers_left_out(comparisons: Mapping[str, PathComparison]) -> list[str]:
+    """
+    Which layers give nothing to compare, in sentences.
+
+    Args:
+        comparisons (mapping[str, PathComparison]): By the label of the class.
+
+    Returns:
+        list[str]: What is the same for several classes is said once.
+    """
+    return _of_classes(comparisons, _left_out)
+
+
+def _of_classes(
+    comparisons: Mapping[str, PathComparison], sentences: Callable[[PathComparison], Iterable[str]]
+) -> list[str]:
+    """The sentences of each class under its label; what is the same for several is said once."""
     labels: dict[str, list[str]] = {}
     for label, comparison in comparisons.items():
-        for sentence in _failures(comparison):
+        for sentence in sentences(comparison):
             labels.setdefault(sentence, []).append(label)
     return [
         f"{'Every class' if len(classes) == len(comparisons) > 1 else _few(classes)}: {sentence}"
@@ -182,10 +202,13 @@ def comparison_failures(comparisons: Mapping[str, PathComparison]) -> list[str]:
     ]
 
 
-def _failures(comparison: PathComparison) -> Iterator[str]:
+def _left_out(comparison: PathComparison) -> Iterator[str]:
     skipped = comparison.settings.get("skipped")
     for name, reason in (skipped if isinstance(skipped, dict) else {}).items():
         yield f'layer "{name}" was left out: {reason}.'
+
+
+def _failures(comparison: PathComparison) -> Iterator[str]:
     dead = [name for name, is_dead in zip(comparison.layers, comparison.dead.tolist(), strict=True) if is_dead]
     if dead:
         yield (
@@ -336,4 +359,12 @@ def _few(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-__all__ = ["NOTATION", "NO_DATA", "comparison_failures", "comparison_table", "conclusion", "criteria"]
+__all__ = [
+    "NOTATION",
+    "NO_DATA",
+    "comparison_failures",
+    "comparison_table",
+    "conclusion",
+    "criteria",
+    "layers_left_out",
+]

@@ -17,6 +17,7 @@ from captum_proto.report.views.path_similarity import (
     conclusion,
     criteria,
     interval,
+    layers_left_out,
 )
 
 LEVELS = {"prototype": 0.4, "same_class": 0.5, "other_class": 0.2, "gray": 0.1, "noise": 0.1, "ascent": 0.1}
@@ -147,8 +148,10 @@ def test_what_could_not_be_measured_is_said_once() -> None:
             values[:, 3] = math.nan
         each.spearman["gray"][:, 5:12] = math.nan
     other.spearman["noise"][:, 0] = math.nan
+    assert layers_left_out({"ash": one, "birch": other}) == [
+        'Every class: layer "gate" was left out: a tuple, no tensor.'
+    ]
     assert comparison_failures({"ash": one, "birch": other}) == [
-        'Every class: layer "gate" was left out: a tuple, no tensor.',
         "Every class: 1 of 20 layers are dead, that is, no same-class image has a rank correlation there, and are left out of every mean: "
         "layer3.",
         "Every class: gray has no rank correlation in 7 layers, because its activations are constant there; they count as failing: "
