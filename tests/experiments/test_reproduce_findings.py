@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -182,6 +183,16 @@ def test_what_was_not_asked_for_is_left_out_and_has_not_failed(tmp_path: Path) -
     assert f"Failed, skipped or not measured: {len(page.failures)}." in alert
     assert "What was left out" in html
     assert "mean of the natural images" not in html
+    figure_9 = tmp_path / "all" / "digits" / "fig9"
+    with (figure_9 / "values.csv").open() as file:
+        none, pixels, gram = csv.DictReader(file)
+    (cosine,) = (name for name in none if name.startswith("Gram cosine, "))
+    said = (figure_9 / "verdict.txt").read_text()
+    for name, more in (
+        ("pixels", float(pixels["pixel difference"]) > float(none["pixel difference"])),
+        (f"the Gram matrices of {cosine.removeprefix('Gram cosine, ')}", float(gram[cosine]) < float(none[cosine])),
+    ):
+        assert f"Asked to differ in {name}, they differ {'more' if more else 'no more'} there than unasked." in said
     by_name = carry_out(replace(everything, items=["fig1", "table1"]), tmp_path / "some")
     assert by_name.left_out == []
     assert any("table1: not made" in sentence for sentence in by_name.failures)

@@ -70,11 +70,8 @@ def figure_9(results: StageResults) -> Item:
         (f"Gram cosine in {layer}", f"Gram, {layer}", without[3], gram[3]),
     )
     # Of a cosine less is more different.
-    differ = {"pixels": pixels[1] > without[1], f"the Gram matrices of {layer}": gram[3] < without[3]}
-    made.text += [
-        f"Asked to differ in {name}, they {'do, more' if more else 'do so no more'} than when they are not asked to."
-        for name, more in differ.items()
-    ]
+    for name, more in (("pixels", pixels[1] > without[1]), (f"the Gram matrices of {layer}", gram[3] < without[3])):
+        made.text.append(f"Asked to differ in {name}, they differ {'more' if more else 'no more'} there than unasked.")
     made.verdicts = [
         Verdict(f"{space}, asked to differ in {name}", f"{before:.3f} → {after:.3f}")
         for space, name, before, after in changes
