@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from enum import Enum
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from captum_proto.stats.intervals import Estimate, interval, spread
@@ -112,13 +112,13 @@ def order_by_test(difference: float, p_value: float, confidence: float = 0.95) -
     return Order.ABOVE if difference > 0 else Order.BELOW
 
 
-def mean_difference(first: Sequence[float], second: Sequence[float], *, paired: bool = False) -> Estimate:
+def mean_difference(first: ArrayLike, second: ArrayLike, *, paired: bool = False) -> Estimate:
     r"""
     The difference of two means, first less second, with its 95 % interval by Student's t, or by Welch's where the samples are not paired.
 
     Args:
-        first (sequence of float): N values; NaN are left out.
-        second (sequence of float): M values. A single one has no spread: the first are compared with it as it is.
+        first (array-like): (N,) values; NaN are left out.
+        second (array-like): (M,) values. A single one has no spread: the first are compared with it as it is.
         paired (bool, optional): Whether the values belong together one by one, such as those of a class. Default: False
 
     Returns:
