@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,14 +20,16 @@ from captum_proto.experiments.reproduce.items import RECIPES, affine
 from captum_proto.experiments.reproduce.items.registry import beside_paper
 from captum_proto.experiments.reproduce.items.similarity import shares_beside_controls
 from captum_proto.experiments.reproduce.items.subgroups import table_2
+from captum_proto.experiments.reproduce.page import RUNS, reproduced_page
 from captum_proto.experiments.reproduce.paper import Published
 from captum_proto.experiments.reproduce.protocol import summary_sentence
 from captum_proto.experiments.sweep import Cell, Sweep, SweepResult
 from captum_proto.metrics import compare_groups
 from captum_proto.models import load_model
-from captum_proto.report.blocks import Verdict
+from captum_proto.report.blocks import Pictures, Verdict
 from captum_proto.report.page import Page
 from captum_proto.report.views.path_similarity import conclusion
+from captum_proto.runs.folder import RECORDED
 from captum_proto.runs.tasks import carry_out
 
 
@@ -165,6 +168,15 @@ def test_beside_the_paper_stands_what_there_is() -> None:
     assert summary_sentence(made, 1) == "1 figures over one model; the paper has none of these models' figures."
     made.verdicts.append(("tiny", "table1", published))
     assert summary_sentence(made, 2) == "2 figures over 2 models; the paper's value stands beside 1 of them."
+
+
+def test_an_item_without_a_figure_lacks_none(tmp_path: Path) -> None:
+    (tmp_path / "digits" / "seeds").mkdir(parents=True)
+    (tmp_path / "digits" / "seeds" / "verdict.txt").write_text("the seeds")
+    (tmp_path / "settings.json").write_text(json.dumps({"command": "reproduce", RECORDED: {RUNS: ["digits/classes"]}}))
+    page = reproduced_page(tmp_path)
+    assert page.summary == ["0 of 1 parts are there."]
+    assert page.sections[0].of(Pictures) == [Pictures([])]
 
 
 def test_what_was_not_asked_for_is_left_out_and_has_not_failed(tmp_path: Path) -> None:
