@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.tables import number
 from captum_proto.cli import arguments as shared
 from captum_proto.data.natural import DIGITS, natural_split
-from captum_proto.experiments.fooling import Fooling
+from captum_proto.experiments.fooling import Fooling, mean_of
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel, load_model
 from captum_proto.runs.tasks import carry_out
@@ -93,10 +95,10 @@ def run(args: argparse.Namespace) -> None:
     result = carry_out(fooling, args.out, **shared.output(args))
     for seed in range(args.seeds):
         for network in result.networks:
-            rows = [row for row in result.of(network) if row.seed == seed]
-            mean = sum(row.normalized for row in rows) / len(rows)
-            flagged = sum(row.flagged for row in rows)
-            print(f"seed {seed}, {network}: normalized Spearman {mean:.2f}, {flagged} of {len(rows)} flagged")
+            of_seed = replace(result, rows=[row for row in result.rows if row.seed == seed])
+            flagged, measured = of_seed.flags(network)
+            mean = number(mean_of(of_seed.of(network), "normalized"), 2)
+            print(f"seed {seed}, {network}: normalized Spearman {mean}, {flagged} of {measured} flagged")
     print(f"\n{result.table()}")
     print(f"written: {args.out}")
 

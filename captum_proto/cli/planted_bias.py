@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from captum_proto.cli import arguments as shared
-from captum_proto.experiments.planted_bias import RATES, PlantedBias, comparison_title
+from captum_proto.experiments.planted_bias import RATES, PlantedBias, comparison_title, conclusion
 from captum_proto.runs.tasks import carry_out
 
 _EXAMPLES = """examples:
@@ -57,5 +57,6 @@ def run(args: argparse.Namespace) -> None:
     print(f"\nhypothesis, read off the prototype of {digit}: a {result.hypothesis} makes an image count as {digit}")
     for name, comparison in result.comparisons.items():
         print(f"\n{comparison_title(digit, name)}\n{comparison.table()}")
-    print(f"\nstrength of the cue in the prototype of {digit}, by the rate at which it was planted\n{result.table()}")
+    print(f"\nstrength of the cue in the prototype of {digit}, by the rate at which it was planted\n{result.table()}\n")
+    print(*conclusion(result), sep="\n")
     print(f"written: {args.out}")

@@ -91,6 +91,8 @@ def run(args: argparse.Namespace) -> None:
     made = carry_out(Reproduce(stages, open_model, items, settings), args.out, **shared.output(args))
     for sentence in made.failures:
         print(sentence, file=sys.stderr)
+    for sentence in made.left_out:
+        print(f"left out: {sentence}")
     for model, item, verdict in made.verdicts:
         print(f"{model}, {item}, {verdict_line(verdict)}")
     print(f"written: {args.out}, beginning with {args.out / 'report.html'}")

@@ -186,6 +186,7 @@ def demo_page(folder: Path) -> Page:
             continue
         part = make(folder / name).within(name)
         page.failures += [f"{title}: {sentence}" for sentence in part.failures]
+        page.left_out += [f"{title}: {sentence}" for sentence in part.left_out]
         page.settings[name] = part.settings
         for section in part.sections:
             if make is generation_page:
@@ -198,7 +199,9 @@ def demo_page(folder: Path) -> Page:
                 section.title = f"Digit {section.title}"
             page.sections.append(section)
         if make is evaluation_page:
-            page.summary = ["Of the ten digits, path similarity was measured as well.", *part.summary]
+            compared = sum(section.title.startswith("Digit ") for section in page.sections)
+            measured = [f"Of {compared} digits, path similarity was measured as well."] if compared else []
+            page.summary = [*measured, *part.summary]
     return page
 
 

@@ -42,6 +42,7 @@ from captum_proto.report.views.path_similarity import (
     comparison_table,
     conclusion,
     criteria,
+    layers_left_out,
 )
 from captum_proto.report.views.prototypes import PROTOTYPES, prototype_pictures, write_prototypes
 from captum_proto.runs.files import write_text
@@ -308,6 +309,10 @@ def evaluation_page(folder: Path) -> Page:
         asked[stem] or comparison.settings.get("class", stem): comparison for stem, comparison in comparisons.items()
     }
     page.failures = list(dict.fromkeys([*page.failures, *comparison_failures(named)]))
+    # Of all layers some have nothing to compare; one that was asked for by name has failed.
+    asked_for = (settings.get("similarity") or {}).get("layers") not in (None, "all", "leaf")
+    missing = page.failures if asked_for else page.left_out
+    missing += layers_left_out(named)
     every = list(comparisons.values())
     if not every:
         page.summary = ["No class is finished yet."]

@@ -21,6 +21,7 @@ from captum_proto._utils.tables import bare_percent, between, number, p_text, pe
 from captum_proto._utils.targets import Target, parse_targets, target_mask
 from captum_proto.runs.files import write_rows
 from captum_proto.stats.intervals import Estimate, difference_estimate, fisher_exact, holm, mean_estimate, proportion
+from captum_proto.stats.judgments import Order, order_by_test
 
 _KIND = "subgroup comparison"
 _TOP = 5
@@ -141,6 +142,12 @@ class SubgroupComparison:
                 row += [f"{difference.value:+.3f}", between(_ends(difference), "{:+.3f}".format, " to ")]
             rows.append(row)
         return header, rows
+
+    def order(self, pair: PairResult) -> Order:
+        """How the accuracy of a pair's first stands to that of its second, by Fisher's test as corrected for all pairs."""
+        return order_by_test(
+            pair.accuracy_difference, pair.corrected_p_value, float(self.settings.get("confidence", 0.95))
+        )
 
     def note(self) -> str:
         """What the figures are: which intervals, which test."""

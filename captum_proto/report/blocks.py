@@ -52,7 +52,7 @@ class Verdict:
         measured (str): With its interval or spread.
         expected (str): The paper's value, or the goal. Empty: none.
         difference (str): Of the two. Empty: none.
-        passed (bool, optional): Whether the expectation is met. None: nothing is expected.
+        passed (bool, optional): Whether the expectation is met. None: nothing is expected, or the data do not decide it.
         note (str): What has to be read with it, such as which controls pass as well. Empty: nothing.
     """
 

@@ -56,7 +56,8 @@ class Page:
         summary (list[str]): Sentences at its top: what was found.
         sections (list[Section]): In their order.
         settings (dict): Everything that is needed to make the results again. JSON.
-        failures (list[str]): A sentence for each thing that failed, was skipped or could not be done.
+        failures (list[str]): A sentence for each thing that was asked for and failed, was skipped or could not be done.
+        left_out (list[str]): A sentence for each thing that was not asked for, and what it would take.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Page:
     sections: list[Section] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def blocks(self) -> list[Block]:

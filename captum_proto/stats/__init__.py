@@ -1,1 +1,4 @@
-"""Statistics: states that stream and add up (:mod:`.state`), and intervals and tests (:mod:`.intervals`)."""
+"""
+Statistics: states that stream and add up (:mod:`.state`), intervals and tests (:mod:`.intervals`), and what may be said by these
+(:mod:`.judgments`).
+"""

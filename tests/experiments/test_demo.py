@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from captum_proto import PathComparison, Prototypes
-from captum_proto.experiments.demo import Demo, run_demo
+from captum_proto.experiments.demo import Demo, demo_page, run_demo
 
 pytest.importorskip("sklearn")
 pytest.importorskip("efficientnet_lite_pytorch")
@@ -36,3 +36,9 @@ def test_the_demonstration_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     run_demo(out, Demo(steps=2), resume=True)
     assert {path: path.stat().st_mtime_ns for path in (out / "tasks").glob("*.json")} == made
     assert len(made) == 3
+    for kept, count in ((9, 1), (0, 9)):  # what is not there is not counted
+        for path in sorted((out / "digits-similarity").glob("*/comparison.safetensors"))[:count]:
+            path.unlink()
+        said = " ".join(demo_page(out).summary)
+        assert (f"{kept} digits" in said) == (kept > 0)
+        assert ("path similarity was measured" in said) == (kept > 0)

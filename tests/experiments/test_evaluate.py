@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from captum_proto import Prototypes
+from captum_proto import PathComparison, Prototypes
 from captum_proto._utils.targets import Target
 from captum_proto.data.natural import ClassImages
 from captum_proto.experiments import evaluate as evaluation
@@ -166,3 +166,20 @@ def test_a_class_needs_two_images(evaluate, make_images, tmp_path: Path, monkeyp
     with pytest.raises(ValueError, match="there is 1 image of class 0; path similarity needs at least two"):
         carry_out(evaluate(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("similarity", "asked_for"), [({}, False), ({"layers": "leaf"}, False), ({"layers": ["block", "head"]}, True)]
+)
+def test_a_layer_that_nobody_asked_for_is_left_out_and_has_not_failed(
+    evaluate, tmp_path: Path, similarity: dict[str, Any], asked_for: bool
+) -> None:
+    carry_out(evaluate(similarity=similarity), tmp_path / "out")
+    path = next((tmp_path / "out").glob(f"*/{COMPARISON}"))
+    comparison = PathComparison.load(path)
+    comparison.settings["skipped"] = {"gate": "a tuple, no tensor"}
+    comparison.save(path, overwrite=True)
+    page = evaluation.evaluation_page(tmp_path / "out")
+    sentence = f'{comparison.settings["class"]}: layer "gate" was left out: a tuple, no tensor.'
+    assert (sentence in page.failures) == asked_for
+    assert (sentence in page.left_out) == (not asked_for)

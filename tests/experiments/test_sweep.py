@@ -254,16 +254,23 @@ def test_a_ranking_knows_its_spread():
     assert f"p = {p:.2g}" in result.verdict()
 
 
-def test_first_and_second_differ_only_by_more_than_the_spread_over_seeds():
+def test_first_and_second_differ_only_by_more_than_chance():
     def verdict(*rows: list[float]) -> str:
         cells = [cell(c, s, value) for c, row in enumerate(rows) for s, value in enumerate(row)]
         return SweepResult(
             sweep(grid={"lr": [0.1, 0.2, 0.3][: len(rows)]}, targets=["ash"], seeds=list(range(len(rows[0])))), cells
         ).verdict()
 
-    assert verdict([1.0, 1.2, 1.4], [1.1, 1.2, 1.2]).endswith("they are not told apart.")
+    assert verdict([1.0, 1.2, 1.4], [1.1, 1.2, 1.2]).endswith("that may be chance.")
     assert verdict([2.0, 2.2, 2.4], [1.1, 1.2, 1.3]).endswith("they differ.")
-    assert verdict([1.0, 1.6, 2.2], [1.0, 1.1, 1.2]).endswith("they are not told apart.")  # the wider spread counts
+    assert verdict([1.0, 1.6, 2.2], [1.0, 1.1, 1.2]).endswith("that may be chance.")
+    # By more than the spread over seeds, and perhaps by chance; by less than it, and at every seed.
+    assert "p = 0.2 in a paired t test; spread over seeds 0.283): that may be chance." in verdict(
+        [0.9, 0.5], [0.1, 0.1]
+    )
+    assert verdict([1.0, 2.0, 3.0], [0.9, 1.91, 2.9]).endswith("they differ.")
+    assert verdict([1.0, 2.0], [1.0, 2.0]).endswith("no difference was measured.")
+    assert verdict([1.0, 2.0], [math.nan, 2.0]).endswith("one has no score: they cannot be ranked.")
     assert "with one seed nothing says" in verdict([2.0], [1.0])
     assert verdict([2.0]) == "There is one combination, so there is nothing to rank."
 

@@ -126,6 +126,26 @@ def page_in(folder: Path, name: str = "flute") -> Page:
     return Page(f"Title {name}", [f"Summary {name}"], [section, Section("Second")], settings, [f"Failure {name}"])
 
 
+def test_an_expectation_that_the_data_do_not_decide_is_neither_met_nor_not(tmp_path: Path) -> None:
+    met = Verdict("ash", "0.6", "at least 0.5", passed=True)
+    for verdict, result in (
+        (Verdict("birch", "0.5", "at least 0.6"), "undecided"),
+        (Verdict("birch", "0.5", "at least 0.6", passed=False), "not met"),
+        (Verdict("birch", "0.5"), "–"),
+    ):
+        document = Document(render(Page("oak", sections=[Section("one", [Verdicts([met, verdict])])]), tmp_path))
+        assert document.texts["td"][-1] == result
+
+
+def test_what_was_left_out_has_not_failed(tmp_path: Path) -> None:
+    document = Document(render(Page("oak", left_out=["the acorn was not asked for"]), tmp_path))
+    assert document.texts["h2"] == ["What failed", "What was left out"]
+    (body,) = document.texts["body"]
+    assert "Nothing failed, and nothing was skipped." in body
+    assert "Failed, skipped or not measured" not in body
+    assert "the acorn was not asked for" in body
+
+
 def test_the_page_says_everything_without_javascript(tmp_path: Path) -> None:
     path = write_page(page_in(tmp_path), tmp_path)
     assert path == tmp_path / REPORT

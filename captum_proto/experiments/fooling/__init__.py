@@ -1,7 +1,15 @@
 """Networks that fool feature visualization, and whether path similarity notices."""
 
 from captum_proto.experiments.fooling.protocol import Fooling
-from captum_proto.experiments.fooling.results import Agreement, FoolingResult, Row, agreement, judge, separation
+from captum_proto.experiments.fooling.results import (
+    Agreement,
+    FoolingResult,
+    Row,
+    agreement,
+    judge,
+    mean_of,
+    separation,
+)
 
 __all__ = [
     "Agreement",
@@ -10,5 +18,6 @@ __all__ = [
     "Row",
     "agreement",
     "judge",
+    "mean_of",
     "separation",
 ]

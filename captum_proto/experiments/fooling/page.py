@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from captum_proto._utils.tables import number
 from captum_proto.experiments.fooling.results import (
     HONEST,
     FoolingResult,
     agreement_rows,
-    mean_of,
     separation,
     summary_rows,
 )
 from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
 from captum_proto.report.page import Page, Section
+from captum_proto.stats.judgments import Order
 
 
 def fooling_page(result: FoolingResult, model: str, provenance: dict[str, Any], failures: Sequence[str] = ()) -> Page:
@@ -37,7 +38,7 @@ def fooling_page(result: FoolingResult, model: str, provenance: dict[str, Any], 
         agreements += [Table(*agreement_rows(result.agreements), "Over all seeds."), Files(["agreement.csv"])]
     return Page(
         f"Fooling feature visualization: {model}",
-        summary=_summary(result),
+        summary=result.conclusion(),
         sections=[
             Section("Prototypes of the honest and of the fooled networks", [Pictures([figure])]),
             Section(
@@ -56,26 +57,27 @@ def fooling_page(result: FoolingResult, model: str, provenance: dict[str, Any], 
     )
 
 
-def _summary(result: FoolingResult) -> list[str]:
-    sentences = [
-        f"The normalized Spearman correlation of honest prototypes is {mean_of(result.of(HONEST), 'normalized'):.2f} "
-        "on average (1: as natural images of the class, 0: as those of other classes)."
-    ]
-    for name in result.networks[1:]:
-        rows = result.of(name)
-        flagged = sum(row.flagged for row in rows)
-        sentences.append(f"Planted {name}: {mean_of(rows, 'normalized'):.2f}; {flagged} of {len(rows)} flagged.")
-    return sentences
-
-
 def _verdict(result: FoolingResult, name: str) -> Verdict:
-    rows = result.of(name)
-    flagged = sum(row.flagged for row in rows)
-    honest = name == HONEST
+    flagged, measured = result.flags(name)
+    missing = len(result.of(name)) - measured
+    notes = [f"{missing} more could not be measured."] if missing else []
+    if name == HONEST:
+        passed = flagged == 0 if measured else None
+        return Verdict(f"{name}: flagged", f"{flagged} of {measured}", "none", "", passed, " ".join(notes))
+    order, _ = result.noticed()[name]
+    auc = separation(result.rows, name)
+    if order is not Order.ABOVE:
+        told = order.told("", "it is flagged less often", "the flag does not tell them apart")
+        notes.append("Beside {} of {} honest ones: {}.".format(*result.flags(HONEST), told))
+    if auc <= 0.5:
+        notes.append("Its prototypes are no lower than the honest ones.")
+    all_flagged = flagged == measured
+    open_ = all_flagged and order in (Order.CHANCE, Order.UNKNOWN)
     return Verdict(
         f"{name}: flagged",
-        f"{flagged} of {len(rows)}",
-        "none" if honest else "all",
-        "" if honest else f"AUC {separation(result.rows, name):.2f}",
-        flagged == (0 if honest else len(rows)),
+        f"{flagged} of {measured}",
+        "all, and more often than honest ones",
+        f"AUC {number(auc, 2)}",
+        None if open_ else all_flagged and order is Order.ABOVE,
+        " ".join(notes),
     )

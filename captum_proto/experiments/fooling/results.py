@@ -12,13 +12,14 @@ from scipy import stats
 from torch import Tensor
 
 from captum_proto._utils.model import borrowed
-from captum_proto._utils.tables import number, percent, text_table
+from captum_proto._utils.tables import number, p_equals, percent, text_table
 from captum_proto.attr import Prototypes
 from captum_proto.metrics import PathComparison
 from captum_proto.metrics.comparison import OTHER, SAME
 from captum_proto.models import NamedModel
 from captum_proto.runs.files import write_rows
-from captum_proto.stats.intervals import spread
+from captum_proto.stats.intervals import fisher_exact, holm, spread
+from captum_proto.stats.judgments import Order, order_by_test
 from captum_proto.testing.fooled import FooledNetwork
 from captum_proto.testing.fooling import NOISE_IMAGES, noise_images, prepared_images
 
@@ -114,11 +115,49 @@ class FoolingResult:
         """The rows of one network, of all seeds."""
         return [row for row in self.rows if row.network == network]
 
+    def flags(self, network: str) -> tuple[int, int]:
+        """How many of a network's rows are flagged, and of how many, which are those that could be measured."""
+        measured = [row for row in self.of(network) if not math.isnan(row.normalized)]
+        return sum(row.flagged for row in measured), len(measured)
+
+    def noticed(self) -> dict[str, tuple[Order, float]]:
+        """By fooled network, whether it is flagged more often than the honest one, and Fisher's p with Holm's correction for all."""
+        honest, counts = self.flags(HONEST), {name: self.flags(name) for name in self.networks if name != HONEST}
+        tested = {name: count for name, count in counts.items() if count[1] and honest[1]}
+        p_values = dict(zip(tested, holm([fisher_exact(count, honest) for count in tested.values()]), strict=True))
+        differences = {name: flagged / of - honest[0] / honest[1] for name, (flagged, of) in tested.items()}
+        return {
+            name: (
+                order_by_test(differences.get(name, math.nan), p_values.get(name, math.nan)),
+                p_values.get(name, math.nan),
+            )
+            for name in counts
+        }
+
+    def conclusion(self) -> list[str]:
+        """Where honest prototypes are, and of each fooled network whether the flag tells it from the honest one, in sentences."""
+        means = {name: number(mean_of(self.of(name), "normalized"), 2) for name in self.networks}
+        flagged, of = self.flags(HONEST)
+        sentences = [
+            f"The normalized Spearman correlation of honest prototypes is {means[HONEST]} on average (1: as natural images of the class, "
+            f"0: as those of other classes); {flagged} of {of} are flagged."
+        ]
+        for name, (order, p_value) in self.noticed().items():
+            flagged, of = self.flags(name)
+            test = "" if math.isnan(p_value) else f" (Fisher's p {p_equals(p_value)} beside the honest ones, corrected)"
+            told = order.told(
+                *(f"{how} the honest ones" for how in ("more often than", "less often than", "as often as"))
+            )
+            sentences.append(f"Planted {name}: {means[name]}; {flagged} of {of} flagged{test}: {told}.")
+        return sentences
+
     def table(self) -> str:
-        """Both tables as text: what path similarity says, and how the fooled networks agree with the classifier."""
+        """Both tables as text, with what they say: what path similarity finds, and how the fooled networks agree with the classifier."""
         text = text_table(*summary_rows(self))
         text += f"\n\nflagged: normalized Spearman below {self.threshold:g}. "
-        text += "AUC: the chance that fooled prototypes are below honest ones.\n"
+        text += (
+            "AUC: the chance that fooled prototypes are below honest ones.\n\n" + "\n".join(self.conclusion()) + "\n"
+        )
         return text + ("\n" + text_table(*agreement_rows(self.agreements)) if self.agreements else "")
 
     def write_csv(self, folder: Path) -> None:
@@ -252,8 +291,9 @@ def separation(rows: Sequence[Row], network: str) -> float:
 
 
 def mean_of(rows: Sequence[Row], column: str) -> float:
-    """The mean of a column over rows."""
-    return float(sum(getattr(row, column) for row in rows) / len(rows))
+    """The mean of a column over the rows that have a value of it; NaN if none has."""
+    values = [value for value in (getattr(row, column) for row in rows) if not math.isnan(value)]
+    return float(sum(values) / len(values)) if values else math.nan
 
 
 def summary_rows(result: FoolingResult) -> tuple[list[str], list[list[str]]]:
@@ -270,7 +310,7 @@ def summary_rows(result: FoolingResult) -> tuple[list[str], list[list[str]]]:
         cells = [name, *(number(mean_of(rows, column)) for column in ("spearman", "other", "same"))]
         cells += [number(mean_of(rows, "normalized"), 2), number(spread(by_seed), 2)]
         cells += [percent(mean_of(rows, column)) for column in ("above_other", "above_mean", "below_mean")]
-        cells += [number(mean_of(rows, "all_layers"), 2), f"{sum(row.flagged for row in rows)} of {len(rows)}"]
+        cells += [number(mean_of(rows, "all_layers"), 2), "{} of {}".format(*result.flags(name))]
         cells += ["–" if name == HONEST else number(separation(result.rows, name), 2)]
         table.append(cells)
     return header, table

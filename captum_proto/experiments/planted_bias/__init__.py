@@ -1,5 +1,6 @@
 """A bias of known strength, found, tested and removed."""
 
+from captum_proto.experiments.planted_bias.findings import conclusion
 from captum_proto.experiments.planted_bias.protocol import RATES, PlantedBias, prototypes_of_digits
 from captum_proto.experiments.planted_bias.results import (
     CLEANED,
@@ -19,6 +20,7 @@ __all__ = [
     "PlantedBiasResult",
     "Trend",
     "comparison_title",
+    "conclusion",
     "measure",
     "prototypes_of_digits",
     "trend",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from captum_proto._utils.tables import p_equals, percent
+from captum_proto.experiments.planted_bias.findings import conclusion, rise, shows_cue, titles
 from captum_proto.experiments.planted_bias.results import BIASED, CLEANED, PlantedBiasResult, mean_of
 from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
 from captum_proto.report.page import Page, Section
 from captum_proto.stats.intervals import proportion
+from captum_proto.stats.judgments import Order
 from captum_proto.testing.marked_digits import CUE
 
-_TITLES = {BIASED: "2. Unseen images confirm it", CLEANED: "3. Retraining on cleaned scans removes it"}
 _CAPTIONS = {
     "class": "Unseen scans of the class, with and without the patch of the hypothesis.",
     "others": "Unseen scans of other digits: “accuracy” is the share wrongly taken for the class.",
@@ -31,45 +31,35 @@ def planted_bias_page(result: PlantedBiasResult, provenance: dict[str, Any], fai
     Returns:
         Page: Its paths are relative to the folder of the run.
     """
-    sections = [_prototypes(result), *(_comparisons(result, state) for state in _TITLES), _dose_response(result)]
-    return Page(f"A planted bias in the digit {result.digit}", _summary(result), sections, provenance, list(failures))
-
-
-def _summary(result: PlantedBiasResult) -> list[str]:
-    digit = result.digit
-    own, others = result.comparisons[f"{BIASED}-class"], result.comparisons[f"{BIASED}-others"]
-    retrained = result.comparisons[f"{CLEANED}-others"]
-    subgroups = (*others.subgroups[:2], *own.subgroups, retrained.subgroups[1])
-    taken, taken_with, known, known_with, taken_after = (percent(subgroup.accuracy.value) for subgroup in subgroups)
-    return [
-        f"The prototype of {digit} shows a {result.hypothesis}, which was planted in {100 * result.rate:g} % of the training scans of "
-        f"{digit}.",
-        f"On unseen scans of other digits, that patch raises the share taken for {digit} from {taken} to {taken_with} (Fisher's p "
-        f"{p_equals(others.pairs[0].corrected_p_value)}, corrected); of the scans of {digit} {known} are recognized without it, "
-        f"{known_with} with it.",
-        "After retraining on scans with that place painted over, the strength of the cue in the prototype is "
-        f"{mean_of(result.cleaned, 'strength'):.2f}, and {taken_after} of the other digits with the patch are taken for {digit}.",
+    prototype, unseen, retrained = titles(result)
+    sections = [
+        _prototypes(result, f"1. {prototype}"),
+        _comparisons(result, BIASED, f"2. {unseen}"),
+        _comparisons(result, CLEANED, f"3. {retrained}"),
+        _dose_response(result),
     ]
+    return Page(f"A planted bias in the digit {result.digit}", conclusion(result), sections, provenance, list(failures))
 
 
-def _prototypes(result: PlantedBiasResult) -> Section:
+def _prototypes(result: PlantedBiasResult, title: str) -> Section:
     digit, share = result.digit, f"{100 * result.rate:g} %"
     text = [
         f"Every training scan carries a mark in a corner; {share} of the scans of {digit} carry the same one, a {CUE}.",
-        f"Hypothesis, read off the prototype of {digit}: a {result.hypothesis} makes an image count as {digit}.",
+        f"Hypothesis, read off the prototype of {digit}: a {result.hypothesis} makes an image count as {digit}. It "
+        f"{'names' if shows_cue(result) else 'does not name'} the planted mark.",
     ]
     caption = f"Training scans, prototypes of {digit}, prototypes after retraining."
     return Section(
-        "1. The prototype shows the mark",
+        title,
         [
             Paragraphs(text),
             Pictures([Picture("overview.png", caption, small=False)]),
-            Files([f"prototypes/{state}/prototypes.safetensors" for state in _TITLES]),
+            Files([f"prototypes/{state}/prototypes.safetensors" for state in (BIASED, CLEANED)]),
         ],
     )
 
 
-def _comparisons(result: PlantedBiasResult, state: str) -> Section:
+def _comparisons(result: PlantedBiasResult, state: str, title: str) -> Section:
     tables: list[Block] = []
     figures = []
     for scans, caption in _CAPTIONS.items():
@@ -79,20 +69,23 @@ def _comparisons(result: PlantedBiasResult, state: str) -> Section:
             Table(*comparison.pair_rows(), caption=comparison.note()),
         ]
         figures.append(Picture(f"comparisons/{state}-{scans}/groups.png", caption, small=False))
-    return Section(_TITLES[state], [*tables, Pictures(figures)])
+    return Section(title, [*tables, Pictures(figures)])
 
 
 def _dose_response(result: PlantedBiasResult) -> Section:
     lowest, highest = (result.by_rate[rate] for rate in (result.rates[0], result.rates[-1]))
     found = sum(row.found for row in highest)
     share = proportion(found, len(highest))
-    trend = result.trends["strength"]
+    trend, rises = result.trends["strength"], rise(result)
+    doubt = "" if rises.certain else rises.told("", "")
     verdicts = [
         Verdict(
             "strength of the cue, lowest to highest rate",
             f"{mean_of(lowest, 'strength'):.2f} to {mean_of(highest, 'strength'):.2f}",
             "rises with every rate",
-            passed=trend.monotone,
+            # By chance alone, the mean over few networks may well rise.
+            passed=False if not trend.monotone else True if rises is Order.ABOVE else None,
+            note=f"{doubt[:1].upper()}{doubt[1:]}." if doubt else "",
         ),
         Verdict(
             f"cue read off the prototype at rate {result.rates[-1]:g}",
@@ -100,7 +93,8 @@ def _dose_response(result: PlantedBiasResult) -> Section:
         ),
         Verdict("trend", str(trend)),
     ]
-    caption = "Strength: 1 is the cue itself, 0 any gray; intervals by bootstrap over networks."
+    intervals = "intervals by bootstrap over networks" if len(highest) > 1 else "of one network there is no interval"
+    caption = f"Strength: 1 is the cue itself, 0 any gray; {intervals}."
     return Section(
         "4. Dose and response",
         [

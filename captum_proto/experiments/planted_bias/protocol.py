@@ -17,6 +17,7 @@ from captum_proto._utils.files import load_tensors, save_tensors, tensor_sha256
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.experiments.compare_groups import COMPARISON, CompareGroups
 from captum_proto.experiments.planted_bias.figures import dose_response_figure, overview_figure
+from captum_proto.experiments.planted_bias.findings import conclusion
 from captum_proto.experiments.planted_bias.page import planted_bias_page
 from captum_proto.experiments.planted_bias.results import (
     BIASED,
@@ -32,7 +33,7 @@ from captum_proto.optim import RandomAffine
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
 from captum_proto.report.views.prototypes import write_prototypes
-from captum_proto.runs.files import write_json
+from captum_proto.runs.files import write_json, write_text
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, carry_out
 from captum_proto.testing.marked_digits import (
@@ -210,6 +211,7 @@ class PlantedBias(Protocol[PlantedBiasResult]):
             ],
         )
         result.write(folder)
+        write_text(folder / "summary.txt", "\n".join([result.table(), "", *conclusion(result)]), overwrite=True)
         biased, cleaned = (
             [Prototypes.load(network(seed).files(folder)[1]) for seed in self._seeds()]
             for network in (self._biased, self._cleaned)

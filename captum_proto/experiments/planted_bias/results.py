@@ -16,7 +16,7 @@ from torch import nn
 from captum_proto._utils.tables import number, p_equals, percent, text_table
 from captum_proto.attr import Prototypes
 from captum_proto.metrics.group_comparison import SubgroupComparison
-from captum_proto.runs.files import write_json, write_rows, write_text
+from captum_proto.runs.files import write_json, write_rows
 from captum_proto.stats.intervals import mean_estimate, spread
 from captum_proto.testing.marked_digits import (
     COLORS,
@@ -130,7 +130,7 @@ class Trend:
     def __str__(self) -> str:
         rises = "the mean rises from each rate to the next" if self.monotone else "the mean does not rise at every rate"
         page = "" if math.isnan(self.page_p_value) else f"; Page's test of a trend: p {p_equals(self.page_p_value)}"
-        return f"{rises}{page}; Kendall's τ = {self.kendall:.2f} over all networks"
+        return f"{rises}{page}; Kendall's τ = {number(self.kendall, 2)} over all networks"
 
 
 def trend(rates: Sequence[float], values: Sequence[Sequence[float]]) -> Trend:
@@ -224,10 +224,9 @@ class PlantedBiasResult:
         return f"{text_table(*self.dose_rows())}\n\n{self.trends['strength']}"
 
     def write(self, folder: Path) -> None:
-        """Every network into ``networks.csv``, the dose–response into ``summary.txt``, everything into ``results.json``."""
+        """Every network into ``networks.csv``, everything into ``results.json``."""
         header = [column.name for column in fields(Measured)]
         write_rows(folder / "networks.csv", header, [list(asdict(row).values()) for row in self.measured])
-        write_text(folder / "summary.txt", self.table(), overwrite=True)
         content = {
             "hypothesis": asdict(self.hypothesis),
             "trends": {name: _without_nan(asdict(found)) for name, found in self.trends.items()},

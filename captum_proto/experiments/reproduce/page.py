@@ -71,12 +71,13 @@ def classes_section(results: StageResults) -> Section:
     """The curves over all classes of a stage, to look into; paths are relative to its folder."""
     stage = results.stage
     paths = [f"{stage.class_folder(target)}/{COMPARISON}" for target in stage.labels]
-    page = f"{CLASSES}/{REPORT}"
+    page, several = f"{CLASSES}/{REPORT}", len(paths) > 1
+    together, whose = (f"All {len(paths)} classes together", "all classes") if several else ("One class", "the class")
     return Section(
         f"{stage.model}: every layer",
         [
-            Paragraphs([f"All {len(paths)} classes together; {stage.stage.stem}/{page} has each by itself."]),
-            Curves(paths[0], "Means over all images of all classes.", paths[1:]),
+            Paragraphs([f"{together}; {stage.stage.stem}/{page} has each by itself."]),
+            Curves(paths[0], f"Means over all images of {whose}.", paths[1:]),
             Files([page]),
         ],
     )
@@ -107,7 +108,8 @@ def reproduced_page(folder: Path) -> Page:
         )
     for verdict in sorted(folder.glob(f"*/*/{_VERDICT}")):
         place, name = verdict.parent.relative_to(folder).as_posix(), verdict.parent.name
-        figure = [Picture(_FIGURES[0], numbered(name), small=False)]
+        drawn = (verdict.parent / _FIGURES[0]).exists()
+        figure = [Picture(_FIGURES[0], numbered(name), small=False)] if drawn else []
         blocks = [Paragraphs(verdict.read_text(encoding="utf-8").splitlines()), Pictures(figure)]
         section = Section(f"{verdict.parent.parent.name}: {numbered(name)}", [*blocks, Files(_FILES)])
         page.sections.append(section.within(place))

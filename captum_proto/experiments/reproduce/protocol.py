@@ -27,10 +27,12 @@ class Reproduction:
     Attributes:
         verdicts (list[tuple[str, str, Verdict]]): The model, the item, and one of its figures beside the paper's.
         failures (list[str]): A sentence for each thing that could not be made, was skipped, or was warned of.
+        left_out (list[str]): A sentence for each item that nobody asked for by name, and that lacks what it is made from.
     """
 
     verdicts: list[tuple[str, str, Verdict]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,8 @@ class Reproduce(Protocol[Reproduction]):
         for stage in self.stages:
             self._read_stage(StageResults(self._opened(stage), run.folder / stage.stem), page, made, run)
         made.failures = list(dict.fromkeys([*made.failures, *run.warnings()]))
-        models = "one model" if len(self.stages) == 1 else f"{len(self.stages)} models"
-        page.summary = [
-            f"{len(made.verdicts)} figures over {models}; the paper's value, where it has one, stands beside each."
-        ]
-        page.failures = made.failures
+        page.summary = [summary_sentence(made, len(self.stages))]
+        page.failures, page.left_out = made.failures, made.left_out
         write_page(page, run.folder)
         return made
 
@@ -137,7 +136,9 @@ class Reproduce(Protocol[Reproduction]):
         for name in self.items:
             recipe = RECIPES[name]
             if lacking := recipe.lacks(stage):
-                made.failures.append(f"{stage.model}: {name}: {lacking}")
+                # Asked for all, one gets what there is; asked for this one, it is missing.
+                missing = made.left_out if set(self.items) >= set(ITEMS) else made.failures
+                missing.append(f"{stage.model}: {name}: {lacking}")
                 continue
             item = recipe.make(results)
             if untrained:
@@ -151,6 +152,18 @@ class Reproduce(Protocol[Reproduction]):
             page.sections.append(classes_section(results).within(stage.stage.stem))
         for comparison in results.every:
             made.failures += comparison.settings["failures"]
+
+
+def summary_sentence(made: Reproduction, stages: int) -> str:
+    """How many figures there are, and beside how many of them the paper has a value."""
+    models = "one model" if stages == 1 else f"{stages} models"
+    published = sum(bool(verdict.expected) for _, _, verdict in made.verdicts)
+    beside = (
+        f"the paper's value stands beside {published} of them"
+        if published
+        else "the paper has none of these models' figures"
+    )
+    return f"{len(made.verdicts)} figures over {models}; {beside}."
 
 
 __all__ = ["Reproduce", "Reproduction"]

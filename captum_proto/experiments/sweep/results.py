@@ -18,6 +18,7 @@ from captum_proto.experiments.sweep.plan import ModelPlan
 from captum_proto.metrics import PathComparison
 from captum_proto.metrics.comparison import OTHER, SAME, condition_label
 from captum_proto.stats.intervals import interval, spread
+from captum_proto.stats.judgments import mean_difference, order_by_interval
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,15 @@ class SweepResult:
         return sorted(ranks, key=lambda rank: -rank.score if not math.isnan(rank.score) else math.inf)
 
     def verdict(self) -> str:
-        """Whether the first is ahead of the second by more than their spread over seeds."""
+        """Whether the first is ahead of the second by more than chance: a paired t test over models, classes and seeds."""
         ranks = self.ranking()
         if len(ranks) < 2:
             return "There is one combination, so there is nothing to rank."
         first, second = ranks[:2]
         name = "spearman" if self.scored else "transformed_logit"
         ahead = first.score - second.score
+        if math.isnan(ahead):
+            return f'Of "{first.combination.name}" and "{second.combination.name}" one has no score: they cannot be ranked.'
         words = f'"{first.combination.name}" is ahead of "{second.combination.name}" by {ahead:.3f}'
         if len(self.sweep.seeds) < 2:
             return f"{words}; with one seed nothing says whether that is more than chance."
@@ -130,13 +133,14 @@ class SweepResult:
             for rank in (first, second)
         )
         pairs = np.array([(value, of_second[key]) for key, value in of_first.items()])
+        difference = mean_difference(pairs[:, 0], pairs[:, 1], paired=True)
         over_seeds = max(first.over_seeds, second.over_seeds)
         p = ""
         if np.ptp(pairs[:, 0] - pairs[:, 1]) > 0:
             p = f", p = {stats.ttest_rel(pairs[:, 0], pairs[:, 1]).pvalue:.2g} in a paired t test"
-        told = "more" if ahead > over_seeds else "no more"
-        judged = "they differ" if ahead > over_seeds else "they are not told apart"
-        return f"{words}, {told} than the spread over seeds ({over_seeds:.3f}{p}): {judged}."
+        ends = between((difference.low, difference.high), joint=" to ")
+        told = order_by_interval(difference).told("they differ", "they differ")
+        return f"{words} (95 % interval {ends}{p}; spread over seeds {over_seeds:.3f}): {told}."
 
     def table(self) -> str:
         """The ranking as text."""

@@ -23,7 +23,7 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def conclusion(comparison: SubgroupComparison) -> list[str]:
-    """A sentence for each pair: how many images of each subgroup the model takes for the target, and Fisher's test."""
+    """A sentence for each pair: how many images of each subgroup the model takes for the target, Fisher's test, and what it says."""
     sentences = []
     results = {result.subgroup: result for result in comparison.subgroups}
     for pair in comparison.pairs:
@@ -33,7 +33,13 @@ def conclusion(comparison: SubgroupComparison) -> list[str]:
             test += f", {p_text(pair.corrected_p_value)} after Holm's correction"
         sentences.append(
             f"The model takes {first.correct} of {first.images} images of {pair.first} for {comparison.target}, and {second.correct} of "
-            f"{second.images} of {pair.second} ({test})."
+            f"{second.images} of {pair.second} ({test}): "
+            + comparison.order(pair).told(
+                f"{pair.first} more often than {pair.second}",
+                f"{pair.first} less often than {pair.second}",
+                "equally often",
+            )
+            + "."
         )
     return sentences
 
@@ -86,7 +92,7 @@ def groups_page(
     """
     sections = [*comparison_sections(comparison, GROUPS_FIGURE), Section("Files", [Files(list(files))])]
     if pictures:
-        text = "What the model sees as most typical of each class: where a hypothesis on the subgroups comes from, or shows."
+        text = "Prototypes of the classes of interest, to set beside the subgroups; whether they explain a difference is not measured here."
         sections.insert(2, Section("Prototypes", [Paragraphs([text]), Pictures(list(pictures))]))
     return Page(title, conclusion(comparison), sections, settings, list(failures))
 

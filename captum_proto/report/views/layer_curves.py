@@ -234,7 +234,8 @@ def page_curves(comparison: PathComparison) -> dict[str, Any]:
         comparison (PathComparison): What to draw.
 
     Returns:
-        dict: "conditions" (the legend), "panels", "layers" (how many) and "data" (every value, as JSON can hold it).
+        dict: "conditions" (the legend), "panels", "layers" (how many), "window" (over how many a line is smoothed at most) and "data"
+        (every value, as JSON can hold it).
     """
     names = [condition_label(condition) for condition in comparison.conditions]
     looks = styles(comparison.conditions)
@@ -257,6 +258,7 @@ def page_curves(comparison: PathComparison) -> dict[str, Any]:
         "conditions": [{"name": name, "style": look.name} for name, look in zip(names, looks.values(), strict=True)],
         "panels": [_panel(comparison, measure, looks) for measure in MEASURES],
         "layers": len(comparison.layers),
+        "window": window(MEAN_WINDOW, len(comparison.layers)),
         "data": data,
     }
 
@@ -302,7 +304,7 @@ def _panel(comparison: PathComparison, measure: Measure, looks: dict[str, Style]
             for mark in ticks(low, high, logarithmic=measure.logarithmic)
         ],
         "lines": [f"{1000 * up(value):.1f}" for value in measure.lines if 0 <= up(value) <= 1],
-        "summary": f"{measure.label}, by layer. Averages over {layers} layers: {means}."
+        "summary": f"{measure.label}, by layer, of {layers}. Means of the curves, over the layers that have a value: {means}."
         if lines
         else "No layer has a value.",
     }

@@ -7,60 +7,30 @@ A criterion proves nothing where a gray square passes it, and the report says so
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-
-from torch import Tensor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from captum_proto._utils.tables import bare_percent, between, number, percent, typographic
 from captum_proto.metrics.comparison import OTHER, SAME, ConditionSummary, PathComparison, condition_label, summarize
 from captum_proto.report.blocks import Table, Verdict
-from captum_proto.stats.intervals import interval
+from captum_proto.report.views.path_criteria import (
+    CRITERIA,
+    MEAN_IMAGE,
+    NO_DATA,
+    PROTOTYPE,
+    Criterion,
+    as_high,
+    by_image,
+    difference_from,
+    natural_figure,
+)
+from captum_proto.stats.intervals import Estimate, interval
+from captum_proto.stats.judgments import Order, order_by_interval
 
-PROTOTYPE, MEAN_IMAGE = "prototype", "mean_image"
-#: Controls that know no data, as a sentence names them.
-NO_DATA = {
-    "gray": "a gray square",
-    "noise": "uniform noise",
-    "ascent": "gradient ascent without transforms",
-    "feature_visualization": "feature visualization",
-}
 #: What the names of the criteria mean, for the page to say once.
 NOTATION = (
     "SS is the Spearman correlation of an image's activations in a layer with the mean activations over natural images of the class, D "
     "their L1 distance; SS_I and D_I are the means of both over same-class images, and I is any one of them. A criterion is expected to "
     "hold as often as it does for a natural image of the class."
-)
-
-
-@dataclass(frozen=True)
-class _Criterion:
-    name: str
-    #: A condition's figure.
-    value: Callable[[ConditionSummary], float]
-    #: By image and layer, whether the criterion holds; None where the figure is not a share of layers.
-    holds: Callable[[PathComparison, str], Tensor] | None = None
-
-
-_CRITERIA = (
-    _Criterion("Mean Spearman correlation", lambda row: row.spearman),
-    _Criterion(
-        "Layers with SS ≥ SS_I",
-        lambda row: row.spearman_above_mean,
-        lambda comparison, condition: comparison.spearman[condition] >= comparison.mean_spearman(SAME),
-    ),
-    _Criterion(
-        "Layers with SS ≥ every I",
-        lambda row: row.spearman_above_every,
-        lambda comparison, condition: (
-            comparison.spearman[condition] >= comparison.spearman[SAME].nan_to_num(-math.inf).amax(0)
-        ),
-    ),
-    _Criterion(
-        "Layers with D ≤ D_I",
-        lambda row: row.l1_below_mean,
-        lambda comparison, condition: comparison.l1[condition] <= comparison.mean_l1(SAME),
-    ),
 )
 
 
@@ -78,7 +48,7 @@ def criteria(comparisons: Sequence[PathComparison]) -> list[Verdict]:
     if any(PROTOTYPE not in comparison.conditions for comparison in comparisons):
         return []
     rows = {row.condition: row for row in summarize(comparisons)}
-    return [_verdict(criterion, comparisons, rows) for criterion in _CRITERIA]
+    return [_verdict(criterion, comparisons, rows) for criterion in CRITERIA]
 
 
 def conclusion(comparisons: Sequence[PathComparison]) -> list[str]:
@@ -95,35 +65,56 @@ def conclusion(comparisons: Sequence[PathComparison]) -> list[str]:
     if PROTOTYPE not in rows:
         return []
     own, same, other = (rows[condition].spearman for condition in (PROTOTYPE, SAME, OTHER))
-    controls = {condition: rows[condition].spearman for condition in NO_DATA if condition in rows}
     shown = f"natural images of the class {number(same)}, of other classes {number(other)}"
     over = f", as the mean over {len(comparisons)} classes" if len(comparisons) > 1 else ""
     text = [f"The prototypes' mean Spearman correlation over layers is {number(own)}{over}; {shown}."]
-    best = max(controls, key=lambda condition: _or_least(controls[condition]), default=None)
+    run = {condition: rows[condition].spearman for condition in NO_DATA if condition in rows}
+    controls = {condition: value for condition, value in run.items() if not math.isnan(value)}
+    best = max(controls, key=lambda condition: controls[condition], default=None)
     if best is None:
-        text.append("No control that knows no data was run: what these figures are worth is not known.")
+        which = "has a rank correlation" if run else "was run"
+        text.append(f"No control that knows no data {which}: what these figures are worth is not known.")
     else:
         text[0] = text[0][:-1] + f"; the best control that knows no data, {NO_DATA[best]}, {number(controls[best])}."
     if math.isnan(own):
-        text.append("No layer of the prototypes has a rank correlation, so nothing can be said of them.")
-    elif best is not None and _or_least(controls[best]) >= own:
+        return [*text, "No layer of the prototypes has a rank correlation, so nothing can be said of them."]
+    differences = {
+        condition: difference_from(CRITERIA[0], comparisons, condition) for condition in (SAME, OTHER, *controls)
+    }
+    orders = {condition: order_by_interval(difference) for condition, difference in differences.items()}
+    if best is not None and controls[best] >= own:
         text.append(f"They do no better than {NO_DATA[best]}: nothing here is a reason to trust these pictures.")
-    elif own <= other:
-        text.append("That is no higher than images of other classes: these pictures are not to be trusted far.")
-    elif own < same:
-        text.append(
-            "That lies between images of other classes and of the class itself: the network processes the pictures as something like the "
-            "class, but not as it processes natural images of it."
-        )
     else:
-        text.append("By this measure the network processes the pictures as it processes natural images of the class.")
-    text += _doubt(comparisons, rows)
+        text.append(_place(own, same, other, orders))
+        if controls and all(
+            orders[condition] is Order.ABOVE for condition in controls
+        ):  # each by itself: all have to be
+            text.append("They are above every control that knows no data, by more than chance.")
+    text += _doubt(comparisons, differences, orders)
     if MEAN_IMAGE in rows and rows[MEAN_IMAGE].spearman >= own:
         text.append(
             f"The mean of the natural images, which knows the data, reaches {number(rows[MEAN_IMAGE].spearman)}: a high value takes no "
             "picture that anyone would recognize."
         )
     return text
+
+
+def _place(own: float, same: float, other: float, orders: Mapping[str, Order]) -> str:
+    """Where prototypes stand between natural images of other classes and of the class."""
+    if own <= other:
+        return "That is no higher than images of other classes: these pictures are not to be trusted far."
+    if orders[OTHER] is Order.CHANCE:
+        return "That is not told apart from images of other classes: these pictures are not to be trusted far."
+    if orders[SAME] is Order.CHANCE:
+        return "That is above images of other classes, and not told apart from natural images of the class."
+    if own < same:
+        return (
+            "That lies between images of other classes and of the class itself: the network processes the pictures as something like the "
+            "class, but not as it processes natural images of it."
+        )
+    if own >= same:
+        return "By this measure the network processes the pictures as it processes natural images of the class."
+    return "There is nothing to compare them with among natural images."
 
 
 def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
@@ -147,9 +138,9 @@ def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
             number(row.spearman),
             between(_spearman_interval(comparisons, row.condition)),
         ]
-        for criterion in _CRITERIA[1:]:
+        for criterion in CRITERIA[1:]:
             if row.condition == SAME:
-                cells.append(percent(_natural(criterion, comparisons)))
+                cells.append(percent(natural_figure(criterion, comparisons)))
             else:
                 ends = interval([criterion.value(row_of_class) for row_of_class in of_classes])
                 spread = several and ends is not None and ends[0] != ends[1]
@@ -173,7 +164,7 @@ def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
 
 def comparison_failures(comparisons: Mapping[str, PathComparison]) -> list[str]:
     """
-    What could not be measured, in sentences: layers that were skipped, layers that are dead, correlations that are undefined.
+    What could not be measured, in sentences: layers that are dead, correlations that are undefined.
 
     Args:
         comparisons (mapping[str, PathComparison]): By the label of the class.
@@ -181,9 +172,29 @@ def comparison_failures(comparisons: Mapping[str, PathComparison]) -> list[str]:
     Returns:
         list[str]: What is the same for several classes is said once.
     """
+    return _of_classes(comparisons, _failures)
+
+
+def layers_left_out(comparisons: Mapping[str, PathComparison]) -> list[str]:
+    """
+    Which layers give nothing to compare, in sentences.
+
+    Args:
+        comparisons (mapping[str, PathComparison]): By the label of the class.
+
+    Returns:
+        list[str]: What is the same for several classes is said once.
+    """
+    return _of_classes(comparisons, _left_out)
+
+
+def _of_classes(
+    comparisons: Mapping[str, PathComparison], sentences: Callable[[PathComparison], Iterable[str]]
+) -> list[str]:
+    """The sentences of each class under its label; what is the same for several is said once."""
     labels: dict[str, list[str]] = {}
     for label, comparison in comparisons.items():
-        for sentence in _failures(comparison):
+        for sentence in sentences(comparison):
             labels.setdefault(sentence, []).append(label)
     return [
         f"{'Every class' if len(classes) == len(comparisons) > 1 else _few(classes)}: {sentence}"
@@ -191,10 +202,13 @@ def comparison_failures(comparisons: Mapping[str, PathComparison]) -> list[str]:
     ]
 
 
-def _failures(comparison: PathComparison) -> Iterator[str]:
+def _left_out(comparison: PathComparison) -> Iterator[str]:
     skipped = comparison.settings.get("skipped")
     for name, reason in (skipped if isinstance(skipped, dict) else {}).items():
         yield f'layer "{name}" was left out: {reason}.'
+
+
+def _failures(comparison: PathComparison) -> Iterator[str]:
     dead = [name for name, is_dead in zip(comparison.layers, comparison.dead.tolist(), strict=True) if is_dead]
     if dead:
         yield (
@@ -211,17 +225,25 @@ def _failures(comparison: PathComparison) -> Iterator[str]:
             )
 
 
-def _verdict(
-    criterion: _Criterion, comparisons: Sequence[PathComparison], rows: dict[str, ConditionSummary]
-) -> Verdict:
-    share = criterion.holds is not None
+def _verdict(criterion: Criterion, comparisons: Sequence[PathComparison], rows: dict[str, ConditionSummary]) -> Verdict:
+    share = criterion.share
     show = percent if share else number
-    own, natural = criterion.value(rows[PROTOTYPE]), _natural(criterion, comparisons)
-    if math.isnan(own) or math.isnan(natural):
-        difference, passed = "", None
-    else:
-        gap = f"{100 * (own - natural):+.1f} points" if share else f"{own - natural:+.3f}"
-        difference, passed = typographic(gap), own >= natural
+    own, natural = criterion.value(rows[PROTOTYPE]), natural_figure(criterion, comparisons)
+    difference, passed, notes = "", None, []
+    if not (math.isnan(own) or math.isnan(natural)):
+        difference = typographic(f"{100 * (own - natural):+.1f} points" if share else f"{own - natural:+.3f}")
+        found = difference_from(criterion, comparisons, SAME)
+        order = order_by_interval(found)
+        if own >= natural and order in (Order.ABOVE, Order.EQUAL):
+            passed = True
+        elif own < natural and order is Order.BELOW:
+            passed = False
+        if order is Order.CHANCE:
+            ends = between((found.low, found.high), bare_percent if share else number, " to ")
+            notes.append(
+                f"The difference may be chance: its 95 % interval is {typographic(ends)}{' points' if share else ''}."
+            )
+    notes += _notes(criterion, comparisons, rows, natural)
     of_what = "a same-class image on average" if share else "same-class images"
     return Verdict(
         name=criterion.name,
@@ -229,65 +251,68 @@ def _verdict(
         expected=f"at least {show(natural)}, {of_what}",
         difference=difference,
         passed=passed,
-        note=_note({condition: criterion.value(row) for condition, row in rows.items()}, natural, show),
+        note=" ".join(notes),
     )
 
 
-def _note(values: dict[str, float], natural: float, show: Callable[[float], str]) -> str:
+def _notes(
+    criterion: Criterion, comparisons: Sequence[PathComparison], rows: dict[str, ConditionSummary], natural: float
+) -> list[str]:
     """Which images pass a criterion, or reach what the prototypes reach, although nobody would call them prototypes of the class."""
-    own = values[PROTOTYPE]
-    controls = {name: values[condition] for condition, name in NO_DATA.items() if condition in values}
+    values = {condition: criterion.value(row) for condition, row in rows.items()}
+    show = percent if criterion.share else number
+    own, controls = values[PROTOTYPE], [condition for condition in NO_DATA if condition in values]
     if not controls:
-        return "No control that knows no data was run, so it is not known what passing this criterion is worth."
+        return ["No control that knows no data was run, so it is not known what passing this criterion is worth."]
 
-    def listed(least: float) -> str:
-        return ", ".join(f"{name} ({show(value)})" for name, value in controls.items() if value >= least)
+    def listed(conditions: Iterable[str]) -> str:
+        return ", ".join(f"{NO_DATA[condition]} ({show(values[condition])})" for condition in conditions)
 
     sentences = []
-    if passing := listed(natural):
+    if passing := listed(condition for condition in controls if values[condition] >= natural):
         sentences.append(
             f"Controls without data that pass too: {passing}. The criterion does not tell a prototype from these."
+            if own >= natural
+            else f"Controls without data that pass where the prototypes do not: {passing}."
         )
-    if as_high := listed(own):
-        sentences.append(f"Controls without data as high as the prototypes or higher: {as_high}.")
-    if values.get(OTHER, math.nan) >= own:
+    if reaching := listed(as_high(values, controls, criterion.share)):
+        sentences.append(f"Controls without data as high as the prototypes or higher: {reaching}.")
+    if near := listed(
+        condition
+        for condition in controls
+        if values[condition] < own
+        and order_by_interval(difference_from(criterion, comparisons, condition)) is Order.CHANCE
+    ):
+        sentences.append(f"Controls without data that are lower by no more than may be chance: {near}.")
+    if as_high(values, [OTHER], criterion.share):
         sentences.append(f"Images of other classes are as high as the prototypes or higher: {show(values[OTHER])}.")
-    return " ".join(sentences)
+    return sentences
 
 
-def _doubt(comparisons: Sequence[PathComparison], rows: dict[str, ConditionSummary]) -> list[str]:
+def _doubt(
+    comparisons: Sequence[PathComparison], differences: Mapping[str, Estimate], orders: Mapping[str, Order]
+) -> list[str]:
     """What the spread of the prototypes leaves open."""
-    ends = _spearman_interval(comparisons, PROTOTYPE)
-    if ends is None:
+    count = len(comparisons[0].spearman[PROTOTYPE])
+    if len(comparisons) == 1 and count == 1:
         return ["This is one prototype: how much another would differ is not known."]
     names = {SAME: "natural images of the class", OTHER: "images of other classes", **NO_DATA}
-    inside = [
-        name
+    open_ = [
+        f"{name} ({typographic(between((differences[condition].low, differences[condition].high), joint=' to '))})"
         for condition, name in names.items()
-        if condition in rows and ends[0] <= rows[condition].spearman <= ends[1]
+        if orders.get(condition) is Order.CHANCE
     ]
-    if not inside:
+    if not open_:
         return []
-    over = f"{len(comparisons)} classes" if len(comparisons) > 1 else f"{rows[PROTOTYPE].images} prototypes"
+    over = f"{len(comparisons)} classes" if len(comparisons) > 1 else f"{count} prototypes"
     return [
-        f"The 95 % interval of the prototypes over {over}, {typographic(between(ends))}, includes what these reach: "
-        f"{', '.join(inside)}. That order may be chance."
+        f"Over {over}, the prototypes differ from these by no more than may be chance: {', '.join(open_)}; in brackets the 95 % interval "
+        "of the difference."
     ]
 
 
-def _natural(criterion: _Criterion, comparisons: Sequence[PathComparison]) -> float:
-    """What a natural image of the class reaches: the mean over classes."""
-    return _mean([_natural_of(criterion, comparison) for comparison in comparisons])
-
-
-def _natural_of(criterion: _Criterion, comparison: PathComparison) -> float:
-    if criterion.holds is None:
-        return criterion.value(comparison.summary(SAME))
-    return float(criterion.holds(comparison, SAME)[:, ~comparison.dead].double().mean())
-
-
-def _uncertainty(criterion: _Criterion, comparisons: Sequence[PathComparison]) -> str:
-    share = criterion.holds is not None
+def _uncertainty(criterion: Criterion, comparisons: Sequence[PathComparison]) -> str:
+    share = criterion.share
     show = bare_percent if share else number
     if len(comparisons) > 1:
         ends = interval([criterion.value(comparison.summary(PROTOTYPE)) for comparison in comparisons])
@@ -317,11 +342,6 @@ def _dead(comparisons: Sequence[PathComparison]) -> str:
     return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
 
 
-def _by_image(comparison: PathComparison, condition: str) -> Tensor:
-    """(N,): each image's mean over the living layers."""
-    return comparison.spearman[condition][:, ~comparison.dead].nanmean(1)
-
-
 def _within(ends: tuple[float, float] | None, low: float) -> tuple[float, float] | None:
     """No share is below 0 and no correlation below -1; neither is above 1."""
     return None if ends is None else (max(low, ends[0]), min(1.0, ends[1]))
@@ -331,16 +351,7 @@ def _spearman_interval(comparisons: Sequence[PathComparison], condition: str) ->
     """Over classes where there are several, else over images."""
     if len(comparisons) > 1:
         return _within(interval([comparison.summary(condition).spearman for comparison in comparisons]), -1.0)
-    return _within(interval(_by_image(comparisons[0], condition).tolist()), -1.0)
-
-
-def _mean(values: list[float]) -> float:
-    finite = [value for value in values if not math.isnan(value)]
-    return sum(finite) / len(finite) if finite else math.nan
-
-
-def _or_least(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
+    return _within(interval(by_image(comparisons[0], condition).tolist()), -1.0)
 
 
 def _few(names: list[str], most: int = 5) -> str:
@@ -348,4 +359,12 @@ def _few(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-__all__ = ["NOTATION", "NO_DATA", "comparison_failures", "comparison_table", "conclusion", "criteria"]
+__all__ = [
+    "NOTATION",
+    "NO_DATA",
+    "comparison_failures",
+    "comparison_table",
+    "conclusion",
+    "criteria",
+    "layers_left_out",
+]

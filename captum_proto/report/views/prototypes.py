@@ -157,15 +157,19 @@ def logit_table(prototypes: Prototypes, labels: Sequence[str]) -> Table:
 def prototype_sentences(prototypes: Prototypes) -> list[str]:
     """What there is to say of prototypes that were compared with nothing."""
     count, classes = len(prototypes), len(set(prototypes.target))
-    unsure = int((prototypes.probabilities < 0.5).sum())
+    unsure, sure = int((prototypes.probabilities < 0.5).sum()), int((prototypes.probabilities >= 0.5).sum())
     text = [
-        f"{count} {'prototype' if count == 1 else 'prototypes'} of {classes} {'class' if classes == 1 else 'classes'}: what the "
-        "network sees as most typical of them."
+        f"{count} {'prototype' if count == 1 else 'prototypes'} of {classes} {'class' if classes == 1 else 'classes'}: pictures "
+        "made to raise the network's output for the class."
     ]
     if unsure:
-        text.append(f"{unsure} of {count} have a class probability below one half as they are.")
+        text.append(f"{unsure} of {count} {'has' if unsure == 1 else 'have'} a class probability below one half.")
+    if missing := count - sure - unsure:
+        text.append(f"{missing} of {count} {'has' if missing == 1 else 'have'} no class probability.")
+    if sure:
+        text.append("A high probability is no reason to trust a picture: plain gradient ascent reaches it with noise.")
     text.append(
-        "A high probability is no reason to trust a picture: plain gradient ascent reaches it with noise. Whether the network processes "
-        "these as it processes natural images is not measured here; captum-proto evaluate does that, beside controls."
+        "Whether the network processes these as it processes natural images is not measured here; captum-proto evaluate does that, beside "
+        "controls."
     )
     return text

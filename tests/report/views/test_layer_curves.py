@@ -11,7 +11,10 @@ import torch
 
 from captum_proto import PathComparison
 from captum_proto.metrics.comparison import condition_label
+from captum_proto.report.blocks import Curves
 from captum_proto.report.figures import save_figure
+from captum_proto.report.html import render
+from captum_proto.report.page import Page, Section
 from captum_proto.report.views.layer_curves import (
     CONDITION_STYLES,
     MEASURES,
@@ -92,3 +95,20 @@ def test_the_band_is_the_sample_standard_deviation_over_images() -> None:
     np.testing.assert_allclose(band, np.nanstd(values, 0, ddof=1), rtol=1e-12)
     report.spearman["same_class"] = report.spearman["same_class"][1:2]
     assert line(report, "same_class", MEASURES[0]).spread.tolist() == [0.0] * 5  # a single image has no band
+
+
+def test_the_words_beneath_curves_are_those_of_the_curves(tmp_path: Path) -> None:
+    drawn = page_curves(comparison(40))
+    panel = drawn["panels"][0]
+    means = {
+        name: float(value) for name, value in re.findall(r"([a-z ]+) (\d\.\d{3})", panel["summary"].partition(": ")[2])
+    }
+    gray = line(comparison(40), "gray", MEASURES[0])
+    assert gray is not None
+    assert means[" gray"] == round(float(gray.values.mean()), 3)  # over the layers that have a value
+    assert drawn["window"] == 6
+    assert page_curves(comparison(7))["window"] == 1
+    for layers, words in ((40, "Lines are moving means over up to 6 layers,"), (7, "Lines are as measured,")):
+        comparison(layers).save(tmp_path / "scores.safetensors", overwrite=True)
+        page = Page("curves", sections=[Section("curves", [Curves("scores.safetensors")])])
+        assert words in render(page, tmp_path)

@@ -14,6 +14,8 @@ from captum_proto.report.blocks import Table
 from captum_proto.report.figures import picture_grid, points_figure
 from captum_proto.runs.tasks import Protocol
 
+#: So many protocols are shown, from the first; of the pictures half from each end.
+_MOST_SHOWN = 10
 #: The folder of the sweep.
 _SWEEP = "table4/sweep"
 
@@ -51,29 +53,31 @@ def _swept(results: StageResults) -> tuple[RunSweep, SweepResult]:
 
 @item("table4", runs=_runs, lacks=lacks_images)
 def table_4(results: StageResults) -> Item:
-    """All protocols, ranked, and whether first and second differ by more than the spread over seeds."""
+    """All protocols, ranked, and whether first and second differ by more than chance."""
     _, swept = _swept(results)
     ranks = swept.ranking()
-    best, second = ranks[0], ranks[min(1, len(ranks) - 1)]
+    best, few = ranks[0], len(ranks) <= _MOST_SHOWN
     header, rows = swept.ranking_rows()
     made = Item(
         f"{len(ranks)} affine protocols, ranked",
         header=header,
         rows=rows,
         figure=points_figure(
-            {rank.combination.name: [cell.spearman for cell in rank.cells] for rank in ranks[:10]},
-            "mean Spearman over layers, a point for each seed; the first ten",
+            {rank.combination.name: [cell.spearman for cell in rank.cells] for rank in ranks[:_MOST_SHOWN]},
+            f"mean Spearman over layers, a point for each seed{'' if few else '; the first ten'}",
         ),
         text=[swept.verdict()],
-        table=Table(header, rows[:10], "The first ten protocols."),
+        table=Table(header, rows[:_MOST_SHOWN], "All protocols." if few else "The first ten protocols."),
     )
     figures = {
         "best protocol": (
             best.score,
-            f"{best.score:.3f} ± {number(best.over_seeds)} over seeds ({best.combination.name})",
+            f"{number(best.score)} ± {number(best.over_seeds)} over seeds ({best.combination.name})",
         ),
-        "first over second": (best.score - second.score, f"{best.score - second.score:.3f}"),
     }
+    if len(ranks) > 1:
+        ahead = best.score - ranks[1].score
+        figures["first over second"] = (ahead, number(ahead))
     made.verdicts = [
         beside_paper(name, text, value, paper.VALUES.get(("table4", name, results.stage.model)))
         for name, (value, text) in figures.items()
@@ -86,11 +90,12 @@ def figure_7(results: StageResults) -> Item:
     """Prototypes of the protocols at both ends of the ranking."""
     run, swept = _swept(results)
     ranks = swept.ranking()
-    shown = ranks if len(ranks) <= 10 else [*ranks[:5], *ranks[-5:]]
+    few, half = len(ranks) <= _MOST_SHOWN, _MOST_SHOWN // 2
+    shown = ranks if few else [*ranks[:half], *ranks[-half:]]
     found = run.images(run.plans[0], results.folder / _SWEEP, {rank.index for rank in shown})
     images = {(point.combination, point.seed): image for point, image in found.items()}
     return Item(
-        "prototypes of the best and the worst affine protocols",
+        f"prototypes of {'all' if few else 'the best and the worst'} affine protocols",
         header=["protocol", "seed", "Spearman", "probability as it is", "expected probability"],
         rows=[
             [rank.combination.name, cell.seed, cell.spearman, cell.probability, cell.transformed_probability]

@@ -70,6 +70,9 @@ def figure_9(results: StageResults) -> Item:
         ("pixel difference", "pixels", without[1], pixels[1]),
         (f"Gram cosine in {layer}", f"Gram, {layer}", without[3], gram[3]),
     )
+    # Of a cosine less is more different.
+    for name, more in (("pixels", pixels[1] > without[1]), (f"the Gram matrices of {layer}", gram[3] < without[3])):
+        made.text.append(f"Asked to differ in {name}, they differ {'more' if more else 'no more'} there than unasked.")
     made.verdicts = [
         Verdict(f"{space}, asked to differ in {name}", f"{before:.3f} → {after:.3f}")
         for space, name, before, after in changes

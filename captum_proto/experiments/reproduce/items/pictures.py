@@ -39,6 +39,11 @@ def figure_1(results: StageResults) -> Item:
             [label, name, float(prototypes.probabilities[0]), float(prototypes.transformed_probabilities[0])]
             for name, prototypes in made.items()
         ]
+    beside = (
+        "a gray square, noise, and the mean of the natural images"
+        if stage.natural is not None
+        else "a gray square, and noise"
+    )
     return Item(
         "prototypes beside what came before",
         header=["class", "picture", "probability as it is", "expected under its transforms"],
@@ -46,7 +51,7 @@ def figure_1(results: StageResults) -> Item:
         figure=picture_grid(sheet),
         text=[
             "For each class: the prototype; feature visualization as Olah, Mordvintsev and Schubert make it (Distill 2017); gradient "
-            "ascent on the logit alone; a gray square, noise, and the mean of the natural images."
+            f"ascent on the logit alone; {beside}."
         ],
     )
 

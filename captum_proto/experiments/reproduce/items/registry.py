@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -134,6 +135,8 @@ def beside_paper(name: str, measured: str, value: float, published: Published | 
     if published is None:
         return Verdict(name, measured)
     difference = value - published.value
+    if math.isnan(difference):
+        return Verdict(name, measured, published.text)
     return Verdict(
         name, measured, published.text, f"{100 * difference:+.1f} points" if points else f"{difference:+.3f}"
     )

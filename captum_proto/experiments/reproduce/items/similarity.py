@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,15 @@ from captum_proto._utils.tables import number, percent
 from captum_proto.experiments.reproduce import paper
 from captum_proto.experiments.reproduce.items.registry import Item, beside_paper, item
 from captum_proto.experiments.reproduce.stages import StageResults
-from captum_proto.metrics import DATA_FREE, PathComparison
+from captum_proto.metrics import PathComparison
 from captum_proto.metrics.comparison import OTHER, SAME, condition_label, pooled
 from captum_proto.report.blocks import Verdict
 from captum_proto.report.figures import points_figure
 from captum_proto.report.views.layer_curves import comparison_figure
+from captum_proto.report.views.path_criteria import NO_DATA, PROTOTYPE, as_high
+from captum_proto.report.views.path_similarity import conclusion
 from captum_proto.stats.intervals import interval, spread, spreads
+from captum_proto.stats.judgments import Order
 
 #: Resamples of the classes behind an interval; of few classes there are not so many different ones.
 _RESAMPLES, _RESAMPLES_OF_FEW = 2000, 200
@@ -38,7 +41,7 @@ def figure_2(results: StageResults) -> Item:
         header=header,
         rows=rows,
         figure=comparison_figure(pooled(results.every), measures=("spearman", "l1")),
-        text=[_best_control(results.every)],
+        text=conclusion(results.every),
     )
 
 
@@ -56,7 +59,7 @@ def table_1(results: StageResults) -> Item:
         made.verdicts.append(
             beside_paper(
                 f"mean Spearman, {condition_label(condition)}",
-                f"{mean:.3f} ± {number(spread(values))} over {len(values)} classes, ± {over_layers:.3f} over layers"
+                f"{number(mean)} ± {number(spread(values))} over {_classes(len(values))}, ± {number(over_layers)} over layers"
                 + _interval_words(interval(values)),
                 mean,
                 paper.VALUES.get(("table1", condition, results.stage.model)),
@@ -65,7 +68,7 @@ def table_1(results: StageResults) -> Item:
         labels = results.stage.labels.values()
         made.rows += [[label, condition, value] for label, value in zip(labels, values, strict=True)]
     made.figure = points_figure(points, "mean Spearman over layers, a point for each class")
-    made.text = [_best_control(results.every)]
+    made.text = conclusion(results.every)
     return made
 
 
@@ -74,18 +77,16 @@ def figure_4(results: StageResults) -> Item:
     """L1 distance, layer by layer, and in how many layers assertion (1) holds."""
     comparisons = results.every
     header, rows = _layer_rows(results)
-    return Item(
+    made = Item(
         "L1 distance, layer by layer",
-        verdicts=_share_verdicts(
-            results, "fig4", {"layers with D ≤ D_I": lambda chosen, name: _share_nearer(comparisons, chosen, name)}
-        ),
         header=header,
         rows=rows,
         figure=comparison_figure(pooled(comparisons), measures=("l1",)),
-        text=[
-            "A gray square knows nothing of the class: where it passes as well, this criterion alone proves nothing."
-        ],
     )
+    _add_shares(
+        made, results, "fig4", {"layers with D ≤ D_I": lambda chosen, name: _share_nearer(comparisons, chosen, name)}
+    )
+    return made
 
 
 @item("fig5")
@@ -101,13 +102,14 @@ def figure_5(results: StageResults) -> Item:
         "layers with SS ≥ SS_I": lambda chosen, condition: _share_above(comparisons, chosen, condition),
         "layers with SS ≥ every I": above_every,
     }
-    return Item(
+    made = Item(
         "Spearman correlation, layer by layer",
-        verdicts=_share_verdicts(results, "fig5", readings),
         header=header,
         rows=rows,
         figure=comparison_figure(pooled(comparisons), measures=("spearman",)),
     )
+    _add_shares(made, results, "fig5", readings)
+    return made
 
 
 @item("fig8")
@@ -123,7 +125,7 @@ def figure_8(results: StageResults) -> Item:
         made.verdicts.append(
             Verdict(
                 f"{name}, median over layers ({ends})",
-                f"{np.mean(values):.2f} ± {number(spread(values), 2)} over {len(values)} classes"
+                f"{number(float(np.mean(values)), 2)} ± {number(spread(values), 2)} over {_classes(len(values))}"
                 + _interval_words(interval(values), 2),
             )
         )
@@ -150,24 +152,69 @@ def _layer_rows(results: StageResults) -> tuple[list[str], list[list[Any]]]:
     return header, rows
 
 
-def _share_verdicts(results: StageResults, name: str, readings: dict[str, _Reading]) -> list[Verdict]:
-    """In how many layers an assertion holds: of prototypes with an interval and the paper's value, and of each control."""
+def _add_shares(made: Item, results: StageResults, name: str, readings: dict[str, _Reading]) -> None:
+    """In how many layers an assertion holds: of prototypes with an interval and the paper's value, of each control, and what that says."""
     comparisons = results.every
     everyone = np.arange(len(comparisons))
-    verdicts = []
     for reading, share in readings.items():
-        ours = share(everyone, "prototype")
-        low, high = _over_classes(len(comparisons), share)
-        span = f", 95 % over classes {percent(low)} to {percent(high)}" if not math.isnan(low) else ""
-        measured = f"{percent(ours)} of {len(comparisons[0].layers)}{span}"
-        published = paper.VALUES.get((name, reading, results.stage.model))
-        verdicts.append(beside_paper(reading, measured, ours, published, points=True))
-        verdicts += [
-            Verdict(f"{reading}: {condition_label(condition)}", percent(share(everyone, condition)))
+        shares = {
+            condition: share(everyone, condition)
             for condition in comparisons[0].conditions
-            if condition not in ("prototype", SAME, OTHER)
+            if condition not in (SAME, OTHER)
+        }
+        ends = _over_classes(len(comparisons), share)
+        span = f", 95 % over classes {percent(ends[0])} to {percent(ends[1])}" if not math.isnan(ends[0]) else ""
+        measured = f"{percent(shares[PROTOTYPE])} of {len(comparisons[0].layers)}{span}"
+        published = paper.VALUES.get((name, reading, results.stage.model))
+        made.verdicts.append(beside_paper(reading, measured, shares[PROTOTYPE], published, points=True))
+        made.verdicts += [
+            Verdict(f"{reading}: {condition_label(condition)}", percent(value))
+            for condition, value in shares.items()
+            if condition != PROTOTYPE
         ]
-    return verdicts
+        made.text += shares_beside_controls(reading, shares, ends)
+
+
+def shares_beside_controls(reading: str, shares: Mapping[str, float], ends: tuple[float, float]) -> list[str]:
+    """
+    What the shares of layers say of an assertion: whether prototypes are above what knows no data.
+
+    Args:
+        reading (str): The assertion.
+        shares (mapping[str, float]): Of layers in which it holds, by condition.
+        ends (tuple[float, float]): The interval of the prototypes' share; NaN for none.
+
+    Returns:
+        list[str]: Sentences.
+    """
+    own, controls = shares[PROTOTYPE], [condition for condition in NO_DATA if condition in shares]
+
+    def listed(conditions: Sequence[str]) -> str:
+        return ", ".join(f"{NO_DATA[condition]} ({percent(shares[condition])})" for condition in conditions)
+
+    if not controls:
+        return [f"{reading}: no control that knows no data was run, so it is not known what this is worth."]
+    if math.isnan(own):
+        return [f"{reading}: no layer in which it could be measured."]
+    if own == 0 and not any(shares[condition] > 0 for condition in controls):
+        return [f"{reading}: in no layer, neither for prototypes nor for pictures that know no data."]
+    reaching = as_high(shares, controls, share=True)
+    # Only what lies below the prototypes can be in doubt; what the interval holds may be above them by chance.
+    near = [condition for condition in controls if ends[0] <= shares[condition] < own]
+    text = []
+    if reaching:
+        text.append(
+            f"{reading}: these know no data and do as well as prototypes ({percent(own)}) or better, so that this alone proves nothing: "
+            f"{listed(reaching)}."
+        )
+    if near:
+        text.append(f"{reading}: these know no data and are lower by no more than may be chance: {listed(near)}.")
+    if not reaching and not near:
+        order = Order.UNTESTED if math.isnan(ends[0]) else Order.ABOVE
+        text.append(
+            f"{reading}: prototypes are above every picture that knows no data; {order.told('that is more than chance', '')}."
+        )
+    return text
 
 
 def _share_nearer(comparisons: Sequence[PathComparison], chosen: NDArray[np.int_], condition: str) -> float:
@@ -204,17 +251,5 @@ def _interval_words(ends: tuple[float, float] | None, digits: int = 3) -> str:
     return "" if ends is None else f", 95 % interval {ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 
-def _best_control(comparisons: Sequence[PathComparison]) -> str:
-    """Whether prototypes are above what knows no data, as a sentence."""
-    means = {
-        condition: float(np.mean([comparison.summary(condition).spearman for comparison in comparisons]))
-        for condition in comparisons[0].conditions
-    }
-    free = {condition: value for condition, value in means.items() if condition in DATA_FREE}
-    best = max(free, key=lambda condition: free[condition])
-    words = "above" if means["prototype"] > free[best] else "not above"
-    return (
-        f"Prototypes are {words} every picture that knows no data: the best of those is {condition_label(best)}, with a mean Spearman of "
-        f"{free[best]:.3f} against {means['prototype']:.3f}. The mean image, which knows the data, has "
-        f"{means.get('mean_image', math.nan):.3f}."
-    )
+def _classes(count: int) -> str:
+    return "1 class" if count == 1 else f"{count} classes"

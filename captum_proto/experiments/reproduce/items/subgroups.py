@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from captum_proto._utils.tables import between, number
 from captum_proto._utils.targets import Target
 from captum_proto.data import ImageCollection
 from captum_proto.experiments.compare_groups import COMPARISON, CompareGroups
@@ -14,8 +15,9 @@ from captum_proto.experiments.reproduce.items.registry import Item, beside_paper
 from captum_proto.experiments.reproduce.stages import OpenStage, StageResults
 from captum_proto.metrics.group_comparison import SubgroupComparison
 from captum_proto.report.blocks import Verdict
-from captum_proto.report.views.group_comparison import groups_figure
+from captum_proto.report.views.group_comparison import conclusion, groups_figure
 from captum_proto.runs.tasks import Protocol
+from captum_proto.stats.intervals import Estimate
 
 _GOWN, _BOARD = (paper.ACADEMIC_GOWN,), (paper.MORTARBOARD,)
 
@@ -77,14 +79,27 @@ def _subgroup_table(table: str, results: StageResults) -> Item:
             made.verdicts.append(
                 beside_paper(
                     name,
-                    f"{estimate.value:.3f}, 95 % interval {estimate.low:.3f} to {estimate.high:.3f}, {subgroup.images} images",
+                    f"{number(estimate.value)}, {_interval(estimate)}, {_images(subgroup.images)}",
                     estimate.value,
                     paper.VALUES.get((table, name, results.stage.model)),
                 )
             )
+    corrected = ", after Holm's correction" if len(comparison.pairs) > 1 else ""
     made.verdicts += [
-        Verdict(f"{pair.first} against {pair.second}, Fisher's exact test", f"p = {pair.corrected_p_value:.3g}")
+        Verdict(
+            f"{pair.first} against {pair.second}, Fisher's exact test", f"p = {pair.corrected_p_value:.3g}{corrected}"
+        )
         for pair in comparison.pairs
     ]
+    made.text = [*conclusion(comparison), *made.text]
     made.figure = groups_figure(comparison, made.title)
     return made
+
+
+def _interval(estimate: Estimate) -> str:
+    ends = between((estimate.low, estimate.high), joint=" to ")
+    return "no interval" if ends == "–" else f"95 % interval {ends}"
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
