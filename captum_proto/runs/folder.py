@@ -7,15 +7,16 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar, Token
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from captum_proto._utils.errors import CaptumProtoError, InputError, OccupiedError
-from captum_proto._utils.files import PARTIAL, file_error
+from captum_proto._utils.files import PARTIAL, file_error, files_foretold
 from captum_proto.runs.files import write_json
+from captum_proto.runs.provenance import check_same
 
 try:
     import fcntl
@@ -35,6 +36,8 @@ TASKS = "tasks"
 #: Made from the results: the description of the page, and the page.
 PAGE, REPORT = "page.json", "report.html"
 _LOCK = ".lock"
+#: While a run is at work and after it was interrupted: a line with the name of each file that it was about to write.
+_JOURNAL = ".unfinished"
 #: The run that is at work, if one is: what is begun within its folder is a part of it.
 _at_work: ContextVar[RunFolder | None] = ContextVar("captum_proto run at work", default=None)
 #: The list that :func:`noted_warnings` fills, if it does.
@@ -47,6 +50,9 @@ class RunFolder:
 
     A run that begins in a folder below, while this one is at work, is a part of it: it is recorded as such in the settings, so that a
     later run that overwrites this one removes the results of its parts too, finished or not.
+
+    Where no task of an earlier run is finished, there is nothing to lose and nothing to go on with: a folder that holds nothing else is as
+    good as an empty one. A run that fails before its first task is finished leaves none.
 
     Args:
         folder (Path): Where the run writes.
@@ -71,11 +77,15 @@ class RunFolder:
         self._parts: set[str] = set()
         self._lock: int | None = None
         self._token: Token[RunFolder | None] | None = None
+        self._above = folder
+        self._closing = ExitStack()
 
     def __enter__(self) -> RunFolder:
         self._check()
         if (whole := _at_work.get()) is not None:
             whole.add_part(self.folder)
+        while not self._above.exists() and self._above != self._above.parent:
+            self._above = self._above.parent
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self.folder / _LOCK)
@@ -91,7 +101,7 @@ class RunFolder:
                 left.unlink(missing_ok=True)
             for name in (PAGE, REPORT):  # of an earlier state; this run writes its own when it is finished
                 (self.folder / name).unlink(missing_ok=True)
-            if not self.resume:
+            if not self.resume or _nothing_finished(self.folder):
                 _remove_results(self.folder)
         except BaseException as error:
             self._unlock()
@@ -99,14 +109,36 @@ class RunFolder:
                 raise file_error(error, self.folder, "cannot be written to") from error
             raise
         self._token = _at_work.set(self)
+        self._closing.enter_context(files_foretold(self._note_begun))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._closing.close()
         if self._token is not None:
             _at_work.reset(self._token)
-        self._unlock()
+        try:
+            if kind is None:
+                (self.folder / _JOURNAL).unlink(missing_ok=True)
+            elif issubclass(kind, Exception) and _nothing_finished(
+                self.folder
+            ):  # not one that the user has interrupted
+                _remove_results(self.folder)
+        finally:
+            self._unlock()
+        if kind is not None and not (self.folder / SETTINGS).exists():
+            _remove_empty(self.folder, self._above)
+
+    def _note_begun(self, path: Path) -> None:
+        """Note a file of this run before it is written: a task that is never finished has no record that could name it."""
+        root, path = self.folder.resolve(), path.resolve()
+        if not path.is_relative_to(root):
+            return
+        name = path.relative_to(root)
+        if name.parts[0] not in (SETTINGS, TASKS, PAGE, REPORT):
+            with (root / _JOURNAL).open("a", encoding="ascii") as journal:
+                journal.write(json.dumps(name.as_posix()) + "\n")
 
     def add_part(self, folder: Path) -> None:
         """Record that a run in a folder below is a part of this one."""
@@ -149,7 +181,7 @@ class RunFolder:
         folder = self.folder
         if folder.exists() and not folder.is_dir():
             raise OccupiedError(f'"{folder}" is a file; choose a folder with --out.')
-        if not folder.is_dir() or not any(_counts(path) for path in folder.iterdir()):
+        if not folder.is_dir() or not any(_counts(path) for path in folder.iterdir()) or _nothing_finished(folder):
             return
         if self.resume and _at_work.get() is not None and not (folder / SETTINGS).exists():
             return  # a part of a run, which is not begun yet
@@ -167,7 +199,7 @@ class RunFolder:
             found.pop(RECORDED, None)
             self._summary_files = found.pop(SUMMARY, None)
             self._parts = set(found.pop(PARTS, ()))
-            _check_same(folder, found, self.provenance)
+            check_same(folder, found, self.provenance)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -184,14 +216,42 @@ def _remove_results(root: Path) -> None:
             for name in _read_settings(root).get(PARTS) or ():
                 if (root / name).resolve().is_relative_to(root.resolve()):
                     _remove_results(root / name)
+                    (root / name / _LOCK).unlink(missing_ok=True)  # of a process that was killed
                     _remove_empty(root / name, root)
-    for path in _recorded_files(root):
+    for path in [*_recorded_files(root), *_begun_files(root)]:
         path.unlink(missing_ok=True)
         _remove_empty(path.parent, root)
     if (root / TASKS).is_dir():
         shutil.rmtree(root / TASKS)
-    for name in (SETTINGS, PAGE, REPORT):
+    for name in (SETTINGS, PAGE, REPORT, _JOURNAL):
         (root / name).unlink(missing_ok=True)
+
+
+def _nothing_finished(root: Path) -> bool:
+    """Whether a folder holds what a run left of which no task is finished, nor one of its parts, and nothing else."""
+    own = _left_unfinished(root)
+    return own is not None and all(path in own or not _counts(path) for path in root.rglob("*") if not path.is_dir())
+
+
+def _left_unfinished(root: Path) -> set[Path] | None:
+    """The files of a run of which no task is finished; None if one is, or if no run was begun."""
+    if not (root / SETTINGS).exists() or _records(root):
+        return None
+    try:
+        settings = _read_settings(root)
+    except OccupiedError:
+        return None
+    if RECORDED not in settings or SUMMARY in settings:
+        return None
+    own = {*(root / name for name in (SETTINGS, PAGE, REPORT, _JOURNAL)), *_begun_files(root)}
+    for name in settings.get(PARTS) or ():
+        part = root / name
+        if (part / SETTINGS).exists():
+            left = _left_unfinished(part)
+            if left is None:
+                return None
+            own |= left
+    return own
 
 
 def _remove_empty(folder: Path, root: Path) -> None:
@@ -215,12 +275,26 @@ def _recorded_files(root: Path) -> list[Path]:
     if (root / SETTINGS).exists():
         with suppress(OccupiedError):
             names |= set(_read_settings(root).get(SUMMARY) or ())
+    return _within(root, names)
+
+
+def _begun_files(root: Path) -> list[Path]:
+    """The files that a run which was interrupted was about to write, or has written."""
+    names: set[str] = set()
+    with suppress(OSError):
+        for line in (root / _JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):  # the line at which the process was killed
+                names.add(str(json.loads(line)))
+    return _within(root, names)
+
+
+def _within(root: Path, names: Iterable[str]) -> list[Path]:
     return [root / name for name in sorted(names) if (root / name).resolve().is_relative_to(root.resolve())]
 
 
 def _counts(path: Path) -> bool:
     """Whether a file makes a folder one that is not empty: not the lock, and not what was being written when a process was killed."""
-    return path.name != _LOCK and not path.name.endswith(PARTIAL)
+    return path.name not in (_LOCK, _JOURNAL) and not path.name.endswith(PARTIAL)
 
 
 def _locked(path: Path) -> int | None:
@@ -239,25 +313,6 @@ def _locked(path: Path) -> int | None:
             if os.fstat(handle).st_ino == os.stat(path).st_ino:
                 return handle
         os.close(handle)
-
-
-def _check_same(folder: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
-    """See that a run was made with the settings that are asked for."""
-    different = sorted(name for name in asked.keys() | found.keys() if asked.get(name) != found.get(name))
-    if different:
-        name, before, now = _innermost(different[0], found.get(different[0]), asked.get(different[0]))
-        raise InputError(
-            f'"{folder}" was made with {name} = {before!r}, now it is {now!r}; resume with the same settings, or choose another folder.'
-        )
-
-
-def _innermost(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
-    """The first entry in which two settings differ, and its path."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key):
-                return _innermost(f"{name}.{key}", before.get(key), now.get(key))
-    return name, before, now
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
