@@ -115,8 +115,8 @@ def test_a_run_is_resumed_with_the_same_settings_alone(tmp_path: Path) -> None:
         ),
         ({"a": 1, "b": 1}, {"a": 2, "b": 2}, "made with a = 1, now it is 2 (b differs too); resume"),
         (
-            {name: 1 for name in "abcdef"},
-            {name: 2 for name in "abcdef"},
+            dict.fromkeys("abcdef", 1),
+            dict.fromkeys("abcdef", 2),
             "made with a = 1, now it is 2 (b, c, d and 2 more differ too); resume",
         ),
         (
