@@ -525,7 +525,7 @@ def test_classes_of_one_name_are_told_apart(
         ),
         (["evaluate", "--model", "digits", "--images", "nowhere", "--target", "3"], "nowhere"),
         (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--count", "-1"], "count is -1"),
-        (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--others", "0"], "limit is 0"),
+        (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--others", "0"], "others is 0"),
         (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--layers", "conv9"], "did you mean"),
         (
             ["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--controls", "grai"],

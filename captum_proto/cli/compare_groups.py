@@ -10,6 +10,7 @@ from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
 from captum_proto.data import ImageCollection
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.generate import Generate
@@ -73,6 +74,7 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    check_given(args)
     places = _places(args.group)
     subgroups = {name: ImageCollection.one_class(place) for name, place in places.items()}
     named = shared.load(args)

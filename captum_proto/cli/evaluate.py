@@ -8,6 +8,7 @@ from pathlib import Path
 
 from captum_proto._utils.class_names import parse_classes
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
 from captum_proto.experiments.evaluate import Evaluate, comparison_tables, files_skipped
 from captum_proto.metrics import CONTROLS
 from captum_proto.runs.tasks import carry_out
@@ -36,6 +37,7 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    check_given(args)
     options = shared.generation_arguments(args)
     named = shared.load(args)
     comparisons = carry_out(

@@ -8,6 +8,7 @@ from pathlib import Path
 from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
 from captum_proto.data.natural import DIGITS, natural_split
 from captum_proto.experiments.fooling import Fooling
 from captum_proto.metrics.controls import check_controls
@@ -61,6 +62,7 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    check_given(args)
     if args.model != "digits" and (args.images is None or args.target is None):
         raise InputError(f"{args.model} needs natural images and a class; pass --images and --target.")
     if args.seeds < 1:

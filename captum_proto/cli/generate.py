@@ -6,6 +6,7 @@ import argparse
 
 from captum_proto._utils.class_names import label_of, parse_classes
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
 from captum_proto.experiments.generate import Generate
 from captum_proto.runs.tasks import carry_out
 
@@ -27,8 +28,9 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    named = shared.load(args)
+    check_given(args)
     options = shared.generation_arguments(args)
+    named = shared.load(args)
     targets = parse_classes(args.target, named.class_names)
     repeated = [target for target in targets for _ in range(shared.count_of(args, 1))]
     prototypes = carry_out(

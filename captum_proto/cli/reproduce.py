@@ -10,6 +10,7 @@ from typing import Any
 from captum_proto._utils.checks import check_device
 from captum_proto._utils.errors import InputError
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
 from captum_proto.experiments.reproduce import (
     ITEMS,
     Reproduce,
@@ -71,6 +72,7 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    check_given(args)
     items = check_items([name.strip() for name in args.items.split(",") if name.strip()])
     subgroups = {table: _subgroups(table, getattr(args, table)) for table in ("table2", "table3")}
     device = check_device(args.device or shared.default_device())

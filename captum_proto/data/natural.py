@@ -19,6 +19,7 @@ from captum_proto.data.collection import Collection, LabeledImages
 from captum_proto.data.digits import digits_collection
 from captum_proto.data.image_collection import ImageCollection
 from captum_proto.data.images import ImageGeometry
+from captum_proto.data.labels import existing_folder
 
 #: What a command line calls scikit-learn's scans, in place of a folder.
 DIGITS = "digits"
@@ -253,6 +254,18 @@ def _drawn_digits(target: Target, limit: int | None) -> tuple[Tensor, Tensor]:
     same, others = scans.of(target, limit), scans.except_(target).classes
     other = scans.except_(target, limit=max(1, len(same) // len(others)))
     return same.labeled.images, other.labeled.images
+
+
+def check_source(source: str) -> None:
+    """
+    See that there are images to look for, without looking.
+
+    Raises:
+        MissingFileError: If there is no such folder.
+        NotAFolderError: If it is a file.
+    """
+    if source != DIGITS:
+        existing_folder(source)
 
 
 def _opened(source: str | Collection, class_names: Sequence[str] | None, split: str | None) -> Collection:

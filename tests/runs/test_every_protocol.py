@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import tempfile
@@ -12,14 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import protocols
 import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from protocols import PROTOCOLS, WITH_PROTOTYPES, prototypes_file
+from protocols import PROTOCOLS, WITH_PROTOTYPES, prototypes_file, trees
 
 from captum_proto._utils.errors import CaptumProtoError, InputError
 from captum_proto.experiments import report
+from captum_proto.models import NamedModel
 from captum_proto.report.page import Page
 from captum_proto.runs import provenance as recording
 from captum_proto.runs.folder import PAGE, REPORT, SETTINGS, TASKS, RunFolder
@@ -241,6 +244,28 @@ def test_a_run_of_which_nothing_is_finished_is_in_nobodys_way(
         with stopped_at_once(name, inputs, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
             carry_out(PROTOCOLS[name](inputs), killed, **options)
         assert snapshot(killed).keys() == {SETTINGS}
+
+
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if name != "planted-bias"])  # which trains its own
+def test_a_model_without_a_gradient_costs_no_results(
+    name: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be seen without a step, and is seen before the results of an earlier run are overwritten."""
+
+    def detached() -> NamedModel:
+        named = trees()
+        named.model.register_forward_hook(lambda module, arguments, output: output.detach())
+        return named
+
+    prototypes_file(inputs)
+    monkeypatch.setattr(protocols, "trees", detached)
+    settings = {"command": name, "recorded": {}, "summary_files": ["old.png"]}
+    (tmp_path / SETTINGS).write_text(json.dumps(settings))
+    (tmp_path / "old.png").touch()
+    before = snapshot(tmp_path)
+    with pytest.raises(InputError, match="has no gradient with respect to the images"):
+        carry_out(PROTOCOLS[name](inputs), tmp_path, overwrite=True)
+    assert snapshot(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
