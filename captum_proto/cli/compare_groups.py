@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.cli import arguments as shared
@@ -46,7 +45,7 @@ def add(commands: shared.Commands) -> None:
         "--target",
         required=True,
         metavar="CLASS",
-        help='the class that the images are of: an index, a name, or a group of classes as one: "151-268" or "3,5,8"',
+        help=f"the class that the images are of: {shared.CLASS}",
     )
     group.add_argument(
         "--also",
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     places = _places(args.group)
     subgroups = {name: ImageCollection.one_class(place) for name, place in places.items()}
     named = shared.load(args)
-    target, *also = parse_classes([args.target, *args.also], named.class_names)
+    target, *also = shared.classes([args.target, *args.also], named)
     comparing = CompareGroups(
         named,
         subgroups,

@@ -6,7 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from captum_proto._utils.class_names import parse_classes
 from captum_proto.cli import arguments as shared
 from captum_proto.cli.given import check_given
 from captum_proto.experiments.evaluate import Evaluate, comparison_tables, files_skipped
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     comparisons = carry_out(
         Evaluate(
             named,
-            parse_classes(args.target, named.class_names),
+            shared.classes(args.target, named),
             shared.natural_images(args, named),
             options,
             count=shared.count_of(args, 2),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError
 from captum_proto.cli import arguments as shared
 from captum_proto.cli.given import check_given
@@ -38,6 +37,7 @@ def add(commands: shared.Commands) -> None:
         "--images", metavar="DIR", help='natural images, as for evaluate; or "digits" (default for digits)'
     )
     group.add_argument("--split", help="of an ImageNet-style tree (default: val, else what there is)")
+    shared.add_class_table(group)
     group.add_argument("--limit", type=int, help="natural images of each class (default: all)")
     group.add_argument(
         "--plant", action="append", choices=PLANTS, help="what ascents are led to; repeat for several (default: all)"
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"seeds is {args.seeds}; expected at least 1.")
     named = shared.load(args)
     classes = args.target or [str(digit) for digit in range(10)]
-    targets = list(dict.fromkeys(parse_classes(classes, named.class_names)))
+    targets = list(dict.fromkeys(shared.classes(classes, named)))
     check_controls(args.controls)
     natural = natural_split(
         args.images or DIGITS,
@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> None:
         split=args.split,
         limit=args.limit,
         workers=args.workers,
+        class_table=args.class_table,
     )
     fooling = Fooling(
         _networks(named, args),

@@ -16,7 +16,7 @@ from captum_proto.models.registry import check_model_name
 from captum_proto.runs.folder import check_free
 
 #: Options that name a file to read, and what is in it.
-_FILES = {"checkpoint": "weights", "prototypes": "prototypes", "picture": "an image"}
+_FILES = {"checkpoint": "weights", "prototypes": "prototypes", "picture": "an image", "class_table": "the classes"}
 #: Options that are numbers of things, of which there must be one at least.
 _COUNTS = ("limit", "others", "control_count", "num_classes", "networks", "epochs", "protocol_seeds")
 
@@ -36,16 +36,17 @@ def check_given(args: argparse.Namespace) -> None:
         check_device(given["device"])
     for name in _models(given):
         check_model_name(name)
-    for option, what in _FILES.items():
-        for path in _each(given.get(option, [])):
+    for name, what in _FILES.items():
+        option = "--" + name.replace("_", "-")
+        for path in _each(given.get(name, [])):
             if not path.is_file():
                 found = f'"{path}" is a folder' if path.is_dir() else f'there is no file "{path}"'
-                raise MissingFileError(f"{found}; give --{option} a file that holds {what}.")
+                raise MissingFileError(f"{found}; give {option} a file that holds {what}.")
     if "images" in given:
         check_source(given["images"])
-    for option in _COUNTS:
-        if isinstance(given.get(option), int) and given[option] < 1:
-            raise InputError(f"{option} is {given[option]}; expected at least 1.")
+    for name in _COUNTS:
+        if isinstance(given.get(name), int) and given[name] < 1:
+            raise InputError(f"{name} is {given[name]}; expected at least 1.")
     if "count" in given:
         count_of(args, 1)
     if "controls" in given:

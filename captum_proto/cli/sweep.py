@@ -115,7 +115,9 @@ def run(args: argparse.Namespace) -> None:
 
     def open_model(name: str) -> NamedModel:
         given = {"model": name, "checkpoint": checkpoints[name], "device": str(device)}
-        return shared.load(argparse.Namespace(**{**vars(args), **given}))
+        named = shared.load(argparse.Namespace(**{**vars(args), **given}))
+        shared.classes(sweep.targets, named)
+        return named
 
     protocol = RunSweep(
         sweep,

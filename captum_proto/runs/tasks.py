@@ -198,7 +198,8 @@ def carry_out(
         What the protocol's ``summarize`` gives.
 
     Raises:
-        OccupiedError: If ``folder`` holds files and the run may neither overwrite nor resume, or another process works in it.
+        OccupiedError: If ``folder`` holds files and the run may neither overwrite nor resume, or another process works in it. What a run
+            left of which no task is finished does not count.
         InputError: If it is to be resumed but was made with other settings, or holds the results of another command.
         WriteError: If it cannot be written to.
     """

@@ -18,6 +18,7 @@ from captum_proto.cli import main
 from captum_proto.experiments.reproduce import (
     ITEMS,
     Reproduce,
+    ReproduceSettings,
     Stage,
     check_items,
     paper,
@@ -205,7 +206,7 @@ def test_folders_are_looked_for_before_the_first_model_is_opened(missing, tmp_pa
 
     images = str(tmp_path / "nope") if missing == "images" else None
     subgroups = {"table2": {"lighter": tmp_path / "nope"}} if missing == "table2" else {}
-    with pytest.raises(FileNotFoundError, match='there is no folder ".*nope"'):
+    with pytest.raises(FileNotFoundError, match=r'there is no folder ".*nope"'):
         Reproduce(small_stages(images), opened, ITEMS, ReproduceSettings(subgroups))
 
 
