@@ -73,7 +73,6 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    check_given(args)
     items = check_items([name.strip() for name in args.items.split(",") if name.strip()])
     subgroups = {table: _subgroups(table, getattr(args, table)) for table in ("table2", "table3")}
     device = check_device(args.device or shared.default_device())
@@ -85,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
         stages = _stages(args)
 
     checkpoints = shared.checkpoint_of_each(args, [stage.model for stage in stages])
+    check_given(args)
 
     def open_model(name: str) -> NamedModel:
         given = {"model": name, "checkpoint": checkpoints[name], "device": str(device)}
