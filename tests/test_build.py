@@ -24,12 +24,14 @@ from captum_proto.ops import _native
 
 ROOT = Path(__file__).resolve().parents[1]
 SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
-#: What the HTML page is made of, beside Python.
+#: What is installed beside Python: what the HTML page is made of.
 TEMPLATES = {f"captum_proto/report/templates/report.{kind}" for kind in ("html", "css", "js")}
 TEMPLATES |= {
     f"captum_proto/report/templates/blocks/{kind}.html"
     for kind in ("curves", "files", "macros", "paragraphs", "pictures", "table", "verdicts")
 }
+#: The list of ImageNet's classes.
+TEMPLATES |= {"captum_proto/data/imagenet_wnids.txt"}
 
 needs_setuptools = pytest.mark.skipif(
     not shutil.which("c++") or not (ROOT / "setup.py").exists(), reason="needs a compiler and the source tree"

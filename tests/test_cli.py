@@ -143,6 +143,19 @@ def test_generate_groups_and_names(tmp_path: Path, model_file: str) -> None:
     }
 
 
+def test_a_number_taken_for_a_name_is_told(tmp_path: Path, model_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "trees.py").write_text(FACTORY.replace('["ash", "birch", "cedar"]', '["1", "2", "0"]'))
+    command = ["generate", "--model", model_file, *FAST, "--out", str(tmp_path / "out")]
+    assert main([*command, "--target", "1", "--target", "0-1"]) == 0
+    assert Prototypes.load(tmp_path / "out" / "prototypes.safetensors").target == [(0,), (0, 2)]
+    told = capsys.readouterr()
+    assert '"1" names the class of index 0: where classes are named by numbers, a number is a name' in told.err
+    assert '"0-1" names the classes of index 0, 2' in told.err
+    assert "classes 0–1, 0: " in told.out
+    assert main([*command, "--target", "3", "--overwrite"]) == 1
+    assert 'there is no class "3": the classes are named by numbers, 0 to 2' in capsys.readouterr().err
+
+
 def test_nothing_is_overwritten_unless_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["generate", "--model", "digits", "--target", "3", "--out", str(tmp_path / "out"), *FAST]
     assert main(command) == 0
@@ -526,7 +539,7 @@ def test_classes_of_one_name_are_told_apart(
         ),
         (["evaluate", "--model", "digits", "--images", "nowhere", "--target", "3"], "nowhere"),
         (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--count", "-1"], "count is -1"),
-        (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--others", "0"], "limit is 0"),
+        (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--others", "0"], "others is 0"),
         (["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--layers", "conv9"], "did you mean"),
         (
             ["evaluate", "--model", "digits", "--images", "digits", "--target", "3", "--controls", "grai"],

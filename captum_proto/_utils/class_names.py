@@ -19,6 +19,10 @@ def parse_classes(texts: Sequence[str], class_names: Sequence[str] | None) -> li
     """
     Targets from what people write: an index, a name, or a superclass such as "151-268" or "3,5,8".
 
+    Names go before indices. Where classes are named by numbers, as those of a folder for each digit are, a number is a name wherever it
+    stands, also at the ends of a range, which then holds the classes whose names lie between them. A number that is no name is an index,
+    unless all classes are named by numbers.
+
     Args:
         texts (Sequence[str]): What was written.
         class_names (Sequence[str], optional): The model's class names; they are compared without regard to case.
@@ -27,8 +31,10 @@ def parse_classes(texts: Sequence[str], class_names: Sequence[str] | None) -> li
         list[tuple[int, ...]]: The class indices of each, sorted.
 
     Raises:
-        InputError: If there is no such class, with the nearest name; if several classes share a name; or if a range is empty.
+        InputError: If there is no such class, with the nearest name; if several classes share a name; or if a range is empty, or begins
+            with a name and ends with an index.
     """
+    numbers = NumberedClasses(class_names or ())
     by_name: dict[str, list[int]] = {}
     for index, name in enumerate(class_names or []):
         by_name.setdefault(name.casefold(), []).append(index)
@@ -42,7 +48,9 @@ def parse_classes(texts: Sequence[str], class_names: Sequence[str] | None) -> li
         if named is not None:
             indices = set(named)
         elif all(ranges):
-            indices = {i for part in ranges if part for i in range(int(part[1]), int(part[2] or part[1]) + 1)}
+            indices = {
+                index for part in ranges if part for index in numbers.between(int(part[1]), int(part[2] or part[1]))
+            }
         else:
             expected = f'; expected an index{", a name" if by_name else ""} or a superclass such as "151-268".'
             raise InputError(f'there is no class "{text}"{nearest(text.casefold(), by_name) or expected}')
@@ -52,14 +60,91 @@ def parse_classes(texts: Sequence[str], class_names: Sequence[str] | None) -> li
     return targets
 
 
+class NumberedClasses:
+    """
+    Classes of which some are named by numbers, and what a number stands for: a name before an index.
+
+    Args:
+        class_names (Sequence[str]): The names of all classes; empty if they have none.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.by_number: dict[int, list[int]] = {}
+        for index, name in enumerate(class_names):
+            if (number := number_in(name)) is not None:
+                self.by_number.setdefault(number, []).append(index)
+        #: Whether no number can be an index.
+        self.all_named = bool(class_names) and sum(map(len, self.by_number.values())) == len(class_names)
+
+    def index_of(self, number: int) -> int:
+        """
+        The class that a number stands for.
+
+        Raises:
+            InputError: If several classes have this name, or none has, and all are named by numbers.
+        """
+        named = self.by_number.get(number, [])
+        if len(named) > 1:
+            raise InputError(
+                f'"{number}" names the classes {", ".join(map(str, named))} alike; give them different names.'
+            )
+        if not named and self.all_named:
+            raise InputError(
+                f'there is no class "{number}": the classes are named by numbers, {min(self.by_number)} to {max(self.by_number)}, and a '
+                "number is a name, not an index; use one of these."
+            )
+        return named[0] if named else number
+
+    def between(self, first: int, last: int) -> list[int]:
+        """
+        The classes from one number to another: those whose names lie between, or whose indices do.
+
+        Raises:
+            InputError: If one of the numbers is a name and the other is not, or as for :meth:`index_of`.
+        """
+        ends = [self.index_of(first), self.index_of(last)]
+        named = [number in self.by_number for number in (first, last)]
+        if all(named):
+            return [self.index_of(number) for number in self.by_number if first <= number <= last]
+        if any(named):
+            name, index = (first, last) if named[0] else (last, first)
+            raise InputError(
+                f'"{first}-{last}" is unclear: {name} is the name of a class and {index} is not; name the classes one by one, with commas.'
+            )
+        return list(range(ends[0], ends[1] + 1))
+
+
+def number_in(name: str) -> int | None:
+    """The number that a name consists of, if it does."""
+    stripped = name.strip()
+    return int(stripped) if stripped.isascii() and stripped.isdigit() else None
+
+
+def taken_for_names(texts: Sequence[str], targets: Sequence[Target], class_names: Sequence[str] | None) -> list[str]:
+    """A sentence for each text whose numbers were taken for names, where as indices they are other classes."""
+    sentences = []
+    for text, target in zip(texts, targets, strict=True):
+        if all(_RANGE.fullmatch(part) for part in text.split(",")) and parse_classes([text], None) != [target]:
+            shown = ", ".join(map(str, target[:4])) + (", …" if len(target) > 4 else "")
+            plural = "es" if len(target) > 1 else ""
+            sentences.append(
+                f'"{text}" names the class{plural} of index {shown}: where classes are named by numbers, a number is a name, not an index'
+            )
+    return sentences
+
+
 def label_of(target: Target, class_names: Sequence[str] | None) -> str:
     """What captions call a class or a superclass: ``flute``, ``class 3``, ``classes 151–268``."""
     if len(target) == 1:
         return class_names[target[0]] if class_names and target[0] < len(class_names) else f"class {target[0]}"
-    first, last = min(target), max(target)
-    if len(target) == last - first + 1:
-        return f"classes {first}–{last}"
-    return "classes " + ", ".join(map(str, target[:4])) + (f" … ({len(target)})" if len(target) > 4 else "")
+    named = [number_in(class_names[index]) for index in target if class_names and index < len(class_names)]
+    known = [number for number in named if number is not None]
+    numbers = sorted(
+        known if len(known) == len(target) else target
+    )  # of classes that are named by numbers, their names
+    if len(numbers) == numbers[-1] - numbers[0] + 1:
+        return f"classes {numbers[0]}–{numbers[-1]}"
+    return "classes " + ", ".join(map(str, numbers[:4])) + (f" … ({len(numbers)})" if len(numbers) > 4 else "")
 
 
 def labels_of(targets: Sequence[Target], class_names: Sequence[str] | None) -> list[str]:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ _METADATA = "captum_proto"
 PARTIAL = ".partial"
 #: Where to note the files that are written, if anyone asked.
 _written: ContextVar[set[Path] | None] = ContextVar("captum_proto files written", default=None)
+#: Whom to tell of each file before it is there, if anyone asked: a process that is killed cannot say afterwards what it wrote.
+_foretold: ContextVar[Callable[[Path], None] | None] = ContextVar("captum_proto files foretold", default=None)
 
 
 @contextlib.contextmanager
@@ -54,6 +56,8 @@ def whole_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterato
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
+        if (foretell := _foretold.get()) is not None:
+            foretell(target)
         temporary.replace(target)
     except (OSError, SafetensorError) as error:
         if isinstance(error, CaptumProtoError) or (isinstance(error, OSError) and error.errno not in _OF_THE_DISK):
@@ -93,6 +97,16 @@ def files_written() -> Iterator[set[Path]]:
         _written.reset(token)
         if outer is not None:
             outer |= inner
+
+
+@contextlib.contextmanager
+def files_foretold(tell: Callable[[Path], None]) -> Iterator[None]:
+    """Call a function with the path of each file that :func:`whole_file` is about to put in its place during the block."""
+    token = _foretold.set(tell)
+    try:
+        yield
+    finally:
+        _foretold.reset(token)
 
 
 def count_as_written(paths: Iterable[Path]) -> None:

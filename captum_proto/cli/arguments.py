@@ -11,8 +11,10 @@ from typing import Any
 import torch
 
 from captum_proto._utils.checks import check_device
+from captum_proto._utils.class_names import parse_classes, taken_for_names
 from captum_proto._utils.documentation import documented_arguments, summary_of
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.targets import Target
 from captum_proto.attr import PRESETS, GenerationSettings
 from captum_proto.cli.options import add_fields, name_among
 from captum_proto.data.natural import NaturalImages
@@ -26,6 +28,11 @@ EXIT_CODES = "exit codes: 0 done, 1 something given cannot be used (one sentence
 Commands = Any
 
 
+#: How a class is told.
+CLASS = (
+    'an index, a name, or a group of classes as one: "151-268" or "3,5,8"; names go before indices: where classes are named by numbers, a '
+    "number is a name, in a group too"
+)
 #: Parts of the affine transform, which change that of the preset.
 _AFFINE: dict[str, dict[str, Any]] = {
     "degrees": {"type": float},
@@ -84,7 +91,7 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="CLASS",
-        help='an index, a name, or a group of classes as one: "151-268" or "3,5,8"; repeat for several',
+        help=f"{CLASS}; repeat for several",
     )
     group.add_argument("--count", type=int, help="prototypes of each (default: 1; evaluate: 2)")
 
@@ -115,6 +122,7 @@ def add_evaluation(parser: argparse.ArgumentParser, required: bool = True) -> No
         help='natural images: an ImageNet-style tree, a folder per class, or a flat folder with classes in the file names; or "digits"',
     )
     group.add_argument("--split", help="of an ImageNet-style tree (default: val, else what there is)")
+    add_class_table(group)
     group.add_argument("--limit", type=int, help="images of each class (default: all)")
     group.add_argument("--others", type=int, help="images of other classes (default: as many as of the class)")
     group.add_argument(
@@ -143,6 +151,16 @@ def add_evaluation(parser: argparse.ArgumentParser, required: bool = True) -> No
     group.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")
     group.add_argument(
         "--workers", type=int, default=2, help="threads that read images while the model works (default: %(default)s)"
+    )
+
+
+def add_class_table(group: Any) -> None:
+    group.add_argument(
+        "--class-table",
+        type=Path,
+        metavar="FILE",
+        help="which class a wnid or a name in --images is: CSV with the columns index, wnid and name, or lines that begin with the wnid of "
+        "each class in order (default: a classes.csv beside the images; ImageNet's own wnids are known)",
     )
 
 
@@ -200,6 +218,14 @@ def count_of(args: argparse.Namespace, default: int) -> int:
     return count
 
 
+def classes(texts: Sequence[str], named: NamedModel) -> list[Target]:
+    """Targets from what was given, saying where a number was taken for a name."""
+    targets = parse_classes(texts, named.class_names)
+    for sentence in taken_for_names(texts, targets, named.class_names):
+        print(sentence, file=sys.stderr)
+    return targets
+
+
 def generation_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of generate: what was given, and the preset's for the rest."""
     given = {name: getattr(args, name, None) for name in OPTIONS}
@@ -218,6 +244,7 @@ def natural_images(args: argparse.Namespace, named: NamedModel) -> NaturalImages
         seed=getattr(args, "seed", 0),
         batch_size=args.image_batch,
         workers=args.workers,
+        class_table=args.class_table,
     )
 
 

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
 from captum_proto.data import ImageCollection
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.generate import Generate
@@ -45,7 +45,7 @@ def add(commands: shared.Commands) -> None:
         "--target",
         required=True,
         metavar="CLASS",
-        help='the class that the images are of: an index, a name, or a group of classes as one: "151-268" or "3,5,8"',
+        help=f"the class that the images are of: {shared.CLASS}",
     )
     group.add_argument(
         "--also",
@@ -73,10 +73,11 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    check_given(args)
     places = _places(args.group)
     subgroups = {name: ImageCollection.one_class(place) for name, place in places.items()}
     named = shared.load(args)
-    target, *also = parse_classes([args.target, *args.also], named.class_names)
+    target, *also = shared.classes([args.target, *args.also], named)
     comparing = CompareGroups(
         named,
         subgroups,

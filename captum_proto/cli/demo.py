@@ -7,6 +7,7 @@ from pathlib import Path
 
 from captum_proto._utils.checks import check_device
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
 from captum_proto.experiments.demo import Demo, run_demo
 
 
@@ -24,4 +25,5 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    check_given(args)
     run_demo(args.out, Demo(check_device(args.device), args.seed), **shared.output(args))

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from captum_proto._utils.class_names import parse_classes
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
 from captum_proto.experiments.evaluate import Evaluate, comparison_tables, files_skipped
 from captum_proto.metrics import CONTROLS
 from captum_proto.runs.tasks import carry_out
@@ -36,12 +36,13 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    check_given(args)
     options = shared.generation_arguments(args)
     named = shared.load(args)
     comparisons = carry_out(
         Evaluate(
             named,
-            parse_classes(args.target, named.class_names),
+            shared.classes(args.target, named),
             shared.natural_images(args, named),
             options,
             count=shared.count_of(args, 2),

@@ -6,10 +6,10 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.tables import number
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
 from captum_proto.data.natural import DIGITS, natural_split
 from captum_proto.experiments.fooling import Fooling, mean_of
 from captum_proto.metrics.controls import check_controls
@@ -39,6 +39,7 @@ def add(commands: shared.Commands) -> None:
         "--images", metavar="DIR", help='natural images, as for evaluate; or "digits" (default for digits)'
     )
     group.add_argument("--split", help="of an ImageNet-style tree (default: val, else what there is)")
+    shared.add_class_table(group)
     group.add_argument("--limit", type=int, help="natural images of each class (default: all)")
     group.add_argument(
         "--plant", action="append", choices=PLANTS, help="what ascents are led to; repeat for several (default: all)"
@@ -63,13 +64,14 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    check_given(args)
     if args.model != "digits" and (args.images is None or args.target is None):
         raise InputError(f"{args.model} needs natural images and a class; pass --images and --target.")
     if args.seeds < 1:
         raise InputError(f"seeds is {args.seeds}; expected at least 1.")
     named = shared.load(args)
     classes = args.target or [str(digit) for digit in range(10)]
-    targets = list(dict.fromkeys(parse_classes(classes, named.class_names)))
+    targets = list(dict.fromkeys(shared.classes(classes, named)))
     check_controls(args.controls)
     natural = natural_split(
         args.images or DIGITS,
@@ -79,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
         split=args.split,
         limit=args.limit,
         workers=args.workers,
+        class_table=args.class_table,
     )
     fooling = Fooling(
         _networks(named, args),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
 from captum_proto.experiments.planted_bias import RATES, PlantedBias, comparison_title, conclusion
 from captum_proto.runs.tasks import carry_out
 
@@ -43,6 +44,7 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    check_given(args)
     planted_bias = PlantedBias(
         digit=args.digit,
         rate=args.rate,

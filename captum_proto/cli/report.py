@@ -14,7 +14,8 @@ _EXAMPLES = """examples:
   captum-proto report dogs
   captum-proto report demo-output --open
 
-Every command writes this page when it is finished; of an interrupted run it shows the parts that are.
+Every command writes this page when it is finished; of an interrupted run it shows the parts that are there: finished prototypes, also of
+classes that are not compared yet, finished comparisons, and what other finished tasks wrote.
 """
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from captum_proto._utils.checks import check_device
 from captum_proto._utils.errors import InputError
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
 from captum_proto.experiments.reproduce import (
     ITEMS,
     Reproduce,
@@ -37,6 +38,7 @@ def add(commands: shared.Commands) -> None:
     shared.add_model(parser, several=True)
     made = parser.add_argument_group("what is made again")
     made.add_argument("--images", metavar="DIR", help="natural images: ImageNet, or a folder that evaluate reads")
+    shared.add_class_table(made)
     made.add_argument(
         "--items", default=",".join(ITEMS), help="some of %(default)s, with commas between them (default: all)"
     )
@@ -77,15 +79,18 @@ def run(args: argparse.Namespace) -> None:
     if args.small:
         if args.model:
             raise InputError("--small has its own models; leave --model out, or --small.")
-        stages = small_stages(args.images)
+        stages = small_stages(args.images, args.class_table)
     else:
         stages = _stages(args)
 
     checkpoints = shared.checkpoint_of_each(args, [stage.model for stage in stages])
+    check_given(args)
 
     def open_model(name: str) -> NamedModel:
         given = {"model": name, "checkpoint": checkpoints[name], "device": str(device)}
-        return shared.load(argparse.Namespace(**{**vars(args), **given}))
+        named = shared.load(argparse.Namespace(**{**vars(args), **given}))
+        shared.classes(args.target or [], named)
+        return named
 
     settings = ReproduceSettings(subgroups, args.seed, args.batch_size, args.image_batch, args.workers)
     made = carry_out(Reproduce(stages, open_model, items, settings), args.out, **shared.output(args))
@@ -109,6 +114,7 @@ def _stages(args: argparse.Namespace) -> list[Stage]:
             model=model,
             targets=args.target or [str(index) for index in paper.CLASSES],
             images=args.images,
+            class_table=args.class_table,
             limit=paper.IMAGES_PER_CLASS if args.limit is None else args.limit,
             count=args.count,
             options=options,

@@ -12,6 +12,7 @@ from typing import Any
 from captum_proto._utils.checks import check_device
 from captum_proto._utils.errors import InputError, WriteError
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
 from captum_proto.experiments.sweep import PAPER_PROTOCOLS, RunSweep, Sweep, sweep_from_tables
 from captum_proto.metrics import CONTROLS
 from captum_proto.metrics.controls import check_controls
@@ -41,8 +42,17 @@ a file holds the same in TOML:
   [settings.best]
   preset = "best"
 """
-#: Entries of a file that stand for arguments of the command line, which override them.
-_ENTRIES = ("images", "limit", "others", "controls", "control_count", "ascent_steps", "batch_size")
+#: Entries of a file that stand for arguments of the command line, which override them, and what they hold.
+_ENTRIES: dict[str, type] = {
+    "images": str,
+    "limit": int,
+    "others": int,
+    "controls": list,
+    "control_count": int,
+    "ascent_steps": int,
+    "batch_size": int,
+}
+_SHOWN = {str: "a text", int: "a whole number", list: "a list"}
 
 
 def add(commands: shared.Commands) -> None:
@@ -78,7 +88,9 @@ def add(commands: shared.Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     tables = {} if args.file is None else _read(args.file)
     arguments, entries = sweep_from_tables(tables, _ENTRIES)
-    for name in _ENTRIES:
+    for name, kind in _ENTRIES.items():
+        if name in entries and type(entries[name]) is not kind:
+            raise InputError(f"{name} is {entries[name]!r} in the sweep file; expected {_SHOWN[kind]}.")
         if getattr(args, name, None) is None and name in entries:
             setattr(args, name, entries[name])
     for name, given in (("models", args.model), ("targets", args.target)):
@@ -86,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
             arguments[name] = given
         elif name not in arguments:
             raise InputError(f"there are no {name}; give --{name[:-1]}, or {name[:-1]} in the sweep file.")
+    check_given(argparse.Namespace(**{**vars(args), "model": arguments["models"]}))
     if args.seeds is not None:
         arguments["seeds"] = _seeds(args.seeds)
     arguments.setdefault("seeds", [0])
@@ -102,7 +115,9 @@ def run(args: argparse.Namespace) -> None:
 
     def open_model(name: str) -> NamedModel:
         given = {"model": name, "checkpoint": checkpoints[name], "device": str(device)}
-        return shared.load(argparse.Namespace(**{**vars(args), **given}))
+        named = shared.load(argparse.Namespace(**{**vars(args), **given}))
+        shared.classes(sweep.targets, named)
+        return named
 
     protocol = RunSweep(
         sweep,

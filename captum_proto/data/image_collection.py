@@ -76,6 +76,7 @@ class ImageCollection(Collection):
         *,
         wnids: Sequence[str] | None = None,
         split: str | None = None,
+        class_table: str | os.PathLike[str] | None = None,
     ) -> ImageCollection:
         r"""
         Find the images in a folder and the class of each.
@@ -83,13 +84,15 @@ class ImageCollection(Collection):
         Three layouts are known:
 
         1. ImageNet's: ``root/nXXXXXXXX/*`` or ``root/{train,val}/nXXXXXXXX/*``. Which class a wnid is comes from ``wnids``, else from
-           ``classes.csv`` (columns index, wnid, name), ``LOC_synset_mapping.txt`` or ``synset_words.txt`` beside the images, else from
-           the sorted order if every class is there, else, for a model with 1000 named classes, from timm's table where timm is installed.
+           ``class_table``, else from ``classes.csv`` (columns index, wnid, name), ``LOC_synset_mapping.txt`` or ``synset_words.txt``
+           beside the images, else from the sorted order if every class is there, else, for a model with 1000 named classes, from the
+           list of ImageNet's.
         2. One folder for each class, named by index, by a class name of the model, or, if there are no class names, in sorted order.
         3. A flat folder whose file names begin with an index and a separator (``0012_anything.jpg``), carry a wnid, or begin with a
-           class name.
+           class name. If folders lie beside such files, they make layout 2 only where one is called after a class.
 
-        Names are compared without regard to case and punctuation. Images that lie outside the layout are named in
+        Names are compared without regard to case and punctuation. Names go before indices: a number is the class of that name, and where
+        all classes are named by numbers, never an index. Images that lie outside the layout are named in
         :attr:`~captum_proto.data.Collection.skipped`.
 
         Args:
@@ -98,6 +101,8 @@ class ImageCollection(Collection):
             wnids (Sequence[str], optional): The wnid of each class, in order. Default: None
             split (str, optional): Which of the folders val, validation, test and train to read; None: the first of them that is there.
                 Default: None
+            class_table (str or os.PathLike, optional): A table of classes in place of those beside the images: CSV with a first line that
+                names the columns index, wnid and name, or a line for each class that begins with its wnid. Default: None
 
         Returns:
             ImageCollection: All images, ordered by class and file name.
@@ -120,7 +125,7 @@ class ImageCollection(Collection):
             [0, 2]
         """
         folder = existing_folder(root)
-        found = label_files(folder, class_names, wnids, split)
+        found = label_files(folder, class_names, wnids, split, None if class_table is None else os.fspath(class_table))
         collection = cls(
             [path for path, _ in found.files], [label for _, label in found.files], found.class_names, folder
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import importlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,13 +9,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from captum_proto._utils.checks import nearest
+from captum_proto._utils.class_names import NumberedClasses, number_in
 from captum_proto._utils.errors import InputError, MissingFileError, NotAFolderError
+from captum_proto.data.class_tables import imagenet_wnids, read_classes, read_synsets, read_table
 from captum_proto.data.images import ENDINGS
 
 #: Subfolders that hold a split of a data set, the preferred one first.
 SPLITS = ("val", "validation", "test", "train")
 #: ImageNet's identifier of a class, the WordNet identifier of its synset.
 _WNID = re.compile(r"(?:^|[_\-. ])(n\d{8})(?=$|[_\-. ])")
+#: How a table of classes is given.
+_TABLE = (
+    "put a classes.csv with the columns index,wnid,name beside the images, or pass such a table with --class-table FILE (in Python: "
+    "class_table)"
+)
 _LEADING_INDEX = re.compile(r"(\d+)[_\-. ]+(?=\S)")
 
 
@@ -37,7 +42,11 @@ class LabeledFiles(NamedTuple):
 
 
 def label_files(
-    folder: str, class_names: Sequence[str] | None, wnids: Sequence[str] | None, split: str | None
+    folder: str,
+    class_names: Sequence[str] | None,
+    wnids: Sequence[str] | None,
+    split: str | None,
+    class_table: str | None = None,
 ) -> LabeledFiles:
     """
     Find the images in a folder and the class of each, as :meth:`ImageCollection.discover` describes it.
@@ -49,13 +58,14 @@ def label_files(
     beside = [top, folder] if top != folder else [folder]
     if top == folder and os.path.basename(os.path.abspath(folder)) in SPLITS:
         beside.append(os.path.dirname(os.path.abspath(folder)))
-    classes = _Classes(beside, class_names, wnids, folder)
+    classes = _Classes(beside, class_names, wnids, folder, class_table)
     names = classes.model_names or classes.table_names
     subfolders = _subfolders(top)
     images_of = [list(images_below(subfolder)) for subfolder in subfolders]
     loose = [entry.path for entry in _visible(top) if entry.is_file() and _is_image(entry.name)]
-    if any(images_of):
-        labels, by_order = _classes_of_folders(subfolders, [bool(images) for images in images_of], classes)
+    filled = [bool(images) for images in images_of]
+    if any(filled) and not (loose and _only_files_are_labeled(subfolders, filled, loose, classes)):
+        labels, by_order = _classes_of_folders(subfolders, filled, classes)
         labeled = [(label, path) for label, images in zip(labels, images_of, strict=True) for path in images]
         strays = [(Path(path), "it lies beside the class folders, not in one") for path in loose]
         names = [os.path.basename(subfolder) for subfolder in subfolders] if by_order else names
@@ -63,6 +73,8 @@ def label_files(
         found = list(zip(_classes_of_files(loose, classes), loose, strict=True))
         labeled = [(label, path) for label, path in found if label is not None]
         strays = [(Path(path), "its name carries no class") for label, path in found if label is None]
+        deeper = [path for images in images_of for path in images]
+        strays += [(Path(path), "it lies in a folder that no class is called after") for path in deeper]
         if not labeled:
             raise InputError(
                 f'no file name in "{folder}" carries a class ({few([path.name for path, _ in strays], 3)}); expected names such as '
@@ -144,7 +156,12 @@ class _Classes:
     """The classes' names and wnids: those of the model, and those in tables that lie beside the images."""
 
     def __init__(
-        self, folders: Sequence[str], class_names: Sequence[str] | None, wnids: Sequence[str] | None, root: str
+        self,
+        folders: Sequence[str],
+        class_names: Sequence[str] | None,
+        wnids: Sequence[str] | None,
+        root: str,
+        class_table: str | None = None,
     ) -> None:
         self.root = root
         self.model_names = None if class_names is None else [str(name) for name in class_names]
@@ -157,23 +174,28 @@ class _Classes:
                 raise InputError(
                     "wnids holds a wnid twice; expected one wnid for each class, in the order of the classes."
                 )
-        for folder in folders:
+        if class_table is not None:
+            found, table_names = read_table(class_table)
+            if not self.wnids:
+                self.wnids, self.source = found, class_table
+        for folder in folders if class_table is None else ():
             table = os.path.join(folder, "classes.csv")
             if os.path.isfile(table):
-                found, table_names = _read_classes(table)
+                found, table_names = read_classes(table)
                 if not self.wnids:
                     self.wnids, self.source = found, table
                 break
             for name in ("LOC_synset_mapping.txt", "synset_words.txt"):
                 table = os.path.join(folder, name)
                 if not self.wnids and os.path.isfile(table):
-                    self.wnids, self.source = _read_synsets(table), table
+                    self.wnids, self.source = read_synsets(table), table
         self.table_names: list[str] | None = None
         if table_names and sorted(table_names) == list(range(len(table_names))):
             self.table_names = [table_names[index] for index in range(len(table_names))]
         self._index_of: dict[str, set[int]] = {}
         self._add_names(dict(enumerate(self.model_names or ())))
         self._add_names(table_names)
+        self.numbers = NumberedClasses(self.model_names or self.table_names or ())
 
     def _add_names(self, names: dict[int, str]) -> None:
         new: dict[str, set[int]] = {}
@@ -221,67 +243,34 @@ class _Classes:
             )
         return index
 
+    def by_number(self, number: int, where: str) -> int:
+        """The class that a number stands for: the one of that name where classes are named by numbers, else the one of that index."""
+        try:
+            return self.numbers.index_of(number)
+        except InputError as error:
+            raise InputError(f'"{where}" in "{self.root}" cannot be told: {error}') from error
+
     def complete_wnids(self, found: Iterable[str]) -> None:
-        """Give each wnid that was found an index, from the table, the sorted order or timm; raise where none says it."""
+        """Give each wnid that was found an index, from a table, the sorted order or ImageNet's; raise where none says it."""
         present = sorted(set(found))
         if not self.wnids:
             expected = 1000 if self.model_names is None else len(self.model_names)
             if len(present) == expected:
                 self.wnids, self.source = {wnid: index for index, wnid in enumerate(present)}, "the sorted wnids"
             elif expected == 1000 and self.model_names is not None:
-                self.wnids, self.source = _imagenet_wnids(), "timm's table"
+                self.wnids = {wnid: index for index, wnid in enumerate(imagenet_wnids())}
+                self.source = "the list of ImageNet's 1000 classes"
         unknown = [wnid for wnid in present if wnid not in self.wnids]
         if unknown and self.wnids:
             raise InputError(
-                f'"{self.root}" names {few(unknown, 5)}, which {self.source} does not list; add them there, or remove them.'
+                f'"{self.root}" names {few(unknown, 5)}, which {self.source} does not list; remove them, or {_TABLE}.'
             )
         if unknown:
             count = "" if self.model_names is None else f" of the model's {len(self.model_names)} classes"
             raise InputError(
-                f'"{self.root}" names {len(present)}{count} by wnid ({few(present, 3)}), and nothing says which class is which; put a '
-                "classes.csv with the columns index,wnid,name there, or pass wnids, the list of all wnids in the order of the classes."
+                f'"{self.root}" names {len(present)}{count} by wnid ({few(present, 3)}), and nothing says which class is which; '
+                f"{_TABLE}."
             )
-
-
-def _read_classes(path: str) -> tuple[dict[str, int], dict[int, str]]:
-    """A classes.csv: the index of each wnid, and the name of each index."""
-    wnids: dict[str, int] = {}
-    names: dict[int, str] = {}
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = set(reader.fieldnames or ())
-        if "index" not in columns or not columns & {"wnid", "name"}:
-            raise InputError(
-                f'"{path}" has the columns {few(sorted(columns)) or "of an empty file"}; expected index, wnid and name, in a first line '
-                "that says so."
-            )
-        for row in reader:
-            index = row["index"] or ""
-            if not index.isascii() or not index.isdigit():
-                raise InputError(
-                    f'"{path}", line {reader.line_num}: index is "{index}"; expected the number of a class, from 0.'
-                )
-            if row.get("wnid") and wnids.setdefault(row["wnid"], int(index)) != int(index):
-                raise InputError(f'"{path}" gives {row["wnid"]} two indices; keep one of the lines.')
-            if row.get("name"):
-                names[int(index)] = row["name"]
-    return wnids, names
-
-
-def _read_synsets(path: str) -> dict[str, int]:
-    """The tables that come with ImageNet: a wnid at the start of each line, in the order of the classes."""
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        wnids = [line.split(maxsplit=1)[0] for line in file if line.strip()]
-    return {wnid: index for index, wnid in enumerate(wnids)}
-
-
-def _imagenet_wnids() -> dict[str, int]:
-    """The wnids of ImageNet's 1000 classes, where timm is installed; else none."""
-    try:
-        info = importlib.import_module("timm.data").ImageNetInfo("imagenet-1k")
-    except ImportError:
-        return {}
-    return {wnid: index for index, wnid in enumerate(info.label_names())}
 
 
 class _FileName(NamedTuple):
@@ -318,14 +307,26 @@ def _classes_of_files(paths: list[str], classes: _Classes) -> list[int | None]:
             others = classes.by_first_words(name.words)
         else:
             others = {classes.wnids[name.wnid]} if name.wnid in classes.wnids else set()
-        if name.number is not None and others and name.number not in others:
+        number = None if name.number is None else classes.by_number(name.number, name.stem)
+        if number is not None and others and number not in others:
             raise InputError(
-                f'"{name.stem}" in "{classes.root}" is class {name.number} by its number and class {few(sorted(others))} by its name; '
+                f'"{name.stem}" in "{classes.root}" is class {number} by its number and class {few(sorted(others))} by its name; '
                 "rename it, or correct the table of classes."
             )
-        index = name.number if name.number is not None else classes.only(others, name.stem)
+        index = number if number is not None else classes.only(others, name.stem)
         labels.append(None if index is None else classes.check_index(index, name.stem))
     return labels
+
+
+def _only_files_are_labeled(
+    folders: Sequence[str], filled: Sequence[bool], files: Sequence[str], classes: _Classes
+) -> bool:
+    """Whether the names of files in a folder carry classes, and those of the folders beside them do not."""
+    of_folders = [os.path.basename(folder) for folder, full in zip(folders, filled, strict=True) if full]
+    if any(_WNID.match(name) or number_in(name) is not None or classes.by_name(name) for name in of_folders):
+        return False
+    names = [_FileName.parse(path) for path in files]
+    return any(name.number is not None or name.wnid or classes.by_first_words(name.words) for name in names)
 
 
 def _classes_of_folders(folders: list[str], filled: Sequence[bool], classes: _Classes) -> tuple[list[int], bool]:
@@ -335,8 +336,12 @@ def _classes_of_folders(folders: list[str], filled: Sequence[bool], classes: _Cl
     if all(wnid is not None or not full for wnid, full in zip(wnids, filled, strict=True)):
         classes.complete_wnids([wnid for wnid in wnids if wnid is not None])
         found = [-1 if wnid is None else classes.wnids[wnid] for wnid in wnids]
-    elif all((name.isascii() and name.isdigit()) or not full for name, full in zip(names, filled, strict=True)):
-        found = [int(name) if name.isascii() and name.isdigit() else -1 for name in names]
+    elif all(number_in(name) is not None or not full for name, full in zip(names, filled, strict=True)):
+        numbers = [number_in(name) if full else None for name, full in zip(names, filled, strict=True)]
+        found = [
+            -1 if number is None else classes.by_number(number, name)
+            for number, name in zip(numbers, names, strict=True)
+        ]
     elif not classes.names_known:
         return list(range(len(names))), True
     else:

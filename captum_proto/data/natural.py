@@ -14,11 +14,13 @@ from torch import Tensor
 
 from captum_proto._utils.batches import Images
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import sha256
 from captum_proto._utils.targets import Target
 from captum_proto.data.collection import Collection, LabeledImages
 from captum_proto.data.digits import digits_collection
 from captum_proto.data.image_collection import ImageCollection
 from captum_proto.data.images import ImageGeometry
+from captum_proto.data.labels import existing_folder
 
 #: What a command line calls scikit-learn's scans, in place of a folder.
 DIGITS = "digits"
@@ -57,6 +59,7 @@ class NaturalImages:
         seed (int, optional): Of the draw. Default: 0
         batch_size (int, optional): Images at a time. Default: 32
         workers (int, optional): Threads that read files. Default: 2
+        class_table (Path, optional): As :meth:`~captum_proto.data.ImageCollection.discover` reads it. Default: None
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -82,8 +85,10 @@ class NaturalImages:
         seed: int = 0,
         batch_size: int = 32,
         workers: int = 2,
+        class_table: Path | None = None,
     ) -> None:
-        self.collection = _opened(source, class_names, split)
+        self.collection = _opened(source, class_names, split, class_table)
+        self.class_table = class_table
         self.source, self.split = source if isinstance(source, str) else source.where, split
         self.geometry = geometry
         self.limit, self.others, self.seed = limit, others, seed
@@ -113,7 +118,9 @@ class NaturalImages:
 
     def settings(self) -> dict[str, Any]:
         """What a result depends on, as JSON can hold it."""
-        return {name: getattr(self, name) for name in ("source", "split", "limit", "others", "seed", "batch_size")}
+        names = ("source", "split", "limit", "others", "seed", "batch_size")
+        table = {} if self.class_table is None else {"class_table": sha256(self.class_table)}
+        return {**{name: getattr(self, name) for name in names}, **table}
 
     def afresh(self, batch_size: int | None = None, workers: int | None = None) -> NaturalImages:
         """
@@ -215,6 +222,7 @@ def natural_split(
     split: str | None = None,
     limit: int | None = None,
     workers: int = 2,
+    class_table: Path | None = None,
 ) -> NaturalSplit:
     """
     Read natural images, and part them into training and held out.
@@ -230,6 +238,7 @@ def natural_split(
         split (str, optional): Of an ImageNet-style tree. Default: None
         limit (int, optional): Images of each target. Default: None, all
         workers (int, optional): Threads that read files. Default: 2
+        class_table (Path, optional): As :meth:`~captum_proto.data.ImageCollection.discover` reads it. Default: None
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -239,7 +248,7 @@ def natural_split(
         training, held_out = (digits_collection(part).read(geometry) for part in ("training", "held_out"))
         compared = {target: _drawn_digits(target, limit) for target in targets}
     else:
-        images, labels = everything = _opened(source, class_names, split).read(geometry, workers)
+        images, labels = everything = _opened(source, class_names, split, class_table).read(geometry, workers)
         training, held_out = LabeledImages(images[::2], labels[::2]), LabeledImages(images[1::2], labels[1::2])
         compared = {target: spaced_images(everything, target, limit, full=True) for target in targets}
     same = {target: images for target, (images, _) in compared.items()}
@@ -255,7 +264,23 @@ def _drawn_digits(target: Target, limit: int | None) -> tuple[Tensor, Tensor]:
     return same.labeled.images, other.labeled.images
 
 
-def _opened(source: str | Collection, class_names: Sequence[str] | None, split: str | None) -> Collection:
+def check_source(source: str) -> None:
+    """
+    See that there are images to look for, without looking.
+
+    Raises:
+        MissingFileError: If there is no such folder.
+        NotAFolderError: If it is a file.
+    """
+    if source != DIGITS:
+        existing_folder(source)
+
+
+def _opened(
+    source: str | Collection, class_names: Sequence[str] | None, split: str | None, class_table: Path | None
+) -> Collection:
     if isinstance(source, Collection):
         return source
-    return digits_collection() if source == DIGITS else ImageCollection.discover(source, class_names, split=split)
+    if source == DIGITS:
+        return digits_collection()
+    return ImageCollection.discover(source, class_names, split=split, class_table=class_table)

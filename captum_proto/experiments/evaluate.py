@@ -17,7 +17,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data.natural import ClassImages
-from captum_proto.experiments.generate import WARNINGS, Generate, check_made_with, rehearse
+from captum_proto.experiments.generate import WARNINGS, Generate, check_made_with, generation_page, rehearse
 from captum_proto.metrics import CONTROLS
 from captum_proto.metrics.comparison import (
     OTHER,
@@ -305,6 +305,10 @@ def evaluation_page(folder: Path) -> Page:
         page.failures += comparison.settings.get(_FAILURES, [])
         notation = [NOTATION] if len(comparisons) == 1 else []  # of several classes, the mean over them begins with it
         page.sections.append(_class_section(folder, stem, label, comparison, notation, page.failures))
+    for stem, label in asked.items():
+        if stem not in there and (folder / stem / _PICTURES / SETTINGS).exists():
+            for section in generation_page(folder / stem / _PICTURES).within(f"{stem}/{_PICTURES}").sections:
+                page.sections.append(Section(f"{label or stem}: not compared yet", section.blocks))
     named = {
         asked[stem] or comparison.settings.get("class", stem): comparison for stem, comparison in comparisons.items()
     }

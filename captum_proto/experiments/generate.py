@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from captum_proto._utils.class_names import file_stem, label_of
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target, occurrence_seeds
-from captum_proto.attr import PrototypeGeneration, Prototypes
+from captum_proto.attr import GenerationSettings, PrototypeGeneration, Prototypes
 from captum_proto.models import NamedModel
+from captum_proto.optim import InputOptimization
+from captum_proto.optim.loss import ProbabilityVariance
 from captum_proto.optim.loss.diversity import Diversity, as_diversity, check_batches
 from captum_proto.report.blocks import Files, Pictures
 from captum_proto.report.html import write_page
@@ -32,6 +34,7 @@ from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, warnings_of
 
 BATCHES = "batches"
+_SETTINGS = {field.name for field in fields(GenerationSettings)}
 #: Of what is recorded: of each prototype the label of its class and the beginning of its file's name; and what was warned of.
 _LABELS, _STEMS, WARNINGS = "labels", "file_stems", "warnings"
 
@@ -127,7 +130,7 @@ class Generate(Protocol[Prototypes]):
 
 def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str, Any]) -> None:
     """
-    See that prototypes can be made, before anything takes time or is removed: the same call, in which no step is taken.
+    See that prototypes can be made, before anything takes time or is removed: the same call without a step, and one step for one class.
 
     Args:
         named (NamedModel): The model.
@@ -135,7 +138,8 @@ def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str,
         options (mapping): Further arguments of :meth:`~captum_proto.PrototypeGeneration.generate`.
 
     Raises:
-        InputError, InputTypeError: As :meth:`~captum_proto.PrototypeGeneration.generate`: a class or an option is out of its range.
+        InputError, InputTypeError: As :meth:`~captum_proto.PrototypeGeneration.generate`: a class or an option is out of its range, or the
+            model gives no gradient.
     """
     count = 1 if options.get("diversity") is None else 2  # diversity is between two of a class
     without_steps = {
@@ -149,6 +153,14 @@ def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str,
             [list(target) for target in dict.fromkeys(targets) for _ in range(count)],
             named.image_shape,
             **{"steps": 0, "warmup_steps": 0, **without_steps, "batch_size": 8, "evaluation_draws": 0},
+        )
+        chosen = {name: value for name, value in options.items() if name in _SETTINGS}
+        chosen |= {name: min(1, chosen[name]) for name in ("steps", "warmup_steps") if name in chosen}
+        settings = GenerationSettings(**{"steps": 1, "warmup_steps": 1, **chosen})
+        settings = settings.resolved(named.image_shape, named.model)
+        objective = settings.objective([list(targets[0])] * count)
+        InputOptimization(named.model, objective, named.preprocess, settings, warmup=ProbabilityVariance()).optimize(
+            tuple(named.image_shape)
         )
 
 

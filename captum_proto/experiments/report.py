@@ -12,9 +12,10 @@ from captum_proto.experiments.evaluate import evaluation_page
 from captum_proto.experiments.generate import generation_page
 from captum_proto.experiments.reproduce.page import reproduced_page
 from captum_proto.experiments.sweep.tables import swept_page
+from captum_proto.experiments.tasks_page import tasks_page
 from captum_proto.report.html import write_page, write_report
 from captum_proto.report.page import Page
-from captum_proto.runs.folder import PAGE, SETTINGS, TASKS, is_finished, read_settings
+from captum_proto.runs.folder import PAGE, RECORDED, SETTINGS, read_settings
 
 #: By command: the page of a folder, from the files in it, of a run that is finished or not.
 PAGES: dict[str, Callable[[Path], Page]] = {
@@ -60,15 +61,11 @@ def report_on(folder: Path) -> Path:
 
 
 def _page_of(folder: Path) -> Page | None:
-    """What the results in a folder tell, or None where they are of a command that keeps no record of that."""
+    """What the results in a folder tell, or None where nothing is known of the run that wrote them."""
     if not (folder / SETTINGS).exists():
         return None
     settings = read_settings(folder)
     command = settings.get("command", "")
     if command in PAGES:
         return PAGES[command](folder)
-    count = len(list((folder / TASKS).rglob("*.json")))
-    if not count or is_finished(folder):
-        return None
-    text = f"The run is not finished: {count} of its tasks are; the same command with --resume goes on."
-    return Page(command, ["There is no page of this command before it is finished."], [], settings, [text])
+    return tasks_page(folder) if RECORDED in settings else None

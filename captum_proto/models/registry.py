@@ -181,6 +181,16 @@ def _family(name: str) -> Family:
     raise InputError(f'there is no model "{name}"; expected {", ".join(shown)} or {last}{suggestion or "."}')
 
 
+def check_model_name(name: str) -> None:
+    """
+    See that there is a model of this name, as far as that can be seen without loading it.
+
+    Raises:
+        ValueError: If there is none, with the nearest name.
+    """
+    _family(name)
+
+
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Build models on the CPU from random numbers of their own, outside inference mode; the caller's generators stay as they are."""

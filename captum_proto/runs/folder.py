@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar, Token
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from captum_proto._utils.errors import CaptumProtoError, InputError, OccupiedError
-from captum_proto._utils.files import PARTIAL, file_error
+from captum_proto._utils.errors import CaptumProtoError, OccupiedError
+from captum_proto._utils.files import PARTIAL, file_error, files_foretold
+from captum_proto.runs.contents import (
+    JOURNAL,
+    LOCK,
+    PAGE,
+    PARTS,
+    RECORDED,
+    REPORT,
+    SETTINGS,
+    SUMMARY,
+    TASKS,
+    check_free,
+    is_finished,
+    nothing_finished,
+    read_settings,
+    recorded_files,
+    remove_empty,
+    remove_results,
+    task_records,
+)
 from captum_proto.runs.files import write_json
+from captum_proto.runs.provenance import check_same
 
 try:
     import fcntl
@@ -24,17 +43,6 @@ except ImportError:  # Windows has no such locks: there nobody watches over two 
 else:
     _LOCKS = True
 
-#: What a run's results depend on, and what it recorded beside.
-SETTINGS = "settings.json"
-#: In the settings: what the run is about to make, and, when it is finished, what came of it and which files its summary wrote.
-RECORDED, SUMMARY = "recorded", "summary_files"
-#: In the settings: the folders of runs that are parts of this one, such as the generation of one class's prototypes in an evaluation.
-PARTS = "parts"
-#: The folder of the tasks' records: which are finished, from what, with which files.
-TASKS = "tasks"
-#: Made from the results: the description of the page, and the page.
-PAGE, REPORT = "page.json", "report.html"
-_LOCK = ".lock"
 #: The run that is at work, if one is: what is begun within its folder is a part of it.
 _at_work: ContextVar[RunFolder | None] = ContextVar("captum_proto run at work", default=None)
 #: The list that :func:`noted_warnings` fills, if it does.
@@ -47,6 +55,9 @@ class RunFolder:
 
     A run that begins in a folder below, while this one is at work, is a part of it: it is recorded as such in the settings, so that a
     later run that overwrites this one removes the results of its parts too, finished or not.
+
+    Where no task of an earlier run is finished, there is nothing to lose and nothing to go on with: a folder that holds nothing else is as
+    good as an empty one. A run that fails before its first task is finished leaves none.
 
     Args:
         folder (Path): Where the run writes.
@@ -71,14 +82,18 @@ class RunFolder:
         self._parts: set[str] = set()
         self._lock: int | None = None
         self._token: Token[RunFolder | None] | None = None
+        self._above = folder
+        self._closing = ExitStack()
 
     def __enter__(self) -> RunFolder:
         self._check()
         if (whole := _at_work.get()) is not None:
             whole.add_part(self.folder)
+        while not self._above.exists() and self._above != self._above.parent:
+            self._above = self._above.parent
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(self.folder / _LOCK)
+            self._lock = _locked(self.folder / LOCK)
         except OSError as error:
             raise file_error(error, self.folder, "cannot be made or written to") from error
         if self._lock is None:
@@ -91,22 +106,42 @@ class RunFolder:
                 left.unlink(missing_ok=True)
             for name in (PAGE, REPORT):  # of an earlier state; this run writes its own when it is finished
                 (self.folder / name).unlink(missing_ok=True)
-            if not self.resume:
-                _remove_results(self.folder)
+            if not self.resume or nothing_finished(self.folder):
+                remove_results(self.folder)
         except BaseException as error:
             self._unlock()
             if isinstance(error, OSError) and not isinstance(error, CaptumProtoError):
                 raise file_error(error, self.folder, "cannot be written to") from error
             raise
         self._token = _at_work.set(self)
+        self._closing.enter_context(files_foretold(self._note_begun))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._closing.close()
         if self._token is not None:
             _at_work.reset(self._token)
-        self._unlock()
+        try:
+            if kind is None:
+                (self.folder / JOURNAL).unlink(missing_ok=True)
+            elif issubclass(kind, Exception) and nothing_finished(self.folder):  # not one that the user has interrupted
+                remove_results(self.folder)
+        finally:
+            self._unlock()
+        if kind is not None and not (self.folder / SETTINGS).exists():
+            remove_empty(self.folder, self._above)
+
+    def _note_begun(self, path: Path) -> None:
+        """Note a file of this run before it is written: a task that is never finished has no record that could name it."""
+        root, path = self.folder.resolve(), path.resolve()
+        if not path.is_relative_to(root):
+            return
+        name = path.relative_to(root)
+        if name.parts[0] not in (SETTINGS, TASKS, PAGE, REPORT):
+            with (root / JOURNAL).open("a", encoding="ascii") as journal:
+                journal.write(json.dumps(name.as_posix()) + "\n")
 
     def add_part(self, folder: Path) -> None:
         """Record that a run in a folder below is a part of this one."""
@@ -120,7 +155,7 @@ class RunFolder:
 
     def files(self) -> list[Path]:
         """Every file of the run, whichever process wrote it: settings, records of tasks, what these name, and the parts' files."""
-        return [self.folder / SETTINGS, *_records(self.folder), *_recorded_files(self.folder)]
+        return [self.folder / SETTINGS, *task_records(self.folder), *recorded_files(self.folder)]
 
     def write_settings(self, recorded: Mapping[str, Any], summary_files: Iterable[Path] | None = None) -> None:
         """
@@ -146,81 +181,21 @@ class RunFolder:
 
     def _check(self) -> None:
         """See that the folder may be used, without changing anything."""
-        folder = self.folder
-        if folder.exists() and not folder.is_dir():
-            raise OccupiedError(f'"{folder}" is a file; choose a folder with --out.')
-        if not folder.is_dir() or not any(_counts(path) for path in folder.iterdir()):
-            return
-        if self.resume and _at_work.get() is not None and not (folder / SETTINGS).exists():
-            return  # a part of a run, which is not begun yet
-        if not (self.overwrite or self.resume):
-            raise OccupiedError(f'"{folder}" is not empty; choose another folder, or pass --overwrite or --resume.')
-        if not self.resume and not (folder / SETTINGS).exists():
-            return
-        found = _read_settings(folder)
-        before, now = found.get("command"), self.provenance.get("command")
-        if before and now and before != now:
-            raise InputError(
-                f'"{folder}" holds the results of captum-proto {before}, not of {now}; choose another folder.'
-            )
-        if self.resume:
+        part = _at_work.get() is not None
+        command = self.provenance.get("command")
+        found = check_free(self.folder, command, overwrite=self.overwrite, resume=self.resume, part=part)
+        if found is not None and self.resume:
             found.pop(RECORDED, None)
             self._summary_files = found.pop(SUMMARY, None)
             self._parts = set(found.pop(PARTS, ()))
-            _check_same(folder, found, self.provenance)
+            check_same(self.folder, found, self.provenance)
 
     def _unlock(self) -> None:
         if self._lock is not None:
             with suppress(OSError):
-                (self.folder / _LOCK).unlink()
+                (self.folder / LOCK).unlink()
             os.close(self._lock)
             self._lock = None
-
-
-def _remove_results(root: Path) -> None:
-    """Remove what a run recorded as its own, and its parts: nothing else in the folder is touched."""
-    if (root / SETTINGS).exists():
-        with suppress(OccupiedError):
-            for name in _read_settings(root).get(PARTS) or ():
-                if (root / name).resolve().is_relative_to(root.resolve()):
-                    _remove_results(root / name)
-                    _remove_empty(root / name, root)
-    for path in _recorded_files(root):
-        path.unlink(missing_ok=True)
-        _remove_empty(path.parent, root)
-    if (root / TASKS).is_dir():
-        shutil.rmtree(root / TASKS)
-    for name in (SETTINGS, PAGE, REPORT):
-        (root / name).unlink(missing_ok=True)
-
-
-def _remove_empty(folder: Path, root: Path) -> None:
-    """Remove a folder and those above it, up to the root, as long as nothing is left in them."""
-    while folder != root and folder.is_relative_to(root):
-        with suppress(OSError):  # others' files are in it, or it is gone
-            folder.rmdir()
-        folder = folder.parent
-
-
-def _records(root: Path) -> list[Path]:
-    return sorted((root / TASKS).rglob("*.json"))
-
-
-def _recorded_files(root: Path) -> list[Path]:
-    """The files in a folder that a run recorded as its own, in the records of its tasks and as written by its summary."""
-    names: set[str] = set()
-    for record in _records(root):
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            names |= set(json.loads(record.read_text(encoding="utf-8"))["files"])
-    if (root / SETTINGS).exists():
-        with suppress(OccupiedError):
-            names |= set(_read_settings(root).get(SUMMARY) or ())
-    return [root / name for name in sorted(names) if (root / name).resolve().is_relative_to(root.resolve())]
-
-
-def _counts(path: Path) -> bool:
-    """Whether a file makes a folder one that is not empty: not the lock, and not what was being written when a process was killed."""
-    return path.name != _LOCK and not path.name.endswith(PARTIAL)
 
 
 def _locked(path: Path) -> int | None:
@@ -239,57 +214,6 @@ def _locked(path: Path) -> int | None:
             if os.fstat(handle).st_ino == os.stat(path).st_ino:
                 return handle
         os.close(handle)
-
-
-def _check_same(folder: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
-    """See that a run was made with the settings that are asked for."""
-    different = sorted(name for name in asked.keys() | found.keys() if asked.get(name) != found.get(name))
-    if different:
-        name, before, now = _innermost(different[0], found.get(different[0]), asked.get(different[0]))
-        raise InputError(
-            f'"{folder}" was made with {name} = {before!r}, now it is {now!r}; resume with the same settings, or choose another folder.'
-        )
-
-
-def _innermost(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
-    """The first entry in which two settings differ, and its path."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key):
-                return _innermost(f"{name}.{key}", before.get(key), now.get(key))
-    return name, before, now
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """
-    The settings a run wrote to its folder: its provenance, and what is recorded beside.
-
-    Raises:
-        OccupiedError: If there are none: no command wrote this folder.
-    """
-    settings = _read_settings(folder)
-    return {name: value for name, value in settings.items() if name not in (SUMMARY, PARTS)}
-
-
-def is_finished(folder: Path) -> bool:
-    """
-    Whether the run in a folder came to its end, once at least.
-
-    Raises:
-        OccupiedError: If there is none: no command wrote this folder.
-    """
-    return SUMMARY in _read_settings(folder)
-
-
-def _read_settings(folder: Path) -> dict[str, Any]:
-    """With what the run keeps account of for itself."""
-    try:
-        settings: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OccupiedError(
-            f'"{folder}" holds no readable {SETTINGS}, so it cannot be resumed; choose another.'
-        ) from error
-    return settings
 
 
 @contextmanager
@@ -337,6 +261,7 @@ __all__ = [
     "SETTINGS",
     "TASKS",
     "RunFolder",
+    "check_free",
     "is_finished",
     "note_again",
     "noted_warnings",

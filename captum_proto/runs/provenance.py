@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from captum_proto._utils.errors import MissingFileError
+from captum_proto._utils.errors import InputError, MissingFileError
 from captum_proto._utils.files import sha256
 
 #: The packages whose versions a result depends on.
 _PACKAGES = ("captum_proto", "torch", "torchvision", "captum", "numpy", "scipy")
+#: So many characters of a value stand in a sentence.
+_SHOWN = 80
 
 
 def versions() -> dict[str, str]:
@@ -72,3 +74,49 @@ def _recorded_file(path: Path | None) -> dict[str, str] | None:
     if not path.is_file():
         raise MissingFileError(f'there is no file "{path}"; give one that is there.')
     return {"file": path.name, "sha256": sha256(path)}
+
+
+def check_same(folder: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    """
+    See that a run was made with the settings that are asked for.
+
+    Args:
+        folder (Path): Where it is, for the message.
+        found (dict): What was recorded of it.
+        asked (dict): What is asked for.
+
+    Raises:
+        InputError: If they differ: names the first setting that does, with both values, and the others.
+    """
+    different = list(_differences("", found, asked))
+    if different:
+        (name, before, now), *more = different
+        further = f" ({_few([name for name, _, _ in more])} differ{'s' if len(more) == 1 else ''} too)" if more else ""
+        raise InputError(
+            f'"{folder}" was made with {name} = {_short(before)}, now it is {_short(now)}{further}; resume with the same settings, '
+            "choose another folder, or begin anew with --overwrite."
+        )
+
+
+def _differences(name: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Each entry in which two settings differ, as far inside as can be told: its path, and both values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                yield from _differences(f"{name}.{key}" if name else key, before.get(key), now.get(key))
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now) and len(repr(now)) > _SHOWN:
+        for place, (was, is_now) in enumerate(zip(before, now, strict=True)):
+            if was != is_now:
+                yield from _differences(f"{name}[{place}]", was, is_now)
+    else:
+        yield name, before, now
+
+
+def _short(value: Any) -> str:
+    """A value in a sentence; the middle of a long one is left out, for both ends say more than one."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} … {text[-_SHOWN // 2 :]}"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"

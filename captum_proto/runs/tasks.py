@@ -157,14 +157,18 @@ class Run:
         }
 
 
-def warnings_of(folder: Path) -> list[str]:
-    """What was warned of while the tasks that are finished in a folder were made, in their order, each message once."""
+def records_of(folder: Path) -> list[dict[str, Any]]:
+    """What is recorded of the tasks that are finished in a folder, in their order: the name, the files, what was warned of."""
     records: list[dict[str, Any]] = []
     for path in (folder / TASKS).rglob("*.json"):
         with suppress(OSError, ValueError):
             records.append(json.loads(path.read_text(encoding="utf-8")))
-    records.sort(key=lambda record: int(record["index"]))
-    return list(dict.fromkeys(text for record in records for text in record["warnings"]))
+    return sorted(records, key=lambda record: int(record["index"]))
+
+
+def warnings_of(folder: Path) -> list[str]:
+    """What was warned of while the tasks that are finished in a folder were made, in their order, each message once."""
+    return list(dict.fromkeys(text for record in records_of(folder) for text in record["warnings"]))
 
 
 def carry_out(
@@ -194,7 +198,8 @@ def carry_out(
         What the protocol's ``summarize`` gives.
 
     Raises:
-        OccupiedError: If ``folder`` holds files and the run may neither overwrite nor resume, or another process works in it.
+        OccupiedError: If ``folder`` holds files and the run may neither overwrite nor resume, or another process works in it. What a run
+            left of which no task is finished does not count.
         InputError: If it is to be resumed but was made with other settings, or holds the results of another command.
         WriteError: If it cannot be written to.
     """
@@ -229,4 +234,4 @@ def _make_missing(protocol: Protocol[Any], run: Run) -> None:
             progress.update(task.weight)
 
 
-__all__ = ["Protocol", "Run", "Task", "carry_out", "warnings_of"]
+__all__ = ["Protocol", "Run", "Task", "carry_out", "records_of", "warnings_of"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 import time
 import warnings
@@ -17,6 +18,7 @@ from torchvision.models import Inception_V3_Weights, ResNet18_Weights, Swin_T_We
 
 from captum_proto._utils.errors import UnreadableImageError
 from captum_proto.data import ImageCollection, batches, digits_images, load_image
+from captum_proto.data.class_tables import imagenet_wnids
 
 NAMES = ["tench", "great white shark", "house finch", "crane", "crane", "goldfish"]
 WNIDS = ["n01440764", "n01484850", "n01532829", "n02012849", "n03126707", "n01443537"]
@@ -249,7 +251,7 @@ def test_sorted_wnids_are_the_classes_only_if_all_are_there(tmp_path: Path) -> N
     assert order == [0, 1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match=r"names 6 of the model's 7 classes by wnid .*put a classes.csv"):
         ImageCollection.discover(tmp_path, ["x"] * 7)
-    with pytest.raises(ValueError, match=r"pass wnids"):
+    with pytest.raises(ValueError, match=r"pass such a table with --class-table FILE"):
         ImageCollection.discover(tmp_path)
 
 
@@ -279,11 +281,67 @@ def test_wnids_argument_goes_before_the_table(tmp_path: Path) -> None:
         ImageCollection.discover(tmp_path, wnids=WNIDS[1:])
 
 
-def test_timm_knows_the_wnids_of_imagenet(tmp_path: Path) -> None:
-    pytest.importorskip("timm")
+def test_imagenets_wnids_are_known_without_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
     for wnid in ("n01532829", "n03372029"):
         picture(tmp_path / wnid / "1.png")
     assert ImageCollection.discover(tmp_path, ["x"] * 1000).labels == [12, 558]
+    picture(tmp_path / "n00000001" / "1.png")
+    with pytest.raises(ValueError, match=r"n00000001, which the list of ImageNet's 1000 classes does not list; remove"):
+        ImageCollection.discover(tmp_path, ["x"] * 1000)
+
+
+def test_the_list_of_imagenets_wnids_is_timms() -> None:
+    data = pytest.importorskip("timm.data")
+    assert list(imagenet_wnids()) == data.ImageNetInfo("imagenet-1k").label_names()
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["index,wnid,name\n4,n01532829,finch\n2,n03372029,flute\n", "n9\nx\n", "n03372029 flute\nn01532829 finch\n"],
+)
+def test_a_table_that_is_given_goes_before_those_beside_the_images(tmp_path: Path, table: str) -> None:
+    for wnid in ("n01532829", "n03372029"):
+        picture(tmp_path / "images" / wnid / "1.png")
+    (tmp_path / "images" / "classes.csv").write_text("index,wnid\n0,n01532829\n1,n03372029\n")
+    (tmp_path / "mine.txt").write_text(table)
+    if table.startswith("n9"):
+        with pytest.raises(ValueError, match=r"mine.txt\" has the columns n9; expected index"):
+            ImageCollection.discover(tmp_path / "images", class_table=tmp_path / "mine.txt")
+        return
+    expected = [2, 4] if "index" in table else [0, 1]
+    images = ImageCollection.discover(tmp_path / "images", ["x"] * 7, class_table=tmp_path / "mine.txt")
+    assert images.labels == expected
+    assert images.paths[0].parent.name == "n03372029"
+    with pytest.raises(FileNotFoundError, match=r'no table of classes ".*none"'):
+        ImageCollection.discover(tmp_path / "images", class_table=tmp_path / "none")
+
+
+@pytest.mark.parametrize("file", ["{}/a.png", "{}_a.png", "00{}/a.png", "00{}_a.png"])
+def test_where_classes_are_named_by_numbers_a_number_is_a_name(tmp_path: Path, file: str) -> None:
+    for number in (0, 1, 2):
+        picture(tmp_path / file.format(number))
+    images = ImageCollection.discover(tmp_path, ["1", "2", "0"])
+    assert images.labels == [0, 1, 2]
+    assert [path.relative_to(tmp_path).as_posix() for path in images.paths] == [file.format(n) for n in (1, 2, 0)]
+    with pytest.raises(ValueError, match=r'no class "0": the classes are named by numbers, 1 to 3'):
+        ImageCollection.discover(tmp_path, ["1", "2", "3"])
+    assert ImageCollection.discover(tmp_path, ["1", "cat", "2"]).labels == [0, 0, 2]  # what is no name is an index
+
+
+@pytest.mark.parametrize("files", [["0_a.png", "3_b.png"], ["n01440764_a.png"], ["house_finch_a.png"]])
+def test_a_folder_beside_files_that_carry_classes_is_no_class(tmp_path: Path, files: list[str]) -> None:
+    table(tmp_path)
+    for file in files:
+        picture(tmp_path / file)
+    alone = ImageCollection.discover(tmp_path, NAMES).labels
+    picture(tmp_path / "thumbnails" / "c.png")
+    for names in (NAMES, None):
+        with pytest.warns(UserWarning, match=r"c.png \(it lies in a folder that no class is called after\)"):
+            assert ImageCollection.discover(tmp_path, names).labels == alone
+    picture(tmp_path / "goldfish" / "d.png")
+    with pytest.raises(ValueError, match=r'the folder "thumbnails" .* is named after no known class'):
+        ImageCollection.discover(tmp_path, NAMES)
 
 
 def test_folders_named_by_index_name_or_order(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from captum_proto.cli import main
 from captum_proto.experiments.reproduce import (
     ITEMS,
     Reproduce,
+    ReproduceSettings,
     Stage,
     check_items,
     paper,
@@ -196,6 +197,17 @@ def test_subgroups_have_intervals_and_a_test(made):
     for words in ("accuracy, without", "accuracy, with:", "95 % interval", "4 images", "Fisher's exact test: p ="):
         assert words in lines
     assert (place(made) / "table3" / "groups" / "report.html").exists()
+
+
+@pytest.mark.parametrize("missing", ["images", "table2"])
+def test_folders_are_looked_for_before_the_first_model_is_opened(missing, tmp_path):
+    def opened(name):
+        raise AssertionError(f"{name} was opened")
+
+    images = str(tmp_path / "nope") if missing == "images" else None
+    subgroups = {"table2": {"lighter": tmp_path / "nope"}} if missing == "table2" else {}
+    with pytest.raises(FileNotFoundError, match=r'there is no folder ".*nope"'):
+        Reproduce(small_stages(images), opened, ITEMS, ReproduceSettings(subgroups))
 
 
 def test_a_second_run_takes_what_is_there(command, images, tmp_path, monkeypatch, capsys):

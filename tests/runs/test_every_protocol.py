@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import tempfile
@@ -12,17 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import protocols
 import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from protocols import PROTOCOLS, WITH_PROTOTYPES, prototypes_file
+from protocols import PROTOCOLS, WITH_PROTOTYPES, prototypes_file, trees
 
-from captum_proto._utils.errors import CaptumProtoError
+from captum_proto._utils.errors import CaptumProtoError, InputError
 from captum_proto.experiments import report
+from captum_proto.models import NamedModel
+from captum_proto.report.page import Page
 from captum_proto.runs import provenance as recording
-from captum_proto.runs.folder import REPORT, TASKS, RunFolder
-from captum_proto.runs.tasks import Run, carry_out
+from captum_proto.runs.folder import PAGE, REPORT, SETTINGS, TASKS, RunFolder
+from captum_proto.runs.tasks import Run, Task, carry_out
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked here"),
@@ -184,10 +188,14 @@ def test_of_a_killed_run_there_is_a_page_and_another_run_may_take_its_place(
     assert in_another_process(run_and_die) == -signal.SIGKILL
     report.report_on(tmp_path)
     assert "The run is not finished" in (tmp_path / REPORT).read_text(encoding="utf-8")
+    assert Page.load(tmp_path).sections or name == "compare-groups"  # of which a half is no comparison
     (tmp_path / "mine.txt").write_text("not of the run")
     monkeypatch.setattr(recording, "versions", lambda: {"python": "another"})
-    with pytest.raises(ValueError, match=r"was made with versions\.captum = "):
+    with pytest.raises(ValueError, match=r"was made with versions\.captum = .* and \d more differ too\); resume with"):
         carry_out(PROTOCOLS[name](inputs), tmp_path, resume=True)
+    with stopped_at_once(name, inputs, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        carry_out(PROTOCOLS[name](inputs), tmp_path, overwrite=True)
+    assert snapshot(tmp_path).keys() == {"mine.txt", SETTINGS}  # nor the files of the task at which it was killed
     carry_out(
         PROTOCOLS[name](inputs), tmp_path, overwrite=True
     )  # what the killed run left of its parts is not in the way
@@ -196,6 +204,102 @@ def test_of_a_killed_run_there_is_a_page_and_another_run_may_take_its_place(
     assert found.keys() == expected.keys()
     settings = [path for path in found if path.endswith("settings.json")]
     assert [path for path in settings if b"another" not in found[path]] == []
+
+
+@contextmanager
+def stopped_at_once(name: str, inputs: Path, error: BaseException) -> Iterator[None]:
+    """The first task of a protocol cannot be made."""
+
+    def stop(self: Any, task: Task, run: Run) -> None:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(PROTOCOLS[name](inputs)), "make", stop)
+        yield
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_run_of_which_nothing_is_finished_is_in_nobodys_way(
+    name: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed, killed = tmp_path / "above" / "failed", tmp_path / "killed"
+    with stopped_at_once(name, inputs, InputError("it has no gradient.")), pytest.raises(InputError, match="gradient"):
+        carry_out(PROTOCOLS[name](inputs), failed)
+    assert not failed.parent.exists()
+
+    def run_and_die() -> None:
+        with at_finish(0, kill):
+            carry_out(PROTOCOLS[name](inputs), killed)
+
+    assert in_another_process(run_and_die) == -signal.SIGKILL
+    assert len(snapshot(killed)) > 1  # the files of the task
+    report.report_on(killed)
+    assert "The run is not finished" in (killed / REPORT).read_text(encoding="utf-8")
+    monkeypatch.setattr(recording, "versions", lambda: {"python": "another"})
+    (killed / "mine.txt").write_text("not of the run")
+    with pytest.raises(FileExistsError, match=r"killed\" is not empty"):
+        carry_out(PROTOCOLS[name](inputs), killed)
+    (killed / "mine.txt").unlink()
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        with stopped_at_once(name, inputs, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+            carry_out(PROTOCOLS[name](inputs), killed, **options)
+        assert snapshot(killed).keys() == {SETTINGS}
+
+
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if name != "planted-bias"])  # which trains its own
+def test_a_model_without_a_gradient_costs_no_results(
+    name: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be seen without a step, and is seen before the results of an earlier run are overwritten."""
+
+    def detached() -> NamedModel:
+        named = trees()
+        named.model.register_forward_hook(lambda module, arguments, output: output.detach())
+        return named
+
+    prototypes_file(inputs)
+    monkeypatch.setattr(protocols, "trees", detached)
+    settings = {"command": name, "recorded": {}, "summary_files": ["old.png"]}
+    (tmp_path / SETTINGS).write_text(json.dumps(settings))
+    (tmp_path / "old.png").touch()
+    before = snapshot(tmp_path)
+    with pytest.raises(InputError, match="has no gradient with respect to the images"):
+        carry_out(PROTOCOLS[name](inputs), tmp_path, overwrite=True)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_what_a_summary_wrote_that_was_interrupted_goes_when_it_is_overwritten(
+    name: str, inputs: Path, tmp_path: Path
+) -> None:
+    protocol = PROTOCOLS[name](inputs)
+    summarize = type(protocol).summarize
+
+    def interrupted(self: Any, run: Run) -> None:
+        summarize(self, run)
+        if self is protocol:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(protocol), "summarize", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(protocol, tmp_path)
+    with stopped_at_once(name, inputs, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        carry_out(PROTOCOLS[name](inputs), tmp_path, overwrite=True)
+    assert snapshot(tmp_path).keys() == {SETTINGS}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_finished_run_whose_page_is_gone_is_not_called_unfinished(
+    name: str, inputs: Path, tmp_path: Path, whole: Callable[[str], tuple[Snapshot, int]]
+) -> None:
+    for path, content in whole(name)[0].items():
+        if Path(path).name not in (PAGE, REPORT):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_bytes(content)
+    report.report_on(tmp_path)
+    assert "not finished" not in (tmp_path / REPORT).read_text(encoding="utf-8")
+    assert Page.load(tmp_path).sections
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -12,7 +12,7 @@ import pytest
 
 from captum_proto.runs.files import write_text
 from captum_proto.runs.folder import SETTINGS, RunFolder, noted_warnings
-from captum_proto.runs.provenance import plain, provenance
+from captum_proto.runs.provenance import check_same, plain, provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, carry_out, warnings_of
 
 
@@ -100,6 +100,38 @@ def test_a_run_is_resumed_with_the_same_settings_alone(tmp_path: Path) -> None:
         ValueError, match=r"was made with words = \['a'\], now it is \['a', 'b'\]; resume with the same"
     ):
         carry_out(Words({"a": "one", "b": "two"}), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({"steps": 4}, {"steps": 5}, "made with steps = 4, now it is 5; resume"),
+        ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}, "made with a.b = [1, 2], now it is [1, 3]; resume"),
+        # A long list, such as the stages of a reproduction, is looked into.
+        (
+            {"stages": [{"model": "m" * 99, "steps": 4}, {"steps": 4}]},
+            {"stages": [{"model": "m" * 99, "steps": 5}, {"steps": 4}]},
+            "made with stages[0].steps = 4, now it is 5; resume",
+        ),
+        ({"a": 1, "b": 1}, {"a": 2, "b": 2}, "made with a = 1, now it is 2 (b differs too); resume"),
+        (
+            dict.fromkeys("abcdef", 1),
+            dict.fromkeys("abcdef", 2),
+            "made with a = 1, now it is 2 (b, c, d and 2 more differ too); resume",
+        ),
+        (
+            {"seeds": [*range(500)]},
+            {"seeds": [*range(9)]},
+            "497, 498, 499], now it is [0, 1, 2, 3, 4, 5, 6, 7, 8]; resume",
+        ),
+        ({}, {"limit": 3}, "made with limit = None, now it is 3; resume"),
+    ],
+)
+def test_a_changed_setting_is_named_in_a_short_sentence(before: Any, now: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="choose another folder, or begin anew with --overwrite") as refused:
+        check_same(tmp_path, before, now)
+    assert said in str(refused.value)
+    assert len(str(refused.value).removeprefix(f'"{tmp_path}"')) < 320
 
 
 def test_what_was_warned_of_is_recorded_whichever_process_made_it(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from captum_proto._utils.class_names import file_stem, label_of, labels_of, model_stem, parse_classes
+from captum_proto._utils.class_names import file_stem, label_of, labels_of, model_stem, parse_classes, taken_for_names
 
 NAMES = ["tench", "House Finch", "crane", "crane", "3,5"]
 
@@ -40,6 +40,51 @@ def test_targets(text: str, target: tuple[int, ...] | None) -> None:
     ],
 )
 def test_what_is_not_a_target(text: str, names: list[str] | None, message: str) -> None:
+    with pytest.raises(ValueError, match="class") as caught:
+        parse_classes([text], names)
+    assert message in str(caught.value)
+
+
+NUMBERS = ["1", "2", "0"]
+SOME = ["background", "7", "dog", "1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "target", "label"),
+    [
+        ("1", NUMBERS, (0,), "1"),
+        ("01", NUMBERS, (0,), "1"),
+        ("0-1", NUMBERS, (0, 2), "classes 0–1"),
+        ("0,2", NUMBERS, (1, 2), "classes 0, 2"),
+        ("10-30", ["30", "10", "20", "5"], (0, 1, 2), "classes 10, 20, 30"),
+        ("1", SOME, (3,), "1"),
+        ("1-7", SOME, (1, 3), "classes 1, 7"),
+        ("0", SOME, (0,), "background"),  # what is no name is an index
+        ("2-3", SOME, (2, 3), "classes 2–3"),
+        ("3-5", [str(digit) for digit in range(10)], (3, 4, 5), "classes 3–5"),
+    ],
+)
+def test_numbers_are_names_before_they_are_indices(
+    text: str, names: list[str], target: tuple[int, ...], label: str
+) -> None:
+    assert parse_classes([text], names) == [target]
+    assert label_of(target, names) == label
+    as_indices = parse_classes([text], None) == [target]
+    assert bool(taken_for_names([text], [target], names)) is not as_indices
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "message"),
+    [
+        ("3", NUMBERS, 'no class "3": the classes are named by numbers, 0 to 2, and a number is a name, not an index'),
+        ("0-3", NUMBERS, 'no class "3": the classes are named by numbers'),
+        ("0-7", SOME, '"0-7" is unclear: 7 is the name of a class and 0 is not; name the classes one by one'),
+        ("7-9", SOME, '"7-9" is unclear: 7 is the name of a class and 9 is not'),
+        ("2-1", NUMBERS, 'the superclass "2-1" is empty'),
+        ("0,1", ["1", "01", "0"], '"1" names the classes 0, 1 alike'),
+    ],
+)
+def test_a_number_that_could_be_either_is_asked_about(text: str, names: list[str], message: str) -> None:
     with pytest.raises(ValueError, match="class") as caught:
         parse_classes([text], names)
     assert message in str(caught.value)

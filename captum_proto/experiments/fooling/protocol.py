@@ -21,6 +21,7 @@ from captum_proto.data.natural import NaturalSplit
 from captum_proto.experiments.fooling.figures import prototype_rows_figure
 from captum_proto.experiments.fooling.page import fooling_page
 from captum_proto.experiments.fooling.results import HONEST, Agreement, FoolingResult, Row, agreement, judge
+from captum_proto.experiments.generate import rehearse
 from captum_proto.metrics import PathComparison, PathSimilarity
 from captum_proto.models import NamedModel
 from captum_proto.report.figures import save_figure
@@ -114,6 +115,7 @@ class Fooling(Protocol[FoolingResult]):
         )
 
     def tasks(self) -> list[Task]:
+        rehearse(self.networks[0], self.targets, self.options)
         return [
             task for seed in range(len(self.networks)) for name in self._names for task in self._tasks_of(seed, name)
         ]

@@ -144,6 +144,8 @@ class PlantedBias(Protocol[PlantedBiasResult]):
             raise InputError(f"networks is {self.networks}; expected at least 1, and 5 or more to see a spread.")
         if self.epochs < 1:
             raise InputError(f"epochs is {self.epochs}; expected at least 1.")
+        if self.steps < 0:
+            raise InputError(f"steps is {self.steps}; expected a whole number of at least 0.")
 
     def provenance(self) -> dict[str, Any]:
         scans = {split: tensor_sha256(*framed_digits(split)) for split in ("training", "held_out")}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from captum_proto.experiments.evaluate import COMPARISON
+from captum_proto.experiments.compare_groups import compared_page
+from captum_proto.experiments.evaluate import COMPARISON, evaluation_page
+from captum_proto.experiments.generate import generation_page
 from captum_proto.experiments.reproduce.items import Item
 from captum_proto.experiments.reproduce.stages import CLASSES, StageResults
+from captum_proto.experiments.sweep.tables import swept_page
 from captum_proto.report.blocks import Curves, Files, Paragraphs, Picture, Pictures, Verdict, Verdicts
 from captum_proto.report.figures import save_figure
 from captum_proto.report.page import Page, Section
 from captum_proto.runs.files import write_json, write_rows, write_text
-from captum_proto.runs.folder import RECORDED, REPORT, SUMMARY, TASKS, read_settings
+from captum_proto.runs.folder import RECORDED, REPORT, SETTINGS, TASKS, is_finished, read_settings
 from captum_proto.runs.tasks import warnings_of
 
 _VALUES, _MANIFEST, _VERDICT = "values.csv", "manifest.json", "verdict.txt"
@@ -21,6 +24,13 @@ _FIGURES = ("figure.png", "figure.svg")
 _FILES = [_VALUES, _MANIFEST, _VERDICT, *_FIGURES]
 #: Of the page.
 TITLE = "Prototype Generation, made again"
+#: The page of a part that is not finished, by its command.
+_PAGES: dict[str, Callable[[Path], Page]] = {
+    "generate": generation_page,
+    "evaluate": evaluation_page,
+    "sweep": swept_page,
+    "compare-groups": compared_page,
+}
 #: Of what is recorded when a reproduction begins: the folders of the runs that its items are read off.
 RUNS = "runs"
 
@@ -101,7 +111,7 @@ def reproduced_page(folder: Path) -> Page:
     done = [name for name in runs if (folder / TASKS / f"{name}.json").exists()]
     page = Page(TITLE, settings=settings, failures=warnings_of(folder))
     page.summary = [f"{len(done)} of {len(runs)} parts are there."]
-    if SUMMARY not in settings:
+    if not is_finished(folder):
         page.failures.insert(
             0,
             f"The run is not finished: {len(done)} of {len(runs)} parts are there; the same command with --resume goes on.",
@@ -116,6 +126,11 @@ def reproduced_page(folder: Path) -> Page:
     page.sections += [
         Section(name, [Files([REPORT])]).within(name) for name in done if (folder / name / REPORT).exists()
     ]
+    for name in runs:
+        if name not in done and (folder / name / SETTINGS).exists():
+            part = _PAGES[read_settings(folder / name)["command"]](folder / name).within(name)
+            page.failures += [f"{name}: {sentence}" for sentence in part.failures]
+            page.sections += [Section(f"{name}: {section.title}", section.blocks) for section in part.sections]
     return page
 
 

@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from captum_proto._utils.errors import InputError
+from captum_proto.data import ImageCollection
+from captum_proto.data.natural import check_source
 from captum_proto.experiments.reproduce.items import ITEMS, RECIPES, check_items
 from captum_proto.experiments.reproduce.page import RUNS, TITLE, classes_section, item_section, numbered, write_item
 from captum_proto.experiments.reproduce.stages import OpenStage, ReproduceSettings, Stage, StageResults, open_stage
@@ -65,6 +67,12 @@ class Reproduce(Protocol[Reproduction]):
         if len({stage.stem for stage in self.stages}) < len(self.stages):
             models = [stage.model for stage in self.stages]
             raise InputError(f"models are {models}, of which two would share a folder; reproduce with one at a time.")
+        for stage in self.stages:  # before the first model is opened
+            if stage.images is not None:
+                check_source(stage.images)
+        for table in self.items:
+            for folder in self.settings.subgroups.get(table, {}).values():
+                ImageCollection.one_class(folder)
         self._planned  # noqa: B018  # finds what cannot be made
 
     def provenance(self) -> dict[str, Any]:

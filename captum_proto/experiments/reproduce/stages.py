@@ -62,6 +62,8 @@ class Stage:
         model (str): Its name.
         targets (list[str]): Classes or superclasses.
         images (str, optional): A folder of natural images, or "digits". None: pictures are made, and compared with nothing.
+        class_table (Path, optional): Which class a wnid or a name in it is. None: as
+            :meth:`~captum_proto.data.ImageCollection.discover` finds it.
         limit (int, optional): Images of each class. None: all.
         count (int): Prototypes of each class.
         options (dict): Arguments of generate for the prototypes, beside the preset "paper".
@@ -81,6 +83,7 @@ class Stage:
     protocol_target: str = str(paper.GOLDFISH)
     protocols: dict[str, list[Any]] = field(default_factory=lambda: dict(PAPER_PROTOCOLS))
     protocol_seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    class_table: Path | None = None
 
     @property
     def stem(self) -> str:
@@ -92,13 +95,14 @@ class Stage:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
-def small_stages(images: str | None = None) -> list[Stage]:
+def small_stages(images: str | None = None, class_table: Path | None = None) -> list[Stage]:
     """
     The protocol on a small stage: the digits, and an ImageNet network on photographs if there are any.
 
     Args:
         images (str, optional): A folder of ImageNet photographs, for EfficientNet-Lite0. Default: None, its pictures are made and not
             compared
+        class_table (Path, optional): Which class a wnid or a name in it is. Default: None
 
     Returns:
         list[Stage]: For :class:`~captum_proto.experiments.reproduce.Reproduce`, minutes on a laptop.
@@ -128,6 +132,7 @@ def small_stages(images: str | None = None) -> list[Stage]:
         model="efficientnet-lite0",
         targets=["151-268", "7-24,80-100,127-146"] if images else ["558", "12"],
         images=images,
+        class_table=class_table,
         limit=24,
         options={"steps": 128, "warmup_steps": 16},
         steps=128,
@@ -195,6 +200,7 @@ def natural_images(stage: Stage, settings: ReproduceSettings, named: NamedModel)
         seed=settings.seed,
         batch_size=settings.image_batch,
         workers=settings.workers,
+        class_table=stage.class_table,
     )
 
 

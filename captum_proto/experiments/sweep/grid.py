@@ -9,6 +9,7 @@ from typing import Any
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
+from captum_proto.attr import GenerationSettings
 from captum_proto.experiments.options import generation_options
 
 #: The paper's 125 protocols of affine transforms (arXiv:2309.17144, appendix; Table 4 has the best of them).
@@ -63,7 +64,7 @@ class Sweep:
             if not isinstance(value, dict):
                 raise InputError(f'the settings "{name}" are {value!r}; expected a table of arguments.')
         for combination in self.combinations():
-            combination.options()
+            GenerationSettings(**combination.options())
 
     def combinations(self) -> list[Combination]:
         """Every combination, in the order of the grid, its last argument running fastest."""

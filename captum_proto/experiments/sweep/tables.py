@@ -15,7 +15,7 @@ from captum_proto.report.figures import points_figure, save_figure
 from captum_proto.report.page import Page, Section
 from captum_proto.report.views.path_similarity import NOTATION
 from captum_proto.runs.files import write_rows, write_text
-from captum_proto.runs.folder import RECORDED, SUMMARY, read_settings
+from captum_proto.runs.folder import RECORDED, is_finished, read_settings
 from captum_proto.runs.tasks import warnings_of
 
 #: So many combinations are drawn, and so many have their pictures on the page.
@@ -122,7 +122,7 @@ def swept_page(folder: Path) -> Page:
     page = Page("Sweep", settings=settings, failures=warnings_of(folder))
     pictures = sorted(path.relative_to(folder).as_posix() for path in (folder / PICTURES).rglob("*.png"))
     page.summary = [f"{len(pictures)} of {asked} prototypes are there."]
-    if SUMMARY not in settings:
+    if not is_finished(folder):
         page.failures.insert(
             0,
             f"The run is not finished: {len(pictures)} of {asked} prototypes are there; the same command with --resume goes on.",
