@@ -50,6 +50,7 @@ class PrototypeGeneration(Attribution):
 
     Args:
         forward_func (Callable): The model, or a function of a batch that returns logits (N, K), such as ``lambda x: model(x)["logits"]``.
+            With a single logit, K = 1, the probability of the class is its sigmoid, as in binary cross-entropy.
             Modules that such a function refers to are frozen too, and tell the device and the dtype.
         preprocess (Callable, optional): The model's own preprocessing, from images in ``value_range`` to what ``forward_func`` takes; for
             ImageNet models, the normalization. Differentiable; may change the size of the images, not their number. Default: None

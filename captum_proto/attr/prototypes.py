@@ -27,7 +27,8 @@ class Prototypes:
         target (list[tuple[int, ...]]): The classes of each prototype; a single class is a tuple of one.
         seeds (list[int]): The seed of each prototype: with its target, all that its random numbers depend on.
         logits (Tensor): (N,), the class logit of each image as it is; for a superclass, the logsumexp of its logits.
-        probabilities (Tensor): (N,), the class probability of each image as it is; for a superclass, the sum.
+        probabilities (Tensor): (N,), the class probability of each image as it is; for a superclass, the sum. The softmax of the logits,
+            or the sigmoid where the model has a single one.
         transformed_logits (Tensor): (N,), the mean logit under fresh draws of the transform.
         transformed_probabilities (Tensor): (N,), the mean probability under fresh draws of the transform.
         history (dict[str, Tensor]): One value for each step and prototype. Of the warm-up: "warmup_variance" (W, N). Of the ascent,
