@@ -409,11 +409,14 @@ class PathSimilarity:
             else:
                 spearman[index], l1[index] = reference.distance(index, rows)
                 if any_inside:
-                    spearman[index][inside], l1[index][inside] = reference.distance_without(index, rows[inside])
+                    known = inside.to(rows.device)
+                    spearman[index][known], l1[index][known] = reference.distance_without(index, rows[known])
             previous.set(index, rows)
 
         self._capture.stream(batch, score)
-        return PathScores(reference.layers, torch.stack(spearman, 1).cpu(), torch.stack(l1, 1).cpu(), inside.cpu())
+        # A model may be spread over several devices.
+        columns = [torch.stack([column.to(pipeline.device) for column in scores], 1).cpu() for scores in (spearman, l1)]
+        return PathScores(reference.layers, *columns, inside.cpu())
 
 
 class _LayerMoments:

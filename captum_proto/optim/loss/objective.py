@@ -93,7 +93,7 @@ class Outputs:
         value = self._layers[layer]
         if self._differentiable and not value.requires_grad:
             raise InputError(f"what {_named(layer)} returned {_NO_GRADIENT}")
-        return value
+        return value.to(self._rows.keys.device)  # a model may be spread over several
 
     @cached_property
     def logits(self) -> Tensor:
@@ -107,7 +107,7 @@ class Outputs:
         if self._differentiable and not output.requires_grad:
             raise InputError(f"the model's output {_NO_GRADIENT}")
         logits: Tensor = output if output.dtype == torch.float64 else output.float()
-        return logits
+        return logits.to(self._rows.keys.device)  # a model may be spread over several
 
     @property
     def partners(self) -> Tensor:
