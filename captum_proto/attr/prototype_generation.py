@@ -46,7 +46,8 @@ class PrototypeGeneration(Attribution):
     interrupt too. Every prototype has its own random numbers, from its seed and its class, and no prototype sees another (unless
     ``diversity`` is asked for): alone or in a batch it is the same optimization. A network's own kernels round differently at different
     batch sizes, though, and in float32 a long ascent amplifies that to other details of the picture; for equal pixels use equal batch
-    sizes, or float64.
+    sizes, or float64. All of this is of a model that treats each image by itself, and the same each time; one that mixes the images of a
+    batch, or is random in evaluation mode, is warned of.
 
     Args:
         forward_func (Callable): The model, or a function of a batch that returns logits (N, K), such as ``lambda x: model(x)["logits"]``.
@@ -176,6 +177,7 @@ class PrototypeGeneration(Attribution):
                     warmup=ProbabilityVariance(),
                     additional_forward_args=_rows_of(arguments, rows, len(targets)),
                 )
+                optimization.probed = len(parts) > 0
                 result = optimization.optimize(
                     shape,
                     start=None if start is None else start[rows],

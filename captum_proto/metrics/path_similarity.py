@@ -19,7 +19,7 @@ from captum_proto._utils.checks import check_images
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture import Capture, LayerSelection, PreviousOutput
+from captum_proto.capture import Capture, LayerSelection, PreviousOutput, warn_of_layers
 from captum_proto.metrics.comparison import PathComparison
 from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
 from captum_proto.metrics.reference import PathReference, digest
@@ -69,7 +69,9 @@ class PathSimilarity:
     Prototype Generation (arXiv:2309.17144, section 3.2).
 
     Images stream through: memory holds one batch, and a sum, a mean and a rank of every activation, whatever the number of images. The
-    model is frozen and in evaluation mode while it is looked at, and comes back exactly as it was.
+    model is frozen and in evaluation mode while it is looked at, and comes back exactly as it was. Scores are of an image alone only if
+    the model treats each image by itself, and the same each time: what a BatchNorm2d without running statistics does, or a dropout that
+    stays on, is noticed on the first images and warned of.
 
     Args:
         forward_func (nn.Module): The model; layers are found in it by name.
@@ -119,6 +121,8 @@ class PathSimilarity:
         self.batch_size = batch_size
         self._reference: PathReference | None = None
         self._capture: Capture | None = None
+        #: How many images a batch had at most when it was seen whether the model treats each by itself: 2 is as good as more.
+        self._probed = 0
 
     @property
     def reference(self) -> PathReference:
@@ -162,6 +166,7 @@ class PathSimilarity:
                 reference = self._empty_reference(plan, batch)
                 moments = _LayerMoments(len(plan.outputs))
             batch = batch.to(pipeline.device, pipeline.image_dtype)
+            self._probe(plan, batch)
             plan.stream(batch, moments.batch())
             reference.pixel_sum += batch.to("cpu", torch.float64).sum(0)
             reference.digests += [digest(image) for image in batch]
@@ -367,6 +372,12 @@ class PathSimilarity:
         images = batch[:1].to(pipeline.device, pipeline.image_dtype)
         return Capture(self.forward_func, pipeline, images, self.layers, self.repeat, self.alias)
 
+    def _probe(self, plan: Capture, batch: Tensor) -> None:
+        """Warn, once, if the model mixes the images of a batch or is random."""
+        if self._probed < min(2, len(batch)):
+            self._probed = min(2, len(batch))
+            warn_of_layers(plan, batch)
+
     def _empty_reference(self, plan: Capture, batch: Tensor) -> PathReference:
         return PathReference(
             layers=plan.names,
@@ -394,6 +405,7 @@ class PathSimilarity:
                 )
         self._capture.forward = pipeline
         batch = batch.to(pipeline.device, pipeline.image_dtype)
+        self._probe(self._capture, batch)
         inside = torch.tensor([leave_one_out and reference.contains(image) for image in batch], device=pipeline.device)
         any_inside, all_inside = bool(inside.any()), bool(inside.all())
         spearman: list[Tensor] = [torch.empty(0)] * len(reference.layers)

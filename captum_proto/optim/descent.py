@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils.checks import callers_level
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.pipeline import Pipeline
+from captum_proto.capture import warn_of_outputs
 from captum_proto.optim.forward import ForwardPass
 from captum_proto.optim.gradient import cause_of, gradients_of, where_lost
 from captum_proto.optim.loss.objective import NO_GRADIENT, Loss, Outputs, Rows
@@ -66,6 +67,7 @@ class Descent:
         snapshot_steps (frozenset[int]): After how many steps of the main objective to keep a copy.
         progress (tqdm): A bar to advance.
         looked (bool): Whether the model's output is known to be as it should.
+        probed (bool): Whether it is known if the model treats each image by itself, and the same each time.
     """
 
     def __init__(
@@ -80,9 +82,11 @@ class Descent:
         snapshot_steps: frozenset[int],
         progress: tqdm[Any],
         looked: bool,
+        probed: bool,
     ) -> None:
         self.pipeline, self.settings, self.loss, self.warmup, self.rows = pipeline, settings, loss, warmup, rows
-        self.callback, self.snapshot_steps, self.progress, self.looked = callback, snapshot_steps, progress, looked
+        self.callback, self.snapshot_steps, self.progress = callback, snapshot_steps, progress
+        self.looked, self.probed = looked, probed
         layers = [*loss.layers, *(() if warmup is None else warmup.layers)]
         self.forward = ForwardPass(pipeline, settings, rows, layers, arranged=True)
         half = torch.float16 in (pipeline.autocast, pipeline.dtype)
@@ -95,6 +99,8 @@ class Descent:
         self.inputs = self.settings.parametrization.for_images(shape, self.settings.value_range)
         self._start(shape, start)
         result = OptimizationResult(self._look(), self.rows, self.forward.arrangement)
+        if not self.probed and result.images.dim() == 4 and self.settings.steps + self.settings.warmup_steps:
+            warn_of_outputs(self.pipeline, result.images)
         phases = self._phases()
         result.history = {name: torch.empty(0, len(self.rows.keys)) for phase in phases for name in phase.recorded}
         try:
