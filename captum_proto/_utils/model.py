@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensor
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import tensor_bytes
@@ -96,7 +96,7 @@ def check_values(forward_func: Callable[..., Any]) -> None:
     """
     for module in modules_of(forward_func):
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-            if isinstance(tensor, UninitializedTensorMixin):
+            if is_lazy(tensor):
                 why = "it is not initialized yet; run the model on a batch before, from which its lazy layers take their shapes"
             elif isinstance(tensor, FakeTensor):
                 why = "it is a fake tensor; make the model outside of FakeTensorMode"

@@ -163,7 +163,7 @@ class PrototypeGeneration(Attribution):
         arguments = _format_additional_forward_args(additional_forward_args) or ()
         classes = [list(target) for target in targets]
         objective, logit = settings.objective(classes), ClassLogit(classes)
-        parts = []
+        parts: list[Prototypes] = []
         with tqdm(
             total=len(targets) * (steps + warmup_steps), desc="prototypes", unit="step", disable=not show_progress
         ) as progress:

@@ -426,9 +426,11 @@ class PathSimilarity:
             previous.set(index, rows)
 
         self._capture.stream(batch, score)
-        # A model may be spread over several devices.
-        columns = [torch.stack([column.to(pipeline.device) for column in scores], 1).cpu() for scores in (spearman, l1)]
-        return PathScores(reference.layers, *columns, inside.cpu())
+
+        def together(columns: list[Tensor]) -> Tensor:  # a model may be spread over several devices
+            return torch.stack([column.to(pipeline.device) for column in columns], 1).cpu()
+
+        return PathScores(reference.layers, together(spearman), together(l1), inside.cpu())
 
 
 class _LayerMoments:

@@ -249,9 +249,10 @@ class Descent:
         )
         fewest, most = int(counts[rows].min()), int(counts[rows].max())
         share = "all" if fewest == steps else f"{fewest} of" if fewest == most else f"{fewest} to {most} of"
+        when = "the only step" if steps == 1 else f"{share} {steps} steps"
         warnings.warn(
-            f"the gradient through the model was exactly zero in {share} {steps} {phase.unit}{'s' if steps != 1 else ''} for {named}: "
-            f"the model moved nothing there, and what came back is what the start and the regularizers made of it; it was lost "
+            f"the gradient through the model was exactly zero in {when} for {named}: "
+            "the model moved nothing there, and what came back is what the start and the regularizers made of it; it was lost "
             f"{cause_of(where_lost(loss[rows].sum(), seen))}.",
             stacklevel=callers_level(),
         )
