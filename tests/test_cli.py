@@ -682,7 +682,10 @@ def test_runs_as_a_module() -> None:
 def test_waiting_threads_sleep_unless_the_user_says_otherwise(given: str | None, policy: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     environment |= {"OMP_DISPLAY_ENV": "true"} | ({} if given is None else {"OMP_WAIT_POLICY": given})
-    for start in (["-m", "captum_proto"], ["-c", "import sys; from captum_proto.__main__ import main; sys.exit(main())"]):
+    for start in (
+        ["-m", "captum_proto"],
+        ["-c", "import sys; from captum_proto.__main__ import main; sys.exit(main())"],
+    ):
         command = [sys.executable, *start, "info"]
         result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
         assert f"waiting threads: {policy.lower()}" in result.stdout

@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensor
+from torch.nn.parameter import is_lazy
 
 from captum_proto._utils.borrowing import Loan, borrowed
 from captum_proto._utils.checks import callers_level, type_name
+from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import tensor_bytes
 from captum_proto._utils.references import each_module, modules_of
 from captum_proto._utils.wrappers import named_modules, plain_names, unwrapped
@@ -53,8 +56,29 @@ def dtype_of(forward_func: Callable[..., Any]) -> torch.dtype:
     return torch.float32
 
 
+def check_values(forward_func: Callable[..., Any]) -> None:
+    """
+    See that every parameter and buffer of a model has values.
+
+    Raises:
+        InputError: If one is on the meta device, is fake, or was not initialized yet.
+    """
+    for module in modules_of(forward_func):
+        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+            if is_lazy(tensor):
+                why = "it is not initialized yet; run the model on a batch before, from which its lazy layers take their shapes"
+            elif isinstance(tensor, FakeTensor):
+                why = "it is a fake tensor; make the model outside of FakeTensorMode"
+            elif tensor.is_meta:
+                why = 'it is on the meta device; give it memory with model.to_empty(device="cpu") and load the weights before'
+            else:
+                continue
+            raise InputError(f'"{name}" of the model has no values, for {why}.')
+
+
 def fingerprint(model: nn.Module) -> str:
     """A digest of a model's weights and buffers: equal for equal weights, on any device and in any wrapper."""
+    check_values(model)
     digest, plain = hashlib.blake2b(digest_size=16), plain_names(model)
     with Loan(model).turn():  # in another thread's pass its buffers are that thread's
         state = {plain(name): tensor for name, tensor in model.state_dict().items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_proto._utils.checks import callers_level
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import device_of, dtype_of
+from captum_proto._utils.model import check_values, device_of, dtype_of
 
 
 def _has_arithmetic(dtype: torch.dtype) -> bool:
@@ -33,6 +33,9 @@ class Pipeline:
         preprocess (Callable, optional): From images in the user's range to the model's input. Default: None
         additional_forward_args (tuple, optional): Further arguments of ``forward_func``. Default: ()
         autocast (torch.dtype, optional): bfloat16 or float16 for mixed precision. Default: None
+
+    Raises:
+        InputError: If a parameter or buffer of the model has no values, or ``autocast`` is another dtype.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Pipeline:
         additional_forward_args: tuple[Any, ...] = (),
         autocast: torch.dtype | None = None,
     ) -> None:
+        check_values(forward_func)
         if autocast not in (None, torch.bfloat16, torch.float16):
             raise InputError(f"autocast is {autocast!r}; expected torch.bfloat16, torch.float16 or None.")
         if autocast is not None and device_of(forward_func).type == "cpu" and not _has_arithmetic(autocast):

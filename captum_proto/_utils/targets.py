@@ -126,3 +126,17 @@ def target_mask(targets: list[Target], classes: int, device: torch.device) -> Te
                 )
             row[index] = True
     return mask.to(device)
+
+
+def outcomes(logits: Tensor) -> Tensor:
+    """
+    The logits of outcomes of which one is the case, (N, K): those of the classes; of a network with one, that and its absence.
+
+    A single logit is that of binary cross-entropy: the class's absence has the logit 0, so that its softmax is the sigmoid.
+    """
+    return logits if logits.shape[1] != 1 else torch.nn.functional.pad(logits, (0, 1))
+
+
+def class_probabilities(logits: Tensor) -> Tensor:
+    """The probability of each class, (N, K): the softmax of the logits; of a single logit the sigmoid."""
+    return outcomes(logits).softmax(1)[:, : logits.shape[1]]

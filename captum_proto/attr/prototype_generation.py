@@ -46,13 +46,15 @@ class PrototypeGeneration(Attribution):
     interrupt too. Every prototype has its own random numbers, from its seed and its class, and no prototype sees another (unless
     ``diversity`` is asked for): alone or in a batch it is the same optimization. A network's own kernels round differently at different
     batch sizes, though, and in float32 a long ascent amplifies that to other details of the picture; for equal pixels use equal batch
-    sizes, or float64.
+    sizes, or float64. All of this is of a model that treats each image by itself, and the same each time; one that mixes the images of a
+    batch, or is random in evaluation mode, is warned of.
 
     Several threads may use one model, and models in ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel`` are the models in
     them: see :ref:`using_a_model`.
 
     Args:
         forward_func (Callable): The model, or a function of a batch that returns logits (N, K), such as ``lambda x: model(x)["logits"]``.
+            With a single logit, K = 1, the probability of the class is its sigmoid, as in binary cross-entropy.
             The modules that such a function refers to are frozen too, and the first of them tells the device and the dtype. They are
             found in whatever it reaches: closures, globals that its code or that of functions it calls names, attributes, containers,
             partials, methods. If there are none, a warning says so.
@@ -166,7 +168,7 @@ class PrototypeGeneration(Attribution):
         arguments = _format_additional_forward_args(additional_forward_args) or ()
         classes = [list(target) for target in targets]
         objective, logit = settings.objective(classes), ClassLogit(classes)
-        parts = []
+        parts: list[Prototypes] = []
         with tqdm(
             total=len(targets) * (steps + warmup_steps), desc="prototypes", unit="step", disable=not show_progress
         ) as progress:
@@ -180,6 +182,7 @@ class PrototypeGeneration(Attribution):
                     warmup=ProbabilityVariance(),
                     additional_forward_args=_rows_of(arguments, rows, len(targets)),
                 )
+                optimization.probed = len(parts) > 0
                 result = optimization.optimize(
                     shape,
                     start=None if start is None else start[rows],

@@ -13,6 +13,7 @@ from torch import Tensor
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import load_tensors, save_tensors
 from captum_proto._utils.targets import Target
+from captum_proto.optim.result import ZERO_GRADIENT
 
 _VALUES = ("images", "logits", "probabilities", "transformed_logits", "transformed_probabilities")
 
@@ -27,12 +28,14 @@ class Prototypes:
         target (list[tuple[int, ...]]): The classes of each prototype; a single class is a tuple of one.
         seeds (list[int]): The seed of each prototype: with its target, all that its random numbers depend on.
         logits (Tensor): (N,), the class logit of each image as it is; for a superclass, the logsumexp of its logits.
-        probabilities (Tensor): (N,), the class probability of each image as it is; for a superclass, the sum.
+        probabilities (Tensor): (N,), the class probability of each image as it is; for a superclass, the sum. The softmax of the logits,
+            or the sigmoid where the model has a single one.
         transformed_logits (Tensor): (N,), the mean logit under fresh draws of the transform.
         transformed_probabilities (Tensor): (N,), the mean probability under fresh draws of the transform.
         history (dict[str, Tensor]): One value for each step and prototype. Of the warm-up: "warmup_variance" (W, N). Of the ascent,
             before each step's update: "loss", "logit", "probability" (both under that step's transform) and "high_frequency_loss",
-            each (S, N); with diversity also "diversity_loss". A prototype whose batch ended early is NaN from there on.
+            each (S, N); with diversity also "diversity_loss"; and where it was so in any step, "zero_gradient": 1 where the gradient of
+            the logit was exactly zero, else 0. A prototype whose batch ended early is NaN from there on.
         snapshots (dict[int, Tensor]): Images after so many steps, each (N, C, H, W) on the CPU.
         settings (dict): Every argument, as JSON can hold it, with the versions that made them.
     """
@@ -119,15 +122,23 @@ class Prototypes:
         if not parts:
             raise InputError("there are no prototypes to concatenate; give at least one part.")
         first = parts[0]
+        names = dict.fromkeys(name for part in parts for name in part.history)
         shared = set.intersection(*(set(part.snapshots) for part in parts))
         return cls(
             **{name: torch.cat([getattr(part, name) for part in parts]) for name in _VALUES},
             target=[target for part in parts for target in part.target],
             seeds=[seed for part in parts for seed in part.seeds],
-            history={name: _beside([part.history[name] for part in parts]) for name in first.history},
+            history={name: _beside([_history(part, name) for part in parts]) for name in names},
             snapshots={step: torch.cat([part.snapshots[step] for part in parts]) for step in sorted(shared)},
             settings=first.settings,
         )
+
+
+def _history(part: Prototypes, name: str) -> Tensor:
+    """What a part recorded under a name; it leaves out zero gradients where it had none."""
+    return (
+        part.history[name] if name != ZERO_GRADIENT else part.history.get(name, torch.zeros_like(part.history["logit"]))
+    )
 
 
 def _beside(histories: list[Tensor]) -> Tensor:

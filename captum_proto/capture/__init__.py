@@ -5,6 +5,7 @@ Activations belong to a *call* of a layer, not to the layer: torchvision's ResNe
 change a tensor after the layer has returned it. Outputs are therefore read inside the hook, when they are what the layer returned.
 """
 
+from captum_proto.capture.consistency import warn_of_layers, warn_of_outputs
 from captum_proto.capture.hooks import forward_hooks
 from captum_proto.capture.plan import Capture, LayerOutput, PreviousOutput, capture
 from captum_proto.capture.recorder import LayerRecorder
@@ -22,4 +23,6 @@ __all__ = [
     "find_output",
     "forward_hooks",
     "select_layers",
+    "warn_of_layers",
+    "warn_of_outputs",
 ]

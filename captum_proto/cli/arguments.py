@@ -72,7 +72,9 @@ def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
     )
     group.add_argument("--random-weights", action="store_true", help="do not load trained weights")
     group.add_argument(
-        "--num-classes", type=int, help="of a checkpoint or of random weights (default: the model's own)"
+        "--num-classes",
+        type=int,
+        help="of a checkpoint or of random weights (default: the model's own); with 1, a probability is the sigmoid of the logit",
     )
     group.add_argument(
         "--image-shape",

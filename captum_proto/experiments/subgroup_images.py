@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_proto._utils.class_names import label_of
 from captum_proto._utils.files import load_tensors, save_tensors, sha256, tensor_bytes
-from captum_proto._utils.targets import Target
+from captum_proto._utils.targets import Target, class_probabilities, outcomes
 from captum_proto.data import ImageCollection
 from captum_proto.runs.files import write_rows
 
@@ -108,10 +108,16 @@ def write_images(
         for members in interest.values():
             inside = logits[:, list(members)]
             values.append(inside.logsumexp(1).tolist())
-            values.append(logits.softmax(1)[:, list(members)].sum(1).tolist())
+            values.append(class_probabilities(logits)[:, list(members)].sum(1).tolist())
         columns = zip(
-            subgroup.files, subgroup.digests, logits.argmax(1).tolist(), zip(*values, strict=True), strict=True
+            subgroup.files,
+            subgroup.digests,
+            outcomes(logits).argmax(1).tolist(),
+            zip(*values, strict=True),
+            strict=True,
         )
         for file, digest, index, row in columns:
-            rows.append([name, file, digest, index, label_of((index,), class_names), *map(repr, row)])
+            # Of a single logit there is a second outcome, in which the image is not taken for the class.
+            taken_for = [index, label_of((index,), class_names)] if index < logits.shape[1] else ["", "none"]
+            rows.append([name, file, digest, *taken_for, *map(repr, row)])
     write_rows(path, header, rows)

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from captum_proto._utils.checks import check_logits
 from captum_proto._utils.errors import InputError, InputTypeError, MissingFileError
 from captum_proto._utils.files import whole_file
 from captum_proto._utils.tables import bare_percent, between, number, p_text, percent, text_table
-from captum_proto._utils.targets import Target, parse_targets, target_mask
+from captum_proto._utils.targets import Target, class_probabilities, outcomes, parse_targets, target_mask
 from captum_proto.runs.files import write_rows
 from captum_proto.stats.intervals import Estimate, difference_estimate, fisher_exact, holm, mean_estimate, proportion
 from captum_proto.stats.judgments import Order, order_by_test
@@ -257,7 +258,8 @@ def compare_groups(
     intervals. The tests take the subgroups for independent: no image, and no two versions of an image, should be in two subgroups.
 
     Args:
-        logits (mapping[str, Tensor]): By the name of the subgroup, (N, K): the model's logits of its images. At least two subgroups.
+        logits (mapping[str, Tensor]): By the name of the subgroup, (N, K): the model's logits of its images. At least two subgroups. With
+            a single logit, its sigmoid is the probability of the class, and an image is taken for it where that is at least one half.
         target (int or sequence of int): The class that counts as right; several: any of them, as one class.
         also (sequence, optional): Further classes whose mean probabilities are of interest. Default: ()
         class_names (sequence of str, optional): K names, for labels. Default: None
@@ -298,10 +300,10 @@ def compare_groups(
     options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
     results, probabilities = [], {}
     for name, values in checked.items():
-        shares = values.softmax(1)
+        shares = class_probabilities(values)
         of_class = {of: shares[:, mask].sum(1).numpy() for of, mask in members.items()}
         right = members[label]
-        correct = int(right[values.argmax(1)].sum())
+        correct = int(pad(right, (0, 1))[outcomes(values).argmax(1)].sum())  # past the end: none of the classes
         top5 = None
         if classes > _TOP:
             top5 = proportion(int(right[values.topk(_TOP).indices].any(1).sum()), len(values), confidence)

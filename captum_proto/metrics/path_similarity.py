@@ -19,7 +19,7 @@ from captum_proto._utils.checks import check_images
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture import Capture, LayerSelection, PreviousOutput
+from captum_proto.capture import Capture, LayerSelection, PreviousOutput, warn_of_layers
 from captum_proto.metrics.comparison import PathComparison
 from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
 from captum_proto.metrics.reference import PathReference, digest
@@ -70,7 +70,9 @@ class PathSimilarity:
 
     Images stream through: memory holds one batch, and a sum, a mean and a rank of every activation, whatever the number of images. The
     model is frozen and in evaluation mode while it is looked at, and comes back exactly as it was. Several threads may use one model, and
-    models in ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel`` are the models in them: see :ref:`using_a_model`.
+    models in ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel`` are the models in them: see :ref:`using_a_model`. Scores
+    are of an image alone only if the model treats each image by itself, and the same each time: what a BatchNorm2d without running
+    statistics does, or a dropout that stays on, is noticed on the first images and warned of.
 
     Args:
         forward_func (nn.Module): The model; layers are found in it by name.
@@ -120,6 +122,8 @@ class PathSimilarity:
         self.batch_size = batch_size
         self._reference: PathReference | None = None
         self._capture: Capture | None = None
+        #: How many images a batch had at most when it was seen whether the model treats each by itself: 2 is as good as more.
+        self._probed = 0
 
     @property
     def reference(self) -> PathReference:
@@ -163,6 +167,7 @@ class PathSimilarity:
                 reference = self._empty_reference(plan, batch)
                 moments = _LayerMoments(len(plan.outputs))
             batch = batch.to(pipeline.device, pipeline.image_dtype)
+            self._probe(plan, batch)
             plan.stream(batch, moments.batch())
             reference.pixel_sum += batch.to("cpu", torch.float64).sum(0)
             reference.digests += [digest(image) for image in batch]
@@ -368,6 +373,12 @@ class PathSimilarity:
         images = batch[:1].to(pipeline.device, pipeline.image_dtype)
         return Capture(self.forward_func, pipeline, images, self.layers, self.repeat, self.alias)
 
+    def _probe(self, plan: Capture, batch: Tensor) -> None:
+        """Warn, once, if the model mixes the images of a batch or is random."""
+        if self._probed < min(2, len(batch)):
+            self._probed = min(2, len(batch))
+            warn_of_layers(plan, batch)
+
     def _empty_reference(self, plan: Capture, batch: Tensor) -> PathReference:
         return PathReference(
             layers=plan.names,
@@ -395,6 +406,7 @@ class PathSimilarity:
                 )
         plan = self._capture.with_forward(pipeline)  # a copy: another thread may evaluate with other arguments
         batch = batch.to(pipeline.device, pipeline.image_dtype)
+        self._probe(plan, batch)
         inside = torch.tensor([leave_one_out and reference.contains(image) for image in batch], device=pipeline.device)
         any_inside, all_inside = bool(inside.any()), bool(inside.all())
         spearman: list[Tensor] = [torch.empty(0)] * len(reference.layers)
@@ -410,11 +422,16 @@ class PathSimilarity:
             else:
                 spearman[index], l1[index] = reference.distance(index, rows)
                 if any_inside:
-                    spearman[index][inside], l1[index][inside] = reference.distance_without(index, rows[inside])
+                    known = inside.to(rows.device)
+                    spearman[index][known], l1[index][known] = reference.distance_without(index, rows[known])
             previous.set(index, rows)
 
         plan.stream(batch, score)
-        return PathScores(reference.layers, torch.stack(spearman, 1).cpu(), torch.stack(l1, 1).cpu(), inside.cpu())
+
+        def together(columns: list[Tensor]) -> Tensor:  # a model may be spread over several devices
+            return torch.stack([column.to(pipeline.device) for column in columns], 1).cpu()
+
+        return PathScores(reference.layers, together(spearman), together(l1), inside.cpu())
 
 
 class _LayerMoments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,15 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from captum_proto._utils.checks import callers_level
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.pipeline import Pipeline
+from captum_proto.capture import warn_of_outputs
 from captum_proto.optim.forward import ForwardPass
-from captum_proto.optim.loss.objective import Loss, Rows
+from captum_proto.optim.gradient import cause_of, gradients_of, where_lost
+from captum_proto.optim.loss.objective import NO_GRADIENT, Loss, Outputs, Rows
 from captum_proto.optim.random import START, TRANSFORM, RandomStream
-from captum_proto.optim.result import Callback, OptimizationResult, Step
+from captum_proto.optim.result import ZERO_GRADIENT, Callback, OptimizationResult, Step
 from captum_proto.optim.settings import SCHEDULES, OptimizationSettings
 
 #: How often the host looks at values that the device has computed. Every look makes a GPU wait.
@@ -63,6 +67,7 @@ class Descent:
         snapshot_steps (frozenset[int]): After how many steps of the main objective to keep a copy.
         progress (tqdm): A bar to advance.
         looked (bool): Whether the model's output is known to be as it should.
+        probed (bool): Whether it is known if the model treats each image by itself, and the same each time.
     """
 
     def __init__(
@@ -77,9 +82,11 @@ class Descent:
         snapshot_steps: frozenset[int],
         progress: tqdm[Any],
         looked: bool,
+        probed: bool,
     ) -> None:
         self.pipeline, self.settings, self.loss, self.warmup, self.rows = pipeline, settings, loss, warmup, rows
-        self.callback, self.snapshot_steps, self.progress, self.looked = callback, snapshot_steps, progress, looked
+        self.callback, self.snapshot_steps, self.progress = callback, snapshot_steps, progress
+        self.looked, self.probed = looked, probed
         layers = [*loss.layers, *(() if warmup is None else warmup.layers)]
         self.forward = ForwardPass(pipeline, settings, rows, layers, arranged=True)
         half = torch.float16 in (pipeline.autocast, pipeline.dtype)
@@ -92,6 +99,8 @@ class Descent:
         self.inputs = self.settings.parametrization.for_images(shape, self.settings.value_range)
         self._start(shape, start)
         result = OptimizationResult(self._look(), self.rows, self.forward.arrangement)
+        if not self.probed and result.images.dim() == 4 and self.settings.steps + self.settings.warmup_steps:
+            warn_of_outputs(self.pipeline, result.images)
         phases = self._phases()
         result.history = {name: torch.empty(0, len(self.rows.keys)) for phase in phases for name in phase.recorded}
         try:
@@ -99,6 +108,7 @@ class Descent:
                 self._minimize(phase, result)
         except _Stopped:
             result.stopped = True
+        self._warn_of_zero_gradients(phases[-1], result)
         result.images, result.arrangement = self._look(), self.forward.arrangement
         self._check_images(result.images)
         return result
@@ -141,6 +151,7 @@ class Descent:
         settings = self.settings
         history: dict[str, list[Tensor]] = {name: [] for name in phase.recorded}
         losses: list[Tensor] = []
+        zero: list[Tensor] = []
         active: Tensor | None = None
         optimizer = torch.optim.Adam(
             list(self.parameters.values()),
@@ -154,8 +165,9 @@ class Descent:
         try:
             for step in range(phase.steps):
                 optimizer.param_groups[0]["lr"] = settings.lr * phase.schedule(step / phase.steps)
-                gradients, loss, terms = self._evaluate(phase, step)
+                gradients, loss, terms, without = self._evaluate(phase, step)
                 losses.append(loss)
+                zero.append(without)
                 for name, values in terms.items():
                     history.setdefault(name, []).append(values)
                 if phase.tolerance > 0:
@@ -172,31 +184,84 @@ class Descent:
             self._check_finite(losses, phase.unit)
         finally:
             result.history |= {name: _stack(values, len(self.rows.keys)) for name, values in history.items()}
+            if phase.name == "ascent" and zero and bool(torch.stack(zero).any()):
+                result.history[ZERO_GRADIENT] = _stack(zero, len(self.rows.keys)).float()
 
-    def _evaluate(self, phase: _Phase, step: int) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
-        """The gradient of each parameter, the loss, and what is recorded. What else there was is gone before the next step."""
+    def _evaluate(self, phase: _Phase, step: int) -> tuple[list[Tensor], Tensor, dict[str, Tensor], Tensor]:
+        """
+        The gradient of each parameter, the loss, what is recorded, and for which rows the gradient through the model is zero. What else
+        there was is gone before the next step.
+        """
         with self.forward.turn():
             return self._evaluate_in_turn(phase, step)
 
-    def _evaluate_in_turn(self, phase: _Phase, step: int) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
+    def _evaluate_in_turn(self, phase: _Phase, step: int) -> tuple[list[Tensor], Tensor, dict[str, Tensor], Tensor]:
+        loss, outputs, seen = self._forward(phase, step)
+        *gradients, through = self._gradients(loss, [*self.parameters.values(), seen])
+        if step == 0 and outputs.used and self._is_cut_off(phase, through):
+            raise InputError(f"the loss {NO_GRADIENT}")
+        self.looked = True
+        terms = outputs.terms if phase.total is None else {phase.total: loss.detach(), **outputs.terms}
+        zero = (
+            ~through.flatten(1).any(1) if through is not None else torch.full_like(loss, outputs.used, dtype=torch.bool)
+        )
+        wanted = zip(self.parameters.values(), gradients, strict=True)
+        materialized = [torch.zeros_like(values) if gradient is None else gradient for values, gradient in wanted]
+        return materialized, loss.detach(), terms, zero
+
+    def _is_cut_off(self, phase: _Phase, through: Tensor | None) -> bool:
+        """Whether there is no way for a gradient through the model. What comes out may be zeros, if further operations fill them in."""
+        if through is None or bool(through.any()):
+            return through is None
+        loss, _, seen = self._forward(phase, 0)
+        lost = where_lost(loss.sum(), seen)
+        return lost is not None and lost.undefined
+
+    def _forward(self, phase: _Phase, step: int) -> tuple[Tensor, Outputs, Tensor]:
+        """The loss, what it saw of the model, and the images as the model got them: what goes by them goes through the model."""
         images = self.inputs.render(self.parameters)
+        seen = images.view_as(images)
         random = RandomStream(self.rows.keys, TRANSFORM, step) if phase.transformed else None
-        outputs = self.forward(images, random, step, closely=not self.looked)
+        outputs = self.forward(seen, random, step, closely=not self.looked)
         if step == 0:
             self.loss.check(outputs)
+            outputs.used = False  # by this phase's loss, that is
         loss = phase.loss(outputs, images)
         if step == 0:
             _check_loss(loss, len(images))
-        self.looked = True
-        terms = outputs.terms if phase.total is None else {phase.total: loss.detach(), **outputs.terms}
-        return self._gradients(loss), loss.detach(), terms
+        return loss, outputs, seen
 
-    def _gradients(self, loss: Tensor) -> list[Tensor]:
-        parameters = list(self.parameters.values())
+    def _gradients(self, loss: Tensor, inputs: list[Tensor]) -> list[Tensor | None]:
         if self.loss_scale is None:
-            return list(torch.autograd.grad(loss.sum(), parameters, materialize_grads=True))
-        gradients = torch.autograd.grad((loss * self.loss_scale).sum(), parameters, materialize_grads=True)
-        return [gradient / _per_row(self.loss_scale, gradient) for gradient in gradients]
+            return gradients_of(loss.sum(), inputs)
+        gradients = gradients_of((loss * self.loss_scale).sum(), inputs)
+        return [None if each is None else each / _per_row(self.loss_scale, each) for each in gradients]
+
+    def _warn_of_zero_gradients(self, phase: _Phase, result: OptimizationResult) -> None:
+        """Name the rows that the model did not move in half of the steps or more, and why that may be."""
+        zero = result.history.get(ZERO_GRADIENT)
+        if zero is None:
+            return
+        steps = len(zero)
+        counts = zero.sum(0)
+        rows = (2 * counts >= steps).nonzero().flatten().tolist()
+        if not rows:
+            return
+        with self.forward.turn():
+            loss, _, seen = self._forward(phase, steps - 1)
+            cause = cause_of(where_lost(loss[rows].sum(), seen))
+        named = ", ".join(self._named(row) for row in rows[:3]) + (
+            f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        )
+        fewest, most = int(counts[rows].min()), int(counts[rows].max())
+        share = "all" if fewest == steps else f"{fewest} of" if fewest == most else f"{fewest} to {most} of"
+        when = "the only step" if steps == 1 else f"{share} {steps} steps"
+        warnings.warn(
+            f"the gradient through the model was exactly zero in {when} for {named}: "
+            "the model moved nothing there, and what came back is what the start and the regularizers made of it; it was lost "
+            f"{cause}.",
+            stacklevel=callers_level(),
+        )
 
     @torch.no_grad()
     def _update(self, optimizer: torch.optim.Adam, gradients: list[Tensor], active: Tensor | None) -> None:

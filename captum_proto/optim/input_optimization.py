@@ -88,6 +88,8 @@ class InputOptimization:
         self.pipeline = Pipeline(forward_func, preprocess, arguments, self.settings.autocast)
         #: Whether the model's output was looked at for all that may be wrong with it; later ones only for what costs nothing.
         self.looked = False
+        #: Whether it was seen if the model treats each image by itself, and the same each time; it is warned of once.
+        self.probed = False
 
     def optimize(
         self,
@@ -143,10 +145,11 @@ class InputOptimization:
                 snapshot_steps=frozenset(snapshot_steps),
                 progress=progress,
                 looked=self.looked,
+                probed=self.probed,
             )
             stack.enter_context(descent.forward.loan.frozen())
             result = descent.run(shape, start)
-        self.looked = descent.looked
+        self.looked, self.probed = descent.looked, True
         return result
 
     def _targets(self, count: int | None) -> list[tuple[int, ...]]:

@@ -10,6 +10,9 @@ from torch import Tensor
 from captum_proto.optim.loss.objective import Rows
 from captum_proto.optim.network import Arrangement
 
+#: The name in the history under which steps are recorded in which the model did not move a row.
+ZERO_GRADIENT = "zero_gradient"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -21,7 +24,8 @@ class Step:
         step (int): From 0, within its phase.
         prototypes (range): Which of the prototypes asked for are in this batch.
         images (Tensor): (N, C, H, W), after the step. May share memory with the optimization: clone what you keep.
-        terms (dict[str, Tensor]): The values of ``OptimizationResult.history`` at this step, each (N,), on the model's device.
+        terms (dict[str, Tensor]): The values of ``OptimizationResult.history`` at this step but "zero_gradient", each (N,), on the
+            model's device.
     """
 
     phase: str
@@ -45,7 +49,8 @@ class OptimizationResult:
         rows (Rows): What each of them is, with its random numbers.
         arrangement (Arrangement): How the network was run.
         history (dict[str, Tensor]): One value for each step and row, before the step's update, on the CPU. Of the warm-up: what its loss
-            records, each (W, N). Of the main objective: "loss" and what its losses record, each (S, N).
+            records, each (W, N). Of the main objective: "loss" and what its losses record, each (S, N); and where it was so in any step,
+            "zero_gradient": 1 where the gradient through the model was exactly zero, else 0.
         snapshots (dict[int, Tensor]): Images after so many steps of the main objective, (N, C, H, W) on the CPU.
         stopped (bool): Whether a callback ended it.
     """
@@ -58,4 +63,4 @@ class OptimizationResult:
     stopped: bool = False
 
 
-__all__ = ["Callback", "OptimizationResult", "Step"]
+__all__ = ["ZERO_GRADIENT", "Callback", "OptimizationResult", "Step"]

@@ -88,6 +88,17 @@ def test_a_strong_high_frequency_loss_makes_the_image_smooth(make_cnn):
         assert roughness(high_frequency_weight=300.0, high_frequency_power=power) < free / 4
 
 
+def test_the_probability_of_a_single_logit_is_its_sigmoid():
+    weight = torch.randn(1, 1, 4, 4)
+    prototypes = PrototypeGeneration(linear_model(weight)).generate([0, 0], (1, 4, 4), **{**QUICK, "warmup_steps": 64})
+    assert torch.allclose(prototypes.probabilities, prototypes.logits.sigmoid(), rtol=1e-6)
+    assert torch.allclose(prototypes.history["probability"], prototypes.history["logit"].sigmoid(), rtol=1e-6)
+    assert (prototypes.transformed_probabilities < 1).all()
+    # The warm-up has somewhere to go: to where the class is as likely as its absence.
+    variance = prototypes.history["warmup_variance"]
+    assert (variance[-1] < 0.1 * variance[0]).all()
+
+
 def test_the_transform_makes_the_prototype_robust_to_it(make_cnn):
     generation = PrototypeGeneration(make_cnn())
     transform = RandomAffine(180, translate=(0.3, 0.3))
@@ -516,7 +527,8 @@ def test_transform_and_preprocessing_in_either_order(make_cnn):
             self.inner = make_cnn()
 
         def forward(self, x: Tensor) -> Tensor:
-            seen.append(x.detach().clone())
+            if torch.is_grad_enabled():  # a step
+                seen.append(x.detach().clone())
             return self.inner(x)
 
     generation = PrototypeGeneration(Looking(), preprocess=lambda x: x + 10)

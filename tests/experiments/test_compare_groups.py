@@ -16,6 +16,7 @@ from captum_proto import PrototypeGeneration, Prototypes
 from captum_proto.cli import main
 from captum_proto.data import ImageCollection, load_image
 from captum_proto.experiments.compare_groups import CompareGroups
+from captum_proto.experiments.subgroup_images import SubgroupLogits, write_images
 from captum_proto.metrics import SubgroupComparison
 from captum_proto.models import NamedModel, load_model
 from captum_proto.report.page import Page
@@ -111,6 +112,20 @@ def test_every_value_the_tables_the_figure_and_the_prototypes_are_written(
     assert all((out / name).exists() for name in page.files())
     assert any("torn.png" in sentence for sentence in page.failures)
     assert "5 of 6 images of day" in page.summary[0]
+
+
+def test_a_single_logit_is_a_class_or_none(tmp_path: Path) -> None:
+    single = {"day": torch.tensor([[2.0], [-1.0]]), "night": torch.tensor([[0.5]])}
+    found = {
+        name: SubgroupLogits(values, ["a.png", "b.png"][: len(values)], ["", ""][: len(values)], [])
+        for name, values in single.items()
+    }
+    write_images(found, {"robin": (0,)}, ["robin"], tmp_path / "images.csv")
+    with (tmp_path / "images.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["predicted_class"] for row in rows] == ["robin", "none", "robin"]
+    assert [row["prediction"] for row in rows] == ["0", "", "0"]
+    assert [float(row["probability(robin)"]) for row in rows] == pytest.approx([0.880797, 0.268941, 0.622459], abs=1e-6)
 
 
 def test_prototypes_are_made_taken_from_a_file_or_left_out(

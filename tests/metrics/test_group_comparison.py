@@ -90,6 +90,15 @@ def test_a_superclass_is_one_class() -> None:
     assert comparison.subgroups[0].probabilities["2, 5"].value == pytest.approx(float(together.mean()))
 
 
+def test_of_a_single_logit_the_sigmoid_tells() -> None:
+    single = {"day": torch.tensor([[2.0], [0.5], [-1.0]]), "night": torch.tensor([[-3.0], [-0.5], [0.1]])}
+    comparison = compare_groups(single, target=0, resamples=100)
+    assert [subgroup.correct for subgroup in comparison.subgroups] == [2, 1]
+    for subgroup in comparison.subgroups:
+        expected = float(single[subgroup.subgroup].sigmoid().mean())
+        assert subgroup.probabilities[comparison.target].value == pytest.approx(expected, rel=1e-6)
+
+
 def test_top_5_is_for_models_of_more_classes() -> None:
     few = {name: logits(3, 4)[:, 1:6] for name in ("a", "b")}
     comparison = compare_groups(few, 1, resamples=50)

@@ -310,14 +310,14 @@ def test_evaluation_is_the_mean_over_fresh_draws():
 
 
 class Failing(nn.Module):
-    """A model whose output or gradient spoils at one call."""
+    """A model whose output or gradient spoils at one step."""
 
     def __init__(self, at: int, spoil, after: bool = True) -> None:
         super().__init__()
         self.inner, self.at, self.spoil, self.calls, self.after = double_linear(), at, spoil, 0, after
 
     def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
+        self.calls += torch.is_grad_enabled()  # without, the model is only looked at
         spoiled = self.calls == self.at or (self.after and self.calls > self.at)
         return self.spoil(self.inner(x)) if spoiled else self.inner(x)
 

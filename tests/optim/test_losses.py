@@ -38,12 +38,13 @@ def test_scores_and_probabilities_of_targets(logits, random):
     variance = probability_variance(torch.from_numpy(logits)).numpy()
     for i, target in enumerate(targets):
         chosen = list(target)
+        outcomes = logits[i] if k > 1 else np.append(logits[i], 0)  # a single class, or its absence
         np.testing.assert_allclose(score[i], logsumexp(logits[i, chosen]), rtol=1e-12, atol=1e-12)
-        np.testing.assert_allclose(probability[i], softmax(logits[i])[chosen].sum(), rtol=1e-12, atol=1e-300)
+        np.testing.assert_allclose(probability[i], softmax(outcomes)[chosen].sum(), rtol=1e-12, atol=1e-300)
         # The score of a target is its part of the softmax: log p = score - log Z.
-        np.testing.assert_allclose(np.log(probability[i]), score[i] - logsumexp(logits[i]), rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(variance[i], np.var(softmax(logits[i])), rtol=1e-9, atol=1e-16)
-        assert -1e-16 <= variance[i] <= (k - 1) / k**2 + 1e-12
+        np.testing.assert_allclose(np.log(probability[i]), score[i] - logsumexp(outcomes), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(variance[i], np.var(softmax(outcomes)), rtol=1e-9, atol=1e-16)
+        assert -1e-16 <= variance[i] <= (len(outcomes) - 1) / len(outcomes) ** 2 + 1e-12
 
 
 def test_the_score_of_a_single_class_is_its_logit_to_the_last_bit():
@@ -61,13 +62,21 @@ def test_only_the_targets_own_logits_get_a_gradient():
     np.testing.assert_allclose(gradient[0].numpy(), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("classes", [1, 2, 10, 1000])
+@pytest.mark.parametrize("classes", [2, 10, 1000])
 def test_extremes_of_the_variance(classes):
     equal = torch.full((1, classes), 7.0, dtype=torch.float64)
     certain = torch.zeros(1, classes, dtype=torch.float64)
     certain[0, 0] = 1e4
     assert float(probability_variance(equal)) < 1e-30
     assert float(probability_variance(certain)) == pytest.approx((classes - 1) / classes**2, abs=1e-15)
+
+
+def test_a_single_logit_is_compared_with_the_absence_of_its_class():
+    logits = torch.tensor([[0.0], [3.0], [-3.0], [1e4]], dtype=torch.float64)
+    p = torch.sigmoid(logits[:, 0])
+    assert torch.allclose(class_probability(logits, mask_of([(0,)] * 4, 1)), p, rtol=1e-12)
+    assert torch.allclose(probability_variance(logits), (p - 0.5) ** 2, rtol=1e-12)  # of p and 1 - p
+    assert torch.equal(class_score(logits, mask_of([(0,)] * 4, 1)), logits[:, 0])
 
 
 def test_derivatives():

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_proto._utils.targets import parse_targets, target_mask
+from captum_proto._utils.targets import class_probabilities, outcomes, parse_targets, target_mask
 from captum_proto.optim.loss.objective import Loss, Outputs
 
 
@@ -28,8 +28,8 @@ def class_score(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def class_probability(logits: Tensor, mask: Tensor) -> Tensor:
-    """The softmax probability of each prototype's classes together: shape (N,)."""
-    return (logits.softmax(dim=1) * mask).sum(dim=1)
+    """The softmax probability of each prototype's classes together, of a network with a single logit the sigmoid: shape (N,)."""
+    return (class_probabilities(logits) * mask).sum(dim=1)
 
 
 def probability_variance(logits: Tensor) -> Tensor:
@@ -40,12 +40,12 @@ def probability_variance(logits: Tensor) -> Tensor:
         L_{pv}(x) = \operatorname{Var}_k \operatorname{softmax}(h(x))_k
 
     Args:
-        logits (Tensor): Shape (N, K).
+        logits (Tensor): Shape (N, K). A single logit is compared with the class's absence, whose logit is 0.
 
     Returns:
         Tensor: Shape (N,): the population variance over classes, 0 where all are equally likely and at most (K - 1) / K².
     """
-    return logits.softmax(dim=1).var(dim=1, correction=0)
+    return outcomes(logits).softmax(dim=1).var(dim=1, correction=0)
 
 
 class ClassLogit(Loss):
@@ -55,7 +55,8 @@ class ClassLogit(Loss):
     .. math::
         L(x) = -\log \sum_{k \in c} \exp h_k(x)
 
-    The first term of Prototype Generation (arXiv:2309.17144, section 3.1). It records "logit" and "probability".
+    The first term of Prototype Generation (arXiv:2309.17144, section 3.1). It records "logit" and "probability": the softmax of all
+    logits, or the sigmoid where the model has a single one.
 
     Args:
         target (TargetType or nested list): As in Captum: an int for one row; a list or 1-D tensor for one class each; a nested list for a
@@ -125,8 +126,9 @@ class ProbabilityVariance(Loss):
     terms = ("warmup_variance",)
 
     def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
-        variance = outputs.record("warmup_variance", probability_variance(outputs.logits))
-        return variance * outputs.logits.shape[1] ** 2
+        logits = outcomes(outputs.logits)
+        variance = outputs.record("warmup_variance", probability_variance(logits))
+        return variance * logits.shape[1] ** 2
 
     def __repr__(self) -> str:
         return "ProbabilityVariance()"

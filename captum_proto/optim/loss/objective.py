@@ -17,9 +17,9 @@ from captum_proto._utils.targets import Target
 from captum_proto.capture import Layer
 from captum_proto.optim.random import LOSS, RandomStream
 
-_NO_GRADIENT = (
-    "has no gradient with respect to the images; leave torch.no_grad, .detach() and rounding out of the model, its preprocessing and the "
-    "transform."
+NO_GRADIENT = (
+    "has no gradient with respect to the images; leave torch.no_grad, .detach(), rounding and quantized layers out of the model, its "
+    "preprocessing and the transform."
 )
 
 
@@ -69,17 +69,24 @@ class Outputs:
     What a model made of a batch at a step: what a loss sees.
 
     Attributes:
-        output (any): What the model returned.
+        used (bool): Whether a loss looked at anything of it.
         terms (dict[str, Tensor]): What losses recorded, each (N,), without gradient.
     """
 
     def __init__(
         self, output: Any, layers: Mapping[Layer, Tensor], rows: Rows, step: int = 0, closely: bool = True
     ) -> None:
-        self.output = output
+        self._output = output
+        self.used = False
         self.terms: dict[str, Tensor] = {}
         self._layers, self._rows, self._step, self._closely = layers, rows, step, closely
         self._differentiable = torch.is_grad_enabled()
+
+    @property
+    def output(self) -> Any:
+        """What the model returned."""
+        self.used = True
+        return self._output
 
     def __getitem__(self, layer: Layer) -> Tensor:
         """
@@ -90,12 +97,13 @@ class Outputs:
         """
         if layer not in self._layers:
             raise InputError(f"{_named(layer)} was not asked for; put it into the layers of the loss that looks at it.")
+        self.used = True
         value = self._layers[layer]
         if self._differentiable and not value.requires_grad:
-            raise InputError(f"what {_named(layer)} returned {_NO_GRADIENT}")
-        return value
+            raise InputError(f"what {_named(layer)} returned {NO_GRADIENT}")
+        return value.to(self._rows.keys.device)  # a model may be spread over several
 
-    @cached_property
+    @property
     def logits(self) -> Tensor:
         """
         The model's output as logits (N, K), in at least float32.
@@ -103,11 +111,16 @@ class Outputs:
         Raises:
             TypeError, ValueError: If it is none, or has no gradient with respect to the images.
         """
-        output = check_logits(self.output, len(self._rows.keys)) if self._closely else self.output
+        self.used = True
+        return self._logits
+
+    @cached_property
+    def _logits(self) -> Tensor:
+        output = check_logits(self._output, len(self._rows.keys)) if self._closely else self._output
         if self._differentiable and not output.requires_grad:
-            raise InputError(f"the model's output {_NO_GRADIENT}")
+            raise InputError(f"the model's output {NO_GRADIENT}")
         logits: Tensor = output if output.dtype == torch.float64 else output.float()
-        return logits
+        return logits.to(self._rows.keys.device)  # a model may be spread over several
 
     @property
     def partners(self) -> Tensor:
