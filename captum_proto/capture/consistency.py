@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from captum_proto._utils.checks import callers_level
-from captum_proto._utils.model import borrowed, modules_of
+from captum_proto._utils.generators import own_generators
+from captum_proto._utils.model import Loan, borrowed, modules_of
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.wrappers import named_modules
 from captum_proto.capture.hooks import tensors_in
@@ -55,7 +56,7 @@ def warn_of_layers(plan: Capture, images: Tensor) -> None:
 
     contrast = images.flatten(1).std(1)  # images that come anyway: for others the model might take another path
     faint, strong = images[contrast.argmin()].unsqueeze(0), images[contrast.argmax()].unsqueeze(0)
-    found = _inconsistency(observe, faint, strong, min(2, len(images)))
+    found = _inconsistency(Loan(plan.model), observe, faint, strong, min(2, len(images)))
     if found is None:
         return
     random, name = found
@@ -89,7 +90,7 @@ def warn_of_outputs(pipeline: Pipeline, images: Tensor) -> None:
             if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.dim() and len(leaf) == len(images)
         }
 
-    found = _inconsistency(observe, images[:1] / 2, images[:1], len(images))
+    found = _inconsistency(Loan(pipeline.forward_func), observe, images[:1] / 2, images[:1], len(images))
     if found is None:
         return
     random, _ = found
@@ -110,7 +111,7 @@ def warn_of_outputs(pipeline: Pipeline, images: Tensor) -> None:
 
 
 def _inconsistency(
-    observe: Callable[[Tensor], Mapping[str, Tensor]], image: Tensor, other: Tensor, rows: int
+    loan: Loan, observe: Callable[[Tensor], Mapping[str, Tensor]], image: Tensor, other: Tensor, rows: int
 ) -> tuple[bool, str] | None:
     """
     The first value of an image that is random, or depends on the other images of its batch: whether it is random, and its name.
@@ -119,7 +120,7 @@ def _inconsistency(
     """
     among_copies = torch.cat([image] * rows)
     among_others = torch.cat([image, *[other] * (rows - 1)])
-    with torch.random.fork_rng([image.device] if image.device.type == "cuda" else []):
+    with loan.turn(), own_generators(image.device):
         expected = observe(among_copies)
         name = _difference(expected, observe(among_others))
         if name is None:

@@ -8,7 +8,6 @@ of torchvision, are accepted through :class:`PerImage`.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from captum_proto._utils.checks import type_name
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.generators import own_generators
 from captum_proto.optim.random import RandomStream
 
 
@@ -84,10 +84,6 @@ class Compose:
         return images
 
 
-#: Held while PyTorch's global generators, which all threads share, are another's: two threads would draw from each other's stream.
-_generators = threading.RLock()
-
-
 class PerImage:
     """
     A transform of PyTorch's global generator, such as torchvision's, made to draw for each image from that image's own stream.
@@ -113,7 +109,7 @@ class PerImage:
         seeds = random.integers(1).flatten().tolist()
         cuda = images.device.type == "cuda"
         transformed = []
-        with _generators, torch.random.fork_rng([images.device] if cuda else []):
+        with own_generators(images.device):
             for image, seed in zip(images, seeds, strict=True):
                 # Not torch.manual_seed: it would seed every device, and only these are put back.
                 torch.default_generator.manual_seed(seed)
