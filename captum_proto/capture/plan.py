@@ -14,7 +14,7 @@ from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import borrowed
 from captum_proto.capture.hooks import hooked, tensors_in
-from captum_proto.capture.selection import LayerSelection, select_layers
+from captum_proto.capture.selection import LayerSelection, select_by_entry
 
 _REPEATS = ("last", "first", "all")
 _ALIASES = ("value", "reference")
@@ -75,7 +75,8 @@ class Capture:
         skipped (dict[str, str]): What is not, and why.
 
     Raises:
-        ValueError: If a layer asked for by name is not there or does not run, or nothing is left to read.
+        ValueError: If a layer asked for by name is not there or does not run, or nothing is left to read. A pattern leaves out those of
+            its layers that do not run, and is refused where none does.
     """
 
     def __init__(
@@ -97,10 +98,11 @@ class Capture:
         self.forward = forward
         self.repeat = repeat
         self.alias = alias
-        self.modules = select_layers(model, layers)
+        self._entries = select_by_entry(model, layers)
+        self.modules = {name: module for _, modules in self._entries for name, module in modules.items()}
         self.image_shape = tuple(images.shape[1:])
         self.skipped: dict[str, str] = {}
-        self.outputs = self._plan(images[:1], required=layers is not None and layers not in ("all", "leaf"))
+        self.outputs = self._plan(images[:1])
         self._index = {(o.layer, o.call, o.path): i for i, o in enumerate(self.outputs)}
 
     @property
@@ -120,17 +122,13 @@ class Capture:
             self.forward(images)
         return seen
 
-    def _plan(self, image: Tensor, required: bool) -> list[LayerOutput]:
+    def _plan(self, image: Tensor) -> list[LayerOutput]:
         alone, doubled = self._watch(image), self._watch(torch.cat([image, image]))
         calls: dict[str, int] = {}
         for name, call, _ in alone:
             calls[name] = max(calls.get(name, 0), call + 1)
-        missing = [name for name in self.modules if name not in calls]
-        if missing and required:
-            raise InputError(
-                f'layer "{missing[0]}" did not run in the forward pass; choose one that does, e.g. "{next(iter(calls), "none did")}".'
-            )
-        self.skipped |= dict.fromkeys(missing, "did not run")
+        self._check_that_they_ran(calls)
+        self.skipped |= {name: "did not run" for name in self.modules if name not in calls}
         outputs = []
         for (layer, call, path), single in alone.items():
             if self.repeat != "all" and call != (0 if self.repeat == "first" else calls[layer] - 1):
@@ -154,6 +152,17 @@ class Capture:
                 f"none of the {len(self.modules)} layers gave a floating-point tensor per image ({reasons})."
             )
         return outputs
+
+    def _check_that_they_ran(self, calls: dict[str, int]) -> None:
+        """Raise where of what was asked for nothing ran: a pattern may stand for layers that do not, a name stands for one that should."""
+        for entry, modules in self._entries:
+            if not modules or calls.keys() & modules.keys():
+                continue
+            what = f'layer "{entry}" did not run'
+            if entry not in modules:
+                what = f'none of the {len(modules)} layers that "{entry}" stands for ran'
+            example = f', e.g. "{next(iter(calls))}"' if calls else ""
+            raise InputError(f"{what} in the forward pass; choose one that does{example}.")
 
     def run(self, images: Tensor, consume: Callable[[int, Tensor], None], gradients: bool = False) -> Any:
         """
@@ -272,7 +281,7 @@ def capture(
         has one entry for each floating-point tensor in it, ``lstm[0]``. Other outputs are left out.
 
     Raises:
-        ValueError: If a layer asked for is not there or does not run.
+        ValueError: If a layer asked for is not there or does not run; of those a pattern stands for, if none does.
 
     Examples::
 

@@ -74,7 +74,8 @@ class PathSimilarity:
     Args:
         forward_func (nn.Module): The model; layers are found in it by name.
         layers (LayerSelection, optional): Dotted names, patterns, modules, "leaf" or "all". None: every module but the root, containers
-            included, as in the paper: 67 for torchvision's ``resnet18``. Default: None
+            included, as in the paper: 67 for torchvision's ``resnet18``. What a pattern stands for and does not run is left out; a layer
+            named by itself must run. Default: None
         preprocess (Callable, optional): From images in ``value_range`` to the model's input. Default: None
         repeat (str, optional): Which call of a layer counts that runs several times per pass: "last" (the paper's counts), "first" or
             "all". Default: "last"
