@@ -241,8 +241,8 @@ class PathSimilarity:
             target (TargetType or nested list, optional): The class of the prototypes, for the control by gradient ascent. Default: None,
                 that of ``prototypes`` if they know it, else the class the model sees in each
             controls (iterable of str, optional): Of "gray", "noise", "ascent", "feature_visualization" and "mean_image". Default: all
-            control_count (int, optional): How many images of noise, of ascent and of feature visualization there are. Default: None, as
-                many as prototypes
+            control_count (int, optional): How many images of noise, of ascent and of feature visualization there are, be they fewer or
+                more than prototypes; ascents take the classes of the prototypes in turn. Default: None, as many as prototypes
             further (mapping[str, Tensor or iterable], optional): Other conditions to score, by name: another method's pictures.
                 Default: None
             leave_one_out (bool, optional): Whether each natural image is compared with the mean of the others. False is the paper's way, in
@@ -273,10 +273,11 @@ class PathSimilarity:
         conditions: dict[str, Images] = {"prototype": images, "same_class": same_class, "other_class": other_class}
         conditions |= control_images(
             self._pipeline(additional_forward_args),
-            images[:control_count],
+            images,
             reference.mean_image(),
-            target if control_count is None or not isinstance(target, (list, Tensor)) else target[:control_count],
+            target,
             controls,
+            count=control_count,
             value_range=self.value_range or (0.0, 1.0),
             ascent_steps=ascent_steps,
             seed=seed,
