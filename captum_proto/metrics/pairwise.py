@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,7 +119,7 @@ def pairwise_similarity(
 
 def _gram_cosine(outputs: Tensor, channel_axis: int | None) -> Tensor:
     """(N, N), from a layer's outputs (N, ...), without forming a Gram matrix: <AAᵀ, BBᵀ> = ‖AᵀB‖²."""
-    axis = channel_axis if channel_axis is not None else 2 if outputs.dim() == 3 else 1
+    axis = operator.index(channel_axis) if channel_axis is not None else 2 if outputs.dim() == 3 else 1
     features = outputs.movedim(axis, 1).reshape(len(outputs), outputs.shape[axis], -1)
     products = torch.stack([torch.stack([(a.T @ b).square().sum() for b in features]) for a in features])
     lengths = products.diagonal().sqrt()

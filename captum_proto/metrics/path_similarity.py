@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_proto._utils.batches import Images, image_batches
-from captum_proto._utils.checks import check_images
+from captum_proto._utils.checks import check_images, check_int
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.pipeline import Pipeline
@@ -109,15 +110,13 @@ class PathSimilarity:
             raise InputTypeError(
                 f"forward_func is a {type(forward_func).__name__}; expected a torch.nn.Module, whose layers can be watched."
             )
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; expected at least 1.")
         self.forward_func = forward_func
         self.layers = layers
         self.preprocess = preprocess
         self.repeat = repeat
         self.alias = alias
         self.value_range = value_range
-        self.batch_size = batch_size
+        self.batch_size = check_int(batch_size, "batch_size", 1)
         self._reference: PathReference | None = None
         self._capture: Capture | None = None
 
@@ -258,10 +257,9 @@ class PathSimilarity:
             TypeError, ValueError: As :meth:`fit` and :meth:`evaluate`; and if a control is unknown.
         """
         controls = check_controls(controls)
-        if control_count is not None and control_count < 1:
-            raise InputError(
-                f"control_count is {control_count}; expected at least 1, or None for as many as prototypes."
-            )
+        if control_count is not None:
+            control_count = check_int(control_count, "control_count", 1, ", or None for as many as prototypes")
+        ascent_steps, seed = check_int(ascent_steps, "ascent_steps", 0), operator.index(seed)
         images = check_images(getattr(prototypes, "images", prototypes), self.value_range, "prototypes")
         if target is None and hasattr(prototypes, "target"):
             target = [list(classes) for classes in prototypes.target]

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from captum_proto._utils.checks import plain_int
 from captum_proto._utils.errors import MissingFileError
 from captum_proto._utils.files import sha256
 
@@ -63,6 +64,7 @@ def plain(value: Any) -> Any:
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple, range)):
         return [plain(inner) for inner in value]
+    value = plain_int(value)
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 

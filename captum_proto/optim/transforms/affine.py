@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from captum_proto.optim.random import RandomStream
 
 
 def _pair(value: float | Sequence[float], name: str) -> tuple[float, float]:
-    if isinstance(value, (int, float)):
+    if isinstance(value, Real) or not getattr(value, "ndim", 1):
         if value < 0:
             raise InputError(f"{name} is {value}; a single number must be at least 0 and means (-{name}, {name}).")
         return (-float(value), float(value))
