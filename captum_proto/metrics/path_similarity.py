@@ -186,6 +186,9 @@ class PathSimilarity:
         r"""
         Score each image in every layer, in one forward pass.
 
+        That the weights are those of the reference is seen by a digest of them, which costs about as much as one image's pass on a CPU:
+        give many images at a time rather than one by one.
+
         Args:
             images (Tensor or iterable): As in :meth:`fit`; one image is enough.
             additional_forward_args (any, optional): As in :meth:`fit`. Default: None
@@ -198,8 +201,19 @@ class PathSimilarity:
 
         Raises:
             RuntimeError: If nothing has been fitted.
-            ValueError: If the images are of another size than the reference's.
+            ValueError: If the images are of another size than the reference's, or the model's weights are others than it was fitted on.
         """
+        self._check_weights()
+        return self._evaluate(images, additional_forward_args, leave_one_out, show_progress)
+
+    def _check_weights(self) -> None:
+        # The versions of the tensors would not do: what is written through .data leaves them as they are.
+        if self.reference.model != fingerprint(self.forward_func):
+            raise InputError("the reference was fitted on another model or other weights; fit it again on this one.")
+
+    def _evaluate(
+        self, images: Images, additional_forward_args: Any, leave_one_out: bool, show_progress: bool
+    ) -> PathScores:
         reference = self.reference
         pipeline = self._pipeline(additional_forward_args)
         parts = [
@@ -266,6 +280,8 @@ class PathSimilarity:
         fitted_here = self._reference is None
         if fitted_here:
             self.fit(same_class, additional_forward_args, show_progress=show_progress)
+        else:
+            self._check_weights()
         reference = self.reference
         reference.check_image_shape(images)
         conditions: dict[str, Images] = {"prototype": images, "same_class": same_class, "other_class": other_class}
@@ -288,11 +304,11 @@ class PathSimilarity:
                 )
             conditions[name] = further_images
         scores = {
-            name: self.evaluate(
+            name: self._evaluate(
                 condition_images,
                 additional_forward_args,
-                leave_one_out=leave_one_out and name in ("same_class", "other_class"),
-                show_progress=show_progress,
+                leave_one_out and name in ("same_class", "other_class"),
+                show_progress,
             )
             for name, condition_images in conditions.items()
         }
@@ -486,8 +502,6 @@ def path_similarity(
         options |= {"repeat": reference.repeat, "alias": reference.alias}
     similarity = PathSimilarity(forward_func, layers, preprocess, **options)
     if isinstance(reference, PathReference):
-        if reference.model != fingerprint(forward_func):
-            raise InputError("the reference was fitted on another model or other weights; fit it again on this one.")
         similarity._reference = reference
     else:
         similarity.fit(reference, additional_forward_args)
