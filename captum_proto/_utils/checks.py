@@ -56,7 +56,7 @@ def as_int(value: Any) -> int | None:
     """
     A whole number as Python's, be it Python's, NumPy's, or a tensor or an array of no dimension; None for anything else, booleans too.
     """
-    if isinstance(value, bool) or getattr(value, "ndim", 0) or getattr(value, "dtype", None) == torch.bool:
+    if isinstance(value, bool) or getattr(value, "ndim", None) or getattr(value, "dtype", None) == torch.bool:
         return None
     try:
         return operator.index(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,14 +15,15 @@ from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import borrowed
 from captum_proto.capture.hooks import hooked, tensors_in
+from captum_proto.capture.layout import Layout, find_layouts
 from captum_proto.capture.selection import LayerSelection, select_by_entry
 
 _REPEATS = ("last", "first", "all")
 _ALIASES = ("value", "reference")
 
 
-@dataclass(frozen=True)
-class LayerOutput:
+@dataclass(frozen=True, kw_only=True)
+class LayerOutput(Layout):
     """
     One tensor that one call of a layer returns.
 
@@ -30,8 +32,10 @@ class LayerOutput:
         layer (str): The dotted name of the module.
         call (int): Which call of the layer in a forward pass, from 0.
         path (tuple): Keys from the layer's return value to the tensor; () where it returned the tensor itself.
-        shape (tuple[int, ...]): Of one image, batch axis left out.
+        shape (tuple[int, ...]): Of one image, batch axis left out; what shares that axis, such as windows or views, comes first.
         batch_axis (int): Where the batch is.
+        outer (int): Into how many blocks, each with rows of every image, the batch axis is parted: 1 where all rows of an image lie
+            together, as windows do in Swin; 2 of what comes after ``torch.cat([x, x.flip(3)])``.
         dtype (torch.dtype): Of the tensor.
     """
 
@@ -39,26 +43,14 @@ class LayerOutput:
     layer: str
     call: int
     path: tuple[Any, ...]
-    shape: tuple[int, ...]
-    batch_axis: int
-    dtype: torch.dtype
-
-    def images(self, value: Tensor, batch: int) -> Tensor:
-        """The tensor in its own shape, batch first: (N, …). Windows that share the batch axis, as in Swin, go to their image."""
-        if self.batch_axis:
-            value = value.movedim(self.batch_axis, 0)
-        return value.reshape(batch, *self.shape)
-
-    def rows(self, value: Tensor, batch: int) -> Tensor:
-        """The tensor as one flat row per image: (N, D)."""
-        return self.images(value, batch).reshape(batch, -1)
 
 
 class Capture:
     r"""
     A plan of what to read during a model's forward pass, made by watching it run on one image and on two.
 
-    Two runs tell which axis of each output is the batch's, and so which outputs belong to an image at all.
+    Two runs tell which axis of each output is the batch's, and so which outputs belong to an image at all. Where windows, views or steps
+    of a sequence share that axis, runs on other images, made from the one given, tell from the values whose row is whose.
 
     Args:
         model (nn.Module): Where the layers are.
@@ -110,42 +102,22 @@ class Capture:
         """The names of what is read."""
         return [output.name for output in self.outputs]
 
-    def _watch(self, images: Tensor) -> dict[tuple[str, int, tuple[Any, ...]], Tensor | Any]:
-        """What each call returned, as a tensor without storage: only its shape and dtype matter."""
-        seen: dict[tuple[str, int, tuple[Any, ...]], Any] = {}
-
-        def on_return(name: str, call: int, value: Any) -> None:
-            for path, leaf in tensors_in(value):
-                seen[name, call, path] = leaf.to("meta") if isinstance(leaf, Tensor) else leaf
-
-        with torch.no_grad(), borrowed(self.model), hooked(self.modules, on_return):
-            self.forward(images)
-        return seen
-
     def _plan(self, image: Tensor) -> list[LayerOutput]:
-        alone, doubled = self._watch(image), self._watch(torch.cat([image, image]))
+        layouts = find_layouts(self.model, self.forward, image, self.modules)
         calls: dict[str, int] = {}
-        for name, call, _ in alone:
+        for name, call, _ in layouts:
             calls[name] = max(calls.get(name, 0), call + 1)
         self._check_that_they_ran(calls)
         self.skipped |= {name: "did not run" for name in self.modules if name not in calls}
         outputs = []
-        for (layer, call, path), single in alone.items():
+        for (layer, call, path), layout in layouts.items():
             if self.repeat != "all" and call != (0 if self.repeat == "first" else calls[layer] - 1):
                 continue
             name = layer + (f"#{call}" if self.repeat == "all" and call else "") + "".join(f"[{key}]" for key in path)
-            double = doubled.get((layer, call, path))
-            if not isinstance(single, Tensor) or not isinstance(double, Tensor):
-                self.skipped[name] = f"a {type(single).__name__}, no tensor"
-            elif not single.is_floating_point():
-                self.skipped[name] = f"{single.dtype} is not floating point"
-            elif (axis := _batch_axis(single.shape, double.shape)) is None:
-                self.skipped[name] = f"shape {tuple(single.shape)} has no batch axis"
+            if isinstance(layout, str):
+                self.skipped[name] = layout
             else:
-                # Several windows of one image may share the batch axis; what is left of it belongs to the image, first as in rows().
-                windows = single.shape[axis : axis + 1] if single.shape[axis] > 1 else ()
-                shape = (*windows, *single.shape[:axis], *single.shape[axis + 1 :])
-                outputs.append(LayerOutput(name, layer, call, path, shape, axis, single.dtype))
+                outputs.append(LayerOutput(**vars(layout), name=name, layer=layer, call=call, path=path))
         if not outputs:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(self.skipped.items())[:3])
             raise InputError(
@@ -198,18 +170,27 @@ class Capture:
                 if self.alias == "reference":
                     pending.append((index, leaf))
                 else:
-                    consume(index, self.outputs[index].images(leaf, len(images)))
+                    consume(index, self._images(index, leaf, len(images)))
 
         with torch.set_grad_enabled(gradients), borrowed(self.model), hooked(self.modules, on_return):
             result = self.forward(images)
             for index, leaf in pending:
-                consume(index, self.outputs[index].images(leaf, len(images)))
+                consume(index, self._images(index, leaf, len(images)))
         if len(heard) != len(self.outputs):
             lost = next(name for i, name in enumerate(self.names) if i not in heard)
             raise InputError(
                 f'layer "{lost}" did not run this time; path similarity needs a model that takes one path for all images.'
             )
         return result
+
+    def _images(self, index: int, value: Tensor, batch: int) -> Tensor:
+        output = self.outputs[index]
+        if value.numel() != batch * math.prod(output.shape):
+            raise InputError(
+                f'layer "{output.name}" returned shape {tuple(value.shape)} for {batch} images, where one of the planned gives '
+                f"{output.shape}; choose layers whose shape does not depend on the image."
+            )
+        return output.images(value, batch)
 
     def stream(self, images: Tensor, consume: Callable[[int, Tensor], None]) -> Any:
         """As :meth:`run`, without gradients, with each output as one flat row per image: ``consume(index, rows)``, rows being (N, D)."""
@@ -243,14 +224,6 @@ class PreviousOutput:
         self.index, self.rows, self.version = index, rows, -1 if rows.is_inference() else rows._version
 
 
-def _batch_axis(single: torch.Size, double: torch.Size) -> int | None:
-    """The axis that doubled when the batch did."""
-    if len(single) != len(double):
-        return None
-    changed = [axis for axis, (a, b) in enumerate(zip(single, double, strict=True)) if a != b]
-    return changed[0] if len(changed) == 1 and double[changed[0]] == 2 * single[changed[0]] else None
-
-
 def capture(
     model: nn.Module,
     images: Tensor,
@@ -263,7 +236,7 @@ def capture(
     gradients: bool = False,
 ) -> dict[str, Tensor]:
     r"""
-    Every layer's output for a batch of images, from one forward pass (after two small ones that tell where the batch axis is).
+    Every layer's output for a batch of images, from one forward pass (after some small ones that tell where the batch axis is).
 
     Args:
         model (nn.Module): The model. It is frozen and in evaluation mode for the duration, and comes back as it was.

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -285,10 +285,9 @@ class TensorCollection(Collection):
 def _class_indices(classes: int | Iterable[int]) -> set[int]:
     if isinstance(classes, (str, bytes)):
         raise InputTypeError(f'classes is "{classes!r}"; expected class indices, e.g. [12, 558].')
-    several = (
-        isinstance(classes, Iterable) and as_int(classes) is None
-    )  # tensors and arrays of no dimension call themselves iterable
-    return {operator.index(index) for index in (classes if several else [classes])}
+    # Tensors and arrays of no dimension call themselves iterable.
+    each: Iterable[Any] = classes if isinstance(classes, Iterable) and as_int(classes) is None else [classes]
+    return {operator.index(index) for index in each}
 
 
 def _draw(count: int, limit: int | None, seed: int, what: str) -> list[int]:

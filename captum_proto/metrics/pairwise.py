@@ -86,7 +86,7 @@ def pairwise_similarity(
             compared. None, with a model: all. Default: None
         preprocess (Callable, optional): From images to the model's input. Default: None
         channel_axis (int, optional): Where the channels are in the layers' outputs. None: the second axis, but the last of (N, tokens,
-            channels). Default: None
+            channels). Set it where windows or views of an image share the batch axis: the output is then (N, windows, …). Default: None
         value_range (tuple[float, float], optional): The range images must lie in; None for any. Default: (0, 1)
 
     Returns:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor
 
@@ -60,9 +62,22 @@ class ForwardPass:
                 self._pipeline, prepared.detach(), settings.fold_batch_norm, settings.channels_last
             )
             self._network = self.arrangement.applied_to(self._pipeline)
+        if not self.recorder.planned:
+            self.recorder.plan(self._run_few, prepared[:1].detach())
         self.recorder.clear()
         output = self._network.run(prepared)
         return Outputs(output, self.recorder.take(len(images)), self._rows, step, closely)
+
+    def _run_few(self, prepared: Tensor) -> Any:
+        """The network as it came, on a few images: an argument with one row for each image of the batch gives them its first row."""
+        pipeline = copy.copy(self._pipeline)
+        pipeline.additional_forward_args = tuple(
+            argument[:1].expand(len(prepared), *argument.shape[1:])
+            if isinstance(argument, Tensor) and argument.dim() and len(argument) == len(self._rows.keys)
+            else argument
+            for argument in pipeline.additional_forward_args
+        )
+        return pipeline.run(prepared.clone())
 
     def _prepared(self, images: Tensor, random: RandomStream | None) -> Tensor:
         transform = self._settings.transform

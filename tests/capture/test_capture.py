@@ -483,7 +483,10 @@ def test_a_pattern_leaves_out_what_does_not_run(make_images, layers, expected):
         (["leaf", "idle"], 'layer "idle" did not run'),
         (lambda model: ["used", model.block["unused"]], r'layer "block\.unused" did not run'),
         (lambda model: {"mine": model.idle, "used": model.used}, 'layer "mine" did not run'),
-        (["used", "block.u[n]*"], r'none of the 1 layers that "block\.u\[n\]\*" stands for ran in the forward pass; choose'),
+        (
+            ["used", "block.u[n]*"],
+            r'none of the 1 layers that "block\.u\[n\]\*" stands for ran in the forward pass; choose',
+        ),
         ("i*", 'none of the 1 layers that "i\\*" stands for ran'),
     ],
 )

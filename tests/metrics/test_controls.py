@@ -109,7 +109,9 @@ def test_any_number_of_controls_takes_the_classes_in_turn(pipeline, make_images,
     classes = pipeline(images).argmax(1) if target is None else target
     turns = [classes if isinstance(classes, int) else classes[index % 3] for index in range(count)]
     turns = [int(each) if isinstance(each, (torch.Tensor, np.integer)) else each for each in turns]
-    expected = controls(pipeline, make_images(count, seed=1), turns, ["ascent", "feature_visualization"], steps=3, seed=5)
+    expected = controls(
+        pipeline, make_images(count, seed=1), turns, ["ascent", "feature_visualization"], steps=3, seed=5
+    )
     for name, value in expected.items():
         torch.testing.assert_close(made[name], value, rtol=0, atol=1e-6)
     assert len(set(map(str, made["noise"].flatten(1).tolist()))) == count

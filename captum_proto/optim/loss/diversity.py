@@ -100,7 +100,7 @@ class GramDiversity(Diversity):
     Args:
         layer (str or nn.Module): A dotted name or a module of the model; of its calls in one pass, the last.
         channel_axis (int, optional): Where the channels are in the layer's output. None: the second axis, but the last of (N, tokens,
-            channels). Default: None
+            channels). Set it where windows or views of an image share the batch axis: the output is then (N, windows, …). Default: None
 
     Raises:
         TypeError: If ``layer`` is neither a name nor a module.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import torch
@@ -16,7 +15,9 @@ from captum_proto.optim.random import RandomStream
 
 
 def _pair(value: float | Sequence[float], name: str) -> tuple[float, float]:
-    if isinstance(value, Real) or not getattr(value, "ndim", 1):
+    scalar: Any = value
+    value = scalar.item() if getattr(value, "ndim", None) == 0 else value  # NumPy's and torch's numbers
+    if isinstance(value, (int, float)):
         if value < 0:
             raise InputError(f"{name} is {value}; a single number must be at least 0 and means (-{name}, {name}).")
         return (-float(value), float(value))
