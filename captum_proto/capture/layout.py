@@ -86,7 +86,7 @@ def find_layouts(
                 seen[name, call, path] = read((name, call, path), leaf)
 
         with torch.no_grad(), borrowed(model), hooked(modules, on_return):
-            forward(images)
+            forward(images.clone())  # the model may work in place
         return seen
 
     def outline(_key: Key, leaf: Any) -> Any:

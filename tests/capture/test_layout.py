@@ -237,6 +237,14 @@ def test_no_further_pass_where_the_batch_has_an_axis_of_its_own(make_cnn, make_i
     assert len(counts) == 2
 
 
+def test_a_model_that_works_on_its_input_in_place(images):
+    model = nn.Sequential(Through(lambda x: torch.cat([x.sub_(0.5), x.flip(3)]), nn.ReLU(inplace=True))).double()
+    given = images.clone()
+    assert Capture(model, model, images).outputs[0].outer == 1
+    assert {output.name: output.outer for output in Capture(model, model, images).outputs}["0.net"] == 2
+    assert torch.equal(images, given)
+
+
 def test_the_global_generators_stay(images):
     model = seeded(lambda: Through(steps_first, linear(24))).double()
     before = torch.get_rng_state()
