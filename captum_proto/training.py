@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from captum_proto._utils.checks import as_int, check_int, plain_int
 from captum_proto._utils.errors import InputError, MissingPackageError, StateError
 from captum_proto._utils.files import whole_file
 from captum_proto._utils.model import device_of
@@ -88,12 +89,12 @@ class PrototypeFilmstrip:
         scale: int | None = None,
         **options: Any,
     ) -> None:
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        if (as_int(every) or 0) < 1:
             raise InputError(f"every is {every!r}; expected a number of steps of at least 1.")
         if start_from not in ("seed", "previous"):
             raise InputError(f'start_from is "{start_from}"; expected "seed" or "previous".')
-        if scale is not None and scale < 1:
-            raise InputError(f"scale is {scale}; expected at least 1, or None.")
+        if scale is not None:
+            scale = check_int(scale, "scale", 1, ", or None")
         for name in _OWN:
             if name in options:
                 raise InputError(f"{name} is set by the filmstrip; leave it out.")
@@ -101,7 +102,7 @@ class PrototypeFilmstrip:
         self.seeds = occurrence_seeds(self.targets, seed)
         self.image_shape = (int(image_shape[0]), int(image_shape[1]), int(image_shape[2]))
         self.folder = Path(folder)
-        self.every = every
+        self.every = int(every)
         self.preprocess = preprocess
         self.start_from = start_from
         self.scale = scale or max(1, -(-64 // self.image_shape[1]))
@@ -143,13 +144,14 @@ class PrototypeFilmstrip:
         Raises:
             ValueError: If the model's output is not logits, as in ``generate``.
         """
+        step = plain_int(step)
         if step % self.every or step in self.frames:
             return None
         return self.make_frame(model, step)
 
     def make_frame(self, model: Model, step: int) -> Prototypes:
         """Make a frame at this very step, such as the last one of a training, and the filmstrip with it."""
-        options = dict(self.options)
+        options, step = dict(self.options), plain_int(step)
         before = [earlier for earlier in self.frames if earlier < step]
         if self.start_from == "previous" and before:
             images = Prototypes.load(self.frames[max(before)]).images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -49,6 +50,45 @@ def callers_level() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
         frame, level = frame.f_back, level + 1
     return level
+
+
+def as_int(value: Any) -> int | None:
+    """
+    A whole number as Python's, be it Python's, NumPy's, or a tensor or an array of no dimension; None for anything else, booleans too.
+    """
+    if isinstance(value, bool) or getattr(value, "ndim", None) or getattr(value, "dtype", None) == torch.bool:
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def plain_int(value: Any) -> Any:
+    """Whole numbers as Python's, anything else as it is."""
+    number = as_int(value)
+    return value if number is None else number
+
+
+def check_int(value: Any, name: str, least: int, otherwise: str = "") -> int:
+    """
+    A whole number of at least ``least``.
+
+    Args:
+        value (any): As :func:`as_int` takes it.
+        name (str): What it is called.
+        least (int): The smallest that is allowed.
+        otherwise (str, optional): What else may be given, for the message: ``", or None for all"``. Default: nothing
+
+    Raises:
+        InputError: If it is none, or too small.
+    """
+    number = as_int(value)
+    if number is None or number < least:
+        raise InputError(
+            f"{name} is {value}; expected {'' if number is not None else 'a whole number of '}at least {least}{otherwise}."
+        )
+    return number
 
 
 def check_logits(output: Any, batch: int) -> Tensor:

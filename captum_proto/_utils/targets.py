@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from numbers import Integral
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from captum_proto._utils.checks import as_int
 from captum_proto._utils.errors import InputError, InputTypeError
 
 #: The classes of one prototype: one, or those of a superclass.
@@ -19,15 +20,28 @@ _EXPECTED = "expected an int, a list or 1-D tensor of ints (one prototype each),
 
 
 def _class_index(value: Any) -> int:
-    if isinstance(value, Tensor) and value.dim() == 0 and not value.is_floating_point() and value.dtype != torch.bool:
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    index = as_int(value)
+    if index is None:
         raise InputTypeError(f"target {value!r} is a {type(value).__name__}; {_EXPECTED}.")
-    return int(value)
+    return index
+
+
+def class_set(classes: Any) -> Target:
+    """
+    The classes of one prototype.
+
+    Args:
+        classes (int or iterable of int): A class, or those of a superclass; of Python, NumPy or PyTorch.
+
+    Raises:
+        TypeError: If it is of another type.
+        ValueError: If it is empty.
+    """
+    return _target(list(classes) if as_int(classes) is None and isinstance(classes, Iterable) else classes)
 
 
 def _target(value: Any) -> Target:
-    if isinstance(value, Tensor) and value.dim() == 1:
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 1:
         value = value.tolist()
     if isinstance(value, tuple) and len(value) != 1:
         raise InputTypeError(
@@ -92,11 +106,13 @@ def occurrence_seeds(targets: list[Target], seed: Any) -> list[int]:
         TypeError: If ``seed`` is neither an int nor a sequence of them.
         ValueError: If a sequence of seeds does not match the prototypes.
     """
-    if not isinstance(seed, Integral):
+    first = as_int(seed)
+    if first is None:
         given = seed.tolist() if isinstance(seed, (Tensor, np.ndarray)) else seed
-        if not isinstance(given, (list, tuple, range)) or not all(isinstance(value, Integral) for value in given):
+        each = [as_int(value) for value in given] if isinstance(given, (list, tuple, range)) else [None]
+        seeds = [value for value in each if value is not None]
+        if len(seeds) < len(each):
             raise InputTypeError(f"seed is {seed!r}; expected an int, or one int for each prototype.")
-        seeds = [int(value) for value in given]
         if len(seeds) != len(targets):
             raise InputError(
                 f"{len(seeds)} seeds were given for {len(targets)} prototypes; give one int, or one seed for each."
@@ -105,7 +121,7 @@ def occurrence_seeds(targets: list[Target], seed: Any) -> list[int]:
     seen: Counter[Target] = Counter()
     seeds = []
     for target in targets:
-        seeds.append(int(seed) + seen[target])
+        seeds.append(first + seen[target])
         seen[target] += 1
     return seeds
 

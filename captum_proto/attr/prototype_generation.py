@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral
 from typing import Any, TypeVar
 
 import torch
@@ -13,7 +12,7 @@ from captum.log import log_usage
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from captum_proto._utils.checks import check_images
+from captum_proto._utils.checks import as_int, check_images, check_int, plain_int
 from captum_proto._utils.documentation import documented_by
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import fingerprint, unwrapped
@@ -156,11 +155,12 @@ class PrototypeGeneration(Attribution):
         targets = parse_targets(target, expand_to=None if start is None else len(start))
         seeds = occurrence_seeds(targets, seed)
         settings = GenerationSettings(**chosen).resolved(shape, self.forward_func)
-        if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
-            raise InputError(f"batch_size is {batch_size}; expected at least 1, or None for all prototypes at once.")
+        steps, warmup_steps, evaluation_draws = settings.steps, settings.warmup_steps, settings.evaluation_draws
+        if batch_size is not None:
+            batch_size = check_int(batch_size, "batch_size", 1, ", or None for all prototypes at once")
         if settings.diversity is not None:
             check_batches(targets, batch_size)
-        snapshot_steps = frozenset(snapshot_steps)
+        snapshot_steps = [plain_int(step) for step in snapshot_steps]
         if not all(0 <= step <= steps for step in snapshot_steps):
             raise InputError(
                 f"snapshot_steps is {sorted(snapshot_steps)}; expected numbers of steps from 0 to {steps}."
@@ -289,11 +289,12 @@ def _image_shape(image_shape: Any, start: Tensor | None, value_range: tuple[floa
             "image_shape is missing; give (C, H, W), for an ImageNet model (3, 224, 224), or start images."
         )
     shape = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
-    if len(shape) != 3 or not all(isinstance(side, Integral) and int(side) >= 1 for side in shape):
+    sides = [as_int(side) or 0 for side in shape]
+    if len(sides) != 3 or min(sides) < 1:
         raise InputError(
             f"image_shape is {image_shape!r}; expected three positive numbers (C, H, W), such as (3, 224, 224)."
         )
-    channels, height, width = (int(side) for side in shape)
+    channels, height, width = sides
     return channels, height, width
 
 

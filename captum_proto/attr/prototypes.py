@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import load_tensors, save_tensors
-from captum_proto._utils.targets import Target
+from captum_proto._utils.targets import Target, class_set
 from captum_proto.optim.result import ZERO_GRADIENT
 
 _VALUES = ("images", "logits", "probabilities", "transformed_logits", "transformed_probabilities")
@@ -59,12 +59,13 @@ class Prototypes:
         The prototypes of one class, or of one superclass.
 
         Args:
-            target (int or iterable of int): The class, or the classes of the superclass.
+            target (int or iterable of int): The class, or the classes of the superclass; of Python, NumPy or PyTorch.
 
         Raises:
+            TypeError: If ``target`` is of another type.
             ValueError: If there are none.
         """
-        wanted = (target,) if isinstance(target, int) else tuple(sorted(set(target)))
+        wanted = class_set(target)
         rows = [row for row, classes in enumerate(self.target) if classes == wanted]
         if not rows:
             raise InputError(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError
 from captum_proto.optim.loss import ClassLogit, HighFrequency, Loss, as_diversity
 from captum_proto.optim.loss.regularizer import default_high_frequency_weight
@@ -81,10 +82,10 @@ class GenerationSettings(OptimizationSettings):
         for name in ("high_frequency_weight", "diversity_weight"):
             if getattr(self, name) is not None:
                 self._check_finite(name)
-        if self.evaluation_draws < 0:
-            raise InputError(f"evaluation_draws is {self.evaluation_draws}; expected at least 0.")
+        self._set("evaluation_draws", check_int(self.evaluation_draws, "evaluation_draws", 0))
         if self.high_frequency_power not in (1, 2):
             raise InputError(f"high_frequency_power is {self.high_frequency_power!r}; expected 1 or 2.")
+        self._set("high_frequency_power", int(self.high_frequency_power))
         if self.diversity is None and self.diversity_weight is not None:
             raise InputError(
                 f"diversity_weight is {self.diversity_weight}, but diversity is None; name one, or leave both out."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,14 +17,15 @@ from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import Loan
 from captum_proto.capture.hooks import hooked, tensors_in
-from captum_proto.capture.selection import LayerSelection, select_layers
+from captum_proto.capture.layout import Layout, find_layouts
+from captum_proto.capture.selection import LayerSelection, select_by_entry
 
 _REPEATS = ("last", "first", "all")
 _ALIASES = ("value", "reference")
 
 
-@dataclass(frozen=True)
-class LayerOutput:
+@dataclass(frozen=True, kw_only=True)
+class LayerOutput(Layout):
     """
     One tensor that one call of a layer returns.
 
@@ -32,8 +34,10 @@ class LayerOutput:
         layer (str): The dotted name of the module.
         call (int): Which call of the layer in a forward pass, from 0.
         path (tuple): Keys from the layer's return value to the tensor; () where it returned the tensor itself.
-        shape (tuple[int, ...]): Of one image, batch axis left out.
+        shape (tuple[int, ...]): Of one image, batch axis left out; what shares that axis, such as windows or views, comes first.
         batch_axis (int): Where the batch is.
+        outer (int): Into how many blocks, each with rows of every image, the batch axis is parted: 1 where all rows of an image lie
+            together, as windows do in Swin; 2 of what comes after ``torch.cat([x, x.flip(3)])``.
         dtype (torch.dtype): Of the tensor.
     """
 
@@ -41,26 +45,14 @@ class LayerOutput:
     layer: str
     call: int
     path: tuple[Any, ...]
-    shape: tuple[int, ...]
-    batch_axis: int
-    dtype: torch.dtype
-
-    def images(self, value: Tensor, batch: int) -> Tensor:
-        """The tensor in its own shape, batch first: (N, …). Windows that share the batch axis, as in Swin, go to their image."""
-        if self.batch_axis:
-            value = value.movedim(self.batch_axis, 0)
-        return value.reshape(batch, *self.shape)
-
-    def rows(self, value: Tensor, batch: int) -> Tensor:
-        """The tensor as one flat row per image: (N, D)."""
-        return self.images(value, batch).reshape(batch, -1)
 
 
 class Capture:
     r"""
     A plan of what to read during a model's forward pass, made by watching it run on one image and on two.
 
-    Two runs tell which axis of each output is the batch's, and so which outputs belong to an image at all.
+    Two runs tell which axis of each output is the batch's, and so which outputs belong to an image at all. Where windows, views or steps
+    of a sequence share that axis, runs on other images, made from the one given, tell from the values whose row is whose.
 
     Args:
         model (nn.Module): Where the layers are.
@@ -77,7 +69,8 @@ class Capture:
         skipped (dict[str, str]): What is not, and why.
 
     Raises:
-        ValueError: If a layer asked for by name is not there or does not run, or nothing is left to read.
+        ValueError: If a layer asked for by name is not there or does not run, or nothing is left to read. A pattern leaves out those of
+            its layers that do not run, and is refused where none does.
     """
 
     def __init__(
@@ -99,11 +92,12 @@ class Capture:
         self.forward = forward
         self.repeat = repeat
         self.alias = alias
-        self.modules = select_layers(model, layers)
+        self._entries = select_by_entry(model, layers)
+        self.modules = {name: module for _, modules in self._entries for name, module in modules.items()}
         self._loan = Loan(model)
         self.image_shape = tuple(images.shape[1:])
         self.skipped: dict[str, str] = {}
-        self.outputs = self._plan(images[:1], required=layers is not None and layers not in ("all", "leaf"))
+        self.outputs = self._plan(images[:1])
         self._index = {(o.layer, o.call, o.path): i for i, o in enumerate(self.outputs)}
 
     def with_forward(self, forward: Callable[[Tensor], Any]) -> Capture:
@@ -117,18 +111,6 @@ class Capture:
         """The names of what is read."""
         return [output.name for output in self.outputs]
 
-    def _watch(self, images: Tensor) -> dict[tuple[str, int, tuple[Any, ...]], Tensor | Any]:
-        """What each call returned, as a tensor without storage: only its shape and dtype matter."""
-        seen: dict[tuple[str, int, tuple[Any, ...]], Any] = {}
-
-        def on_return(name: str, call: int, value: Any) -> None:
-            for path, leaf in tensors_in(value):
-                seen[name, call, path] = leaf.to("meta") if isinstance(leaf, Tensor) else leaf
-
-        with torch.no_grad(), self._pass(on_return):
-            self.forward(images)
-        return seen
-
     @contextlib.contextmanager
     def _pass(self, on_return: Callable[[str, int, Any], None]) -> Iterator[None]:
         """The model frozen and to oneself for a forward pass, and watched."""
@@ -136,40 +118,39 @@ class Capture:
         with loan.frozen(), loan.turn(), loan.own_buffers(), hooked(self.modules, on_return):
             yield
 
-    def _plan(self, image: Tensor, required: bool) -> list[LayerOutput]:
-        alone, doubled = self._watch(image), self._watch(torch.cat([image, image]))
+    def _plan(self, image: Tensor) -> list[LayerOutput]:
+        layouts = find_layouts(self.model, self.forward, image, self.modules)
         calls: dict[str, int] = {}
-        for name, call, _ in alone:
+        for name, call, _ in layouts:
             calls[name] = max(calls.get(name, 0), call + 1)
-        missing = [name for name in self.modules if name not in calls]
-        if missing and required:
-            raise InputError(
-                f'layer "{missing[0]}" did not run in the forward pass; choose one that does, e.g. "{next(iter(calls), "none did")}".'
-            )
-        self.skipped |= dict.fromkeys(missing, "did not run")
+        self._check_that_they_ran(calls)
+        self.skipped |= {name: "did not run" for name in self.modules if name not in calls}
         outputs = []
-        for (layer, call, path), single in alone.items():
+        for (layer, call, path), layout in layouts.items():
             if self.repeat != "all" and call != (0 if self.repeat == "first" else calls[layer] - 1):
                 continue
             name = layer + (f"#{call}" if self.repeat == "all" and call else "") + "".join(f"[{key}]" for key in path)
-            double = doubled.get((layer, call, path))
-            if not isinstance(single, Tensor) or not isinstance(double, Tensor):
-                self.skipped[name] = f"a {type(single).__name__}, no tensor"
-            elif not single.is_floating_point():
-                self.skipped[name] = f"{single.dtype} is not floating point"
-            elif (axis := _batch_axis(single.shape, double.shape)) is None:
-                self.skipped[name] = f"shape {tuple(single.shape)} has no batch axis"
+            if isinstance(layout, str):
+                self.skipped[name] = layout
             else:
-                # Several windows of one image may share the batch axis; what is left of it belongs to the image, first as in rows().
-                windows = single.shape[axis : axis + 1] if single.shape[axis] > 1 else ()
-                shape = (*windows, *single.shape[:axis], *single.shape[axis + 1 :])
-                outputs.append(LayerOutput(name, layer, call, path, shape, axis, single.dtype))
+                outputs.append(LayerOutput(**vars(layout), name=name, layer=layer, call=call, path=path))
         if not outputs:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(self.skipped.items())[:3])
             raise InputError(
                 f"none of the {len(self.modules)} layers gave a floating-point tensor per image ({reasons})."
             )
         return outputs
+
+    def _check_that_they_ran(self, calls: dict[str, int]) -> None:
+        """Raise where of what was asked for nothing ran: a pattern may stand for layers that do not, a name stands for one that should."""
+        for entry, modules in self._entries:
+            if not modules or calls.keys() & modules.keys():
+                continue
+            what = f'layer "{entry}" did not run'
+            if entry not in modules:
+                what = f'none of the {len(modules)} layers that "{entry}" stands for ran'
+            example = f', e.g. "{next(iter(calls))}"' if calls else ""
+            raise InputError(f"{what} in the forward pass; choose one that does{example}.")
 
     def run(self, images: Tensor, consume: Callable[[int, Tensor], None], gradients: bool = False) -> Any:
         """
@@ -205,18 +186,27 @@ class Capture:
                 if self.alias == "reference":
                     pending.append((index, leaf))
                 else:
-                    consume(index, self.outputs[index].images(leaf, len(images)))
+                    consume(index, self._images(index, leaf, len(images)))
 
         with torch.set_grad_enabled(gradients), self._pass(on_return):
             result = self.forward(images)
             for index, leaf in pending:
-                consume(index, self.outputs[index].images(leaf, len(images)))
+                consume(index, self._images(index, leaf, len(images)))
         if len(heard) != len(self.outputs):
             lost = next(name for i, name in enumerate(self.names) if i not in heard)
             raise InputError(
                 f'layer "{lost}" did not run this time; path similarity needs a model that takes one path for all images.'
             )
         return result
+
+    def _images(self, index: int, value: Tensor, batch: int) -> Tensor:
+        output = self.outputs[index]
+        if value.numel() != batch * math.prod(output.shape):
+            raise InputError(
+                f'layer "{output.name}" returned shape {tuple(value.shape)} for {batch} images, where one of the planned gives '
+                f"{output.shape}; choose layers whose shape does not depend on the image."
+            )
+        return output.images(value, batch)
 
     def stream(self, images: Tensor, consume: Callable[[int, Tensor], None]) -> Any:
         """As :meth:`run`, without gradients, with each output as one flat row per image: ``consume(index, rows)``, rows being (N, D)."""
@@ -250,14 +240,6 @@ class PreviousOutput:
         self.index, self.rows, self.version = index, rows, -1 if rows.is_inference() else rows._version
 
 
-def _batch_axis(single: torch.Size, double: torch.Size) -> int | None:
-    """The axis that doubled when the batch did."""
-    if len(single) != len(double):
-        return None
-    changed = [axis for axis, (a, b) in enumerate(zip(single, double, strict=True)) if a != b]
-    return changed[0] if len(changed) == 1 and double[changed[0]] == 2 * single[changed[0]] else None
-
-
 def capture(
     model: nn.Module,
     images: Tensor,
@@ -270,7 +252,7 @@ def capture(
     gradients: bool = False,
 ) -> dict[str, Tensor]:
     r"""
-    Every layer's output for a batch of images, from one forward pass (after two small ones that tell where the batch axis is).
+    Every layer's output for a batch of images, from one forward pass (after some small ones that tell where the batch axis is).
 
     Args:
         model (nn.Module): The model. It is frozen and in evaluation mode for the duration, and comes back as it was.
@@ -288,7 +270,7 @@ def capture(
         has one entry for each floating-point tensor in it, ``lstm[0]``. Other outputs are left out.
 
     Raises:
-        ValueError: If a layer asked for is not there or does not run.
+        ValueError: If a layer asked for is not there or does not run; of those a pattern stands for, if none does.
 
     Examples::
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from captum_proto._utils.errors import InputError
 from captum_proto.capture.hooks import Hook, forward_hooks
+from captum_proto.capture.layout import Layout, find_layouts
 from captum_proto.capture.selection import Layer, find_output
 
 
@@ -24,6 +26,9 @@ class LayerRecorder:
         forward_func (Callable): The model, or a function that refers to it.
         layers (iterable of str or nn.Module): Dotted names or modules of the model. Names are those of :func:`capture`: ``"relu#1"`` is the
             second call of a layer, ``"lstm[0]"`` the first tensor of a tuple. Without ``#k``, of several calls in one pass the last.
+
+    Attributes:
+        planned (bool): Whether it is known where each image is in what the layers return: after :meth:`plan`, or where there are none.
 
     Raises:
         ValueError: If the model has no such layer.
@@ -43,10 +48,39 @@ class LayerRecorder:
         self._hooks: list[tuple[nn.Module, Hook]] = []
         self._calls: dict[Layer, int] = {}
         self._kept: dict[Layer, Any] = {}
-        self._layers = tuple(dict.fromkeys(layers))
-        for layer in self._layers:
+        self._layouts: dict[Layer, Layout | str] = {}
+        self._forward_func = forward_func
+        self._outputs: dict[Layer, tuple[nn.Module, int | None, tuple[str, ...]]] = {}
+        for layer in dict.fromkeys(layers):
             _, module, call, path = find_output(forward_func, layer)
+            self._outputs[layer] = module, call, path
             self._hooks.append((module, _keeping(self._calls, self._kept, layer, call, path)))
+        self.planned = not self._outputs
+
+    def plan(self, forward: Callable[[Tensor], Any], image: Tensor) -> None:
+        """
+        Watch a few small passes, to tell where each image is in what the layers return, as :class:`Capture` does.
+
+        Without it, the first axis is taken for the batch. With it, ``take`` puts the batch first, wherever it was; windows or views that
+        shared its axis come second: (N, windows, …).
+
+        Args:
+            forward (Callable): Runs the network on a batch of images.
+            image (Tensor): One image, (1, ...).
+        """
+        modules = {str(number): module for number, (module, _, _) in enumerate(self._outputs.values())}
+        found = find_layouts(self._forward_func, forward, image, modules)
+        for number, (layer, (_, call, path)) in enumerate(self._outputs.items()):
+            calls = {
+                key[1]: layout
+                for key, layout in found.items()
+                if key[0] == str(number) and tuple(map(str, key[2])) == path
+            }
+            last = max(calls, default=0) if call is None else call
+            if last in calls:
+                self._layouts[layer] = calls[last]
+        self.clear()
+        self.planned = True
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -70,7 +104,7 @@ class LayerRecorder:
             batch (int): How many images there were.
 
         Returns:
-            dict[str or nn.Module, Tensor]: (N, ...) by the name or module that was asked for.
+            dict[str or nn.Module, Tensor]: (N, ...) by the name or module that was asked for; see :meth:`plan`.
 
         Raises:
             ValueError: If a layer did not run, or returned no tensor with one entry for each image.
@@ -78,17 +112,30 @@ class LayerRecorder:
         taken: dict[Layer, Tensor] = {}
         kept = dict(self._kept)
         self.clear()
-        for layer in self._layers:
-            value = kept.get(layer)
-            if not isinstance(value, Tensor) or value.dim() < 2 or len(value) != batch:
+        for layer in self._outputs:
+            value, layout = kept.get(layer), self._layouts.get(layer)
+            images = _batch_first(value, layout, batch)
+            if images is None:
                 got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
                 got = "nothing, for it did not run" if value is None else got
+                got += f" ({layout})" if isinstance(layout, str) else ""
                 name = f'layer "{layer}"' if isinstance(layer, str) else f"the {type(layer).__name__} given as a layer"
                 raise InputError(
                     f"{name} returned {got}; expected a tensor with one entry for each of the {batch} images: choose another layer."
                 )
-            taken[layer] = value
+            taken[layer] = images
         return taken
+
+
+def _batch_first(value: Any, layout: Layout | str | None, batch: int) -> Tensor | None:
+    """What a layer returned, with one entry for each image; None where it has not, or a plan says that it never has."""
+    if not isinstance(value, Tensor) or isinstance(layout, str):
+        return None
+    if layout is not None:
+        if value.numel() != batch * math.prod(layout.shape):
+            return None
+        value = layout.images(value, batch)
+    return value if value.dim() >= 2 and len(value) == batch else None
 
 
 def _keeping(

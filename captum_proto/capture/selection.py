@@ -33,7 +33,7 @@ def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, 
         model (nn.Module): Where the layers are.
         layers (str, nn.Module, sequence or mapping, optional): None or "all" for every entry of ``named_modules()`` but the root,
             containers included: the layers of the paper, 67 of torchvision's ``resnet18``. "leaf" for modules without children. Otherwise
-            names, patterns such as ``"layer?.*"`` (as in :mod:`fnmatch`), modules, or a sequence of these. Default: None
+            names, patterns such as ``"layer?.*"`` (as in :mod:`fnmatch`), modules, or a sequence of any of these. Default: None
 
     Returns:
         dict[str, nn.Module]: In the order of ``named_modules()`` for patterns, else in the order given.
@@ -48,20 +48,32 @@ def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, 
         >>> len(select_layers(model)), len(select_layers(model, "leaf")), list(select_layers(model, "layer?"))
         (67, 52, ['layer1', 'layer2', 'layer3', 'layer4'])
     """
+    selected: dict[str, nn.Module] = {}
+    for _, modules in select_by_entry(model, layers):
+        selected |= modules
+    return selected
+
+
+def select_by_entry(model: nn.Module, layers: LayerSelection = None) -> list[tuple[str, dict[str, nn.Module]]]:
+    """
+    As :func:`select_layers`, entry by entry: what was given, as a message can name it, and the layers that it stands for.
+
+    A name or a module stands for one layer; a pattern, "leaf", "all" and None for several, of which some may never run.
+    """
     named = {name: module for name, module in named_modules(model) if name}
     if layers is None or (isinstance(layers, str) and layers == "all"):
-        return named
+        return [("all", named)]
     if isinstance(layers, Mapping):
-        return {name: unwrapped(module) for name, module in layers.items()}
+        return [(name, {name: unwrapped(module)}) for name, module in layers.items()]
     # A module that is registered twice is found by either name.
     aliases = {name: module for name, module in named_modules(model, remove_duplicate=False) if name}
     names = {id(module): name for name, module in reversed(list(aliases.items()))}
-    selected: dict[str, nn.Module] = {}
     plain = plain_names(model)
     if not isinstance(layers, (str, nn.Module, Iterable)):
         raise InputTypeError(
             f"layers is a {type(layers).__name__}; expected names, patterns or modules, a mapping of them, or None."
         )
+    entries: list[tuple[str, dict[str, nn.Module]]] = []
     for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers:
         if isinstance(layer, nn.Module):
             layer = unwrapped(layer)
@@ -69,24 +81,28 @@ def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, 
                 raise InputError(
                     f"the {type(layer).__name__} given as a layer is not part of the model; give one of its modules or names."
                 )
-            selected[names[id(layer)]] = layer
+            name = names[id(layer)]
+            entries.append((name, {name: layer}))
         elif not isinstance(layer, str):
             raise InputTypeError(
                 f"layer {layer!r} is a {type(layer).__name__}; expected a dotted name, a pattern or a module."
             )
         elif layer in aliases:
-            selected[layer] = aliases[layer]
+            entries.append((layer, {layer: aliases[layer]}))
+        elif layer == "all":
+            entries.append((layer, named))
         elif layer == "leaf":
-            selected |= {name: module for name, module in named.items() if not list(module.children())}
+            leaves = {name: module for name, module in named.items() if not list(module.children())}
+            entries.append((layer, leaves))
         elif plain(layer) in aliases:
-            selected[plain(layer)] = aliases[plain(layer)]
+            entries.append((layer, {plain(layer): aliases[plain(layer)]}))
         elif matches := fnmatch.filter(named, layer) or fnmatch.filter(named, plain(layer)):
-            selected |= {name: named[name] for name in matches}
+            entries.append((layer, {name: named[name] for name in matches}))
         else:
             raise InputError(
                 f'there is no layer "{layer}" in {type(unwrapped(model)).__name__}{nearest(layer, aliases)}'
             )
-    return selected
+    return entries
 
 
 def find_layer(forward_func: Callable[..., Any], layer: str | nn.Module) -> tuple[str, nn.Module]:

@@ -146,7 +146,12 @@ def add_evaluation(parser: argparse.ArgumentParser, required: bool = True) -> No
     group.add_argument(
         "--controls", nargs="*", metavar="NAME", help=f"of {', '.join(CONTROLS)}; quote what has a space (default: all)"
     )
-    group.add_argument("--control-count", type=int, metavar="N", help="images of each control that is made by chance")
+    group.add_argument(
+        "--control-count",
+        type=int,
+        metavar="N",
+        help="images of each control that is made by chance, be it fewer or more than prototypes",
+    )
     group.add_argument(
         "--ascent-steps", type=int, help="of the controls by gradient ascent (default: as of prototypes)"
     )

@@ -8,11 +8,12 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from captum_proto._utils.checks import as_int
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import tensor_bytes
 from captum_proto.data.batches import check_batches
@@ -273,7 +274,7 @@ class TensorCollection(Collection):
                 f"{self.where} are images of shape {shape}, but image_shape is {geometry.image_shape}; give images of this shape, or a "
                 "folder of image files, which are resized."
             )
-        return torch.split(self.labeled.images, batch_size)
+        return torch.split(self.labeled.images, operator.index(batch_size))
 
     def listed(self) -> list[tuple[str, str]]:
         """The place and the SHA-256 digest of the values of each image."""
@@ -284,7 +285,9 @@ class TensorCollection(Collection):
 def _class_indices(classes: int | Iterable[int]) -> set[int]:
     if isinstance(classes, (str, bytes)):
         raise InputTypeError(f'classes is "{classes!r}"; expected class indices, e.g. [12, 558].')
-    return {operator.index(index) for index in (classes if isinstance(classes, Iterable) else [classes])}
+    # Tensors and arrays of no dimension call themselves iterable.
+    each: Iterable[Any] = classes if isinstance(classes, Iterable) and as_int(classes) is None else [classes]
+    return {operator.index(index) for index in each}
 
 
 def _draw(count: int, limit: int | None, seed: int, what: str) -> list[int]:
@@ -295,5 +298,5 @@ def _draw(count: int, limit: int | None, seed: int, what: str) -> list[int]:
         raise InputError(f"limit is {limit}; expected at least 1, or None for all {what}.")
     if limit > count:
         raise InputError(f"there are {count} {what}, but limit asks for {limit}; lower limit, or add images.")
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(operator.index(seed))).tolist()
     return sorted(order[:limit])

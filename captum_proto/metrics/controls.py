@@ -54,6 +54,7 @@ def control_images(
     target: Any,
     controls: list[str],
     *,
+    count: int | None = None,
     value_range: tuple[float, float],
     ascent_steps: int,
     seed: int,
@@ -64,24 +65,26 @@ def control_images(
 
     Args:
         pipeline (Pipeline): The model and its preprocessing.
-        images (Tensor): The prototypes that noise and ascents are made beside, (P, C, H, W).
+        images (Tensor): The prototypes that the controls are for, (P, C, H, W).
         mean_image (Tensor): The pixelwise mean of the natural images, (C, H, W).
         target (TargetType or nested list, optional): The classes of the prototypes; None: those the model sees in them.
         controls (list[str]): Of :data:`CONTROLS`.
+        count (int, optional): How many images K there are of each control that is made by chance; ascents take the classes of the
+            prototypes in turn. None: as many as prototypes. Default: None
         value_range (tuple[float, float]): The valid range of a pixel.
         ascent_steps (int): Steps of plain gradient ascent, and of feature visualization.
         seed (int): Of noise and ascents.
         show_progress (bool): Whether to show a progress bar.
 
     Returns:
-        dict[str, Tensor]: "gray": one image of the middle of the range. "noise": P images of uniform noise. "ascent": P images by gradient
-        ascent on the logit, without transforms, high-frequency loss or warm-up. "feature_visualization": P images as Olah, Mordvintsev and
+        dict[str, Tensor]: "gray": one image of the middle of the range. "noise": K images of uniform noise. "ascent": K images by gradient
+        ascent on the logit, without transforms, high-frequency loss or warm-up. "feature_visualization": K images as Olah, Mordvintsev and
         Schubert make them (Distill 2017): Fourier coefficients under shifts, scales and rotations of a few pixels and degrees. "mean
         image": one.
     """
     _, channels, height, width = images.shape
     shape = (channels, height, width)
-    count = len(images)
+    count = len(images) if count is None else count
     low, high = value_range
     made: dict[str, Tensor] = {}
     if "gray" in controls:
@@ -90,7 +93,9 @@ def control_images(
         keys = prototype_keys([seed + i for i in range(count)], [()] * count)
         made["noise"] = RandomStream(keys, CONTROL).uniform(images[0].numel(), low, high).view(count, *shape).float()
     for name in [name for name in ("ascent", "feature_visualization") if name in controls]:
-        targets = parse_targets(_classes_seen(pipeline, images) if target is None else target, expand_to=count)
+        classes = _classes_seen(pipeline, images) if target is None else target
+        each = parse_targets(classes, expand_to=len(images))
+        targets = [each[index % len(each)] for index in range(count)]
         # Of the presets all but the weight of the high-frequency loss, which both leave out.
         choices = {key: value for key, value in preset_for(name, shape).items() if key in _CHOICES}
         optimization = InputOptimization(

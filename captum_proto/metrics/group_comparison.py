@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from captum_proto._utils.checks import check_logits
 from captum_proto._utils.errors import InputError, InputTypeError, MissingFileError
 from captum_proto._utils.files import whole_file
 from captum_proto._utils.tables import bare_percent, between, number, p_text, percent, text_table
-from captum_proto._utils.targets import Target, class_probabilities, outcomes, parse_targets, target_mask
+from captum_proto._utils.targets import Target, class_probabilities, class_set, outcomes, target_mask
 from captum_proto.runs.files import write_rows
 from captum_proto.stats.intervals import Estimate, difference_estimate, fisher_exact, holm, mean_estimate, proportion
 from captum_proto.stats.judgments import Order, order_by_test
@@ -297,7 +298,11 @@ def compare_groups(
     interest = classes_of_interest(target, also, class_names)
     members = dict(zip(interest, target_mask(list(interest.values()), classes, torch.device("cpu")), strict=True))
     label = next(iter(interest))
-    options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    options: dict[str, Any] = {
+        "confidence": confidence,
+        "resamples": operator.index(resamples),
+        "seed": operator.index(seed),
+    }
     results, probabilities = [], {}
     for name, values in checked.items():
         shares = class_probabilities(values)
@@ -351,9 +356,7 @@ def classes_of_interest(
     target: int | Sequence[int], also: Sequence[int | Sequence[int]], class_names: Sequence[str] | None
 ) -> dict[str, Target]:
     """The target and the other classes of interest by label; no class twice, and no two labels alike."""
-    wanted = [
-        parse_targets([list(classes) if isinstance(classes, Sequence) else classes])[0] for classes in (target, *also)
-    ]
+    wanted = [class_set(classes) for classes in (target, *also)]
     interest: dict[str, Target] = {}
     for classes in dict.fromkeys(wanted):
         name = ", ".join(map(str, classes))

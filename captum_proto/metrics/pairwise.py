@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,7 +86,7 @@ def pairwise_similarity(
             compared. None, with a model: all. Default: None
         preprocess (Callable, optional): From images to the model's input. Default: None
         channel_axis (int, optional): Where the channels are in the layers' outputs. None: the second axis, but the last of (N, tokens,
-            channels). Default: None
+            channels). Set it where windows or views of an image share the batch axis: the output is then (N, windows, …). Default: None
         value_range (tuple[float, float], optional): The range images must lie in; None for any. Default: (0, 1)
 
     Returns:
@@ -118,7 +119,7 @@ def pairwise_similarity(
 
 def _gram_cosine(outputs: Tensor, channel_axis: int | None) -> Tensor:
     """(N, N), from a layer's outputs (N, ...), without forming a Gram matrix: <AAᵀ, BBᵀ> = ‖AᵀB‖²."""
-    axis = channel_axis if channel_axis is not None else 2 if outputs.dim() == 3 else 1
+    axis = operator.index(channel_axis) if channel_axis is not None else 2 if outputs.dim() == 3 else 1
     features = outputs.movedim(axis, 1).reshape(len(outputs), outputs.shape[axis], -1)
     products = torch.stack([torch.stack([(a.T @ b).square().sum() for b in features]) for a in features])
     lengths = products.diagonal().sqrt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_proto._utils.batches import Images, image_batches
-from captum_proto._utils.checks import check_images
+from captum_proto._utils.checks import check_images, check_int
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.pipeline import Pipeline
@@ -77,7 +78,8 @@ class PathSimilarity:
     Args:
         forward_func (nn.Module): The model; layers are found in it by name.
         layers (LayerSelection, optional): Dotted names, patterns, modules, "leaf" or "all". None: every module but the root, containers
-            included, as in the paper: 67 for torchvision's ``resnet18``. Default: None
+            included, as in the paper: 67 for torchvision's ``resnet18``. What a pattern stands for and does not run is left out; a layer
+            named by itself must run. Default: None
         preprocess (Callable, optional): From images in ``value_range`` to the model's input. Default: None
         repeat (str, optional): Which call of a layer counts that runs several times per pass: "last" (the paper's counts), "first" or
             "all". Default: "last"
@@ -111,15 +113,13 @@ class PathSimilarity:
             raise InputTypeError(
                 f"forward_func is a {type(forward_func).__name__}; expected a torch.nn.Module, whose layers can be watched."
             )
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; expected at least 1.")
         self.forward_func = forward_func
         self.layers = layers
         self.preprocess = preprocess
         self.repeat = repeat
         self.alias = alias
         self.value_range = value_range
-        self.batch_size = batch_size
+        self.batch_size = check_int(batch_size, "batch_size", 1)
         self._reference: PathReference | None = None
         self._capture: Capture | None = None
         #: How many images a batch had at most when it was seen whether the model treats each by itself: 2 is as good as more.
@@ -192,6 +192,9 @@ class PathSimilarity:
         r"""
         Score each image in every layer, in one forward pass.
 
+        That the weights are those of the reference is seen by a digest of them, which costs about as much as one image's pass on a CPU:
+        give many images at a time rather than one by one.
+
         Args:
             images (Tensor or iterable): As in :meth:`fit`; one image is enough.
             additional_forward_args (any, optional): As in :meth:`fit`. Default: None
@@ -204,8 +207,19 @@ class PathSimilarity:
 
         Raises:
             RuntimeError: If nothing has been fitted.
-            ValueError: If the images are of another size than the reference's.
+            ValueError: If the images are of another size than the reference's, or the model's weights are others than it was fitted on.
         """
+        self._check_weights()
+        return self._evaluate(images, additional_forward_args, leave_one_out, show_progress)
+
+    def _check_weights(self) -> None:
+        # The versions of the tensors would not do: what is written through .data leaves them as they are.
+        if self.reference.model != fingerprint(self.forward_func):
+            raise InputError("the reference was fitted on another model or other weights; fit it again on this one.")
+
+    def _evaluate(
+        self, images: Images, additional_forward_args: Any, leave_one_out: bool, show_progress: bool
+    ) -> PathScores:
         reference = self.reference
         pipeline = self._pipeline(additional_forward_args)
         parts = [
@@ -246,8 +260,8 @@ class PathSimilarity:
             target (TargetType or nested list, optional): The class of the prototypes, for the control by gradient ascent. Default: None,
                 that of ``prototypes`` if they know it, else the class the model sees in each
             controls (iterable of str, optional): Of "gray", "noise", "ascent", "feature_visualization" and "mean_image". Default: all
-            control_count (int, optional): How many images of noise, of ascent and of feature visualization there are. Default: None, as
-                many as prototypes
+            control_count (int, optional): How many images of noise, of ascent and of feature visualization there are, be they fewer or
+                more than prototypes; ascents take the classes of the prototypes in turn. Default: None, as many as prototypes
             further (mapping[str, Tensor or iterable], optional): Other conditions to score, by name: another method's pictures.
                 Default: None
             leave_one_out (bool, optional): Whether each natural image is compared with the mean of the others. False is the paper's way, in
@@ -263,25 +277,27 @@ class PathSimilarity:
             TypeError, ValueError: As :meth:`fit` and :meth:`evaluate`; and if a control is unknown.
         """
         controls = check_controls(controls)
-        if control_count is not None and control_count < 1:
-            raise InputError(
-                f"control_count is {control_count}; expected at least 1, or None for as many as prototypes."
-            )
+        if control_count is not None:
+            control_count = check_int(control_count, "control_count", 1, ", or None for as many as prototypes")
+        ascent_steps, seed = check_int(ascent_steps, "ascent_steps", 0), operator.index(seed)
         images = check_images(getattr(prototypes, "images", prototypes), self.value_range, "prototypes")
         if target is None and hasattr(prototypes, "target"):
             target = [list(classes) for classes in prototypes.target]
         fitted_here = self._reference is None
         if fitted_here:
             self.fit(same_class, additional_forward_args, show_progress=show_progress)
+        else:
+            self._check_weights()
         reference = self.reference
         reference.check_image_shape(images)
         conditions: dict[str, Images] = {"prototype": images, "same_class": same_class, "other_class": other_class}
         conditions |= control_images(
             self._pipeline(additional_forward_args),
-            images[:control_count],
+            images,
             reference.mean_image(),
-            target if control_count is None or not isinstance(target, (list, Tensor)) else target[:control_count],
+            target,
             controls,
+            count=control_count,
             value_range=self.value_range or (0.0, 1.0),
             ascent_steps=ascent_steps,
             seed=seed,
@@ -294,11 +310,11 @@ class PathSimilarity:
                 )
             conditions[name] = further_images
         scores = {
-            name: self.evaluate(
+            name: self._evaluate(
                 condition_images,
                 additional_forward_args,
-                leave_one_out=leave_one_out and name in ("same_class", "other_class"),
-                show_progress=show_progress,
+                leave_one_out and name in ("same_class", "other_class"),
+                show_progress,
             )
             for name, condition_images in conditions.items()
         }
@@ -504,8 +520,6 @@ def path_similarity(
         options |= {"repeat": reference.repeat, "alias": reference.alias}
     similarity = PathSimilarity(forward_func, layers, preprocess, **options)
     if isinstance(reference, PathReference):
-        if reference.model != fingerprint(forward_func):
-            raise InputError("the reference was fitted on another model or other weights; fit it again on this one.")
         similarity._reference = reference
     else:
         similarity.fit(reference, additional_forward_args)

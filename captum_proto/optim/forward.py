@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from torch import Tensor
 
@@ -78,9 +80,22 @@ class ForwardPass:
             if self.arrangement.folded:
                 self._run_loan = Loan(self.arrangement.forward_func)
                 self._turn.enter_context(self._run_loan.own_buffers())
+        if not self.recorder.planned:
+            self.recorder.plan(self._run_few, prepared[:1].detach())
         self.recorder.clear()
         output = self._network.run(prepared)
         return Outputs(output, self.recorder.take(len(images)), self._rows, step, closely)
+
+    def _run_few(self, prepared: Tensor) -> Any:
+        """The network as it came, on a few images: an argument with one row for each image of the batch gives them its first row."""
+        pipeline = copy.copy(self._pipeline)
+        pipeline.additional_forward_args = tuple(
+            argument[:1].expand(len(prepared), *argument.shape[1:])
+            if isinstance(argument, Tensor) and argument.dim() and len(argument) == len(self._rows.keys)
+            else argument
+            for argument in pipeline.additional_forward_args
+        )
+        return pipeline.run(prepared.clone())
 
     def _prepared(self, images: Tensor, random: RandomStream | None) -> Tensor:
         transform = self._settings.transform

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from captum._utils.common import _format_additional_forward_args
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from captum_proto._utils.checks import callers_level, type_name
+from captum_proto._utils.checks import callers_level, plain_int, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import check_modules
 from captum_proto._utils.pipeline import Pipeline
@@ -127,8 +128,8 @@ class InputOptimization:
         """
         if start is None and image_shape is None:
             raise InputTypeError("image_shape is missing; give (C, H, W), or start images.")
-        shape = tuple(image_shape if start is None else start.shape[1:])  # type: ignore[arg-type]  # one of them is there
-        targets = self._targets(count if start is None else len(start))
+        shape = tuple(map(operator.index, image_shape if start is None else start.shape[1:]))  # type: ignore[arg-type]  # one is there
+        targets = self._targets(plain_int(count) if start is None else len(start))
         keys = prototype_keys(occurrence_seeds(targets, seed), targets).to(self.pipeline.device)
         rows = Rows(numbers or range(len(targets)), targets, keys)
         with _graph_allowed(), contextlib.ExitStack() as stack:
@@ -142,7 +143,7 @@ class InputOptimization:
                 self.warmup,
                 rows,
                 callback=callback,
-                snapshot_steps=frozenset(snapshot_steps),
+                snapshot_steps=frozenset(plain_int(step) for step in snapshot_steps),
                 progress=progress,
                 looked=self.looked,
                 probed=self.probed,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from captum_proto._utils.checks import as_int
 from captum_proto._utils.errors import InputError
 from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS, as_parametrization
 from captum_proto.optim.transforms import Transform, as_transform
@@ -73,8 +74,10 @@ class OptimizationSettings:
     def __post_init__(self) -> None:
         for name in ("steps", "warmup_steps"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            number = as_int(value)
+            if number is None or number < 0:
                 raise InputError(f"{name} is {value!r}; expected a whole number of at least 0.")
+            self._set(name, number)
         self._check_finite("lr", "warmup_tolerance", "eps")
         if self.lr_schedule not in SCHEDULES:
             raise InputError(f'lr_schedule is "{self.lr_schedule}"; expected one of {", ".join(SCHEDULES)}.')
@@ -93,6 +96,8 @@ class OptimizationSettings:
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise InputError(f"{name} is {value!r}; expected a finite number of at least 0.")
+            if not isinstance(value, (int, float)):  # NumPy's and torch's numbers cannot be recorded
+                self._set(name, float(value))
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON can hold them."""

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from captum_proto._utils.checks import plain_int
 from captum_proto._utils.errors import InputError, MissingFileError
 from captum_proto._utils.files import sha256
 
@@ -65,6 +66,7 @@ def plain(value: Any) -> Any:
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple, range)):
         return [plain(inner) for inner in value]
+    value = plain_int(value)
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 

@@ -441,22 +441,59 @@ def test_each_row_belongs_to_its_image(network, make_cnn):
 # --- running -------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_layer_that_does_not_run(make_images):
-    class Lazy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.used = nn.Flatten()
-            self.unused = nn.Linear(2, 2)
+class Lazy(nn.Module):
+    """Of its six modules three never run."""
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.used(x)
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.block = nn.Flatten(), nn.ModuleDict({"used": nn.Identity(), "unused": nn.Linear(2, 2)})
+        self.idle = nn.Identity()
 
-    model, images = Lazy(), make_images(2)
-    assert list(capture(model, images)) == ["used"]
-    with pytest.raises(
-        ValueError, match=r'layer "unused" did not run in the forward pass; choose one that does, e\.g\. "used"'
-    ):
-        capture(model, images, ["used", "unused"])
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block["used"](self.used(x))
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        (None, ["used", "block.used"]),
+        ("all", ["used", "block.used"]),
+        (["all"], ["used", "block.used"]),
+        ("leaf", ["used", "block.used"]),
+        (["leaf"], ["used", "block.used"]),
+        ("block*", ["block.used"]),
+        (["block.*", "used"], ["used", "block.used"]),
+        (["*used", "leaf"], ["used", "block.used"]),
+        (lambda model: [model.used, "block.*"], ["used", "block.used"]),
+    ],
+)
+def test_a_pattern_leaves_out_what_does_not_run(make_images, layers, expected):
+    model = Lazy()
+    plan = Capture(model, model, make_images(2), layers(model) if callable(layers) else layers)
+    assert plan.names == expected
+    assert set(plan.skipped) == {name for name in ("block", "block.unused", "idle") if name in plan.modules}
+    assert set(plan.skipped.values()) <= {"did not run"}
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (["used", "idle"], r'layer "idle" did not run in the forward pass; choose one that does, e\.g\. "used"'),
+        ("idle", r'layer "idle" did not run in the forward pass; choose one that does\.$'),
+        (["leaf", "idle"], 'layer "idle" did not run'),
+        (lambda model: ["used", model.block["unused"]], r'layer "block\.unused" did not run'),
+        (lambda model: {"mine": model.idle, "used": model.used}, 'layer "mine" did not run'),
+        (
+            ["used", "block.u[n]*"],
+            r'none of the 1 layers that "block\.u\[n\]\*" stands for ran in the forward pass; choose',
+        ),
+        ("i*", 'none of the 1 layers that "i\\*" stands for ran'),
+    ],
+)
+def test_what_is_asked_for_and_does_not_run_is_refused(make_images, layers, message):
+    model = Lazy()
+    with pytest.raises(ValueError, match=message):
+        capture(model, make_images(2), layers(model) if callable(layers) else layers)
 
 
 def test_a_model_that_takes_another_path_is_refused(make_images):

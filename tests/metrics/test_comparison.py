@@ -394,11 +394,12 @@ def test_only_the_controls_asked_for(parts):
     assert compare(parts, controls=()).conditions == ["prototype", SAME, OTHER]
 
 
-def test_fewer_images_of_the_controls_than_prototypes(parts):
-    everything, fewer = compare(parts), compare(parts, control_count=2)
+def test_fewer_and_more_images_of_the_controls_than_prototypes(parts):
+    everything, fewer, more = compare(parts), compare(parts, control_count=2), compare(parts, control_count=5)
     for condition in ("noise", "ascent", "feature_visualization"):
-        assert len(everything.spearman[condition]) == 3
+        assert [len(report.spearman[condition]) for report in (everything, fewer, more)] == [3, 2, 5]
         assert torch.equal(fewer.l1[condition], everything.l1[condition][:2])
+        torch.testing.assert_close(more.l1[condition][:3], everything.l1[condition], rtol=1e-4, atol=0)
     with pytest.raises(ValueError, match="control_count is 0"):
         compare(parts, control_count=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -17,13 +18,14 @@ def pipeline(make_cnn) -> Pipeline:
     return Pipeline(make_cnn(), preprocess=lambda x: (x - 0.5) * 2)
 
 
-def controls(pipeline, images, target=None, names=CONTROLS, value_range=(0.0, 1.0), steps=4, seed=0):
+def controls(pipeline, images, target=None, names=CONTROLS, value_range=(0.0, 1.0), steps=4, seed=0, count=None):
     return control_images(
         pipeline,
         images,
         torch.full(images.shape[1:], 0.125),
         target,
         list(names),
+        count=count,
         value_range=value_range,
         ascent_steps=steps,
         seed=seed,
@@ -89,6 +91,30 @@ def test_one_target_serves_all(pipeline, make_images):
     assert torch.equal(
         controls(pipeline, images, 3, ("ascent",))["ascent"], controls(pipeline, images, [3, 3], ("ascent",))["ascent"]
     )
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+@pytest.mark.parametrize(
+    "target",
+    [[1, [0, 2], 1], torch.tensor([1, 4, 2]), np.array([1, 4, 2]), range(1, 4), 2, None],
+    ids=["list", "tensor", "array", "range", "one for all", "seen"],
+)
+def test_any_number_of_controls_takes_the_classes_in_turn(pipeline, make_images, target, count):
+    images = make_images(3)
+    made = controls(pipeline, images, target, steps=3, seed=5, count=count)
+    assert {name: len(value) for name, value in made.items()} == {
+        name: 1 if name in ("gray", "mean_image") else count for name in CONTROLS
+    }
+    assert torch.equal(made["noise"][:3], controls(pipeline, images, target, ["noise"], seed=5)["noise"][:count])
+    classes = pipeline(images).argmax(1) if target is None else target
+    turns = [classes if isinstance(classes, int) else classes[index % 3] for index in range(count)]
+    turns = [int(each) if isinstance(each, (torch.Tensor, np.integer)) else each for each in turns]
+    expected = controls(
+        pipeline, make_images(count, seed=1), turns, ["ascent", "feature_visualization"], steps=3, seed=5
+    )
+    for name, value in expected.items():
+        torch.testing.assert_close(made[name], value, rtol=0, atol=1e-6)
+    assert len(set(map(str, made["noise"].flatten(1).tolist()))) == count
 
 
 def test_unknown_controls_are_refused():

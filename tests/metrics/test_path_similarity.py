@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from collections.abc import Iterator
@@ -387,6 +388,61 @@ def test_the_functional_twin_says_the_same(make_cnn, make_images):
     other = make_cnn(seed=1)
     with pytest.raises(ValueError, match="fitted on another model or other weights"):
         path_similarity(other, scored, similarity.reference, ["block", "head"])
+
+
+def step_of_training(model: nn.Module) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(torch.ones(2, 3, 12, 12)).square().sum().backward()
+    optimizer.step()
+
+
+CHANGES = {
+    "through data": lambda model: model.head.weight.data.mul_(-1),
+    "rows swapped through data": lambda model: model.head.weight.data.copy_(model.head.weight.data.flip(0)),
+    "other data": lambda model: setattr(model.block.weight, "data", model.block.weight.data * 2),
+    "in place": lambda model: nn.init.zeros_(model.head.bias),
+    "a step of training": step_of_training,
+    "loaded": lambda model: model.load_state_dict(seeded(lambda: type(model)(), 7).state_dict()),
+    "statistics": lambda model: model.stem[1].running_mean.add_(0.5),
+    "another layer": lambda model: setattr(model, "head", nn.Linear(96, 5)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_weights_that_changed_since_the_fit_are_refused_wherever_the_reference_is_used(
+    make_cnn, make_images, tmp_path, change
+):
+    model, natural = make_cnn(), make_images(4)
+    similarity = PathSimilarity(model).fit(natural)
+    before, weights = similarity.evaluate(natural), copy.deepcopy(model.state_dict())
+    similarity.save(tmp_path / "reference")
+    CHANGES[change](model)
+    for use in (
+        lambda: similarity.evaluate(natural),
+        lambda: similarity.compare(natural[:1], natural, natural, controls=()),
+        lambda: path_similarity(model, natural, similarity.reference),
+        lambda: PathSimilarity(model).load(tmp_path / "reference"),
+    ):
+        with pytest.raises(ValueError, match="fitted on another model or other weights; fit it again on this one"):
+            use()
+    fresh = PathSimilarity(model).fit(natural).evaluate(natural)
+    assert same_scores(similarity.fit(natural).evaluate(natural), fresh)
+    model.load_state_dict(weights)
+    again = PathSimilarity(model).load(tmp_path / "reference").evaluate(natural)
+    torch.testing.assert_close(again.l1, before.l1, rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_that_is_as_it_was_needs_no_other_reference(make_cnn, make_images):
+    """What changes none of the weights: modes, flags, gradients, memory formats; and weights put back."""
+    model, natural = make_cnn(), make_images(4)
+    similarity = PathSimilarity(model).fit(natural)
+    expected = similarity.evaluate(natural)
+    weight = model.head.weight.data.clone()
+    model.train().requires_grad_(False).to(memory_format=torch.channels_last)
+    model.head.weight.data.zero_()
+    model.head.weight.data.copy_(weight)
+    scores = similarity.evaluate(natural)
+    torch.testing.assert_close(scores.l1, expected.l1, rtol=1e-4, atol=1e-5)
 
 
 def test_further_arguments_are_those_of_the_call(make_images):

@@ -196,13 +196,17 @@ def test_what_makes_no_sense_is_refused(make_cnn, untouched):
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
             return x, x
 
+    class Sum(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sum(0)
+
     class Odd(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.cnn, self.two, self.never, self.flat = make_cnn(), Two(), nn.ReLU(), nn.Flatten(0)
+            self.cnn, self.two, self.never, self.sum = make_cnn(), Two(), nn.ReLU(), Sum()
 
         def forward(self, x: Tensor) -> Tensor:
-            self.flat(x)
+            self.sum(x)
             return self.cnn(self.two(x)[0])
 
     model = Odd()
@@ -220,7 +224,11 @@ def test_what_makes_no_sense_is_refused(make_cnn, untouched):
     refused(ValueError, 'no layer "cnn.blok" in Odd; did you mean "cnn.block"', diversity="gram:cnn.blok")
     refused(ValueError, r'layer "cnn.\*" stands for \d+ layers', diversity="gram:cnn.*")
     refused(ValueError, "returned nothing, for it did not run; expected", diversity="gram:never")
-    refused(ValueError, r"returned shape \(864,\); expected a tensor with one entry", diversity="gram:flat")
+    refused(
+        ValueError,
+        r"returned shape \(3, .* has no batch axis\); expected a tensor with one entry",
+        diversity="gram:sum",
+    )
     refused(ValueError, "returned a tuple; expected a tensor", diversity="gram:two")
     refused(ValueError, "is not part of the model", diversity=GramDiversity(nn.ReLU()))
     refused(ValueError, "no channels on axis 7", diversity=GramDiversity("cnn.block", channel_axis=7))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from captum_proto._utils.checks import nearest
+from captum_proto._utils.checks import nearest, plain_int
 from captum_proto._utils.errors import InputError
 from captum_proto.attr import GenerationSettings
 from captum_proto.experiments.options import generation_options
@@ -49,6 +49,8 @@ class Sweep:
     names: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.seeds, list):
+            object.__setattr__(self, "seeds", [plain_int(seed) for seed in self.seeds])
         for name in ("models", "targets", "seeds"):
             values = getattr(self, name)
             if not isinstance(values, list) or not values:

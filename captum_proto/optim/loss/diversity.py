@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_proto._utils.checks import nearest, type_name
+from captum_proto._utils.checks import nearest, plain_int, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.targets import Target
 from captum_proto.capture import Layer, find_output
@@ -100,7 +100,7 @@ class GramDiversity(Diversity):
     Args:
         layer (str or nn.Module): A dotted name or a module of the model; of its calls in one pass, the last.
         channel_axis (int, optional): Where the channels are in the layer's output. None: the second axis, but the last of (N, tokens,
-            channels). Default: None
+            channels). Set it where windows or views of an image share the batch axis: the output is then (N, windows, …). Default: None
 
     Raises:
         TypeError: If ``layer`` is neither a name nor a module.
@@ -118,7 +118,7 @@ class GramDiversity(Diversity):
         if not isinstance(layer, (str, nn.Module)):
             raise InputTypeError(f"layer is a {type(layer).__name__}; expected a dotted name or a module of the model.")
         self.layer = layer
-        self.channel_axis = channel_axis
+        self.channel_axis = plain_int(channel_axis)
 
     def loss(self, values: Tensor, partners: Tensor) -> Tensor:
         axis = self.channel_axis

@@ -15,6 +15,8 @@ from captum_proto.optim.random import RandomStream
 
 
 def _pair(value: float | Sequence[float], name: str) -> tuple[float, float]:
+    scalar: Any = value
+    value = scalar.item() if getattr(value, "ndim", None) == 0 else value  # NumPy's and torch's numbers
     if isinstance(value, (int, float)):
         if value < 0:
             raise InputError(f"{name} is {value}; a single number must be at least 0 and means (-{name}, {name}).")
