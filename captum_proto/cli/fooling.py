@@ -10,6 +10,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto.cli import arguments as shared
 from captum_proto.data.natural import DIGITS, natural_split
 from captum_proto.experiments.fooling import Fooling
+from captum_proto.experiments.generate import rehearse
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel, load_model
 from captum_proto.runs.tasks import carry_out
@@ -68,7 +69,9 @@ def run(args: argparse.Namespace) -> None:
     named = shared.load(args)
     classes = args.target or [str(digit) for digit in range(10)]
     targets = list(dict.fromkeys(parse_classes(classes, named.class_names)))
+    options = shared.generation_arguments(args)
     check_controls(args.controls)
+    rehearse(named, targets, options)  # before images are read: a class that the model does not have is no fault of theirs
     natural = natural_split(
         args.images or DIGITS,
         named.geometry,
@@ -82,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         _networks(named, args),
         natural,
         targets,
-        shared.generation_arguments(args),
+        options,
         plants=args.plant or PLANTS,
         picture=args.picture,
         count=shared.count_of(args, 1),

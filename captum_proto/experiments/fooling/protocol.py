@@ -21,6 +21,7 @@ from captum_proto.data.natural import NaturalSplit
 from captum_proto.experiments.fooling.figures import prototype_rows_figure
 from captum_proto.experiments.fooling.page import fooling_page
 from captum_proto.experiments.fooling.results import HONEST, Agreement, FoolingResult, Row, agreement, judge
+from captum_proto.experiments.generate import rehearse
 from captum_proto.metrics import PathComparison, PathSimilarity
 from captum_proto.models import NamedModel
 from captum_proto.report.figures import save_figure
@@ -60,7 +61,7 @@ class Fooling(Protocol[FoolingResult]):
         detector_epochs (int): Of each detector's training. Default: as :func:`captum_proto.testing.fool` has it
 
     Raises:
-        InputError: If there is no such plant, no network, or ``count`` is less than 1; or ``picture`` cannot be read.
+        InputError: If there is no such plant, no network, no target, or ``count`` is less than 1; or ``picture`` cannot be read.
     """
 
     networks: Sequence[NamedModel]
@@ -83,6 +84,8 @@ class Fooling(Protocol[FoolingResult]):
                 raise InputError(f'there is no plant "{plant}"; expected one of {", ".join(PLANTS)}.')
         if not self.networks:
             raise InputError("there are no networks; give one for each seed.")
+        if not self.targets:
+            raise InputError("there are no targets; give at least one.")
         if self.count < 1:
             raise InputError(f"count is {self.count}; expected at least 1.")
         _ = self._planted  # a picture that cannot be read is found here
@@ -114,6 +117,10 @@ class Fooling(Protocol[FoolingResult]):
         )
 
     def tasks(self) -> list[Task]:
+        for named in {id(named): named for named in self.networks}.values():
+            rehearse(named, self.targets, self.options)
+            for plant in self.plants:
+                self._decoy(named, plant)
         return [
             task for seed in range(len(self.networks)) for name in self._names for task in self._tasks_of(seed, name)
         ]
