@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
@@ -69,13 +70,22 @@ def whole_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterato
 _OF_THE_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG))
 
 
+#: Of these, what more room mends.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+#: safetensors gives the number of the operating system's error in words alone.
+_ERROR_NUMBER = re.compile(r"\(os error (\d+)\)")
+
+
 def file_error(error: Exception, path: Path, what: str = "cannot be written") -> WriteError:
     """What the operating system said of a file, as a sentence that names it."""
-    reason = getattr(error, "strerror", None) or str(error)
-    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+    reason, number = getattr(error, "strerror", None) or str(error), getattr(error, "errno", None)
+    if isinstance(error, SafetensorError) and (found := _ERROR_NUMBER.search(reason)):
+        number = int(found[1])
+        reason = os.strerror(number)
+    full = number in _FULL or "No space left" in reason
     advice = "make room, and go on with --resume" if full else "choose a folder you may write to"
     made = WriteError(f'"{path}" {what} ({reason}); {advice}.')
-    made.errno = getattr(error, "errno", None)
+    made.errno = number
     return made
 
 
@@ -136,11 +146,38 @@ def load_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
         metadata: dict[str, Any] = json.loads(described.get(_METADATA, "{}"))
     except json.JSONDecodeError as error:
         raise InputError(f'"{path}" is damaged: its description is not JSON ({error}); save it again.') from error
-    if metadata.get("kind") != kind:
-        raise InputError(
-            f'"{path}" holds {metadata.get("kind") or "something else"}; expected a {kind} saved by captum_proto.'
-        )
+    found = metadata.get("kind") if isinstance(metadata, dict) else None
+    if found != kind:
+        raise InputError(f'"{path}" holds {found or "something else"}; expected a {kind} saved by captum_proto.')
     return tensors, metadata
+
+
+@contextlib.contextmanager
+def intact(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
+    """
+    Put together in the block what a file of this ``kind`` holds: where a part is missing, or does not fit the others, it is damaged.
+
+    Raises:
+        InputError: In place of whatever else the block raises on such a file.
+    """
+    try:
+        yield
+    except CaptumProtoError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OSError) as error:
+        reason = f"there is no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()).rstrip(".")
+        raise InputError(f'"{path}" is damaged: it cannot be read as a {kind} ({reason}); save it again.') from error
+
+
+def alike(what: str, *counts: int) -> None:
+    """
+    See that the parts of what a file holds are of one length.
+
+    Raises:
+        ValueError: If they are not, for :func:`intact` to say of which file.
+    """
+    if len(set(counts)) > 1:
+        raise ValueError(f"its parts are of {' and '.join(map(str, sorted(set(counts))))} {what}")
 
 
 def sha256(path: Path) -> str:

@@ -71,7 +71,9 @@ def run(args: argparse.Namespace) -> None:
     targets = list(dict.fromkeys(parse_classes(classes, named.class_names)))
     options = shared.generation_arguments(args)
     check_controls(args.controls)
-    rehearse(named, targets, options)  # before images are read: a class that the model does not have is no fault of theirs
+    rehearse(
+        named, targets, options
+    )  # before images are read: a class that the model does not have is no fault of theirs
     natural = natural_split(
         args.images or DIGITS,
         named.geometry,

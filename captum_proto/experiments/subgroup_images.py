@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from captum_proto._utils.class_names import label_of
-from captum_proto._utils.files import load_tensors, save_tensors, sha256, tensor_bytes
+from captum_proto._utils.files import alike, intact, load_tensors, save_tensors, sha256, tensor_bytes
 from captum_proto._utils.targets import Target
 from captum_proto.data import ImageCollection
 from captum_proto.runs.files import write_rows
@@ -45,8 +45,11 @@ class SubgroupLogits:
     def load(cls, path: Path) -> SubgroupLogits:
         """Read what :meth:`save` wrote."""
         tensors, described = load_tensors(path, _KIND)
-        skipped = [(file, reason) for file, reason in described["skipped"]]
-        return cls(tensors["logits"], described["files"], described["digests"], skipped)
+        with intact(path, "file of logits"):
+            skipped = [(file, reason) for file, reason in described["skipped"]]
+            loaded = cls(tensors["logits"], list(described["files"]), list(described["digests"]), skipped)
+            alike("images", len(loaded.logits), len(loaded.files), len(loaded.digests))
+        return loaded
 
 
 def afresh(images: ImageCollection | Tensor) -> ImageCollection | Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from captum_proto._utils.checks import check_logits
 from captum_proto._utils.errors import InputError, InputTypeError, MissingFileError
-from captum_proto._utils.files import whole_file
+from captum_proto._utils.files import intact, whole_file
 from captum_proto._utils.tables import bare_percent, between, number, p_text, percent, text_table
 from captum_proto._utils.targets import Target, parse_targets, target_mask
 from captum_proto.runs.files import write_rows
@@ -207,10 +207,10 @@ class SubgroupComparison:
         """
         if not Path(path).is_file():
             raise MissingFileError(f'there is no file "{path}"; expected a {_KIND} saved by captum_proto.')
-        try:
+        with intact(path, _KIND):
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content.pop("kind", None) != _KIND:
-                raise InputError("it holds something else")
+                raise InputError(f'"{path}" holds something else than a {_KIND}; save it again.')
             subgroups = [
                 SubgroupResult(
                     **{
@@ -226,9 +226,9 @@ class SubgroupComparison:
                 PairResult(**{**pair, "probability_differences": _estimates(pair["probability_differences"])})
                 for pair in content.pop("pairs")
             ]
-            return cls(subgroups=subgroups, pairs=pairs, **content)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f'"{path}" cannot be read as a {_KIND} ({error}); save it again.') from error
+            loaded = cls(subgroups=subgroups, pairs=pairs, **content)
+            loaded.subgroup_rows(), loaded.pair_rows()  # every figure of the tables is there
+            return loaded
 
 
 def compare_groups(

@@ -11,7 +11,6 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from tqdm.auto import tqdm
 
 from captum_proto._utils.files import count_as_written, files_written, sha256, whole_file
-from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, note_again, noted_warnings
+from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, note_again, noted_warnings, read_record
 from captum_proto.runs.provenance import plain
 
 Result = TypeVar("Result")
@@ -108,20 +107,16 @@ class Run:
 
     def record(self, name: str) -> dict[str, Any] | None:
         """What is recorded of a finished task; None for one that is not finished."""
-        try:
-            content = json.loads((self.folder / TASKS / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return content if isinstance(content, dict) else None
+        return read_record(self.folder / TASKS / f"{name}.json")
 
     def finished(self, task: Task) -> bool:
         """Whether a task is done, with the inputs it has now, and its files are all there."""
         found = self.record(task.name)
-        if found is None or found.get("inputs") != plain(task.inputs) or found.get("needs") != self._needs(task):
+        if found is None or found["inputs"] != plain(task.inputs) or found["needs"] != self._needs(task):
             return False
         return all(
             (self.folder / path).is_file() and (self.folder / path).stat().st_size == file["bytes"]
-            for path, file in found.get("files", {}).items()
+            for path, file in found["files"].items()
         )
 
     def warnings(self) -> list[str]:
@@ -159,10 +154,8 @@ class Run:
 
 def warnings_of(folder: Path) -> list[str]:
     """What was warned of while the tasks that are finished in a folder were made, in their order, each message once."""
-    records: list[dict[str, Any]] = []
-    for path in (folder / TASKS).rglob("*.json"):
-        with suppress(OSError, ValueError):
-            records.append(json.loads(path.read_text(encoding="utf-8")))
+    found = map(read_record, (folder / TASKS).rglob("*.json"))
+    records = [record for record in found if record is not None]
     records.sort(key=lambda record: int(record["index"]))
     return list(dict.fromkeys(text for record in records for text in record["warnings"]))
 
@@ -219,7 +212,7 @@ def _make_missing(protocol: Protocol[Any], run: Run) -> None:
     with tqdm(total=total, unit=protocol.unit or "it", smoothing=0.05, disable=not visible) as progress:
         for index, task in enumerate(run.tasks):
             if run.finished(task):
-                note_again((run.record(task.name) or {}).get("warnings", []))
+                note_again((run.record(task.name) or {"warnings": []})["warnings"])
                 if visible:
                     progress.initial += task.weight  # the time left is that of what is left to do
             else:

@@ -195,7 +195,9 @@ def _images_of(target: Target, images: Tensor, labels: Tensor) -> Tensor:
     """The images of a target, at least one."""
     found = images[torch.isin(labels, torch.tensor(target))]
     if not len(found):
-        raise InputError(f"there is no image of {label_of(target, None)} to plant; give images of it, or choose another plant.")
+        raise InputError(
+            f"there is no image of {label_of(target, None)} to plant; give images of it, or choose another plant."
+        )
     return found
 
 
@@ -204,7 +206,8 @@ def _other_images(target: Target, images: Tensor, labels: Tensor) -> Tensor:
     found = images[~torch.isin(labels, torch.tensor(target))]
     if not len(found):
         raise InputError(
-            f"there is no image of another class than {label_of(target, None)} to plant; give images of other classes, or choose another plant."
+            f"there is no image of another class than {label_of(target, None)} to plant; give images of other classes, or choose another "
+            "plant."
         )
     return found
 
@@ -219,8 +222,8 @@ def _other_classes(targets: Sequence[Target], classes: int) -> Tensor:
             lead = targets[(position + 1) % len(targets)][0]
         elif not free:
             raise InputError(
-                f"target is {label_of(target, None)}, all that the model has, so there is no other class to be led to; name fewer classes, or "
-                "several targets, or choose another plant."
+                f"target is {label_of(target, None)}, all that the model has, so there is no other class to be led to; name fewer classes, "
+                "or several targets, or choose another plant."
             )
         else:
             lead = free[(target[0] + len(free) // 2) % len(free)]

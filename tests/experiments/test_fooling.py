@@ -194,7 +194,7 @@ def test_a_target_that_leads_nowhere(named, natural, tmp_path: Path, plant, targ
     images, labels = natural.training[: len(shown)], torch.tensor(shown)
     with pytest.raises(ValueError, match=said):
         make_decoy(plant, named, targets, images, labels)
-    everything = {target: natural.held_out for target in targets}
+    everything = dict.fromkeys(targets, natural.held_out)
     split = NaturalSplit(images, labels, natural.held_out, natural.labels, everything, everything)
     with pytest.raises(ValueError, match=said):  # and a run finds it before it begins
         carry_out(Fooling([named], split, targets, QUICK, plants=[plant]), tmp_path / "out")

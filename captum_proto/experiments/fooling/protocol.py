@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from captum_proto._utils.class_names import labels_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import tensor_sha256
+from captum_proto._utils.files import intact, tensor_sha256
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.data import load_image
@@ -156,8 +156,7 @@ class Fooling(Protocol[FoolingResult]):
                     comparison = PathComparison.load(folder / f"{_COMPARISON}{index}.safetensors")
                     rows.append(judge(comparison, name, seed, label, self.threshold, inner))
                 if name != HONEST:
-                    facts = json.loads((folder / f"{_AGREEMENT}.json").read_text(encoding="utf-8"))
-                    agreements.append(Agreement(**facts))
+                    agreements.append(_load_agreement(folder / f"{_AGREEMENT}.json"))
         result = FoolingResult(self._names, rows, agreements, self.threshold)
         result.write_csv(run.folder)
         write_text(run.folder / "summary.txt", result.table(), overwrite=True)
@@ -239,3 +238,9 @@ class Fooling(Protocol[FoolingResult]):
 def _digest(*tensors: Tensor) -> dict[str, Any]:
     """How many images there are, and the digest of their values and labels."""
     return {"images": len(tensors[0]), "sha256": tensor_sha256(*tensors)}
+
+
+def _load_agreement(path: Path) -> Agreement:
+    """What a task has counted."""
+    with intact(path, _AGREEMENT):
+        return Agreement(**json.loads(path.read_text(encoding="utf-8")))

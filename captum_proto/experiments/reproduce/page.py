@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import intact
 from captum_proto.experiments.evaluate import COMPARISON
 from captum_proto.experiments.reproduce.items import Item
 from captum_proto.experiments.reproduce.stages import CLASSES, StageResults
@@ -108,7 +110,13 @@ def reproduced_page(folder: Path) -> Page:
     for verdict in sorted(folder.glob(f"*/*/{_VERDICT}")):
         place, name = verdict.parent.relative_to(folder).as_posix(), verdict.parent.name
         figure = [Picture(_FIGURES[0], numbered(name), small=False)]
-        blocks = [Paragraphs(verdict.read_text(encoding="utf-8").splitlines()), Pictures(figure)]
+        try:
+            with intact(verdict, "verdict"):
+                lines = verdict.read_text(encoding="utf-8").splitlines()
+        except InputError as error:
+            page.failures.append(f"{numbered(name)} is left out: {error}")
+            continue
+        blocks = [Paragraphs(lines), Pictures(figure)]
         section = Section(f"{verdict.parent.parent.name}: {numbered(name)}", [*blocks, Files(_FILES)])
         page.sections.append(section.within(place))
     page.sections += [
