@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import hashlib
@@ -14,6 +15,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -22,12 +24,40 @@ from torch import Tensor
 from captum_proto._utils.errors import CaptumProtoError, InputError, MissingFileError, OccupiedError, WriteError
 
 _METADATA = "captum_proto"
+#: The ``errors`` with which text is written: see :func:`_escaped`.
+ESCAPED = "captum_proto.escaped"
+#: The ``errors`` with which JSON is written: what JSON itself has for a letter that UTF-8 cannot hold, so that it is read as it was.
+JSON_ESCAPED = "backslashreplace"
 
 
 #: How the name of a file ends that is still being written.
 PARTIAL = ".partial"
 #: Where to note the files that are written, if anyone asked.
 _written: ContextVar[set[Path] | None] = ContextVar("captum_proto files written", default=None)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""
+    What is shown for a letter that cannot be encoded, in files of text and in the terminal.
+
+    A byte of a name that is not UTF-8, which Python's names of files hold as a lone surrogate, is shown as ``\xff``; a letter that the
+    terminal's encoding lacks as ``\u03bb``. Names themselves stay as Python has them: by these a file is found.
+    """
+    if isinstance(error, UnicodeEncodeError):
+        letter = error.object[error.start]
+        if "\udc80" <= letter <= "\udcff":
+            return f"\\x{ord(letter) - 0xDC00:02x}", error.start + 1
+        error.end = error.start + 1
+    shown, end = codecs.backslashreplace_errors(error)
+    return str(shown), end
+
+
+codecs.register_error(ESCAPED, _escaped)
+
+
+def readable(text: str) -> str:
+    """A text that may hold the name of a file, with what of it is not UTF-8 as it is shown."""
+    return text.encode("utf-8", ESCAPED).decode("utf-8")
 
 
 @contextlib.contextmanager
@@ -137,9 +167,7 @@ def load_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
     if not Path(path).is_file():
         raise MissingFileError(f'there is no file "{path}"; expected a {kind} saved by captum_proto.')
     try:
-        with safe_open(path, framework="pt") as file:
-            described = file.metadata() or {}
-            tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        tensors, described = read_safetensors(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f'"{path}" is damaged or no safetensors file ({error}); save it again.') from error
     try:
@@ -150,6 +178,23 @@ def load_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
     if found != kind:
         raise InputError(f'"{path}" holds {found or "something else"}; expected a {kind} saved by captum_proto.')
     return tensors, metadata
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """
+    The tensors in a safetensors file, on the CPU, and its metadata.
+
+    Raises:
+        SafetensorError, OSError: If it cannot be read, or is damaged.
+    """
+    if readable(name := os.fspath(path)) == name:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # no mapping
+    # safetensors opens no file whose name is not UTF-8, but takes its content.
+    content = Path(path).read_bytes()
+    tensors = safetensors.torch.load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return tensors, header.get("__metadata__") or {}
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from captum_proto.metrics import CONTROLS
 from captum_proto.models import NamedModel, load_model
 from captum_proto.optim import RandomAffine
 
+#: What is a value and no option: before Python 3.14 a number with an exponent is taken for one. No option here begins with "-1" or "-i".
+_NEGATIVE_NUMBER = re.compile(r"-(?:\.?\d|inf)", re.IGNORECASE)
 EXIT_CODES = "exit codes: 0 done, 1 something given cannot be used (one sentence says what), 2 wrong usage, 70 a bug, 130 interrupted"
 #: What ``add_parser`` of the parser's commands returns: a new command of this name, with a summary and examples.
 Commands = Any
@@ -44,6 +47,7 @@ def command(commands: Commands, name: str, summary: str, examples: str = "") -> 
         epilog=f"{examples}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser._negative_number_matcher = _NEGATIVE_NUMBER
     return parser
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import readable
 from captum_proto._utils.targets import Target
 from captum_proto.cli import arguments as shared
 from captum_proto.data import ImageCollection
@@ -116,7 +117,7 @@ def _places(texts: Sequence[str]) -> dict[str, str]:
             raise InputError(f'the group "{text}" is not NAME=DIR; expected e.g. --group lighter=photos/lighter.')
         if name.strip() in places:
             raise InputError(f'two groups are called "{name.strip()}"; give each a name of its own.')
-        places[name.strip()] = place
+        places[readable(name.strip())] = place  # a figure can show no other name
     if len(places) < 2:
         raise InputError("one group of images was given; expected at least two, each as --group NAME=DIR.")
     return places

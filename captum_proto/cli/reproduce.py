@@ -9,6 +9,7 @@ from typing import Any
 
 from captum_proto._utils.checks import check_device
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import readable
 from captum_proto.cli import arguments as shared
 from captum_proto.experiments.reproduce import (
     ITEMS,
@@ -126,5 +127,5 @@ def _subgroups(table: str, texts: list[str]) -> dict[str, Path]:
             raise InputError(f'--{table} is "{text}"; expected NAME=DIR, such as lighter=photos/lighter.')
         if name in found:
             raise InputError(f'--{table} has two subgroups called "{name}"; give each a name of its own.')
-        found[name] = Path(path)
+        found[readable(name)] = Path(path)  # a figure can show no other name
     return found

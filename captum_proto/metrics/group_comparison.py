@@ -16,10 +16,10 @@ from torch import Tensor
 
 from captum_proto._utils.checks import check_logits
 from captum_proto._utils.errors import InputError, InputTypeError, MissingFileError
-from captum_proto._utils.files import intact, whole_file
+from captum_proto._utils.files import intact
 from captum_proto._utils.tables import bare_percent, between, number, p_text, percent, text_table
 from captum_proto._utils.targets import Target, parse_targets, target_mask
-from captum_proto.runs.files import write_rows
+from captum_proto.runs.files import write_json, write_rows
 from captum_proto.stats.intervals import Estimate, difference_estimate, fisher_exact, holm, mean_estimate, proportion
 
 _KIND = "subgroup comparison"
@@ -192,9 +192,7 @@ class SubgroupComparison:
             path (path): The file, by custom ``….json``.
             overwrite (bool, optional): Whether an existing file may be replaced. Default: False
         """
-        content = json.dumps(_without_nan({"kind": _KIND, **asdict(self)}), indent=2, ensure_ascii=False)
-        with whole_file(path, overwrite) as temporary:
-            temporary.write_text(content + "\n", encoding="utf-8")
+        write_json(Path(path), _without_nan({"kind": _KIND, **asdict(self)}), overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SubgroupComparison:

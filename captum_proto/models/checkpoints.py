@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, MissingFileError
+from captum_proto._utils.files import read_safetensors
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -61,9 +62,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors in a file, and those that ``safetensors.torch.save_model`` left out of it because they are others again."""
-    with safe_open(path, framework="pt", device="cpu") as file:
-        state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-        same = file.metadata() or {}  # where that function notes, by the name it left out, the name it kept
+    state, same = read_safetensors(path)  # in the metadata that function notes, by the name it left out, the name it kept
     return state | {name: state[kept] for name, kept in same.items() if name not in state and kept in state}
 
 

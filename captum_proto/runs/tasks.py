@@ -17,7 +17,8 @@ from typing import Any, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
-from captum_proto._utils.files import count_as_written, files_written, sha256, whole_file
+from captum_proto._utils.files import count_as_written, files_written, sha256
+from captum_proto.runs.files import write_json
 from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, note_again, noted_warnings, read_record
 from captum_proto.runs.provenance import plain
 
@@ -141,8 +142,7 @@ class Run:
             "files": files,
             "warnings": list(warned),
         }
-        with whole_file(self.folder / TASKS / f"{task.name}.json", overwrite=True) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(self.folder / TASKS / f"{task.name}.json", content, overwrite=True, indent=1)
 
     def _needs(self, task: Task) -> dict[str, str]:
         """The digest of what is recorded of each task that this one reads."""
