@@ -110,6 +110,17 @@ def add_generation(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
 
 
+def add_exif_orientation(group: Any) -> None:
+    """The option of every command that reads image files; :func:`load` gives it to the model, by whose geometry they are read."""
+    group.add_argument(
+        "--exif-orientation",
+        action="store_true",
+        default=None,
+        help="turn photographs as their cameras' EXIF orientation says (default: as they are stored, like torchvision's evaluation; "
+        "a note says how many are turned)",
+    )
+
+
 def add_evaluation(parser: argparse.ArgumentParser, required: bool = True) -> None:
     group = parser.add_argument_group("evaluation")
     group.add_argument(
@@ -119,6 +130,7 @@ def add_evaluation(parser: argparse.ArgumentParser, required: bool = True) -> No
         help='natural images: an ImageNet-style tree, a folder per class, or a flat folder with classes in the file names; or "digits"',
     )
     group.add_argument("--split", help="of an ImageNet-style tree (default: val, else what there is)")
+    add_exif_orientation(group)
     group.add_argument("--limit", type=int, help="images of each class (default: all)")
     group.add_argument("--others", type=int, help="images of other classes (default: as many as of the class)")
     group.add_argument(
@@ -190,6 +202,7 @@ def load(args: argparse.Namespace) -> NamedModel:
         num_classes=args.num_classes,
         image_shape=args.image_shape,
     )
+    named.exif_orientation = bool(getattr(args, "exif_orientation", False))
     print(
         f"model: {named.name}; " + "; ".join(f"{key}: {value}" for key, value in named.settings.items()),
         file=sys.stderr,

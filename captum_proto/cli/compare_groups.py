@@ -55,6 +55,7 @@ def add(commands: shared.Commands) -> None:
         metavar="CLASS",
         help="a further class whose probability is of interest; repeat for several",
     )
+    shared.add_exif_orientation(group)
     group.add_argument("--confidence", type=float, default=0.95, help="of all intervals (default: %(default)s)")
     group.add_argument("--resamples", type=int, default=9999, help="of each bootstrap (default: %(default)s)")
     group.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")

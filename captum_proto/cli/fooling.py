@@ -38,6 +38,7 @@ def add(commands: shared.Commands) -> None:
         "--images", metavar="DIR", help='natural images, as for evaluate; or "digits" (default for digits)'
     )
     group.add_argument("--split", help="of an ImageNet-style tree (default: val, else what there is)")
+    shared.add_exif_orientation(group)
     group.add_argument("--limit", type=int, help="natural images of each class (default: all)")
     group.add_argument(
         "--plant", action="append", choices=PLANTS, help="what ascents are led to; repeat for several (default: all)"

@@ -38,6 +38,7 @@ def add(commands: shared.Commands) -> None:
     shared.add_model(parser, several=True)
     made = parser.add_argument_group("what is made again")
     made.add_argument("--images", metavar="DIR", help="natural images: ImageNet, or a folder that evaluate reads")
+    shared.add_exif_orientation(made)
     made.add_argument(
         "--items", default=",".join(ITEMS), help="some of %(default)s, with commas between them (default: all)"
     )

@@ -41,8 +41,13 @@ a file holds the same in TOML:
   [settings.best]
   preset = "best"
 """
-#: Entries of a file that stand for arguments of the command line, which override them.
-_ENTRIES = ("images", "limit", "others", "controls", "control_count", "ascent_steps", "batch_size")
+#: Entries of a file that stand for arguments of the command line, which override them; of each its type, and what that is in words.
+_ENTRIES: dict[str, tuple[type, str]] = {
+    "images": (str, 'a folder, or "digits"'),
+    "exif_orientation": (bool, "true or false"),
+    "controls": (list, "a list of names"),
+    **dict.fromkeys(("limit", "others", "control_count", "ascent_steps", "batch_size"), (int, "a whole number")),
+}
 
 
 def add(commands: shared.Commands) -> None:
@@ -78,7 +83,10 @@ def add(commands: shared.Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     tables = {} if args.file is None else _read(args.file)
     arguments, entries = sweep_from_tables(tables, _ENTRIES)
-    for name in _ENTRIES:
+    for name, (kind, words) in _ENTRIES.items():
+        value = entries.get(name)
+        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            raise InputError(f"{name} is {value!r}; expected {words}.")
         if getattr(args, name, None) is None and name in entries:
             setattr(args, name, entries[name])
     for name, given in (("models", args.model), ("targets", args.target)):

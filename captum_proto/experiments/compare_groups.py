@@ -204,6 +204,7 @@ class CompareGroups(Protocol[SubgroupComparison]):
             batch_size,
             resize_ratio=self.named.resize_ratio,
             interpolation=self.named.interpolation,
+            exif_orientation=self.named.exif_orientation,
             workers=workers,
         )
 

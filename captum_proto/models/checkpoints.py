@@ -62,7 +62,9 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors in a file, and those that ``safetensors.torch.save_model`` left out of it because they are others again."""
-    state, same = read_safetensors(path)  # in the metadata that function notes, by the name it left out, the name it kept
+    state, same = read_safetensors(
+        path
+    )  # in the metadata that function notes, by the name it left out, the name it kept
     return state | {name: state[kept] for name, kept in same.items() if name not in state and kept in state}
 
 

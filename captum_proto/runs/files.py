@@ -24,7 +24,10 @@ def write_rows(
     path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]], overwrite: bool = True
 ) -> None:
     """A table as CSV, by default in place of one that is there."""
-    with whole_file(path, overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=ESCAPED) as file:
+    with (
+        whole_file(path, overwrite) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors=ESCAPED) as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

@@ -173,7 +173,10 @@ class Fooling(Protocol[FoolingResult]):
     @cached_property
     def _planted(self) -> Tensor | None:
         """The picture to plant instead of the face."""
-        return None if self.picture is None else load_image(self.picture, self.networks[0].image_shape)
+        first = self.networks[0]
+        if self.picture is None:
+            return None
+        return load_image(self.picture, first.image_shape, exif_orientation=first.exif_orientation)
 
     def _tasks_of(self, seed: int, name: str) -> list[Task]:
         """The tasks of one network: the bar goes on when the last of them is finished."""
