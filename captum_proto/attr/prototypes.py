@@ -115,7 +115,7 @@ class Prototypes:
                 },
                 settings=dict(metadata["settings"]),
             )
-            counts = [len(part) for part in (*(tensors[name] for name in _VALUES), loaded.target, loaded.seeds)]
+            counts = [len(tensors[name]) for name in _VALUES] + [len(loaded.target), len(loaded.seeds)]
             counts += [len(images) for images in loaded.snapshots.values()]
             alike("prototypes", *counts, *(values.shape[1] for values in loaded.history.values()))
         return loaded

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import types
 from collections.abc import Callable
@@ -95,7 +94,7 @@ class OptimizationSettings:
 
     def _check_types(self) -> None:
         """See that fields hold what they are declared to hold; those that may be given in several ways are checked where they are read."""
-        for name, hint in _hints(type(self)).items():
+        for name, hint in get_type_hints(type(self)).items():
             kinds = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
             value = getattr(self, name)
             if value is None and type(None) in kinds:
@@ -118,11 +117,6 @@ class OptimizationSettings:
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON can hold them."""
         return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
-
-
-@functools.cache
-def _hints(owner: type) -> dict[str, Any]:
-    return get_type_hints(owner)
 
 
 def _is_number(value: Any) -> bool:

@@ -1,4 +1,7 @@
-"""Names of files that are not UTF-8, terminals that are not, and numbers that look like options: no command minds."""
+"""
+What commands are given and where they print: names of files that are not UTF-8, terminals that are not, numbers that look like options,
+photographs that are stored turned, natural images of another shape.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from captum_proto import Prototypes
@@ -128,8 +132,6 @@ def test_names_that_are_not_utf8(name: str, inside: Path, capsys: pytest.Capture
 
 def test_tensors_and_checkpoints_under_such_names(inside: Path) -> None:
     path = inside / "x.safetensors"
-    import torch
-
     save_tensors(path, "thing", {"a": torch.arange(3)}, {"name": str(path)})
     tensors, story = load_tensors(path, "thing")
     assert tensors["a"].tolist() == [0, 1, 2]
@@ -174,6 +176,7 @@ def test_help_on_any_terminal(command: str, encoding: str, terminal: Callable[[s
         assert ("λ" if encoding == "utf-8" else "\\u03bb") in text
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_run_on_any_terminal(encoding: str, tmp_path: Path, terminal: Callable[[str], io.BytesIO]) -> None:
     (tmp_path / "net.py").write_text(FACTORY.replace("NAMES", '["λ", "é", "猫"]'), encoding="utf-8")
@@ -181,14 +184,8 @@ def test_a_run_on_any_terminal(encoding: str, tmp_path: Path, terminal: Callable
     command = ["generate", "--model", f"{tmp_path}/net.py:factory", *FAST, "--out", str(tmp_path / "out")]
     assert main([*command, "--target", "λ", "--target", "é", "--target", "猫"]) == 0
     lines = shown.getvalue().decode(encoding).splitlines()
-    assert [
-        line.partition(",")[0].encode().decode("unicode_escape")
-        for line in lines
-        if ", 0: " in line and encoding == "ascii"
-    ] in (
-        [],
-        ["λ", "é", "猫"],
-    )
+    names = [name.encode(encoding, "backslashreplace").decode(encoding) for name in ("λ", "é", "猫")]
+    assert [line.partition(",")[0] for line in lines if ", 0: " in line] == names
     assert lines[-1] == f"written: {tmp_path / 'out'}"
     assert json.loads((tmp_path / "out" / "settings.json").read_text(encoding="utf-8"))["recorded"]["labels"] == [
         "λ",
@@ -267,3 +264,96 @@ def test_a_fill_with_an_exponent_through_the_whole_command_line(tmp_path: Path) 
     ]
     assert main([*command, "--fill", "-1e-3"]) == 0
     assert Prototypes.load(tmp_path / "out" / "prototypes.safetensors").settings["transform"]["fill"] == -1e-3
+
+
+# Photographs that are stored turned.
+
+
+def photographs(folder: Path, orientation: int) -> Path:
+    """The same upright photographs, as a camera stores them that was held in some way."""
+    generator = np.random.default_rng(0)
+    for label in range(3):
+        for place in range(3):
+            upright = generator.integers(0, 256, (8, 8), dtype=np.uint8)
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            stored = upright if orientation == 1 else np.rot90(upright, {6: 1, 3: 2, 8: -1}[orientation])
+            path = folder / str(label) / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(stored).save(path, exif=exif)
+    return folder
+
+
+def scores_of(out: Path) -> bytes:
+    (found,) = [*out.rglob("scores.csv"), *out.glob("images.csv"), *out.glob("classes.csv"), *out.glob("fooling.csv")]
+    with found.open(newline="", encoding="utf-8") as file:
+        return repr(
+            [[cell for name, cell in row.items() if name not in ("file", "sha256")] for row in csv.DictReader(file)]
+        ).encode()
+
+
+@pytest.mark.parametrize("name", ["evaluate", "compare-groups", "sweep", "fooling"])
+def test_photographs_are_upright_where_that_is_asked_for(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.py").write_text(FACTORY.replace("NAMES", "None"))
+
+    def run(orientation: int, *further: str) -> Path:
+        images = photographs(tmp_path / str(orientation), orientation)
+        options = {
+            "evaluate": ["--images", str(images), "--target", "1", "--controls", "gray", *FAST],
+            "compare-groups": [f"--group={g}={images}/{g}" for g in (0, 1)]
+            + ["--target=1", "--no-prototypes", "--resamples=99"],
+            "sweep": [
+                "--images",
+                str(images),
+                "--target",
+                "1",
+                "--controls",
+                "gray",
+                "--set=steps=2",
+                "--set=warmup_steps=0",
+            ],
+            "fooling": ["--images", str(images), "--target=0", "--target=1", "--seeds=1", "--plant=other_image", *FAST],
+        }[name]
+        out = tmp_path / f"out{orientation}{len(further)}"
+        command = [name, "--model", f"{tmp_path}/net.py:factory", *options, *further, "--out", str(out)]
+        assert main(command) == 0, capsys.readouterr().err
+        return out
+
+    upright, stored, followed = run(1), run(6), run(6, "--exif-orientation")
+    assert scores_of(followed) == scores_of(upright) != scores_of(stored)
+    noted = [
+        any("are stored turned or mirrored" in text for text in Page.load(out).failures)
+        for out in (upright, stored, followed)
+    ]
+    assert noted == (
+        [False, True, False] if name != "fooling" else [False] * 3
+    )  # there images are read before the run begins
+    described = [(out / "settings.json").read_text() for out in (upright, stored, followed)]
+    assert ['"exif_orientation": true' in text for text in described] == [False, False, True]
+
+
+# Natural images of another shape.
+
+
+@pytest.mark.parametrize("command", ["evaluate", "sweep", "fooling", "reproduce"])
+def test_digits_for_a_network_of_another_shape(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn")
+    (tmp_path / "net.py").write_text(FACTORY.replace("NAMES", "None").replace("(1, 8, 8)", "(1, 9, 9)"))
+    given = [
+        "--model",
+        f"{tmp_path}/net.py:factory",
+        "--images",
+        "digits",
+        "--target",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    given += ["--items", "table1", "--limit", "5"] if command == "reproduce" else []
+    assert main([command, *given]) == 1
+    assert '"digits" are images of shape (1, 8, 8), but image_shape is (1, 9, 9); give' in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
