@@ -92,7 +92,9 @@ class ImageCollection(Collection):
            class name.
 
         Names are compared without regard to case and punctuation. Images that lie outside the layout are named in
-        :attr:`~captum_proto.data.Collection.skipped`.
+        :attr:`~captum_proto.data.Collection.skipped`. An image is what ends as files do of any format that Pillow decodes by itself;
+        photographs of other formats, such as HEIC without a plugin, and links that lead nowhere are named there when they are read.
+        Links to the folder itself, or to one above it, hold no class.
 
         Args:
             root (str or os.PathLike): The folder.
