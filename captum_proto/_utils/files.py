@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -21,6 +24,10 @@ from torch import Tensor
 from captum_proto._utils.errors import CaptumProtoError, InputError, MissingFileError, OccupiedError, WriteError
 
 _METADATA = "captum_proto"
+#: The ``errors`` with which text is written: see :func:`_escaped`.
+ESCAPED = "captum_proto.escaped"
+#: The ``errors`` with which JSON is written: what JSON itself has for a letter that UTF-8 cannot hold, so that it is read as it was.
+JSON_ESCAPED = "backslashreplace"
 
 
 #: How the name of a file ends that is still being written.
@@ -29,6 +36,30 @@ PARTIAL = ".partial"
 _written: ContextVar[set[Path] | None] = ContextVar("captum_proto files written", default=None)
 #: Whom to tell of each file before it is there, if anyone asked: a process that is killed cannot say afterwards what it wrote.
 _foretold: ContextVar[Callable[[Path], None] | None] = ContextVar("captum_proto files foretold", default=None)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""
+    What is shown for a letter that cannot be encoded, in files of text and in the terminal.
+
+    A byte of a name that is not UTF-8, which Python's names of files hold as a lone surrogate, is shown as ``\xff``; a letter that the
+    terminal's encoding lacks as ``\u03bb``. Names themselves stay as Python has them: by these a file is found.
+    """
+    if isinstance(error, UnicodeEncodeError):
+        letter = error.object[error.start]
+        if "\udc80" <= letter <= "\udcff":
+            return f"\\x{ord(letter) - 0xDC00:02x}", error.start + 1
+        error.end = error.start + 1
+    shown, end = codecs.backslashreplace_errors(error)
+    return str(shown), end
+
+
+codecs.register_error(ESCAPED, _escaped)
+
+
+def readable(text: str) -> str:
+    """A text that may hold the name of a file, with what of it is not UTF-8 as it is shown."""
+    return text.encode("utf-8", ESCAPED).decode("utf-8")
 
 
 @contextlib.contextmanager
@@ -73,13 +104,22 @@ def whole_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterato
 _OF_THE_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG))
 
 
+#: Of these, what more room mends.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+#: safetensors gives the number of the operating system's error in words alone.
+_ERROR_NUMBER = re.compile(r"\(os error (\d+)\)")
+
+
 def file_error(error: Exception, path: Path, what: str = "cannot be written") -> WriteError:
     """What the operating system said of a file, as a sentence that names it."""
-    reason = getattr(error, "strerror", None) or str(error)
-    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+    reason, number = getattr(error, "strerror", None) or str(error), getattr(error, "errno", None)
+    if isinstance(error, SafetensorError) and (found := _ERROR_NUMBER.search(reason)):
+        number = int(found[1])
+        reason = os.strerror(number)
+    full = number in _FULL or "No space left" in reason
     advice = "make room, and go on with --resume" if full else "choose a folder you may write to"
     made = WriteError(f'"{path}" {what} ({reason}); {advice}.')
-    made.errno = getattr(error, "errno", None)
+    made.errno = number
     return made
 
 
@@ -141,20 +181,62 @@ def load_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
     if not Path(path).is_file():
         raise MissingFileError(f'there is no file "{path}"; expected a {kind} saved by captum_proto.')
     try:
-        with safe_open(path, framework="pt") as file:
-            described = file.metadata() or {}
-            tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        tensors, described = read_safetensors(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f'"{path}" is damaged or no safetensors file ({error}); save it again.') from error
     try:
         metadata: dict[str, Any] = json.loads(described.get(_METADATA, "{}"))
     except json.JSONDecodeError as error:
         raise InputError(f'"{path}" is damaged: its description is not JSON ({error}); save it again.') from error
-    if metadata.get("kind") != kind:
-        raise InputError(
-            f'"{path}" holds {metadata.get("kind") or "something else"}; expected a {kind} saved by captum_proto.'
-        )
+    found = metadata.get("kind") if isinstance(metadata, dict) else None
+    if found != kind:
+        raise InputError(f'"{path}" holds {found or "something else"}; expected a {kind} saved by captum_proto.')
     return tensors, metadata
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """
+    The tensors in a safetensors file, on the CPU, and its metadata.
+
+    Raises:
+        SafetensorError, OSError: If it cannot be read, or is damaged.
+    """
+    if readable(name := os.fspath(path)) == name:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # no mapping
+    # safetensors opens no file whose name is not UTF-8, but takes its content.
+    content = Path(path).read_bytes()
+    tensors = safetensors.torch.load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return tensors, header.get("__metadata__") or {}
+
+
+@contextlib.contextmanager
+def intact(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
+    """
+    Put together in the block what a file of this ``kind`` holds: where a part is missing, or does not fit the others, it is damaged.
+
+    Raises:
+        InputError: In place of whatever else the block raises on such a file.
+    """
+    try:
+        yield
+    except CaptumProtoError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OSError) as error:
+        reason = f"there is no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()).rstrip(".")
+        raise InputError(f'"{path}" is damaged: it cannot be read as a {kind} ({reason}); save it again.') from error
+
+
+def alike(what: str, *counts: int) -> None:
+    """
+    See that the parts of what a file holds are of one length.
+
+    Raises:
+        ValueError: If they are not, for :func:`intact` to say of which file.
+    """
+    if len(set(counts)) > 1:
+        raise ValueError(f"its parts are of {' and '.join(map(str, sorted(set(counts))))} {what}")
 
 
 def sha256(path: Path) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import load_tensors, save_tensors
+from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
 from captum_proto._utils.targets import Target, class_set
 from captum_proto.optim.result import ZERO_GRADIENT
 
@@ -108,14 +108,21 @@ class Prototypes:
             ValueError: If it is damaged or holds something else.
         """
         tensors, metadata = load_tensors(path, "prototypes")
-        return cls(
-            **{name: tensors[name] for name in _VALUES},
-            target=[tuple(target) for target in metadata["target"]],
-            seeds=metadata["seeds"],
-            history={k.removeprefix("history."): v for k, v in tensors.items() if k.startswith("history.")},
-            snapshots={int(k.removeprefix("snapshots.")): v for k, v in tensors.items() if k.startswith("snapshots.")},
-            settings=metadata["settings"],
-        )
+        with intact(path, "prototypes file"):
+            loaded = cls(
+                **{name: tensors[name] for name in _VALUES},
+                target=[tuple(target) for target in metadata["target"]],
+                seeds=list(metadata["seeds"]),
+                history={k.removeprefix("history."): v for k, v in tensors.items() if k.startswith("history.")},
+                snapshots={
+                    int(k.removeprefix("snapshots.")): v for k, v in tensors.items() if k.startswith("snapshots.")
+                },
+                settings=dict(metadata["settings"]),
+            )
+            counts = [len(tensors[name]) for name in _VALUES] + [len(loaded.target), len(loaded.seeds)]
+            counts += [len(images) for images in loaded.snapshots.values()]
+            alike("prototypes", *counts, *(values.shape[1] for values in loaded.history.values()))
+        return loaded
 
     @classmethod
     def concatenate(cls, parts: list[Prototypes]) -> Prototypes:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 
 from captum_proto._utils.errors import CaptumProtoError
+from captum_proto._utils.files import ESCAPED
 from captum_proto.cli import (
     compare_groups,
     demo,
@@ -26,6 +30,10 @@ from captum_proto.cli.arguments import EXIT_CODES
 _HOW_TO_REPORT = "to report it, send what is above and the output of: captum-proto info --json"
 #: In the order in which the help names them.
 COMMANDS = (generate, evaluate, sweep, compare_groups, planted_bias, fooling, reproduce, report, info, demo)
+
+
+#: What is said where standard output goes: a full disk, or a program such as head that has read enough.
+_NOBODY_READS = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,9 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         int: The exit code: 0 done, 1 something given cannot be used, 70 a bug, 130 interrupted. Wrong usage exits with 2.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no letter that the terminal lacks ends a run
+            stream.reconfigure(errors=ESCAPED)
     args = _parser().parse_args(arguments)
     try:
         args.run(args)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         hint = "; what was finished is on disk, --resume goes on from there" if hasattr(args, "resume") else ""
         print(f"captum-proto: interrupted{hint}", file=sys.stderr)
@@ -63,9 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"captum-proto: error: {error}", file=sys.stderr)
         return 1
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NOBODY_READS and error.filename is None:
+            return _without_output(error)
         # A bug, here or in the model's own code: the sentence of an exception that nobody wrote for a user would only mislead.
         traceback.print_exc()
         print(f"captum-proto: this is a bug, or an error in the model's own code; {_HOW_TO_REPORT}", file=sys.stderr)
         return 70
     return 0
+
+
+def _without_output(error: OSError) -> int:
+    """End where what is printed goes nowhere: what a command makes is in its folder by then."""
+    if error.errno != errno.EPIPE:
+        print(f"captum-proto: error: standard output cannot be written ({error.strerror}); make room.", file=sys.stderr)
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # else the interpreter says the same once more at its end
+    return 1

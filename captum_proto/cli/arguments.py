@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from captum_proto.metrics import CONTROLS
 from captum_proto.models import NamedModel, load_model
 from captum_proto.optim import RandomAffine
 
+#: What is a value and no option: before Python 3.14 a number with an exponent is taken for one. No option here begins with "-1" or "-i".
+_NEGATIVE_NUMBER = re.compile(r"-(?:\.?\d|inf)", re.IGNORECASE)
 EXIT_CODES = "exit codes: 0 done, 1 something given cannot be used (one sentence says what), 2 wrong usage, 70 a bug, 130 interrupted"
 #: What ``add_parser`` of the parser's commands returns: a new command of this name, with a summary and examples.
 Commands = Any
@@ -51,6 +54,7 @@ def command(commands: Commands, name: str, summary: str, examples: str = "") -> 
         epilog=f"{examples}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser._negative_number_matcher = _NEGATIVE_NUMBER
     return parser
 
 
@@ -115,6 +119,17 @@ def add_generation(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
 
 
+def add_exif_orientation(group: Any) -> None:
+    """The option of every command that reads image files; :func:`load` gives it to the model, by whose geometry they are read."""
+    group.add_argument(
+        "--exif-orientation",
+        action="store_true",
+        default=None,
+        help="turn photographs as their cameras' EXIF orientation says (default: as they are stored, like torchvision's evaluation; "
+        "a note says how many are turned)",
+    )
+
+
 def add_evaluation(parser: argparse.ArgumentParser, required: bool = True) -> None:
     group = parser.add_argument_group("evaluation")
     group.add_argument(
@@ -125,6 +140,7 @@ def add_evaluation(parser: argparse.ArgumentParser, required: bool = True) -> No
     )
     group.add_argument("--split", help="of an ImageNet-style tree (default: val, else what there is)")
     add_class_table(group)
+    add_exif_orientation(group)
     group.add_argument("--limit", type=int, help="images of each class (default: all)")
     group.add_argument("--others", type=int, help="images of other classes (default: as many as of the class)")
     group.add_argument(
@@ -211,6 +227,7 @@ def load(args: argparse.Namespace) -> NamedModel:
         num_classes=args.num_classes,
         image_shape=args.image_shape,
     )
+    named.exif_orientation = bool(getattr(args, "exif_orientation", False))
     print(
         f"model: {named.name}; " + "; ".join(f"{key}: {value}" for key, value in named.settings.items()),
         file=sys.stderr,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import readable
 from captum_proto._utils.targets import Target
 from captum_proto.cli import arguments as shared
 from captum_proto.cli.given import check_given
@@ -54,6 +55,7 @@ def add(commands: shared.Commands) -> None:
         metavar="CLASS",
         help="a further class whose probability is of interest; repeat for several",
     )
+    shared.add_exif_orientation(group)
     group.add_argument("--confidence", type=float, default=0.95, help="of all intervals (default: %(default)s)")
     group.add_argument("--resamples", type=int, default=9999, help="of each bootstrap (default: %(default)s)")
     group.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")
@@ -117,7 +119,7 @@ def _places(texts: Sequence[str]) -> dict[str, str]:
             raise InputError(f'the group "{text}" is not NAME=DIR; expected e.g. --group lighter=photos/lighter.')
         if name.strip() in places:
             raise InputError(f'two groups are called "{name.strip()}"; give each a name of its own.')
-        places[name.strip()] = place
+        places[readable(name.strip())] = place  # a figure can show no other name
     if len(places) < 2:
         raise InputError("one group of images was given; expected at least two, each as --group NAME=DIR.")
     return places

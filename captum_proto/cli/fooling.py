@@ -12,6 +12,7 @@ from captum_proto.cli import arguments as shared
 from captum_proto.cli.given import check_given
 from captum_proto.data.natural import DIGITS, natural_split
 from captum_proto.experiments.fooling import Fooling, mean_of
+from captum_proto.experiments.generate import rehearse
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel, load_model
 from captum_proto.runs.tasks import carry_out
@@ -40,6 +41,7 @@ def add(commands: shared.Commands) -> None:
     )
     group.add_argument("--split", help="of an ImageNet-style tree (default: val, else what there is)")
     shared.add_class_table(group)
+    shared.add_exif_orientation(group)
     group.add_argument("--limit", type=int, help="natural images of each class (default: all)")
     group.add_argument(
         "--plant", action="append", choices=PLANTS, help="what ascents are led to; repeat for several (default: all)"
@@ -72,7 +74,11 @@ def run(args: argparse.Namespace) -> None:
     named = shared.load(args)
     classes = args.target or [str(digit) for digit in range(10)]
     targets = list(dict.fromkeys(shared.classes(classes, named)))
+    options = shared.generation_arguments(args)
     check_controls(args.controls)
+    rehearse(
+        named, targets, options
+    )  # before images are read: a class that the model does not have is no fault of theirs
     natural = natural_split(
         args.images or DIGITS,
         named.geometry,
@@ -87,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
         _networks(named, args),
         natural,
         targets,
-        shared.generation_arguments(args),
+        options,
         plants=args.plant or PLANTS,
         picture=args.picture,
         count=shared.count_of(args, 1),

@@ -9,6 +9,7 @@ from typing import Any
 
 from captum_proto._utils.checks import check_device
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import readable
 from captum_proto.cli import arguments as shared
 from captum_proto.cli.given import check_given
 from captum_proto.experiments.reproduce import (
@@ -39,6 +40,7 @@ def add(commands: shared.Commands) -> None:
     made = parser.add_argument_group("what is made again")
     made.add_argument("--images", metavar="DIR", help="natural images: ImageNet, or a folder that evaluate reads")
     shared.add_class_table(made)
+    shared.add_exif_orientation(made)
     made.add_argument(
         "--items", default=",".join(ITEMS), help="some of %(default)s, with commas between them (default: all)"
     )
@@ -134,5 +136,5 @@ def _subgroups(table: str, texts: list[str]) -> dict[str, Path]:
             raise InputError(f'--{table} is "{text}"; expected NAME=DIR, such as lighter=photos/lighter.')
         if name in found:
             raise InputError(f'--{table} has two subgroups called "{name}"; give each a name of its own.')
-        found[name] = Path(path)
+        found[readable(name)] = Path(path)  # a figure can show no other name
     return found

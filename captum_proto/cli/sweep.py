@@ -42,17 +42,13 @@ a file holds the same in TOML:
   [settings.best]
   preset = "best"
 """
-#: Entries of a file that stand for arguments of the command line, which override them, and what they hold.
-_ENTRIES: dict[str, type] = {
-    "images": str,
-    "limit": int,
-    "others": int,
-    "controls": list,
-    "control_count": int,
-    "ascent_steps": int,
-    "batch_size": int,
+#: Entries of a file that stand for arguments of the command line, which override them; of each its type, and what that is in words.
+_ENTRIES: dict[str, tuple[type, str]] = {
+    "images": (str, 'a folder, or "digits"'),
+    "exif_orientation": (bool, "true or false"),
+    "controls": (list, "a list of names"),
+    **dict.fromkeys(("limit", "others", "control_count", "ascent_steps", "batch_size"), (int, "a whole number")),
 }
-_SHOWN = {str: "a text", int: "a whole number", list: "a list"}
 
 
 def add(commands: shared.Commands) -> None:
@@ -88,9 +84,10 @@ def add(commands: shared.Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     tables = {} if args.file is None else _read(args.file)
     arguments, entries = sweep_from_tables(tables, _ENTRIES)
-    for name, kind in _ENTRIES.items():
-        if name in entries and type(entries[name]) is not kind:
-            raise InputError(f"{name} is {entries[name]!r} in the sweep file; expected {_SHOWN[kind]}.")
+    for name, (kind, words) in _ENTRIES.items():
+        value = entries.get(name)
+        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            raise InputError(f"{name} is {value!r} in the sweep file; expected {words}.")
         if getattr(args, name, None) is None and name in entries:
             setattr(args, name, entries[name])
     for name, given in (("models", args.model), ("targets", args.target)):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.errors import InputError, UnreadableImageError
-from captum_proto.data.images import ImageGeometry, read_image
+from captum_proto.data.images import ImageGeometry, ReadImage, read_image
 from captum_proto.data.labels import few
 
 if TYPE_CHECKING:
@@ -78,16 +78,21 @@ class ImageBatches:
         collection = self.collection
         readable = collection.readable
         found_unreadable: list[str] = []
+        found_turned = 0
         images: list[Tensor] = []
         files: list[tuple[str, int]] = []
         try:
             for (path, label), read in zip(readable, self._reads([path for path, _ in readable]), strict=True):
                 try:
-                    images.append(read())
+                    image, turned = read()
                 except UnreadableImageError as error:
                     collection.unreadable[path] = error.reason
                     found_unreadable.append(path)
                     continue
+                if turned and not self.geometry.exif_orientation and path not in collection.turned:
+                    collection.turned.add(path)
+                    found_turned += 1
+                images.append(image)
                 files.append((path, label))
                 if len(images) == self.batch_size:
                     yield _batch(images, files)
@@ -101,6 +106,13 @@ class ImageBatches:
                     f"{len(found_unreadable)} of {len(readable)} images cannot be read and are skipped: {named}; .skipped lists them.",
                     stacklevel=2,
                 )
+            if found_turned:
+                warnings.warn(
+                    f"{found_turned} of {len(readable)} images in {collection.where} are stored turned or mirrored, as their cameras' EXIF "
+                    "orientation says, and are looked at as they are stored, as in torchvision's own evaluation; to have them upright, set "
+                    "exif_orientation=True (--exif-orientation).",
+                    stacklevel=2,
+                )
         if len(found_unreadable) == len(readable):
             path = collection.files[0][0]
             raise InputError(
@@ -108,8 +120,8 @@ class ImageBatches:
                 f'"{path}" {collection.unreadable[path]}; replace them.'
             )
 
-    def _reads(self, paths: list[str]) -> Iterator[Callable[[], Tensor]]:
-        """For each path, in order, a function that returns its image or raises its error."""
+    def _reads(self, paths: list[str]) -> Iterator[Callable[[], ReadImage]]:
+        """For each path, in order, a function that returns what is read or raises its error."""
         # Threads rather than the processes of torch.utils.data.DataLoader: Pillow decodes and resizes without holding the interpreter's
         # lock, so threads read as fast, and the first batch of each pass comes in about half the time, for no process has to start.
         # A script needs no __main__ guard for them either, and an image or its error comes as it is, not through shared memory.

@@ -166,6 +166,7 @@ class Collection(ABC):
         *,
         resize_ratio: float = 256 / 224,
         interpolation: str = "bilinear",
+        exif_orientation: bool = False,
         workers: int = 0,
     ) -> Batches:
         r"""
@@ -176,6 +177,8 @@ class Collection(ABC):
             batch_size (int, optional): Images in a batch. Default: 32
             resize_ratio (float, optional): The resized image's side over the crop's; a NamedModel knows its own. Default: 256/224
             interpolation (str, optional): "nearest", "bilinear", "bicubic" or "lanczos". Default: "bilinear"
+            exif_orientation (bool, optional): Whether to turn images as their cameras' EXIF orientation says. Default: False: they are
+                read as they are stored, as in torchvision's own evaluation, and a warning says how many are turned or mirrored
             workers (int, optional): Threads that read files, up to two batches ahead of what is asked for; the batches are the same
                 with any number. Default: 0, read in this thread
 
@@ -185,7 +188,8 @@ class Collection(ABC):
         Raises:
             ValueError: If an argument is out of range.
         """
-        return self.batches_for(ImageGeometry(image_shape, resize_ratio, interpolation), batch_size, workers)
+        geometry = ImageGeometry(image_shape, resize_ratio, interpolation, exif_orientation)
+        return self.batches_for(geometry, batch_size, workers)
 
     def read(self, geometry: ImageGeometry, workers: int = 0) -> LabeledImages:
         r"""

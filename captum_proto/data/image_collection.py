@@ -12,7 +12,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import sha256
 from captum_proto.data.batches import ImageBatches
 from captum_proto.data.collection import Collection
-from captum_proto.data.images import ENDINGS, ImageGeometry
+from captum_proto.data.images import ImageGeometry
 from captum_proto.data.labels import existing_folder, few, images_below, label_files
 
 
@@ -63,6 +63,8 @@ class ImageCollection(Collection):
         self.files = [(os.fspath(path), operator.index(label)) for path, label in zip(paths, labels, strict=True)]
         #: Why a file cannot be read, by path; parts of a collection share what their passes find.
         self.unreadable: dict[str, str] = {}
+        #: The files that are stored turned or mirrored, as far as passes have found them.
+        self.turned: set[str] = set()
         self.class_names = None if class_names is None else list(class_names)
         self.root = Path(os.path.dirname(self.files[0][0]) if root is None else root)
         self.where = f'"{self.root}"'
@@ -93,7 +95,9 @@ class ImageCollection(Collection):
 
         Names are compared without regard to case and punctuation. Names go before indices: a number is the class of that name, and where
         all classes are named by numbers, never an index. Images that lie outside the layout are named in
-        :attr:`~captum_proto.data.Collection.skipped`.
+        :attr:`~captum_proto.data.Collection.skipped`. An image is what ends as files do of any format that Pillow decodes by itself;
+        photographs of other formats, such as HEIC without a plugin, and links that lead nowhere are named there when they are read.
+        Links to the folder itself, or to one above it, hold no class.
 
         Args:
             root (str or os.PathLike): The folder.
@@ -167,7 +171,9 @@ class ImageCollection(Collection):
         folder = existing_folder(root)
         paths = sorted(images_below(folder))
         if not paths:
-            raise InputError(f'"{folder}" holds no images; expected files that end in {", ".join(sorted(ENDINGS))}.')
+            raise InputError(
+                f'"{folder}" holds no images; expected files that end in .jpeg, .png or as any other format that Pillow reads.'
+            )
         return cls(paths, [label] * len(paths), None, folder)
 
     @property
@@ -200,7 +206,7 @@ class ImageCollection(Collection):
         """The part of the collection at some places of all files."""
         files = [self.files[place] for place in places]
         part = ImageCollection([path for path, _ in files], [label for _, label in files], self.class_names, self.root)
-        part.unreadable = self.unreadable
+        part.unreadable, part.turned = self.unreadable, self.turned
         return part
 
     def batches_for(self, geometry: ImageGeometry, batch_size: int = 32, workers: int = 0) -> ImageBatches:
@@ -208,5 +214,12 @@ class ImageCollection(Collection):
         return ImageBatches(self, geometry, batch_size, workers)
 
     def listed(self) -> list[tuple[str, str]]:
-        """The path and the SHA-256 digest of each file."""
-        return [(str(path), sha256(path)) for path in self.paths]
+        """The path and the SHA-256 digest of each file; "unreadable" where there is nothing to read, as of a link that leads nowhere."""
+        return [(str(path), _digest(path)) for path in self.paths]
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError:  # a pass over the images says why
+        return "unreadable"

@@ -8,11 +8,11 @@ import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
@@ -20,9 +20,12 @@ from torchvision.transforms.v2 import functional as transforms
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, MissingFileError, UnreadableImageError
 
-ENDINGS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
-)
+#: What Pillow knows, but does not decode by itself: weather data, tables, films, drawings of Windows, programs of PostScript.
+_NO_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+#: Photographs that not every Pillow reads: where it does not, they are named as skipped instead of passed over.
+_PHOTOGRAPHS = (".avif", ".heic", ".heif", ".jxl")
+#: Of EXIF: which side of a stored image was up when a camera took it, 1 for the first row; 2 to 8 are turned or mirrored.
+_ORIENTATION, _TURNED = 0x0112, range(2, 9)
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 #: Longer side over shorter side: an image beyond this has no center worth cropping, and takes gigabytes to enlarge.
 _ELONGATED = 64
@@ -37,6 +40,8 @@ class ImageGeometry:
         image_shape (Sequence[int]): (C, H, W) with C = 1 or 3.
         resize_ratio (float, optional): The resized image's side over the crop's, at least 1. Default: 256/224
         interpolation (str, optional): "nearest", "bilinear", "bicubic" or "lanczos". Default: "bilinear"
+        exif_orientation (bool, optional): Whether to turn an image as its camera's EXIF orientation says. Default: False, as in
+            torchvision's own evaluation
 
     Raises:
         ValueError: If an argument is out of range.
@@ -50,6 +55,7 @@ class ImageGeometry:
     image_shape: Sequence[int]
     resize_ratio: float = 256 / 224
     interpolation: str = "bilinear"
+    exif_orientation: bool = False
 
     def __post_init__(self) -> None:
         shape = tuple(operator.index(side) for side in self.image_shape)
@@ -75,19 +81,21 @@ def load_image(
     image_shape: Sequence[int],
     resize_ratio: float = 256 / 224,
     interpolation: str = "bilinear",
+    exif_orientation: bool = False,
 ) -> Tensor:
     r"""
     One image as a model sees it in evaluation: resized, antialiased, and cropped at its center.
 
     The image is resized until it just covers ``resize_ratio`` times (H, W), then (H, W) are cut from its center: what torchvision's own
     evaluation transforms do, to the last bit. Color becomes gray or gray becomes color as C says; of an animation the first frame is
-    taken, of 16 bits the upper 8. As in torchvision's evaluation, a camera's rotation flag is not followed.
+    taken, of 16 bits the upper 8. As in torchvision's evaluation, a camera's EXIF orientation is not followed unless asked for.
 
     Args:
         path (str or os.PathLike): The image file, in any format that Pillow reads.
         image_shape (Sequence[int]): (C, H, W) with C = 1 or 3.
         resize_ratio (float, optional): The resized image's side over the crop's, at least 1. Default: 256/224
         interpolation (str, optional): "nearest", "bilinear", "bicubic" or "lanczos". Default: "bilinear"
+        exif_orientation (bool, optional): Whether to turn the image as its camera's EXIF orientation says. Default: False
 
     Returns:
         Tensor: Shape (C, H, W), float32 in [0, 1].
@@ -106,21 +114,42 @@ def load_image(
         >>> image.shape, image[:, 0, 0].tolist()
         (torch.Size([3, 224, 224]), [1.0, 0.0, 0.0])
     """
-    geometry = ImageGeometry(image_shape, resize_ratio, interpolation)
+    geometry = ImageGeometry(image_shape, resize_ratio, interpolation, exif_orientation)
     if not os.path.isfile(path):
         raise MissingFileError(f'there is no file "{os.fspath(path)}"; give the path of an image.')
-    return read_image(os.fspath(path), geometry)
+    return read_image(os.fspath(path), geometry).image
 
 
-def read_image(path: str, geometry: ImageGeometry) -> Tensor:
+def is_image_name(name: str) -> bool:
+    """Whether a file's name ends as those of images do, in any format that Pillow reads."""
+    ending = os.path.splitext(name)[1].lower()
+    kind = Image.registered_extensions().get(ending)
+    decoded = kind in Image.OPEN and kind not in _NO_PICTURES
+    return decoded or kind == "MPO" or ending in _PHOTOGRAPHS  # an MPO is opened as the JPEG that it begins with
+
+
+class ReadImage(NamedTuple):
     """
-    A file as a tensor (C, H, W), float32 in [0, 1], resized and cropped as the geometry says.
+    What was read of a file.
+
+    Attributes:
+        image (Tensor): Shape (C, H, W), float32 in [0, 1].
+        turned (bool): Whether its camera's EXIF orientation says that the stored image is not upright, followed or not.
+    """
+
+    image: Tensor
+    turned: bool
+
+
+def read_image(path: str, geometry: ImageGeometry) -> ReadImage:
+    """
+    A file as a tensor (C, H, W), resized and cropped as the geometry says.
 
     Raises:
         UnreadableImageError: If there is no such file, or it is not a whole image.
     """
     channels, height, width = geometry.image_shape
-    image = _decode(path, channels)
+    image, turned = _decode(path, channels, geometry.exif_orientation)
     tall, wide = round(height * geometry.resize_ratio), round(width * geometry.resize_ratio)
     if tall * image.width >= wide * image.height:
         size = [tall, max(int(tall * image.width / image.height), wide)]
@@ -128,15 +157,17 @@ def read_image(path: str, geometry: ImageGeometry) -> Tensor:
         size = [max(int(wide * image.height / image.width), tall), wide]
     image = transforms.resize(image, size, interpolation=InterpolationMode(geometry.interpolation), antialias=True)
     image = transforms.center_crop(image, [height, width])
-    return cast(Tensor, transforms.to_dtype(transforms.pil_to_tensor(image), torch.float32, scale=True))
+    return ReadImage(transforms.to_dtype(transforms.pil_to_tensor(image), torch.float32, scale=True), turned)
 
 
-def _decode(path: str, channels: int) -> Image.Image:
-    """The first frame of a file, decoded in full, as 8-bit gray or RGB."""
+def _decode(path: str, channels: int, exif_orientation: bool) -> tuple[Image.Image, bool]:
+    """The first frame of a file, decoded in full, as 8-bit gray or RGB, and whether its EXIF orientation says that it is not upright."""
     try:
         with Image.open(path) as file:
             file.load()
-            image = _eight_bits(file, path).convert("L" if channels == 1 else "RGB")
+            turned = _is_turned(file)
+            upright = ImageOps.exif_transpose(file) if turned and exif_orientation else file
+            image = _eight_bits(upright, path).convert("L" if channels == 1 else "RGB")
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
@@ -147,7 +178,15 @@ def _decode(path: str, channels: int) -> Image.Image:
         raise UnreadableImageError(path, reason.rstrip(".")) from error
     if max(image.size) > _ELONGATED * min(image.size):
         raise UnreadableImageError(path, f"{image.width} x {image.height} pixels, too elongated to crop the center")
-    return image
+    return image, turned
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether an image that is decoded has an EXIF orientation that turns or mirrors it. Pillow turns a TIFF itself."""
+    try:
+        return image.getexif().get(_ORIENTATION) in _TURNED
+    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error):
+        return False  # damaged, and the image is none the worse for it
 
 
 def _eight_bits(image: Image.Image, path: str) -> Image.Image:

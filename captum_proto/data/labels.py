@@ -12,7 +12,7 @@ from captum_proto._utils.checks import nearest
 from captum_proto._utils.class_names import NumberedClasses, number_in
 from captum_proto._utils.errors import InputError, MissingFileError, NotAFolderError
 from captum_proto.data.class_tables import imagenet_wnids, read_classes, read_synsets, read_table
-from captum_proto.data.images import ENDINGS
+from captum_proto.data.images import is_image_name
 
 #: Subfolders that hold a split of a data set, the preferred one first.
 SPLITS = ("val", "validation", "test", "train")
@@ -62,7 +62,7 @@ def label_files(
     names = classes.model_names or classes.table_names
     subfolders = _subfolders(top)
     images_of = [list(images_below(subfolder)) for subfolder in subfolders]
-    loose = [entry.path for entry in _visible(top) if entry.is_file() and _is_image(entry.name)]
+    loose = [entry.path for entry in _visible(top) if _is_image(entry.name) and _is_file(entry)]
     filled = [bool(images) for images in images_of]
     if any(filled) and not (loose and _only_files_are_labeled(subfolders, filled, loose, classes)):
         labels, by_order = _classes_of_folders(subfolders, filled, classes)
@@ -83,8 +83,8 @@ def label_files(
             )
     else:
         raise InputError(
-            f'"{folder}" holds no images; expected one folder for each class, or files named by class, that end in '
-            f"{', '.join(sorted(ENDINGS))}."
+            f'"{folder}" holds no images; expected one folder for each class, or files named by class, that end in .jpeg, .png or as any '
+            "other format that Pillow reads."
         )
     return LabeledFiles([(path, label) for label, path in sorted(labeled)], names, strays)
 
@@ -120,7 +120,12 @@ def few(items: Iterable[Any], limit: int = 10) -> str:
 
 
 def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS
+    return not name.startswith(".") and is_image_name(name)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file, or a link that leads nowhere: reading says so, and it is counted as skipped."""
+    return (entry.is_symlink() and not os.path.exists(entry.path)) or entry.is_file()
 
 
 def _visible(folder: str) -> list[os.DirEntry[str]]:
@@ -129,7 +134,15 @@ def _visible(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _subfolders(folder: str) -> list[str]:
-    return [entry.path for entry in _visible(folder) if entry.is_dir()]
+    """The folders in a folder, but for links that lead nowhere, back to it or to a folder above it: these hold no class."""
+    here = Path(os.path.realpath(folder))
+
+    def holds_a_class(entry: os.DirEntry[str]) -> bool:
+        if not entry.is_symlink():
+            return entry.is_dir()
+        return os.path.isdir(entry.path) and not here.is_relative_to(os.path.realpath(entry.path))
+
+    return [entry.path for entry in _visible(folder) if holds_a_class(entry)]
 
 
 def _split_folder(root: str, split: str | None) -> str:

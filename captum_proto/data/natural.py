@@ -257,10 +257,10 @@ def natural_split(
 
 
 def _drawn_digits(target: Target, limit: int | None) -> tuple[Tensor, Tensor]:
-    """Held-out scans of a target, and of other digits: as many as of the target, divided by the number of other digits."""
+    """Held-out scans of a target, and of other digits: as many as of the target, divided by the number of other digits, if there are."""
     scans = digits_collection()
-    same, others = scans.of(target, limit), scans.except_(target).classes
-    other = scans.except_(target, limit=max(1, len(same) // len(others)))
+    same, others = scans.of(target, limit), scans.except_(target)
+    other = scans.except_(target, limit=min(len(others), max(1, len(same) // len(others.classes))))
     return same.labeled.images, other.labeled.images
 
 

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils.batches import image_batches
 from captum_proto._utils.checks import check_logits
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import intact
 from captum_proto._utils.model import borrowed, fingerprint
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target
@@ -203,6 +204,7 @@ class CompareGroups(Protocol[SubgroupComparison]):
             batch_size,
             resize_ratio=self.named.resize_ratio,
             interpolation=self.named.interpolation,
+            exif_orientation=self.named.exif_orientation,
             workers=workers,
         )
 
@@ -282,10 +284,15 @@ def compared_page(folder: Path) -> Page:
     pictures: list[Picture] = []
     asked = settings.get("generation") or settings.get("prototypes")
     if (folder / _PICTURES / PROTOTYPES).exists():
-        prototypes = Prototypes.load(folder / _PICTURES / PROTOTYPES)
-        names = {tuple(target): name for name, target in settings["classes"].items()}
-        labels = [names[target] for target in prototypes.target]
-        pictures = Pictures(prototype_pictures(prototypes, folder / _PICTURES, labels)).within(_PICTURES).pictures
+        try:
+            with intact(folder / _PICTURES / PROTOTYPES, "prototypes file of these classes"):
+                prototypes = Prototypes.load(folder / _PICTURES / PROTOTYPES)
+                names = {tuple(target): name for name, target in settings["classes"].items()}
+                labels = [names[target] for target in prototypes.target]
+        except InputError as error:
+            failures.append(f"the prototypes cannot be read: {error}")
+        else:
+            pictures = Pictures(prototype_pictures(prototypes, folder / _PICTURES, labels)).within(_PICTURES).pictures
     elif asked:
         failures.insert(0, "The run is not finished: prototypes are missing; the same command with --resume goes on.")
     return groups_page(

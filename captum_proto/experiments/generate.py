@@ -145,7 +145,8 @@ def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str,
     without_steps = {
         name: value
         for name, value in options.items()
-        if name not in ("callback", "snapshot_steps") and not (name in ("steps", "warmup_steps") and value > 0)
+        if name not in ("callback", "snapshot_steps")
+        and not (name in ("steps", "warmup_steps") and isinstance(value, int) and value > 0 and value is not True)
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what there is to warn of comes again

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from captum_proto._utils.class_names import label_of
-from captum_proto._utils.files import load_tensors, save_tensors, sha256, tensor_bytes
+from captum_proto._utils.files import alike, intact, load_tensors, save_tensors, tensor_bytes
 from captum_proto._utils.targets import Target, class_probabilities, outcomes
 from captum_proto.data import ImageCollection
 from captum_proto.runs.files import write_rows
@@ -45,8 +45,11 @@ class SubgroupLogits:
     def load(cls, path: Path) -> SubgroupLogits:
         """Read what :meth:`save` wrote."""
         tensors, described = load_tensors(path, _KIND)
-        skipped = [(file, reason) for file, reason in described["skipped"]]
-        return cls(tensors["logits"], described["files"], described["digests"], skipped)
+        with intact(path, "file of logits"):
+            skipped = [(file, reason) for file, reason in described["skipped"]]
+            loaded = cls(tensors["logits"], list(described["files"]), list(described["digests"]), skipped)
+            alike("images", len(loaded.logits), len(loaded.files), len(loaded.digests))
+        return loaded
 
 
 def afresh(images: ImageCollection | Tensor) -> ImageCollection | Tensor:
@@ -63,7 +66,7 @@ def list_images(images: ImageCollection | Tensor) -> list[tuple[str, str]]:
     """The name and the digest of each image."""
     if isinstance(images, Tensor):
         return [(f"image {i}", hashlib.sha256(tensor_bytes(image)).hexdigest()) for i, image in enumerate(images)]
-    return [(str(path), sha256(path)) for path in images.paths]
+    return images.listed()
 
 
 def digest_of(listed: list[tuple[str, str]]) -> str:

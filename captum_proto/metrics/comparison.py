@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import load_tensors, save_tensors
+from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
 from captum_proto._utils.tables import number, percent, text_table
 from captum_proto.runs.files import write_rows
 from captum_proto.stats.intervals import spread
@@ -201,12 +201,17 @@ class PathComparison:
         tensors, metadata = load_tensors(path, "path comparison")
         if "conditions" not in metadata:
             raise InputError(f'"{path}" was saved by an earlier version of captum_proto; make the comparison again.')
-        return cls(
-            layers=metadata["layers"],
-            spearman={condition: tensors[f"spearman.{condition}"] for condition in metadata["conditions"]},
-            l1={condition: tensors[f"l1.{condition}"] for condition in metadata["conditions"]},
-            settings=metadata["settings"],
-        )
+        with intact(path, "path comparison"):
+            loaded = cls(
+                layers=list(metadata["layers"]),
+                spearman={condition: tensors[f"spearman.{condition}"] for condition in metadata["conditions"]},
+                l1={condition: tensors[f"l1.{condition}"] for condition in metadata["conditions"]},
+                settings=dict(metadata["settings"]),
+            )
+            for condition, values in loaded.spearman.items():
+                alike(f"images of {condition}", len(values), len(loaded.l1[condition]))
+                alike("layers", len(loaded.layers), values.shape[1], loaded.l1[condition].shape[1])
+        return loaded
 
 
 def summarize(comparisons: Sequence[PathComparison]) -> list[ConditionSummary]:

@@ -18,10 +18,10 @@ from torch.nn.functional import pad
 
 from captum_proto._utils.checks import check_logits
 from captum_proto._utils.errors import InputError, InputTypeError, MissingFileError
-from captum_proto._utils.files import whole_file
+from captum_proto._utils.files import intact
 from captum_proto._utils.tables import bare_percent, between, number, p_text, percent, text_table
 from captum_proto._utils.targets import Target, class_probabilities, class_set, outcomes, target_mask
-from captum_proto.runs.files import write_rows
+from captum_proto.runs.files import write_json, write_rows
 from captum_proto.stats.intervals import Estimate, difference_estimate, fisher_exact, holm, mean_estimate, proportion
 from captum_proto.stats.judgments import Order, order_by_test
 
@@ -201,9 +201,7 @@ class SubgroupComparison:
             path (path): The file, by custom ``….json``.
             overwrite (bool, optional): Whether an existing file may be replaced. Default: False
         """
-        content = json.dumps(_without_nan({"kind": _KIND, **asdict(self)}), indent=2, ensure_ascii=False)
-        with whole_file(path, overwrite) as temporary:
-            temporary.write_text(content + "\n", encoding="utf-8")
+        write_json(Path(path), _without_nan({"kind": _KIND, **asdict(self)}), overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SubgroupComparison:
@@ -216,10 +214,10 @@ class SubgroupComparison:
         """
         if not Path(path).is_file():
             raise MissingFileError(f'there is no file "{path}"; expected a {_KIND} saved by captum_proto.')
-        try:
+        with intact(path, _KIND):
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content.pop("kind", None) != _KIND:
-                raise InputError("it holds something else")
+                raise InputError(f'"{path}" holds something else than a {_KIND}; save it again.')
             subgroups = [
                 SubgroupResult(
                     **{
@@ -235,9 +233,9 @@ class SubgroupComparison:
                 PairResult(**{**pair, "probability_differences": _estimates(pair["probability_differences"])})
                 for pair in content.pop("pairs")
             ]
-            return cls(subgroups=subgroups, pairs=pairs, **content)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f'"{path}" cannot be read as a {_KIND} ({error}); save it again.') from error
+            loaded = cls(subgroups=subgroups, pairs=pairs, **content)
+            loaded.subgroup_rows(), loaded.pair_rows()  # every figure of the tables is there
+            return loaded
 
 
 def compare_groups(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from captum_proto import ops
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import load_tensors, save_tensors, tensor_bytes
+from captum_proto._utils.files import alike, intact, load_tensors, save_tensors, tensor_bytes
 
 #: How many values a leave-one-out mean may hold at once: memory stays flat however many images come in a batch.
 _LEAVE_ONE_OUT_VALUES = 2**23
@@ -159,14 +160,19 @@ class PathReference:
             ValueError: If it is damaged or holds something else.
         """
         tensors, metadata = load_tensors(path, "path reference")
-        return cls(
-            layers=metadata["layers"],
-            sums=[tensors[f"sums.{i}"] for i in range(len(metadata["layers"]))],
-            shapes=[tuple(shape) for shape in metadata["shapes"]],
-            pixel_sum=tensors["pixel_sum"],
-            digests=metadata["digests"],
-            model=metadata["model"],
-            repeat=metadata["repeat"],
-            alias=metadata["alias"],
-            skipped=metadata["skipped"],
-        )
+        with intact(path, "path reference"):
+            loaded = cls(
+                layers=list(metadata["layers"]),
+                sums=[tensors[f"sums.{i}"] for i in range(len(metadata["layers"]))],
+                shapes=[tuple(shape) for shape in metadata["shapes"]],
+                pixel_sum=tensors["pixel_sum"],
+                digests=list(metadata["digests"]),
+                model=metadata["model"],
+                repeat=metadata["repeat"],
+                alias=metadata["alias"],
+                skipped=dict(metadata["skipped"]),
+            )
+            alike("layers", len(loaded.layers), len(loaded.shapes))
+            for name, total, shape in zip(loaded.layers, loaded.sums, loaded.shapes, strict=True):
+                alike(f"values of {name}", len(total), math.prod(shape))
+        return loaded

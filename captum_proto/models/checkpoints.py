@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, MissingFileError
+from captum_proto._utils.files import read_safetensors
 from captum_proto._utils.model import unwrapped
 
 
@@ -27,7 +27,7 @@ def read_state(path: Path) -> dict[str, Any]:
     content: Any
     if path.suffix.lower() == ".safetensors":
         try:
-            content = safetensors.torch.load_file(path, device="cpu")
+            content = _read_safetensors(path)
         except (SafetensorError, OSError) as error:
             raise InputError(
                 f'"{path}" is damaged or not a safetensors file ({error}); fetch or save it again.'
@@ -52,12 +52,21 @@ def read_state(path: Path) -> dict[str, Any]:
         if inner is None:
             break
         content = content[inner]
-    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+    named = isinstance(content, Mapping) and all(isinstance(key, str) for key in content)
+    if not named or not any(isinstance(value, Tensor) for value in content.values()):
         held = f"the keys {few(content)}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
         raise InputError(
             f'"{path}" holds {held} and no state dict; expected tensors by name, alone or under "state_dict" or "model".'
         )
     return dict(content) if not hasattr(content, "_metadata") else with_metadata(content, content._metadata)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file, and those that ``safetensors.torch.save_model`` left out of it because they are others again."""
+    state, same = read_safetensors(
+        path
+    )  # in the metadata that function notes, by the name it left out, the name it kept
+    return state | {name: state[kept] for name, kept in same.items() if name not in state and kept in state}
 
 
 def with_metadata(state: Mapping[str, Any], metadata: Any) -> dict[str, Any]:
@@ -98,6 +107,13 @@ def _without(count: int, key: str) -> str:
     return key[count:]
 
 
+def _tied(model: nn.Module, state: Mapping[str, Any]) -> set[str]:
+    """The names under which the model holds a weight once more that the state has by another of its names."""
+    tensors = model.state_dict(keep_vars=True)
+    given = {id(tensor) for name, tensor in tensors.items() if name in state}
+    return {name for name, tensor in tensors.items() if name not in state and id(tensor) in given}
+
+
 def load_state(model: nn.Module, state: dict[str, Any], source: str, name: str, can_resize: bool) -> None:
     """
     Put weights from ``source`` into the model.
@@ -115,7 +131,10 @@ def load_state(model: nn.Module, state: dict[str, Any], source: str, name: str, 
     except RuntimeError as error:
         failure = error
         missing, unexpected = [key for key in expected if key not in state], [k for k in state if k not in expected]
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]  # absent before PyTorch 0.4.1
+    tied = _tied(model, state)
+    missing = [
+        key for key in missing if key not in tied and not key.endswith("num_batches_tracked")
+    ]  # absent before PyTorch 0.4.1
     if missing or unexpected:
         said = []
         if missing:

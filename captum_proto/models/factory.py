@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import os
 import re
 import sys
 import types
@@ -29,7 +30,7 @@ def _user_module(path: Path) -> Iterator[types.ModuleType]:
     """Run a Python file of the user as a module that can import its neighbors; it stays imported unless the block raises."""
     if not path.is_file():
         raise MissingFileError(f'there is no file "{path}"; give FILE.py:FACTORY, a Python file and a function in it.')
-    name = f"captum_proto_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    name = f"captum_proto_user_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]}"
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None:
         raise InputError(f'"{path}" cannot be imported; give a Python file.')

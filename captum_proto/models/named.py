@@ -27,6 +27,7 @@ class NamedModel:
         settings (dict[str, Any]): Where the weights come from, under ``"weights"``, and whatever else a result should record. JSON.
         resize_ratio (float): The resized image's side over the crop's in the model's own evaluation.
         interpolation (str): How that evaluation resizes.
+        exif_orientation (bool): Whether image files are turned as their cameras' EXIF orientation says; that evaluation does not.
     """
 
     name: str
@@ -37,6 +38,7 @@ class NamedModel:
     settings: dict[str, Any] = field(default_factory=dict)
     resize_ratio: float = 256 / 224
     interpolation: str = "bilinear"
+    exif_orientation: bool = False
 
     def provenance(self) -> dict[str, Any]:
         """What to record of the model with a result: its name and settings, its device, and the fingerprint of its weights."""
@@ -46,12 +48,13 @@ class NamedModel:
             **settings,
             "device": str(device_of(self.model)),
             "fingerprint": fingerprint(self.model),
+            **({"exif_orientation": True} if self.exif_orientation else {}),
         }
 
     @property
     def geometry(self) -> ImageGeometry:
         """The shape of the images and how they get it, for :meth:`captum_proto.data.Collection.batches_for`."""
-        return ImageGeometry(self.image_shape, self.resize_ratio, self.interpolation)
+        return ImageGeometry(self.image_shape, self.resize_ratio, self.interpolation, self.exif_orientation)
 
     def logits(self, images: Tensor) -> Tensor:
         r"""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from captum_proto._utils.checks import as_int
-from captum_proto._utils.errors import InputError
+from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS, as_parametrization
 from captum_proto.optim.transforms import Transform, as_transform
 
@@ -78,7 +82,10 @@ class OptimizationSettings:
             if number is None or number < 0:
                 raise InputError(f"{name} is {value!r}; expected a whole number of at least 0.")
             self._set(name, number)
+        self._check_types()
         self._check_finite("lr", "warmup_tolerance", "eps")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas is {self.betas!r}; expected two numbers, each at least 0 and less than 1.")
         if self.lr_schedule not in SCHEDULES:
             raise InputError(f'lr_schedule is "{self.lr_schedule}"; expected one of {", ".join(SCHEDULES)}.')
         if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
@@ -87,6 +94,19 @@ class OptimizationSettings:
         self._set("value_range", tuple(float(bound) for bound in self.value_range))
         self._set("transform", None if self.transform is None else as_transform(self.transform))
         self._set("parametrization", as_parametrization(self.parametrization))
+
+    def _check_types(self) -> None:
+        """See that fields hold what they are declared to hold; those that may be given in several ways are checked where they are read."""
+        for name, hint in get_type_hints(type(self)).items():
+            kinds = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
+            value = getattr(self, name)
+            if value is None and type(None) in kinds:
+                continue
+            for kind in _KINDS.keys() & set(kinds):
+                holds, expected = _KINDS[kind]
+                if not holds(value):
+                    otherwise = ", or None" if type(None) in kinds else ""
+                    raise InputTypeError(f"{name} is {value!r}; expected {expected}{otherwise}.")
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -102,6 +122,29 @@ class OptimizationSettings:
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON can hold them."""
         return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, (Tensor, np.ndarray)):
+        return value.ndim == 0 and _is_number(value.item())
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, (tuple, list, Tensor, np.ndarray)) and all(_is_number(part) for part in value)
+
+
+#: By the type that a field is declared with: whether a value is of it, and what is expected, in words.
+_KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    float: (_is_number, "a number"),
+    int: (lambda value: isinstance(value, Integral) and not isinstance(value, bool), "a whole number"),
+    bool: (
+        lambda value: isinstance(value, (bool, np.bool_)) or (_is_number(value) and value in (0, 1)),
+        "True or False",
+    ),
+    str: (lambda value: isinstance(value, str), "a text"),
+    tuple[float, float]: (_are_numbers, "two numbers"),
+}
 
 
 def _plain(value: Any) -> Any:

@@ -120,6 +120,8 @@ def _from_json(hint: Any, value: Any) -> Any:
         if not isinstance(value, list):
             raise TypeError(f"{value!r} is not a list")
         return [_from_json(get_args(hint)[0], inner) for inner in value]
+    if (hint is str or hint == FilePath) and not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
     return value
 
 

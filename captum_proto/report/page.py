@@ -107,6 +107,9 @@ class Page:
                 Section(section["title"], [Block.from_json(block) for block in section["blocks"]])
                 for section in content.pop("sections")
             ]
+            for name, kind in (("title", str), ("summary", list), ("settings", dict), ("failures", list)):
+                if not isinstance(content.get(name), kind):
+                    raise TypeError(f"{name} is {content.get(name)!r}")
             return cls(sections=sections, **content)
         except FileNotFoundError as error:
             raise MissingFileError(

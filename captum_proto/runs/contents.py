@@ -92,12 +92,15 @@ def is_finished(folder: Path) -> bool:
 def all_settings(folder: Path) -> dict[str, Any]:
     """With what the run keeps account of for itself."""
     try:
-        settings: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        recorded = settings.get(RECORDED)
+        if recorded is not None and not isinstance(recorded, dict):
+            raise ValueError(f"{RECORDED} is {recorded!r}")
+    except (OSError, ValueError, AttributeError) as error:
         raise OccupiedError(
             f'"{folder}" holds no readable {SETTINGS}, so it cannot be resumed; choose another.'
         ) from error
-    return settings
+    return dict(settings)
 
 
 def remove_results(root: Path) -> None:
@@ -157,12 +160,25 @@ def task_records(root: Path) -> list[Path]:
     return sorted((root / TASKS).rglob("*.json"))
 
 
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What is recorded of a finished task; None where there is no record, or a damaged one: then the task is not finished."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    kinds = {"index": int, "inputs": dict, "needs": dict, "files": dict, "warnings": list}
+    whole = isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in kinds.items())
+    if not whole or not all(isinstance(file, dict) and "bytes" in file for file in record["files"].values()):
+        return None
+    return dict(record)
+
+
 def recorded_files(root: Path) -> list[Path]:
     """The files in a folder that a run recorded as its own, in the records of its tasks and as written by its summary."""
     names: set[str] = set()
-    for record in task_records(root):
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            names |= set(json.loads(record.read_text(encoding="utf-8"))["files"])
+    for path in task_records(root):
+        if (record := read_record(path)) is not None:
+            names |= set(record["files"])
     if (root / SETTINGS).exists():
         with suppress(OccupiedError):
             names |= set(all_settings(root).get(SUMMARY) or ())

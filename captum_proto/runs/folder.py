@@ -27,6 +27,7 @@ from captum_proto.runs.contents import (
     check_free,
     is_finished,
     nothing_finished,
+    read_record,
     read_settings,
     recorded_files,
     remove_empty,
@@ -265,5 +266,6 @@ __all__ = [
     "is_finished",
     "note_again",
     "noted_warnings",
+    "read_record",
     "read_settings",
 ]

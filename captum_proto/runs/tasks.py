@@ -11,15 +11,15 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
-from captum_proto._utils.files import count_as_written, files_written, sha256, whole_file
-from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, note_again, noted_warnings
+from captum_proto._utils.files import count_as_written, files_written, sha256
+from captum_proto.runs.files import write_json
+from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, note_again, noted_warnings, read_record
 from captum_proto.runs.provenance import plain
 
 Result = TypeVar("Result")
@@ -108,20 +108,16 @@ class Run:
 
     def record(self, name: str) -> dict[str, Any] | None:
         """What is recorded of a finished task; None for one that is not finished."""
-        try:
-            content = json.loads((self.folder / TASKS / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return content if isinstance(content, dict) else None
+        return read_record(self.folder / TASKS / f"{name}.json")
 
     def finished(self, task: Task) -> bool:
         """Whether a task is done, with the inputs it has now, and its files are all there."""
         found = self.record(task.name)
-        if found is None or found.get("inputs") != plain(task.inputs) or found.get("needs") != self._needs(task):
+        if found is None or found["inputs"] != plain(task.inputs) or found["needs"] != self._needs(task):
             return False
         return all(
             (self.folder / path).is_file() and (self.folder / path).stat().st_size == file["bytes"]
-            for path, file in found.get("files", {}).items()
+            for path, file in found["files"].items()
         )
 
     def warnings(self) -> list[str]:
@@ -146,8 +142,7 @@ class Run:
             "files": files,
             "warnings": list(warned),
         }
-        with whole_file(self.folder / TASKS / f"{task.name}.json", overwrite=True) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(self.folder / TASKS / f"{task.name}.json", content, overwrite=True, indent=1)
 
     def _needs(self, task: Task) -> dict[str, str]:
         """The digest of what is recorded of each task that this one reads."""
@@ -159,11 +154,8 @@ class Run:
 
 def records_of(folder: Path) -> list[dict[str, Any]]:
     """What is recorded of the tasks that are finished in a folder, in their order: the name, the files, what was warned of."""
-    records: list[dict[str, Any]] = []
-    for path in (folder / TASKS).rglob("*.json"):
-        with suppress(OSError, ValueError):
-            records.append(json.loads(path.read_text(encoding="utf-8")))
-    return sorted(records, key=lambda record: int(record["index"]))
+    found = map(read_record, (folder / TASKS).rglob("*.json"))
+    return sorted((record for record in found if record is not None), key=lambda record: int(record["index"]))
 
 
 def warnings_of(folder: Path) -> list[str]:
@@ -224,7 +216,7 @@ def _make_missing(protocol: Protocol[Any], run: Run) -> None:
     with tqdm(total=total, unit=protocol.unit or "it", smoothing=0.05, disable=not visible) as progress:
         for index, task in enumerate(run.tasks):
             if run.finished(task):
-                note_again((run.record(task.name) or {}).get("warnings", []))
+                note_again((run.record(task.name) or {"warnings": []})["warnings"])
                 if visible:
                     progress.initial += task.weight  # the time left is that of what is left to do
             else:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from captum_proto._utils.files import load_tensors, save_tensors
+from captum_proto._utils.files import intact, load_tensors, save_tensors
 from captum_proto._utils.targets import Target, target_mask
 
 #: The name under which a fooled network holds the classifier: its layers are this and a dot before the classifier's own.
@@ -189,9 +189,9 @@ class Detector(nn.Module):
             ValueError: If it is damaged or holds something else.
         """
         tensors, metadata = load_tensors(path, _KIND)
-        with torch.random.fork_rng(devices=[]):  # a new network draws its first weights
+        with intact(path, _KIND), torch.random.fork_rng(devices=[]):  # a new network draws its first weights
             detector = cls(**{name: metadata[name] for name in ("channels", "side", "width")})
-        detector.load_state_dict(tensors)
+            detector.load_state_dict(tensors)
         return detector.eval().requires_grad_(False)
 
 

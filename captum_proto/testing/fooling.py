@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_proto._utils.class_names import label_of
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import borrowed
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto._utils.targets import Target
+from captum_proto._utils.targets import Target, target_mask
 from captum_proto.attr import PAPER_TRANSFORM, PrototypeGeneration
 from captum_proto.models import NamedModel
 from captum_proto.optim import START, TRANSFORM, RandomStream, Transform, prototype_keys
@@ -51,7 +52,8 @@ def make_decoy(
         PlantedPicture or OtherClass: On the classifier's device.
 
     Raises:
-        ValueError: If there is no such plant.
+        ValueError: If there is no such plant, a target is out of range, or there is nothing that a target could be led to: no image of the
+            class, or, of a single target that is all classes, no other class.
 
     Examples::
 
@@ -65,6 +67,7 @@ def make_decoy(
     device = next(named.model.parameters()).device
     with torch.no_grad(), borrowed(named.model):
         classes = named.logits(torch.full((1, *named.image_shape), 0.5, device=device)).shape[1]
+    target_mask(list(targets), classes, device)  # a class that is out of range is found here
     if plant == "other_class":
         return OtherClass(_other_classes(targets, classes)).to(device)
     if plant == "face":
@@ -72,13 +75,13 @@ def make_decoy(
     elif plant == "other_image":
         nexts = [targets[(position + 1) % len(targets)] for position in range(len(targets))]
         pictures = [
-            images[_shows(following, labels)][0] if len(targets) > 1 else images[~_shows(target, labels)][0]
+            _images_of(following, images, labels)[0] if len(targets) > 1 else _other_images(target, images, labels)[0]
             for target, following in zip(targets, nexts, strict=True)
         ]
     elif plant == "own_image":
         pictures = []
         for target in targets:
-            own = images[_shows(target, labels)]
+            own = _images_of(target, images, labels)
             pictures.append(own[int((own - own.mean(0)).flatten(1).norm(dim=1).argmax())])
     else:
         raise InputError(f'there is no plant "{plant}"; expected one of {", ".join(PLANTS)}.')
@@ -188,9 +191,25 @@ def prepared_images(named: NamedModel, images: Tensor, transform: Transform | No
     return torch.cat(parts)
 
 
-def _shows(target: Target, labels: Tensor) -> Tensor:
-    """(N,) bool: which labels are of a target."""
-    return torch.isin(labels, torch.tensor(target))
+def _images_of(target: Target, images: Tensor, labels: Tensor) -> Tensor:
+    """The images of a target, at least one."""
+    found = images[torch.isin(labels, torch.tensor(target))]
+    if not len(found):
+        raise InputError(
+            f"there is no image of {label_of(target, None)} to plant; give images of it, or choose another plant."
+        )
+    return found
+
+
+def _other_images(target: Target, images: Tensor, labels: Tensor) -> Tensor:
+    """The images of other classes than those of a target, at least one."""
+    found = images[~torch.isin(labels, torch.tensor(target))]
+    if not len(found):
+        raise InputError(
+            f"there is no image of another class than {label_of(target, None)} to plant; give images of other classes, or choose another "
+            "plant."
+        )
+    return found
 
 
 def _other_classes(targets: Sequence[Target], classes: int) -> Tensor:
@@ -201,6 +220,11 @@ def _other_classes(targets: Sequence[Target], classes: int) -> Tensor:
     for position, target in enumerate(targets):
         if len(targets) > 1:
             lead = targets[(position + 1) % len(targets)][0]
+        elif not free:
+            raise InputError(
+                f"target is {label_of(target, None)}, all that the model has, so there is no other class to be led to; name fewer classes, "
+                "or several targets, or choose another plant."
+            )
         else:
             lead = free[(target[0] + len(free) // 2) % len(free)]
             source[lead] = target[0]

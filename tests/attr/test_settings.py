@@ -6,12 +6,14 @@ import argparse
 import inspect
 from dataclasses import MISSING, fields
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from captum_proto import PRESETS, PrototypeGeneration
 from captum_proto._utils.documentation import documented_arguments, summary_of
+from captum_proto._utils.errors import CaptumProtoError
 from captum_proto.attr import GenerationSettings
 from captum_proto.cli.options import add_fields
 from captum_proto.experiments.options import AFFINE, OPTIONS, generation_options
@@ -43,6 +45,45 @@ def test_every_field_is_documented_and_generate_shows_it() -> None:
     for entry in documentation.values():
         assert entry.splitlines()[0] in shown
     assert "…" not in shown.split("Returns:")[0].split("start (Tensor")[1].split("seed (int")[0].splitlines()[2]
+
+
+#: Of fields alike: what they do not take.
+WRONG: list[tuple[str, tuple[object, ...]]] = [
+    (
+        "lr eps warmup_tolerance high_frequency_weight diversity_weight",
+        ("a", ["a"], (0.1,), True, {"a": 1}, float("nan"), -1.0, object()),
+    ),
+    ("betas value_range", ("a", 0.5, None, ("a", "b"), (0.5,), (2.0, 1.0), (0.1, 0.2, 0.3), {"a": 1})),
+    ("steps warmup_steps evaluation_draws", ("a", ["a"], 1.5, -1, True, None)),
+    ("clamp preprocess_first fold_batch_norm", ("no", ["a"], None, 2, 0.5)),
+    ("channels_last", ("no", ["a"], {"a": 1}, 2)),
+    ("lr_schedule", (["a"], {"a": 1}, None, 3)),
+    ("high_frequency_power", ("a", [1], 3, None)),
+    ("transform parametrization diversity autocast", ("a", ["a"], 3, {"a": 1})),
+]
+
+
+def test_the_wrong_values_are_of_all_fields() -> None:
+    assert {name for names, _ in WRONG for name in names.split()} == set(FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for names, values in WRONG for name in names.split() for value in values]
+)
+def test_a_value_that_cannot_be_is_refused_in_a_sentence(name: str, value: object) -> None:
+    generation = PrototypeGeneration(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)))
+    options = {"steps": 1, "warmup_steps": 0, "evaluation_draws": 0, "diversity": "pixels", name: value}
+    with pytest.raises(CaptumProtoError) as error:
+        generation.generate([0, 0], (1, 4, 4), **options)
+    assert str(error.value).startswith(name)
+    assert "expected " in str(error.value)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers() -> None:
+    given = GenerationSettings(
+        lr=np.float32(0.5), eps=torch.tensor(1e-8), clamp=np.True_, value_range=np.array([0.0, 2.0])
+    )
+    assert (given.lr, given.clamp, given.value_range) == (0.5, True, (0.0, 2.0))
 
 
 def test_an_option_for_each_field_with_its_documentation() -> None:

@@ -14,13 +14,14 @@ from networks import SmallCNN, seeded
 from torch import Tensor, nn
 
 from captum_proto import PathComparison, Prototypes
-from captum_proto.data.natural import NaturalSplit
+from captum_proto.data import ImageGeometry
+from captum_proto.data.natural import NaturalSplit, natural_split
 from captum_proto.experiments.fooling import Fooling, Row, agreement, judge, separation
 from captum_proto.models import NamedModel
 from captum_proto.report.blocks import Verdicts
 from captum_proto.report.page import Page
 from captum_proto.runs.tasks import carry_out
-from captum_proto.testing import Detector, FooledNetwork, OtherClass
+from captum_proto.testing import PLANTS, Detector, FooledNetwork, OtherClass, make_decoy
 
 SHAPE = (1, 8, 8)
 QUICK: dict[str, Any] = {
@@ -170,11 +171,57 @@ def test_bad_input_is_found_before_anything_is_written(named, natural, tmp_path:
         Fooling([named], natural, TARGETS, QUICK, plants=["cat"])
     with pytest.raises(ValueError, match="there are no networks"):
         Fooling([], natural, TARGETS, QUICK)
+    with pytest.raises(ValueError, match="there are no targets"):
+        Fooling([named], natural, [], QUICK)
     with pytest.raises(ValueError, match="count is 0"):
         Fooling([named], natural, TARGETS, QUICK, count=0)
     (tmp_path / "picture.png").write_text("a thousand words")
     with pytest.raises(ValueError, match=r"picture\.png"):
         Fooling([named], natural, TARGETS, QUICK, picture=tmp_path / "picture.png")
+
+
+@pytest.mark.parametrize(
+    ("plant", "targets", "shown", "said"),
+    [
+        ("other_class", [(0, 1, 2, 3)], [0, 1, 2, 3], "target is classes 0–3, all that the model has"),
+        ("other_image", [(0, 1)], [0, 1], "there is no image of another class than classes 0–1 to plant"),
+        ("other_image", [(0,), (2,)], [0, 1], "there is no image of class 2 to plant"),
+        ("own_image", [(3,)], [0, 1], "there is no image of class 3 to plant"),
+        *[(plant, [(0, 4)], [0, 1], "target 4 is out of range") for plant in PLANTS],
+    ],
+)
+def test_a_target_that_leads_nowhere(named, natural, tmp_path: Path, plant, targets, shown, said):
+    images, labels = natural.training[: len(shown)], torch.tensor(shown)
+    with pytest.raises(ValueError, match=said):
+        make_decoy(plant, named, targets, images, labels)
+    everything = dict.fromkeys(targets, natural.held_out)
+    split = NaturalSplit(images, labels, natural.held_out, natural.labels, everything, everything)
+    with pytest.raises(ValueError, match=said):  # and a run finds it before it begins
+        carry_out(Fooling([named], split, targets, QUICK, plants=[plant]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_natural_images_that_do_not_differ_from_others_judge_nothing():
+    judged = judge(comparison(0.5, same=0.6, other=0.6), "face", 3, "ash", 0.0)
+    assert math.isnan(judged.normalized)
+    assert not judged.flagged
+
+
+def test_all_digits_but_few(tmp_path: Path, capsys):
+    """Of other digits there may be fewer than there are of the target."""
+    pytest.importorskip("sklearn")
+    from captum_proto.cli import main
+
+    geometry = ImageGeometry(SHAPE)
+    target = tuple(range(8))
+    split = natural_split("digits", geometry, None, [target])
+    assert [len(split.same[target]), len(split.other[target])] == [357, 88]
+    command = ["fooling", "--model", "digits", "--random-weights", "--seeds", "1", "--no-progress"]
+    assert main([*command, "--target", "0-9", "--out", str(tmp_path / "out")]) == 1
+    assert "there are no images of other classes" in capsys.readouterr().err
+    assert main([*command, "--target", "8-11", "--out", str(tmp_path / "out")]) == 1
+    assert "target 10 is out of range: the model has 10 classes" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_line(tmp_path: Path, capsys, monkeypatch):

@@ -313,6 +313,10 @@ def test_settings_by_name_and_names_of_targets(tmp_path):
         ({"seeds": []}, "seeds is"),
         ({"seeds": [1, 1]}, "holds an entry twice"),
         ({"seeds": [0.5]}, "expected whole numbers"),
+        ({"seeds": [[1]]}, "expected whole numbers"),
+        ({"models": [["a"]]}, "models is .* expected texts"),
+        ({"targets": [3]}, 'targets is .3.; expected texts, such as "3"'),
+        *[({name: 3}, f"{name} is 3; expected a table") for name in ("fixed", "grid", "settings")],
         ({"targets": []}, "targets is"),
         ({"settings": {"best": 3}}, 'the settings "best" are 3'),
     ],
@@ -331,6 +335,26 @@ def test_a_sweep_that_cannot_be_is_refused_in_a_sentence(changes, sentence):
         ('model = "digits"', "there are no targets; give --target"),
         ("model = ", "is not TOML"),
         ('model = "digits"\ntarget = "33"', "target 33 is out of range"),
+        ('model = "digits"\ntarget = "3"\ngrid = { lr = ["a"] }', "lr is 'a'; expected a number"),
+        ('model = "digits"\ntarget = "3"\ngrid = { steps = [[1]] }', "steps is (1,); expected a whole number"),
+        ('model = "digits"\ntarget = { three = 3 }', "targets is [3]; expected texts"),
+        ('model = "digits"\ntarget = { three = ["3"] }', "targets is [['3']]; expected texts"),
+        *[
+            (f'model = "digits"\ntarget = "3"\n{name} = {value}', f"{name} is {value}; expected {words}")
+            for name, value, words in (
+                ("fixed", 3, "a table"),
+                ("grid", 3, "a table"),
+                ("settings", 3, "a table"),
+                ("images", 3, "a folder"),
+                ("exif_orientation", 3, "true or false"),
+                ("controls", 3, "a list"),
+                ("limit", "['a']", "a whole number"),
+                ("others", 1.5, "a whole number"),
+                ("control_count", 1.5, "a whole number"),
+                ("ascent_steps", 1.5, "a whole number"),
+                ("batch_size", 1.5, "a whole number"),
+            )
+        ],
     ],
 )
 def test_a_bad_sweep_file_is_a_sentence(text, sentence, tmp_path, capsys):

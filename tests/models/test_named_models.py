@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 from torchvision import models as zoo
 
@@ -314,6 +315,7 @@ def test_pickles_are_not_run(squeezenet: OrderedDict[str, Tensor], tmp_path: Pat
         ({"epoch": 3, "best": 0.5}, "holds the keys epoch, best and no state dict"),
         ([1, 2], "holds a list and no state dict"),
         (torch.ones(3), "holds a Tensor and no state dict"),
+        ({0: torch.ones(3)}, "holds the keys 0 and no state dict"),
     ],
 )
 def test_files_without_weights(tmp_path: Path, content: object, message: str) -> None:
@@ -515,6 +517,59 @@ def test_factories_take_checkpoints(factories: str, tmp_path: Path) -> None:
     torch.save({"1.weight": torch.ones(4, 36), "1.bias": torch.zeros(4)}, tmp_path / "four.pt")
     with pytest.raises(ValueError, match=r"has 4 classes .* has 3; give a checkpoint with as many classes"):
         load_model(f"{factories}:module", checkpoint=tmp_path / "four.pt")
+
+
+TIED = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    image_shape = (1, 2, 2)
+
+    def __init__(self, tied):
+        super().__init__()
+        self.into, self.again, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+        if tied:
+            self.again.weight = self.into.weight
+
+    def forward(self, images):
+        return self.out(self.again(self.into(images.flatten(1))))
+
+def tied():
+    return Net(True)
+
+def apart():
+    return Net(False)
+"""
+
+
+@pytest.mark.parametrize("factory", ["tied", "apart"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_tied_weights_are_in_a_file_once(tmp_path: Path, factory: str, wrapped: bool) -> None:
+    """``save_model`` leaves out what is there under another name; a network that holds it once more gets it all the same."""
+    (tmp_path / "net.py").write_text(TIED)
+    source = load_model(f"{tmp_path / 'net.py'}:tied", seed=5).model
+    save_model(nn.Sequential(OrderedDict(model=source)) if wrapped else source, tmp_path / "tied.safetensors")
+    with safe_open(tmp_path / "tied.safetensors", framework="pt") as file:
+        assert len(file.keys()) == 5  # of six names
+    named = load_model(f"{tmp_path / 'net.py'}:{factory}", checkpoint=tmp_path / "tied.safetensors")
+    for name, weights in source.state_dict().items():
+        assert torch.equal(named.model.state_dict()[name], weights), name
+
+
+def test_tied_weights_that_a_file_holds_by_one_name_without_a_word(tmp_path: Path) -> None:
+    """As libraries save that leave out tied weights themselves: only a network that ties them can have them."""
+    (tmp_path / "net.py").write_text(TIED)
+    source = load_model(f"{tmp_path / 'net.py'}:tied", seed=5).model
+    state = {name: weights for name, weights in source.state_dict().items() if name != "into.weight"}
+    save_file(state, tmp_path / "one.safetensors")
+    named = load_model(f"{tmp_path / 'net.py'}:tied", checkpoint=tmp_path / "one.safetensors")
+    assert torch.equal(named.model.into.weight, source.again.weight)
+    with pytest.raises(ValueError, match=r"1 of 6 weights are missing \(into.weight"):
+        load_model(f"{tmp_path / 'net.py'}:apart", checkpoint=tmp_path / "one.safetensors")
+    save_file({**state, "out.weight": torch.zeros(9, 4), "out.bias": torch.zeros(9)}, tmp_path / "nine.safetensors")
+    with pytest.raises(ValueError, match=r"has 9 classes .* has 3"):  # and the tied one is no reason
+        load_model(f"{tmp_path / 'net.py'}:tied", checkpoint=tmp_path / "nine.safetensors")
 
 
 @pytest.mark.parametrize(

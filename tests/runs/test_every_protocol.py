@@ -344,7 +344,11 @@ def test_a_full_disk_is_said_in_a_sentence_and_what_was_finished_is_kept(
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(errno.ENOSPC, "make room, and go on with --resume"), (errno.EROFS, "choose a folder you may write to")],
+    [
+        (errno.ENOSPC, "make room, and go on with --resume"),
+        (errno.EDQUOT, "make room, and go on with --resume"),
+        (errno.EROFS, "choose a folder you may write to"),
+    ],
 )
 def test_a_disk_that_refuses_new_files(code: int, words: str, inputs: Path, tmp_path: Path) -> None:
     """Simulated where a file is begun: neither a full nor a read-only disk can be had in every place where tests run."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from captum_proto._utils.files import load_tensors, save_tensors, whole_file
+from captum_proto._utils.errors import WriteError
+from captum_proto._utils.files import file_error, load_tensors, save_tensors, whole_file
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -102,3 +106,25 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         load_tensors(file, "thing")
     save_file({"a": torch.zeros(1)}, file, {"captum_proto": json.dumps({"kind": "thing"})})
     assert load_tensors(file, "thing")[1] == {"kind": "thing"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_the_same_sentence_whoever_writes(tmp_path, said):
+    file = tmp_path / "x.safetensors"
+    with pytest.raises(WriteError) as error, whole_file(file):
+        raise said
+    assert str(error.value) == f'"{file}" cannot be written ({os.strerror(28)}); make room, and go on with --resume.'
+    assert error.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_quota_is_a_full_disk_in_words_alone():
+    number = errno.EDQUOT
+    made = file_error(SafetensorError(f"I/O error: whatever (os error {number})"), Path("x"))
+    assert str(made) == f'"x" cannot be written ({os.strerror(number)}); make room, and go on with --resume.'

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from captum_proto._utils.class_names import labels_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import tensor_sha256
+from captum_proto._utils.files import intact, tensor_sha256
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.data import load_image
@@ -61,7 +61,7 @@ class Fooling(Protocol[FoolingResult]):
         detector_epochs (int): Of each detector's training. Default: as :func:`captum_proto.testing.fool` has it
 
     Raises:
-        InputError: If there is no such plant, no network, or ``count`` is less than 1; or ``picture`` cannot be read.
+        InputError: If there is no such plant, no network, no target, or ``count`` is less than 1; or ``picture`` cannot be read.
     """
 
     networks: Sequence[NamedModel]
@@ -84,6 +84,8 @@ class Fooling(Protocol[FoolingResult]):
                 raise InputError(f'there is no plant "{plant}"; expected one of {", ".join(PLANTS)}.')
         if not self.networks:
             raise InputError("there are no networks; give one for each seed.")
+        if not self.targets:
+            raise InputError("there are no targets; give at least one.")
         if self.count < 1:
             raise InputError(f"count is {self.count}; expected at least 1.")
         _ = self._planted  # a picture that cannot be read is found here
@@ -115,7 +117,10 @@ class Fooling(Protocol[FoolingResult]):
         )
 
     def tasks(self) -> list[Task]:
-        rehearse(self.networks[0], self.targets, self.options)
+        for named in {id(named): named for named in self.networks}.values():
+            rehearse(named, self.targets, self.options)
+            for plant in self.plants:
+                self._decoy(named, plant)
         return [
             task for seed in range(len(self.networks)) for name in self._names for task in self._tasks_of(seed, name)
         ]
@@ -151,8 +156,7 @@ class Fooling(Protocol[FoolingResult]):
                     comparison = PathComparison.load(folder / f"{_COMPARISON}{index}.safetensors")
                     rows.append(judge(comparison, name, seed, label, self.threshold, inner))
                 if name != HONEST:
-                    facts = json.loads((folder / f"{_AGREEMENT}.json").read_text(encoding="utf-8"))
-                    agreements.append(Agreement(**facts))
+                    agreements.append(_load_agreement(folder / f"{_AGREEMENT}.json"))
         result = FoolingResult(self._names, rows, agreements, self.threshold)
         result.write_csv(run.folder)
         write_text(run.folder / "summary.txt", result.table(), overwrite=True)
@@ -169,7 +173,10 @@ class Fooling(Protocol[FoolingResult]):
     @cached_property
     def _planted(self) -> Tensor | None:
         """The picture to plant instead of the face."""
-        return None if self.picture is None else load_image(self.picture, self.networks[0].image_shape)
+        first = self.networks[0]
+        if self.picture is None:
+            return None
+        return load_image(self.picture, first.image_shape, exif_orientation=first.exif_orientation)
 
     def _tasks_of(self, seed: int, name: str) -> list[Task]:
         """The tasks of one network: the bar goes on when the last of them is finished."""
@@ -234,3 +241,9 @@ class Fooling(Protocol[FoolingResult]):
 def _digest(*tensors: Tensor) -> dict[str, Any]:
     """How many images there are, and the digest of their values and labels."""
     return {"images": len(tensors[0]), "sha256": tensor_sha256(*tensors)}
+
+
+def _load_agreement(path: Path) -> Agreement:
+    """What a task has counted."""
+    with intact(path, _AGREEMENT):
+        return Agreement(**json.loads(path.read_text(encoding="utf-8")))

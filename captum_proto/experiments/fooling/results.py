@@ -40,7 +40,7 @@ class Row:
         spearman (float): Mean over layers of the prototypes' Spearman correlation with the mean natural activations.
         same (float): The same, of natural images of the class.
         other (float): The same, of natural images of other classes.
-        normalized (float): (spearman - other) / (same - other): 1 as the class, 0 as other classes.
+        normalized (float): (spearman - other) / (same - other): 1 as the class, 0 as other classes; NaN where both are equal.
         median_normalized (float): The median over layers of the same, layer by layer.
         above_other (float): Share of the images of other classes that are below the prototypes.
         above_mean (float): Share of layers in which assertion (2) holds, against the mean over images of the class.
@@ -211,7 +211,7 @@ def judge(
 
 def _normalized(comparison: PathComparison) -> tuple[float, float, float, float]:
     spearman, same, other = (comparison.summary(condition).spearman for condition in ("prototype", SAME, OTHER))
-    return spearman, same, other, (spearman - other) / (same - other)
+    return spearman, same, other, (spearman - other) / (same - other) if same != other else math.nan
 
 
 def _part(comparison: PathComparison, keep: list[bool]) -> PathComparison:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import load_tensors, save_tensors, tensor_sha256
+from captum_proto._utils.files import intact, load_tensors, save_tensors, tensor_sha256
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.experiments.compare_groups import COMPARISON, CompareGroups
 from captum_proto.experiments.planted_bias.figures import dose_response_figure, overview_figure
@@ -207,10 +207,7 @@ class PlantedBias(Protocol[PlantedBiasResult]):
                 for task in run.tasks
                 if task.name.startswith("comparisons/")
             },
-            measured=[
-                Measured(**json.loads(network.files(folder)[2].read_text(encoding="utf-8")))
-                for network in self._networks()
-            ],
+            measured=[_load_measured(network.files(folder)[2]) for network in self._networks()],
         )
         result.write(folder)
         write_text(folder / "summary.txt", "\n".join([result.table(), "", *conclusion(result)]), overwrite=True)
@@ -305,5 +302,12 @@ def _load_classifier(path: Path) -> nn.Sequential:
     """The network that a task has trained."""
     with seeded(0):  # the first weights are drawn, and replaced
         network = small_classifier()
-    network.load_state_dict(load_tensors(path, _WEIGHTS)[0])
+    with intact(path, _WEIGHTS):
+        network.load_state_dict(load_tensors(path, _WEIGHTS)[0])
     return network.eval()
+
+
+def _load_measured(path: Path) -> Measured:
+    """What a task has measured."""
+    with intact(path, "measurement"):
+        return Measured(**json.loads(path.read_text(encoding="utf-8")))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import intact
 from captum_proto.experiments.compare_groups import compared_page
 from captum_proto.experiments.evaluate import COMPARISON, evaluation_page
 from captum_proto.experiments.generate import generation_page
@@ -120,7 +122,13 @@ def reproduced_page(folder: Path) -> Page:
         place, name = verdict.parent.relative_to(folder).as_posix(), verdict.parent.name
         drawn = (verdict.parent / _FIGURES[0]).exists()
         figure = [Picture(_FIGURES[0], numbered(name), small=False)] if drawn else []
-        blocks = [Paragraphs(verdict.read_text(encoding="utf-8").splitlines()), Pictures(figure)]
+        try:
+            with intact(verdict, "verdict"):
+                lines = verdict.read_text(encoding="utf-8").splitlines()
+        except InputError as error:
+            page.failures.append(f"{numbered(name)} is left out: {error}")
+            continue
+        blocks = [Paragraphs(lines), Pictures(figure)]
         section = Section(f"{verdict.parent.parent.name}: {numbered(name)}", [*blocks, Files(_FILES)])
         page.sections.append(section.within(place))
     page.sections += [

@@ -51,14 +51,21 @@ class Sweep:
     def __post_init__(self) -> None:
         if isinstance(self.seeds, list):
             object.__setattr__(self, "seeds", [plain_int(seed) for seed in self.seeds])
-        for name in ("models", "targets", "seeds"):
+        for name, kind, words in (
+            ("models", str, "texts"),
+            ("targets", str, 'texts, such as "3", "151-268" or a name'),
+            ("seeds", int, "whole numbers"),
+        ):
             values = getattr(self, name)
             if not isinstance(values, list) or not values:
                 raise InputError(f"{name} is {values!r}; expected a list with at least one entry.")
+            if not all(isinstance(value, kind) and not isinstance(value, bool) for value in values):
+                raise InputError(f"{name} is {values!r}; expected {words}.")
             if len(set(values)) < len(values):
                 raise InputError(f"{name} is {values!r}, which holds an entry twice; leave one out.")
-        if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in self.seeds):
-            raise InputError(f"seeds is {self.seeds!r}; expected whole numbers.")
+        for name in _TABLES:
+            if not isinstance(getattr(self, name), Mapping):
+                raise InputError(f"{name} is {getattr(self, name)!r}; expected a table of arguments of generate.")
         for name, values in self.grid.items():
             if not isinstance(values, list) or not values:
                 raise InputError(f"the grid of {name} is {values!r}; expected a list with at least one value.")
@@ -123,6 +130,8 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+#: Arguments that are tables.
+_TABLES = ("fixed", "grid", "settings")
 #: What a TOML file may hold beside the tables of arguments, and what it is called here.
 _KEYS = {
     "model": "models",
@@ -139,7 +148,7 @@ def sweep_from_tables(tables: Mapping[str, Any], others: Iterable[str] = ()) -> 
     The arguments of a :class:`Sweep`, and the other entries, of a TOML file that was read.
 
     Raises:
-        ValueError: If there is an entry that is neither.
+        ValueError: If there is an entry that is neither, or a table is something else.
     """
     arguments: dict[str, Any] = {}
     rest: dict[str, Any] = {}
@@ -147,9 +156,11 @@ def sweep_from_tables(tables: Mapping[str, Any], others: Iterable[str] = ()) -> 
     for key, value in tables.items():
         if key == "target" and isinstance(value, Mapping):  # a name for each
             arguments["targets"] = list(value.values())
-            arguments["names"] = {text: name for name, text in value.items()}
+            arguments["names"] = {text: name for name, text in value.items() if isinstance(text, str)}
         elif key in _KEYS:
             listed = key in ("model", "target") and isinstance(value, str)
+            if key in _TABLES and not isinstance(value, Mapping):
+                raise InputError(f"{key} is {value!r}; expected a table of arguments of generate.")
             arguments[_KEYS[key]] = [value] if listed else value
         elif key in others:
             rest[key] = value

@@ -7,6 +7,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import intact
 from captum_proto._utils.tables import text_table
 from captum_proto.experiments.sweep.plan import PICTURES, Point
 from captum_proto.experiments.sweep.results import Cell, Rank, SweepResult
@@ -128,10 +130,17 @@ def swept_page(folder: Path) -> Page:
             f"The run is not finished: {len(pictures)} of {asked} prototypes are there; the same command with --resume goes on.",
         )
     if (folder / "ranking.csv").exists():
-        with (folder / "ranking.csv").open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        figure = Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)
-        page.sections.append(Section("Ranking", [Table(header, rows), Pictures([figure]), Files(_FILES)]))
+        try:
+            with (
+                intact(folder / "ranking.csv", "table"),
+                (folder / "ranking.csv").open(newline="", encoding="utf-8") as f,
+            ):
+                header, *rows = csv.reader(f)
+        except InputError as error:
+            page.failures.append(f"The ranking is left out: {error}")
+        else:
+            figure = Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)
+            page.sections.append(Section("Ranking", [Table(header, rows), Pictures([figure]), Files(_FILES)]))
     if pictures:
         captions = [path.removeprefix(f"{PICTURES}/").removesuffix(".png") for path in pictures]
         found = [Picture(path, caption) for path, caption in zip(pictures, captions, strict=True)]
