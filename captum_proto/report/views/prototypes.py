@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from captum_proto._utils.files import whole_file
 from captum_proto._utils.targets import Target
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.report.blocks import Picture, Table
-from captum_proto.report.figures import save_figure, to_display
+from captum_proto.report.figures import picture_sheet, save_figure, to_display
 
 #: All of them, in the folder that holds their pictures.
 PROTOTYPES = "prototypes.safetensors"
@@ -34,19 +33,12 @@ def prototype_sheet(
     Returns:
         Figure: To be saved with :func:`~captum_proto.report.figures.save_figure`.
     """
-    columns = min(5, len(prototypes))
-    rows = math.ceil(len(prototypes) / columns)
-    figure = Figure(figsize=(2.6 * columns, 3.0 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axis in axes:
-        axis.set_axis_off()
-    for i, (axis, label) in enumerate(zip(axes, labels, strict=False)):
-        shown = to_display(prototypes.images[i], value_range)
-        axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    cells = []
+    for i, label in enumerate(labels):
         plain, transformed = float(prototypes.probabilities[i]), float(prototypes.transformed_probabilities[i])
         both = f", transformed {transformed:.3f}" if prototypes.settings.get("transform") is not None else ""
-        axis.set_title(f"{label}\np = {plain:.3f}{both}", fontsize=9)
-    return figure
+        cells.append((f"{label}\np = {plain:.3f}{both}", to_display(prototypes.images[i], value_range)))
+    return picture_sheet([cells[begin : begin + 5] for begin in range(0, len(cells), 5)], 300)
 
 
 def write_prototypes(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
