@@ -140,7 +140,7 @@ def test_the_folder(named, natural, tmp_path: Path):
     assert [float(line["normalized"]) for line in lines] == [row.normalized for row in result.rows]
     assert {line["target"] for line in lines} == {"ash", "cedar"}
     page = Page.load(out)
-    assert "face: flagged" in [verdict.name for block in page.sections[1].of(Verdicts) for verdict in block.verdicts]
+    assert "face: flagged" in [verdict.name for block in page.sections[0].of(Verdicts) for verdict in block.verdicts]
     assert all((out / path).exists() for path in page.files())
     assert (out / "summary.txt").read_text() == f"{result.table()}\n"
     facts = json.loads((out / "seed1" / "other_class" / "agreement.json").read_text())
