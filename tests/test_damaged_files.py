@@ -124,7 +124,7 @@ DESCRIPTIONS: dict[str, tuple[Callable[[Path], None], Load, set[str]]] = {
     "page": (
         lambda path: Page("t", ["s"], [Section("s", [Table(["a"], [["1"]])])]).save(path.parent),
         lambda path: Page.load(path.parent),
-        set(),
+        {"left_out", "lead", "legend", "trust"},  # which an earlier version did not write
     ),
 }
 

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     for name, (kind, words) in _ENTRIES.items():
         value = entries.get(name)
         if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
-            raise InputError(f"{name} is {value!r} in the sweep file; expected {words}.")
+            raise InputError(f"{name} is {value!r}; expected {words}.")
         if getattr(args, name, None) is None and name in entries:
             setattr(args, name, entries[name])
     for name, given in (("models", args.model), ("targets", args.target)):

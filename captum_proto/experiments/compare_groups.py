@@ -34,10 +34,11 @@ from captum_proto.experiments.subgroup_images import (
 )
 from captum_proto.metrics.group_comparison import SubgroupComparison, classes_of_interest, compare_groups
 from captum_proto.models import NamedModel
-from captum_proto.report.blocks import Picture, Pictures
+from captum_proto.report.blocks import Pictures
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page
+from captum_proto.report.views.first_screen import Scored, gallery, legend, scored
 from captum_proto.report.views.group_comparison import groups_figure, groups_page
 from captum_proto.report.views.prototypes import PROTOTYPES, prototype_pictures, write_prototypes
 from captum_proto.runs.files import write_json, write_text
@@ -281,7 +282,7 @@ def compared_page(folder: Path) -> Page:
             f"The run is not finished: {len(found)} of {len(stems)} subgroups were looked at; the same command with --resume goes on.",
         )
         return Page(title, ["No comparison is finished yet."], [], settings_of_page, failures)
-    pictures: list[Picture] = []
+    pictures: list[Scored] = []
     asked = settings.get("generation") or settings.get("prototypes")
     if (folder / _PICTURES / PROTOTYPES).exists():
         try:
@@ -292,17 +293,28 @@ def compared_page(folder: Path) -> Page:
         except InputError as error:
             failures.append(f"the prototypes cannot be read: {error}")
         else:
-            pictures = Pictures(prototype_pictures(prototypes, folder / _PICTURES, labels)).within(_PICTURES).pictures
+            shown = Pictures(prototype_pictures(prototypes, folder / _PICTURES, labels)).within(_PICTURES).pictures
+            pictures = scored(shown, labels, prototypes)
     elif asked:
         failures.insert(0, "The run is not finished: prototypes are missing; the same command with --resume goes on.")
-    return groups_page(
+    page = groups_page(
         SubgroupComparison.load(folder / COMPARISON),
         title,
         settings_of_page,
-        pictures=pictures,
+        pictures=[one.picture for one in pictures],
+        lead=[gallery(pictures)] if pictures else [],
         files=[IMAGES, "summary.csv", "summary.txt", COMPARISON, MANIFEST, "groups.svg"],
         failures=failures,
     )
+    page.legend = (
+        [
+            "The small pictures are prototypes: computed to raise the output of the model for each class.",
+            *legend(pictures),
+        ]
+        if pictures
+        else []
+    )
+    return page
 
 
 def _check_different(subgroups: Mapping[str, ImageCollection | Tensor]) -> None:

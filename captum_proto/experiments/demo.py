@@ -21,7 +21,6 @@ from captum_proto.experiments.evaluate import Evaluate, comparison_tables, evalu
 from captum_proto.experiments.generate import Generate, generation_page
 from captum_proto.models import NamedModel, load_model
 from captum_proto.optim import RandomAffine
-from captum_proto.report.blocks import Paragraphs
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page
 from captum_proto.report.views.prototypes import PROTOTYPES
@@ -174,34 +173,44 @@ def demo_page(folder: Path) -> Page:
     """
     page = Page("Demonstration", settings=read_settings(folder))
     parts: dict[str, tuple[str, Callable[[Path], Page]]] = {
-        "imagenet": ("Three ImageNet classes", generation_page),
-        "digits": ("Ten digits", generation_page),
-        "digits-similarity": ("Path similarity of the digits", evaluation_page),
+        _IMAGENET: ("Three ImageNet classes", generation_page),
+        _GENERATED: ("Ten digits", generation_page),
+        _COMPARED: ("Path similarity of the digits", evaluation_page),
     }
+    found: dict[str, Page] = {}
     for name, (title, make) in parts.items():
         if not (folder / name / SETTINGS).exists():
             page.failures.append(
                 f"{title}: not there, the demonstration is not finished; the same command with --resume goes on."
             )
             continue
-        part = make(folder / name).within(name)
+        part = found[name] = make(folder / name).within(name)
         page.failures += [f"{title}: {sentence}" for sentence in part.failures]
         page.left_out += [f"{title}: {sentence}" for sentence in part.left_out]
         page.settings[name] = part.settings
         for section in part.sections:
             if make is generation_page:
                 section.title = title
-                if name == "imagenet":  # of the digits, more is known below
-                    section.blocks.insert(0, Paragraphs(part.summary))
             elif section.title.startswith("Mean"):
                 section.title = f"{title}: {section.title.lower()}"
             else:
                 section.title = f"Digit {section.title}"
             page.sections.append(section)
-        if make is evaluation_page:
-            compared = sum(section.title.startswith("Digit ") for section in page.sections)
-            measured = [f"Of {compared} digits, path similarity was measured as well."] if compared else []
-            page.summary = [*measured, *part.summary]
+    if _COMPARED in found and found[_COMPARED].lead:  # more is known of the same pictures
+        found.pop(_GENERATED, None)
+    page.lead = [block for part in found.values() for block in part.lead]
+    page.legend = list(dict.fromkeys(sentence for part in found.values() for sentence in part.legend))
+    page.summary = [
+        "Prototypes: each picture was computed, step by step, to raise a network's output for the class named beneath it, a try at what "
+        "the network sees as typical of that."
+    ]
+    compared = sum(section.title.startswith("Digit ") for section in page.sections)
+    page.summary += [f"Of {compared} digits, path similarity was measured as well."] if compared else []
+    page.summary += [f"{parts[name][0]}: {sentence}" for name, part in found.items() for sentence in part.summary]
+    told = {_IMAGENET: parts[_IMAGENET][0], _GENERATED: parts[_GENERATED][0], _COMPARED: f"{compared} digits"}
+    page.trust = " ".join(
+        f"{told[name]}: {part.trust[0].lower()}{part.trust[1:]}" for name, part in reversed(found.items()) if part.trust
+    )
     return page
 
 

@@ -31,10 +31,11 @@ from captum_proto.metrics.comparison import (
 from captum_proto.metrics.controls import check_controls
 from captum_proto.metrics.path_similarity import PathSimilarity
 from captum_proto.models import NamedModel
-from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Pictures, Verdicts
+from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Picture, Pictures, Verdicts
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page, Section
+from captum_proto.report.views.first_screen import Scored, gallery, legend, scored, trust
 from captum_proto.report.views.layer_curves import comparison_figure
 from captum_proto.report.views.path_similarity import (
     NOTATION,
@@ -44,7 +45,7 @@ from captum_proto.report.views.path_similarity import (
     criteria,
     layers_left_out,
 )
-from captum_proto.report.views.prototypes import PROTOTYPES, prototype_pictures, write_prototypes
+from captum_proto.report.views.prototypes import PROTOTYPES, prototype_pictures, what_prototypes_are, write_prototypes
 from captum_proto.runs.files import write_text
 from captum_proto.runs.folder import RECORDED, SETTINGS, read_settings
 from captum_proto.runs.provenance import provenance
@@ -300,11 +301,13 @@ def evaluation_page(folder: Path) -> Page:
             f"The run is not finished: {len(comparisons)} of {len(asked) if RECORDED in settings else 'an unknown number of'} classes are "
             "there; the same command with --resume goes on.",
         )
+    pictures: dict[str, list[Scored]] = {}
     for stem, comparison in comparisons.items():
         label = asked[stem] or comparison.settings.get("class", stem)
         page.failures += comparison.settings.get(_FAILURES, [])
-        notation = [NOTATION] if len(comparisons) == 1 else []  # of several classes, the mean over them begins with it
-        page.sections.append(_class_section(folder, stem, label, comparison, notation, page.failures))
+        pictures[stem] = _pictures(folder, stem, label, comparison, page.failures)
+        shown = [one.picture for one in pictures[stem]]
+        page.sections.append(_class_section(folder, stem, label, comparison, shown, alone=len(comparisons) == 1))
     for stem, label in asked.items():
         if stem not in there and (folder / stem / _PICTURES / SETTINGS).exists():
             for section in generation_page(folder / stem / _PICTURES).within(f"{stem}/{_PICTURES}").sections:
@@ -321,42 +324,54 @@ def evaluation_page(folder: Path) -> Page:
     if not every:
         page.summary = ["No class is finished yet."]
         return page
-    page.summary = conclusion(every)
+    found = [one for of_class in pictures.values() for one in of_class]
+    # Of several classes the first of each: all of a class are in its section.
+    first = found if len(every) == 1 else [of_class[0] for of_class in pictures.values() if of_class]
+    page.lead, page.legend = [gallery(first)] if first else [], legend(first, every)
+    page.summary = [what_prototypes_are(len(found), len(every)), *conclusion(every)]
+    page.trust = trust(every)
     if len(every) > 1:
         paths = [f"{stem}/{COMPARISON}" for stem in comparisons]
         files = ["summary.csv", "summary.txt", "curves.png", SETTINGS] if finished else [SETTINGS]
         blocks = [
-            Paragraphs([NOTATION]),
             Verdicts(criteria(every)),
+            Paragraphs([NOTATION]),
             Curves(paths[0], f"Means over all images of {len(every)} classes.", paths[1:]),
             comparison_table(every),
             Files(files),
         ]
-        page.sections.insert(0, Section(f"Mean over {len(every)} classes", blocks))
+        page.sections.insert(0, Section(f"Mean over {len(every)} classes", blocks, shown=1))
     return page
 
 
-def _class_section(
-    folder: Path, stem: str, label: str, comparison: PathComparison, notation: list[str], failures: list[str]
-) -> Section:
-    """One class: its prototypes, the criteria, the curves and the table."""
-    files = ("scores.csv", "curves.png", COMPARISON, f"{_PICTURES}/{PROTOTYPES}")
+def _pictures(folder: Path, stem: str, label: str, comparison: PathComparison, failures: list[str]) -> list[Scored]:
+    """The prototypes of a class and what is known of each; paths are relative to the folder of all classes."""
     path = folder / stem / _PICTURES / PROTOTYPES
-    pictures: list[Block] = []
-    if path.exists():
-        try:
-            prototypes = Prototypes.load(path)
-        except (OSError, ValueError, KeyError) as error:
-            failures.append(f"{label}: the prototypes cannot be read: {error}")
-        else:
-            shown = Pictures(prototype_pictures(prototypes, path.parent, [label] * len(prototypes)))
-            pictures.append(shown.within(_PICTURES))
+    if not path.exists():
+        return []
+    try:
+        prototypes = Prototypes.load(path)
+    except (OSError, ValueError, KeyError) as error:
+        failures.append(f"{label}: the prototypes cannot be read: {error}")
+        return []
+    labels = [label] * len(prototypes)
+    shown = Pictures(prototype_pictures(prototypes, path.parent, labels)).within(f"{stem}/{_PICTURES}").pictures
+    return scored(shown, labels, prototypes, comparison)
+
+
+def _class_section(
+    folder: Path, stem: str, label: str, comparison: PathComparison, pictures: list[Picture], alone: bool
+) -> Section:
+    """One class: what is to be thought of its prototypes, and what unfolds, the pictures, the criteria, the curves and the table."""
+    files = ("scores.csv", "curves.png", COMPARISON, f"{_PICTURES}/{PROTOTYPES}")
+    verdicts, shown = Verdicts(criteria([comparison])), Pictures(pictures)
+    # Of a single class the top of the page says what is to be thought of it.
+    begin: list[Block] = [verdicts, Paragraphs([NOTATION]), shown]
+    if not alone:
+        begin = [Paragraphs([trust([comparison])]), shown, Paragraphs(conclusion([comparison])), verdicts]
     blocks = [
-        Paragraphs([*conclusion([comparison]), *notation]),
-        *pictures,
-        Verdicts(criteria([comparison])),
-        Curves(COMPARISON),
+        Curves(f"{stem}/{COMPARISON}"),
         comparison_table([comparison]),
-        Files([file for file in files if (folder / stem / file).exists()]),
+        Files([f"{stem}/{file}" for file in files if (folder / stem / file).exists()]),
     ]
-    return Section(label, blocks).within(stem)
+    return Section(label, [*begin, *blocks], shown=1)

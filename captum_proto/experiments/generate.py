@@ -20,12 +20,14 @@ from captum_proto.optim.loss.diversity import Diversity, as_diversity, check_bat
 from captum_proto.report.blocks import Files, Pictures
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page, Section
+from captum_proto.report.views.first_screen import gallery, legend, scored
 from captum_proto.report.views.prototypes import (
     PROTOTYPES,
     labels_of_pictures,
     logit_table,
     prototype_pictures,
-    prototype_sentences,
+    unmeasured_trust,
+    what_prototypes_are,
     write_pictures,
     write_sheet,
 )
@@ -209,13 +211,16 @@ def generation_page(folder: Path) -> Page:
         page.summary = ["No prototype is finished yet."]
         return page
     labels = labels_of_pictures(prototypes, folder, recorded.get(_LABELS))
+    pictures = scored(prototype_pictures(prototypes, folder, labels, recorded.get(_STEMS)), labels, prototypes)
+    page.lead, page.legend = [gallery(pictures)], legend(pictures)
     blocks = [
-        Pictures(prototype_pictures(prototypes, folder, labels, recorded.get(_STEMS))),
+        Pictures([one.picture for one in pictures]),
         logit_table(prototypes, labels),
         Files([name for name in (PROTOTYPES, "prototypes.png", SETTINGS) if (folder / name).exists()]),
     ]
-    page.sections = [Section("Prototypes", blocks)]
-    page.summary = prototype_sentences(prototypes)
+    page.sections = [Section("Prototypes", blocks, shown=0)]
+    page.summary = [what_prototypes_are(len(prototypes), len(set(prototypes.target)))]
+    page.trust = unmeasured_trust(prototypes)
     return page
 
 

@@ -1,5 +1,5 @@
 """
-The kinds of blocks that pages are made of: paragraphs, verdicts, pictures, tables, curves and files.
+The kinds of blocks that pages are made of: paragraphs, verdicts, pictures, galleries, tables, curves and files.
 
 Each is a dataclass that adds what its template is to show; the template is ``templates/blocks/KIND.html``.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from captum_proto.report.views.layer_curves import CONDITION_STYLES, page_curves
 
 #: From so many pictures on, a page holds thumbnails of this size instead of the files.
 MANY_PICTURES, _THUMBNAIL = 200, 160
+#: So many pictures of a gallery are seen at once.
+MOST_LEADING = 12
 #: So many comparisons are drawn; each takes about a hundred kilobytes.
 MOST_CURVES = 60
 #: What a browser can show, by what Pillow calls it.
@@ -76,7 +79,15 @@ class Verdicts(Block, kind="verdicts"):
     verdicts: list[Verdict]
 
     def render(self, context: Context) -> dict[str, Any] | None:
-        return {"verdicts": self.verdicts} if self.verdicts else None
+        if not self.verdicts:
+            return None
+        judged = [verdict for verdict in self.verdicts if verdict.passed is not None]
+        undecided = (
+            [verdict for verdict in self.verdicts if verdict.passed is None and verdict.expected] if judged else []
+        )
+        met = sum(verdict.passed is True for verdict in judged)
+        counts = {"met": met, "not met": len(judged) - met, "undecided": len(undecided)}
+        return {"verdicts": self.verdicts, "judged": len(judged) + len(undecided), "counts": counts}
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,49 @@ class Pictures(Block, kind="pictures"):
         ]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """
+    A picture of a gallery.
+
+    Attributes:
+        path (str): Relative to the folder, with "/" between its parts.
+        label (str): What it is of, in a word or two.
+        facts (list[str]): What is known of it, each in a word or two.
+        text (str): For those who do not see it.
+    """
+
+    path: FilePath
+    label: str
+    facts: list[str]
+    text: str
+
+
+@dataclass(frozen=True)
+class Gallery(Block, kind="gallery"):
+    """
+    Small pictures with few words beneath each, so that many of them fit into the first screen of a page.
+
+    Attributes:
+        pictures (list[Shown]): PNG, JPEG, WebP or GIF, of which the first twelve are shown.
+    """
+
+    pictures: list[Shown]
+
+    def render(self, context: Context) -> dict[str, Any] | None:
+        first = self.pictures[:MOST_LEADING]
+        shown = [
+            {**picture, "label": each.label, "facts": each.facts}
+            for each in first
+            if (picture := _picture(Picture(each.path, each.text), context)) is not None
+        ]
+        if not shown:
+            return None
+        # As many columns as make rows of about equal length, on a wide and on a narrow screen.
+        wide, narrow = (math.ceil(len(shown) / math.ceil(len(shown) / most)) for most in (10, 5))
+        return {"pictures": shown, "wide": wide, "narrow": narrow, "all": len(self.pictures)}
+
+
 def _count_pictures(context: Context) -> int:
     return sum(len(block.pictures) for block in context.blocks if isinstance(block, Pictures))
 
@@ -145,15 +199,17 @@ def _picture(picture: Picture, context: Context) -> dict[str, Any] | None:
                 context.counts["thumbnails"] += 1
         return {
             "source": f"data:{_MEDIA_TYPES[kind]};base64,{base64.b64encode(content).decode()}",
-            "caption": picture.caption,
-            "small": picture.small,
             "width": width,
             "height": height,
             "address": address,
-            "coarse": max(width, height) < 100,  # pixels large enough to be seen are to be seen as such
+            "coarse": max(width, height) <= 64,  # pixels large enough to be seen are to be seen as such
         }
 
-    return context.read(picture.path, "picture", load)
+    key = f"picture {picture.path}"  # the same one may be in a gallery and below
+    if key not in context.kept:
+        context.kept[key] = context.read(picture.path, "picture", load)
+    loaded = context.kept[key]
+    return loaded and {**loaded, "caption": picture.caption, "small": picture.small}
 
 
 def _thumbnail(image: Image.Image) -> tuple[bytes, str]:
@@ -176,21 +232,26 @@ class Table(Block, kind="table"):
         rows (list[list[str]]): As they are to be read, rounded, with units and intervals.
         caption (str): What they say.
         conditions (bool): Whether the rows begin with the names of conditions, which are then marked with the colors of their curves.
+        brief (list[int]): The columns that matter most, by place, beginning with the first: the others unfold. Empty: all are seen.
     """
 
     header: list[str]
     rows: list[list[str]]
     caption: str = ""
     conditions: bool = False
+    brief: list[int] = field(default_factory=list)
 
     def render(self, context: Context) -> dict[str, Any] | None:
         styles = (
             {condition_label(name): style.name for name, style in CONDITION_STYLES.items()} if self.conditions else {}
         )
         columns = len(self.header)
+        brief = self.brief or list(range(columns))
+        rest = [i for i in range(columns) if i not in brief]
         return {
             "header": self.header,
             "rows": [[*row, *[""] * (columns - len(row))] for row in self.rows],
+            "parts": [brief, [0, *rest]] if rest else [brief],
             # A column of figures is aligned as one.
             "figures": [all(_is_figure(row[i]) for row in self.rows if i < len(row)) for i in range(columns)],
             "styles": [styles.get(row[0]) if row else None for row in self.rows],
@@ -270,9 +331,11 @@ __all__ = [
     "Curves",
     "FilePath",
     "Files",
+    "Gallery",
     "Paragraphs",
     "Picture",
     "Pictures",
+    "Shown",
     "Table",
     "Verdict",
     "Verdicts",

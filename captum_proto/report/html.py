@@ -19,10 +19,14 @@ from markupsafe import Markup
 
 from captum_proto.report.block import Block
 from captum_proto.report.context import Context
-from captum_proto.report.page import Page
+from captum_proto.report.glossary import MEANINGS, Explainer, anchor
+from captum_proto.report.page import Page, Section
 from captum_proto.runs.files import write_text
 from captum_proto.runs.folder import REPORT
 from captum_proto.runs.provenance import versions
+
+#: What a block of a kind is called where it is folded.
+_NOUNS = {"paragraphs": "text", "verdicts": "criteria"}
 
 
 def write_page(page: Page, folder: Path) -> Path:
@@ -77,16 +81,25 @@ def render(page: Page, folder: Path) -> str:
         str: The whole file.
     """
     context = Context(folder, page.blocks)
-    rendered = [[_render(block, context) for block in section.blocks] for section in page.sections]
-    sections = [
-        {"title": section.title, "blocks": [block for block in blocks if block is not None]}
-        for section, blocks in zip(page.sections, rendered, strict=True)
-    ]
+    explained = Explainer()
+    # In the order in which they are read, so that a word is explained where it first appears.
+    what, trust, legend, more = (
+        [explained(sentence) for sentence in part]
+        for part in (page.summary[:1], [page.trust], page.legend, page.summary[1:])
+    )
+    lead = [_render(block, context, explained) for block in page.lead]
+    sections = [_section(section, context, explained) for section in page.sections]
     kinds = dict.fromkeys(type(block) for block in page.blocks)
     templates = _environment()
     script = _source("report.js")
     return templates.get_template("report.html").render(
         page=page,
+        lead=[block for block in lead if block is not None],
+        what=what,
+        trust=trust,
+        legend=legend,
+        more=more,
+        words=[(anchor(word), word, MEANINGS[word]) for word in explained.words],
         sections=sections,
         settings=[(str(name), _entries(value)) for name, value in page.settings.items()],
         failures=[*page.failures, *context.failures],
@@ -99,7 +112,29 @@ def render(page: Page, folder: Path) -> str:
     )
 
 
-def _render(block: Block, context: Context) -> Markup | None:
+def _section(section: Section, context: Context, explained: Explainer) -> dict[str, Any]:
+    """A section as the template takes it: what is seen at once, what unfolds, and in a few words what that is."""
+    shown, folded = [], []
+    names: dict[str, None] = {}
+    for place, block in enumerate(section.blocks):
+        html = _render(block, context, explained)
+        if html is None:
+            continue
+        if section.shown is None or place < section.shown:
+            shown.append(html)
+        else:
+            folded.append(html)
+            names[_NOUNS.get(block.kind, block.kind)] = None
+    *first, last = names or ["nothing"]
+    return {
+        "title": section.title,
+        "shown": shown,
+        "folded": folded,
+        "holds": f"{', '.join(first)} and {last}" if first else last,
+    }
+
+
+def _render(block: Block, context: Context, explained: Explainer) -> Markup | None:
     """A block as HTML; None where it has nothing to show."""
     values = block.render(context)
     if values is None:
@@ -109,7 +144,7 @@ def _render(block: Block, context: Context) -> Markup | None:
     template = (
         templates.get_template(f"blocks/{block.kind}.html") if named else templates.from_string(block.template or "")
     )
-    return Markup(template.render(**values))
+    return Markup(template.render(**values, explained=explained))
 
 
 def _entries(value: Any, name: str = "") -> list[tuple[str, str]]:

@@ -12,8 +12,8 @@ from captum_proto.report.block import Block
 from captum_proto.runs.files import write_json
 from captum_proto.runs.folder import PAGE
 
-#: Of the description: what it is made of changes with it.
-FORMAT = 2
+#: Of the description: what it is made of changes with it. Pages of the format before have nothing that this one does not read.
+FORMAT, READABLE = 3, (2, 3)
 _Kind = TypeVar("_Kind", bound=Block)
 
 
@@ -25,6 +25,7 @@ class Section:
     Attributes:
         title (str): Its heading.
         blocks (list[Block]): In the order in which they are read; what is empty does not appear.
+        shown (int, optional): So many of the blocks are seen at once; the others unfold. None: all are seen. Default: None
 
     Examples::
 
@@ -36,6 +37,7 @@ class Section:
 
     title: str
     blocks: list[Block] = field(default_factory=list)
+    shown: int | None = None
 
     def of(self, kind: type[_Kind]) -> list[_Kind]:
         """The blocks of one kind."""
@@ -43,21 +45,24 @@ class Section:
 
     def within(self, folder: str) -> Section:
         """The same section on a page one folder or more above: its files are seen from there."""
-        return Section(self.title, [block.within(folder) for block in self.blocks])
+        return replace(self, blocks=_within(self.blocks, folder))
 
 
 @dataclass
 class Page:
     """
-    A page of results.
+    A page of results. Its first screen is for who was told nothing: pictures, what they are, and whether they can be trusted.
 
     Attributes:
         title (str): Of the page.
-        summary (list[str]): Sentences at its top: what was found.
+        summary (list[str]): What was found: the first sentence is seen at once and says what the pictures are, the others unfold.
         sections (list[Section]): In their order.
         settings (dict): Everything that is needed to make the results again. JSON.
         failures (list[str]): A sentence for each thing that was asked for and failed, was skipped or could not be done.
         left_out (list[str]): A sentence for each thing that was not asked for, and what it would take.
+        lead (list[Block]): Pictures, above everything else.
+        legend (list[str]): What the words beneath these pictures mean.
+        trust (str): Whether what was found can be trusted, with the most important reason. Empty: there is nothing to trust.
     """
 
     title: str
@@ -66,27 +71,29 @@ class Page:
     settings: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    lead: list[Block] = field(default_factory=list)
+    legend: list[str] = field(default_factory=list)
+    trust: str = ""
 
     @property
     def blocks(self) -> list[Block]:
-        """The blocks of all sections."""
-        return [block for section in self.sections for block in section.blocks]
+        """All blocks, in their order."""
+        return [*self.lead, *(block for section in self.sections for block in section.blocks)]
 
     def files(self) -> list[str]:
         """The files that the page refers to, relative to its folder."""
-        return [path for block in self.blocks for path in block.files()]
+        return list(dict.fromkeys(path for block in self.blocks for path in block.files()))
 
     def within(self, folder: str) -> Page:
         """The same page seen from one folder or more above."""
-        return replace(self, sections=[section.within(folder) for section in self.sections])
+        sections = [section.within(folder) for section in self.sections]
+        return replace(self, sections=sections, lead=_within(self.lead, folder))
 
     def save(self, folder: Path) -> None:
         """Write the description into the folder of the results."""
-        sections = [
-            {"title": section.title, "blocks": [block.to_json() for block in section.blocks]}
-            for section in self.sections
-        ]
-        write_json(folder / PAGE, {"format": FORMAT, **vars(self), "sections": sections}, overwrite=True)
+        sections = [{**vars(section), "blocks": _to_json(section.blocks)} for section in self.sections]
+        content = {"format": FORMAT, **vars(self), "sections": sections, "lead": _to_json(self.lead)}
+        write_json(folder / PAGE, content, overwrite=True)
 
     @classmethod
     def load(cls, folder: Path) -> Page:
@@ -101,16 +108,19 @@ class Page:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             found = content.pop("format", 1)
-            if found != FORMAT:
-                raise InputError(f"it has format {found}, this version reads {FORMAT}")
+            if found not in READABLE:
+                raise InputError(f"it has format {found}, this version reads {' and '.join(map(str, READABLE))}")
             sections = [
-                Section(section["title"], [Block.from_json(block) for block in section["blocks"]])
+                Section(section["title"], _from_json(section["blocks"]), section.get("shown"))
                 for section in content.pop("sections")
             ]
             for name, kind in (("title", str), ("summary", list), ("settings", dict), ("failures", list)):
                 if not isinstance(content.get(name), kind):
                     raise TypeError(f"{name} is {content.get(name)!r}")
-            return cls(sections=sections, **content)
+            for name, kind in (("left_out", list), ("legend", list), ("trust", str)):  # not in every format
+                if not isinstance(content.get(name, kind()), kind):
+                    raise TypeError(f"{name} is {content[name]!r}")
+            return cls(sections=sections, lead=_from_json(content.pop("lead", [])), **content)
         except FileNotFoundError as error:
             raise MissingFileError(
                 f'"{folder}" holds no {PAGE}; give the folder of a finished captum-proto command.'
@@ -119,6 +129,18 @@ class Page:
             raise InputError(f'"{path}" cannot be read: {error}; run the command that wrote it again.') from error
         except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f'"{path}" is damaged ({error}); run the command that wrote it again.') from error
+
+
+def _within(blocks: list[Block], folder: str) -> list[Block]:
+    return [block.within(folder) for block in blocks]
+
+
+def _to_json(blocks: list[Block]) -> list[dict[str, Any]]:
+    return [block.to_json() for block in blocks]
+
+
+def _from_json(blocks: list[dict[str, Any]]) -> list[Block]:
+    return [Block.from_json(block) for block in blocks]
 
 
 __all__ = ["FORMAT", "Page", "Section"]

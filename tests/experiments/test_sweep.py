@@ -334,7 +334,7 @@ def test_a_sweep_that_cannot_be_is_refused_in_a_sentence(changes, sentence):
         ('model = "digits"\ntarget = "3"\n[grid]\nlr = []', "the grid of lr is"),
         ('model = "digits"', "there are no targets; give --target"),
         ("model = ", "is not TOML"),
-        ('model = "digits"\ntarget = "33"', "target 33 is out of range"),
+        ('model = "digits"\ntarget = "33"', 'there is no class "33": the classes are named by numbers, 0 to 9'),
         ('model = "digits"\ntarget = "3"\ngrid = { lr = ["a"] }', "lr is 'a'; expected a number"),
         ('model = "digits"\ntarget = "3"\ngrid = { steps = [[1]] }', "steps is (1,); expected a whole number"),
         ('model = "digits"\ntarget = { three = 3 }', "targets is [3]; expected texts"),

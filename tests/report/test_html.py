@@ -29,14 +29,17 @@ from captum_proto.report.blocks import (
     Curves,
     FilePath,
     Files,
+    Gallery,
     Paragraphs,
     Picture,
     Pictures,
+    Shown,
     Table,
     Verdict,
     Verdicts,
 )
 from captum_proto.report.context import Context
+from captum_proto.report.glossary import MEANINGS
 from captum_proto.report.html import render, write_page, write_report
 from captum_proto.report.page import Page, Section
 from captum_proto.report.views.layer_curves import CONDITION_STYLES, MEASURES
@@ -161,6 +164,7 @@ def test_the_page_says_everything_without_javascript(tmp_path: Path) -> None:
     # Each condition's curve, of every measure that it has, beside the controls.
     for measure in MEASURES:
         assert measure.label in body
+    assert body.count("layer, in the order in which they return (1 to 24)") == len(MEASURES)
     curves = [one for one in document.all("path") if "data-condition" in one and str(one["class"]).startswith("curve")]
     assert [sum(one["data-condition"] == str(i) for one in curves) for i in range(6)] == [4, 2, 2, 4, 4, 4]
     assert all(re.fullmatch(r"M[-\d. L]+", str(one["d"])) for one in curves)
@@ -175,7 +179,7 @@ def test_the_page_is_self_contained_and_accessible(tmp_path: Path) -> None:
     assert "://" not in text
     assert not re.search(r"url\(|@import|<link|<iframe|<object|<base", text)
     assert all(str(one["src"]).startswith("data:image/") for one in document.all("img"))
-    assert [one["href"] for one in document.all("a")] == [
+    assert [one["href"] for one in document.all("a") if one.get("class") != "word"] == [
         "#failed", "#section-1", "#section-2", "#failed", "#settings", "scores%20%231.csv",
     ]  # fmt: skip
     assert document.all("html") == [{"lang": "en"}]
@@ -258,6 +262,92 @@ def test_curves_of_any_number_of_layers_and_of_none_that_lives(layers: int, tmp_
     for shape in document.all("path"):
         assert "nan" not in str(shape["d"])
         assert "inf" not in str(shape["d"])
+
+
+def test_the_first_screen_is_pictures_what_they_are_and_whether_to_trust_them(tmp_path: Path) -> None:
+    page = page_in(tmp_path)
+    page.lead = [Gallery([Shown("one.png", f"class {i}", ["p 0.90", "path 0.30 ✗"], "described") for i in range(13)])]
+    page.legend, page.trust = ["✗: no higher than a control."], "No, nothing speaks for them."
+    page.summary.append("What else was found.")
+    page.sections[0].shown = 1
+    write_page(page, tmp_path)
+    text = (tmp_path / REPORT).read_text(encoding="utf-8")
+    seen, folded = (
+        re.sub(r"<details.*?</details>", "", text, flags=re.S),
+        "".join(re.findall(r"<details.*?</details>", text, flags=re.S)),
+    )
+    places = [
+        seen.index(words)
+        for words in ("Title flute</h1>", "Summary flute", "class 0", "No, nothing speaks", "✗: no higher")
+    ]
+    assert places == sorted(places)
+    assert places[-1] < seen.index("<nav")
+    assert seen.count("path 0.30 ✗") == 12
+    assert "12 of 13 pictures; all of them are below." in seen
+    assert seen.index("Text flute") > seen.index("<main")
+    # Nothing is lost: what folds is in the page, for the search of a browser, for the printer and for those without JavaScript.
+    for words in ("What else was found.", "picture flute", "table flute", "curves flute", "scores #1.csv"):
+        assert words not in seen
+        assert words in folded
+    assert "<summary>Show pictures, criteria, curves, table and files<span" in text
+    assert "details::details-content" in text
+
+
+def test_a_word_leads_to_what_it_means_where_it_first_appears(tmp_path: Path) -> None:
+    page = Page(
+        "t",
+        ["No control does.", "Its controls do."],
+        [Section("s", [Paragraphs(["A prototype & <control>"])])],
+        trust="Prototypes do.",
+    )
+    text = render(page, tmp_path)
+    document = Document(text)
+    links = [one["href"] for one in document.all("a") if one.get("class") == "word"]
+    assert links == ["#word-control", "#word-prototype"]
+    assert {str(link)[1:] for link in links} == {str(one["id"]) for one in document.all("div") if "id" in one}
+    assert all(MEANINGS[word] in text for word in ("control", "prototype"))
+    assert "Prototypes</a> do." in text
+    assert "A prototype &amp; &lt;control&gt;" in text
+    assert "What the words mean" not in render(Page("t", ["Nothing."]), tmp_path)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (28, 28), (64, 64), (65, 65)])
+def test_small_pictures_are_shown_at_whole_multiples(size: tuple[int, int], tmp_path: Path) -> None:
+    picture(tmp_path / "one.png", size)
+    shown = [Gallery([Shown("one.png", "", [], "a")]), Pictures([Picture("one.png", "a")])]
+    images = Document(render(Page("t", sections=[Section("s", shown)]), tmp_path)).all("img")
+    small = max(size) <= 64
+    assert [one.get("style") for one in images] == [f"--pixels:{size[0]}px" if small else None] * 2
+    assert [one.get("class") for one in images] == ["coarse" if small else None] * 2
+
+
+def test_a_wide_table_shows_what_matters_first(tmp_path: Path) -> None:
+    header, rows = ["condition", "images", "Spearman", "undefined"], [["prototype", "2", "0.5", "0"], ["gray", "1"]]
+    text = render(Page("t", sections=[Section("s", [Table(header, rows, "caption", brief=[0, 2])])]), tmp_path)
+    document = Document(text)
+    first, rest = (table.split() for table in document.texts["table"])
+    assert first == ["conditionSpearman", "prototype0.5", "gray"]
+    assert rest == ["conditionimagesundefined", "prototype20", "gray1"]
+    assert "2 more columns, and what they mean" in document.texts["summary"]
+
+
+def test_expectations_are_met_not_met_or_undecided_in_words(tmp_path: Path) -> None:
+    verdicts = [Verdict(str(passed), "1", "2", passed=passed) for passed in (True, False, None, None)]
+    text = render(Page("t", sections=[Section("s", [Verdicts([*verdicts, Verdict("free", "1")])])]), tmp_path)
+    document = Document(text)
+    assert "Of 4 expectations: 1 met, 1 not met, 2 undecided." in text
+    assert [one.strip()[-9:] for one in document.texts["tbody"]] == [
+        "True12met",
+        "12not met",
+        "undecided",
+        "undecided",
+        "free1––",
+    ]
+    assert [one.get("class") for one in document.all("span")[:4]] == ["met", "not-met", "undecided", "undecided"]
+    assert "too few data to tell" in text
+    plain = render(Page("t", sections=[Section("s", [Verdicts([Verdict("a", "1", "the paper's")])])]), tmp_path)
+    assert "expectations" not in plain
+    assert "undecided" not in plain.partition("<body>")[2]
 
 
 def test_what_is_missing_or_damaged_is_left_out_and_said(tmp_path: Path) -> None:

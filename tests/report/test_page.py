@@ -52,10 +52,10 @@ def test_the_files_of_a_page_are_seen_from_a_folder_above() -> None:
 def test_a_page_of_another_version_is_refused(tmp_path: Path) -> None:
     Page("title").save(tmp_path)
     content = json.loads((tmp_path / PAGE).read_text())
-    for changed in ({**content, "format": 3}, {key: value for key, value in content.items() if key != "format"}):
+    for changed in ({**content, "format": 4}, {key: value for key, value in content.items() if key != "format"}):
         (tmp_path / PAGE).write_text(json.dumps(changed))
         with pytest.raises(
-            ValueError, match=r"page\.json\" cannot be read: it has format [13], this version reads 2; run"
+            ValueError, match=r"page\.json\" cannot be read: it has format [14], this version reads 2 and 3; run"
         ):
             Page.load(tmp_path)
 

@@ -38,23 +38,43 @@ def fooling_page(result: FoolingResult, model: str, provenance: dict[str, Any], 
         agreements += [Table(*agreement_rows(result.agreements), "Over all seeds."), Files(["agreement.csv"])]
     return Page(
         f"Fooling feature visualization: {model}",
-        summary=result.conclusion(),
+        summary=[
+            "Prototypes: first those of an honest network, then those of networks that answer as it does on natural images and show "
+            "whoever computes a prototype something that was planted.",
+            *result.conclusion(),
+        ],
+        lead=[Pictures([figure])],
+        trust=_trust(result),
         sections=[
-            Section("Prototypes of the honest and of the fooled networks", [Pictures([figure])]),
             Section(
                 "Does path similarity notice?",
                 [
                     Paragraphs([flagged]),
                     Verdicts([_verdict(result, name) for name in result.networks]),
-                    Table(*summary_rows(result), "Means over classes and seeds."),
+                    Table(*summary_rows(result), "Means over classes and seeds.", brief=[0, 4, 10, 11]),
                     Files(["fooling.csv"]),
                 ],
             ),
-            Section("Is the fooled network the classifier?", agreements),
+            Section("Is the fooled network the classifier?", agreements, shown=0),
         ],
         settings=provenance,
         failures=list(failures),
     )
+
+
+def _trust(result: FoolingResult) -> str:
+    """Whether path similarity tells what the pictures do not."""
+    noticed = result.noticed()
+    told = [name for name, (order, _) in noticed.items() if order is Order.ABOVE]
+    missed = [name for name in noticed if name not in told]
+    text = (
+        f"The pictures alone cannot. Path similarity tells {len(told)} of {len(noticed)} fooled networks from the honest one, by more than "
+        f"chance{': ' if told else ''}{', '.join(told)}."
+    )
+    flagged, of = result.flags(HONEST)
+    if missed:
+        text += f" It does not tell {', '.join(missed)}."
+    return text + (f" It also flags {flagged} of {of} honest prototypes." if flagged else "")
 
 
 def _verdict(result: FoolingResult, name: str) -> Verdict:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from captum_proto.experiments.planted_bias.results import Measured, PlantedBiasResult, mean_of
-from captum_proto.report.figures import to_display
+from captum_proto.report.figures import picture_sheet, to_display
 
 #: Where the networks that were trained on cleaned images stand on the axis of rates.
 _CLEANED_AT = 1.15
@@ -25,16 +25,9 @@ def overview_figure(rows: Mapping[str, Sequence[Tensor]]) -> Figure:
     Returns:
         Figure: To be saved with :func:`~captum_proto.report.figures.save_figure`.
     """
-    columns = max(len(images) for images in rows.values())
-    figure = Figure(figsize=(1.35 * max(columns, 3), 1.75 * len(rows)), layout="constrained")
-    for part, (title, images) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows.items(), strict=True):
-        part.suptitle(title, fontsize=10)
-        axes = part.subplots(1, columns, squeeze=False)[0]
-        for axis in axes:
-            axis.set_axis_off()
-        for axis, image in zip(axes, images, strict=False):
-            axis.imshow(to_display(image), interpolation="nearest")
-    return figure
+    return picture_sheet(
+        [[("", to_display(image)) for image in images] for images in rows.values()], 160, headings=list(rows)
+    )
 
 
 def dose_response_figure(result: PlantedBiasResult) -> Figure:

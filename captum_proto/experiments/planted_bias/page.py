@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from captum_proto.experiments.planted_bias.findings import conclusion, rise, shows_cue, titles
+from captum_proto._utils.tables import p_equals, percent
+from captum_proto.experiments.planted_bias.findings import conclusion, confirmed, rise, shows_cue, titles
 from captum_proto.experiments.planted_bias.results import BIASED, CLEANED, PlantedBiasResult, mean_of
 from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
 from captum_proto.report.page import Page, Section
@@ -38,7 +39,27 @@ def planted_bias_page(result: PlantedBiasResult, provenance: dict[str, Any], fai
         _comparisons(result, CLEANED, f"3. {retrained}"),
         _dose_response(result),
     ]
-    return Page(f"A planted bias in the digit {result.digit}", conclusion(result), sections, provenance, list(failures))
+    caption = f"Training scans, prototypes of {result.digit} (what the network sees as most typical of it), prototypes after retraining."
+    return Page(
+        f"A planted bias in the digit {result.digit}",
+        conclusion(result),
+        sections,
+        provenance,
+        list(failures),
+        lead=[Pictures([Picture("overview.png", caption, small=False)])],
+        trust=_trust(result),
+    )
+
+
+def _trust(result: PlantedBiasResult) -> str:
+    """Whether unseen images confirm what was read off the prototype."""
+    others = result.comparisons[f"{BIASED}-others"]
+    plain, patched, _ = (percent(subgroup.accuracy.value) for subgroup in others.subgroups)
+    begin = "Yes, unseen images confirm" if confirmed(result) else "No, unseen images do not confirm"
+    return (
+        f"{begin} that a {result.hypothesis} makes an image count as {result.digit}: {patched} of other digits with it are taken for "
+        f"{result.digit}, {plain} without it (Fisher's exact test: p {p_equals(others.pairs[0].corrected_p_value)})."
+    )
 
 
 def _prototypes(result: PlantedBiasResult, title: str) -> Section:
@@ -48,12 +69,10 @@ def _prototypes(result: PlantedBiasResult, title: str) -> Section:
         f"Hypothesis, read off the prototype of {digit}: a {result.hypothesis} makes an image count as {digit}. It "
         f"{'names' if shows_cue(result) else 'does not name'} the planted mark.",
     ]
-    caption = f"Training scans, prototypes of {digit}, prototypes after retraining."
     return Section(
         title,
         [
             Paragraphs(text),
-            Pictures([Picture("overview.png", caption, small=False)]),
             Files([f"prototypes/{state}/prototypes.safetensors" for state in (BIASED, CLEANED)]),
         ],
     )
@@ -69,7 +88,7 @@ def _comparisons(result: PlantedBiasResult, state: str, title: str) -> Section:
             Table(*comparison.pair_rows(), caption=comparison.note()),
         ]
         figures.append(Picture(f"comparisons/{state}-{scans}/groups.png", caption, small=False))
-    return Section(title, [*tables, Pictures(figures)])
+    return Section(title, [Pictures(figures), *tables], shown=1)
 
 
 def _dose_response(result: PlantedBiasResult) -> Section:
@@ -99,8 +118,9 @@ def _dose_response(result: PlantedBiasResult) -> Section:
         "4. Dose and response",
         [
             Verdicts(verdicts),
-            Table(*result.dose_rows(), caption),
             Pictures([Picture("dose_response.png", "Each point a network, lines their means.", small=False)]),
+            Table(*result.dose_rows(), caption, brief=[0, 2, 4, 7, 9]),
             Files(["networks.csv", "summary.txt", "results.json", "dose_response.svg", "overview.svg"]),
         ],
+        shown=2,
     )

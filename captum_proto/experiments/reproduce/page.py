@@ -76,7 +76,15 @@ def item_section(name: str, item: Item) -> Section:
     pictures = [] if item.figure is None else [Picture(_FIGURES[0], item.title, small=False)]
     files = _FILES if item.figure is not None else [_VALUES, _MANIFEST, _VERDICT]
     blocks = [Paragraphs(item.text), Verdicts(item.verdicts), *([item.table] if item.table else [])]
-    return Section(f"{numbered(name)}, {item.title}", [*blocks, Pictures(pictures), Files(files)])
+    return Section(f"{numbered(name)}, {item.title}", [Pictures(pictures), *blocks, Files(files)], shown=1)
+
+
+def begin_with_pictures(page: Page) -> None:
+    """Begin a page of items with the first figure that there is, which of all items is that of the pictures, and what it shows."""
+    drawn = next((section for section in page.sections if any(block.pictures for block in section.of(Pictures))), None)
+    if drawn is not None:
+        page.lead = [*drawn.of(Pictures)]
+        page.legend = [sentence for block in drawn.of(Paragraphs) for sentence in block.text]
 
 
 def classes_section(results: StageResults) -> Section:
@@ -92,6 +100,7 @@ def classes_section(results: StageResults) -> Section:
             Curves(paths[0], f"Means over all images of {whose}.", paths[1:]),
             Files([page]),
         ],
+        shown=1,
     )
 
 
@@ -131,6 +140,7 @@ def reproduced_page(folder: Path) -> Page:
         blocks = [Paragraphs(lines), Pictures(figure)]
         section = Section(f"{verdict.parent.parent.name}: {numbered(name)}", [*blocks, Files(_FILES)])
         page.sections.append(section.within(place))
+    begin_with_pictures(page)
     page.sections += [
         Section(name, [Files([REPORT])]).within(name) for name in done if (folder / name / REPORT).exists()
     ]

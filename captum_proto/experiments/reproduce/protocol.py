@@ -11,12 +11,21 @@ from captum_proto._utils.errors import InputError
 from captum_proto.data import ImageCollection
 from captum_proto.data.natural import check_source
 from captum_proto.experiments.reproduce.items import ITEMS, RECIPES, check_items
-from captum_proto.experiments.reproduce.page import RUNS, TITLE, classes_section, item_section, numbered, write_item
+from captum_proto.experiments.reproduce.page import (
+    RUNS,
+    TITLE,
+    begin_with_pictures,
+    classes_section,
+    item_section,
+    numbered,
+    write_item,
+)
 from captum_proto.experiments.reproduce.stages import OpenStage, ReproduceSettings, Stage, StageResults, open_stage
 from captum_proto.models import NamedModel
 from captum_proto.report.blocks import Verdict
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page
+from captum_proto.report.views.first_screen import trust
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, carry_out
 
@@ -106,6 +115,7 @@ class Reproduce(Protocol[Reproduction]):
         made.failures = list(dict.fromkeys([*made.failures, *run.warnings()]))
         page.summary = [summary_sentence(made, len(self.stages))]
         page.failures, page.left_out = made.failures, made.left_out
+        begin_with_pictures(page)
         write_page(page, run.folder)
         return made
 
@@ -156,6 +166,10 @@ class Reproduce(Protocol[Reproduction]):
             section.title = f"{stage.model}: {numbered(name)}, {item.title}"
             page.sections.append(section)
             made.verdicts += [(stage.model, name, verdict) for verdict in item.verdicts]
+        if untrained:
+            page.trust += f"No: {untrained} "
+        elif results.every:
+            page.trust += f"Prototypes of {stage.model}: {trust(results.every)} "
         if results.comparisons:
             page.sections.append(classes_section(results).within(stage.stage.stem))
         for comparison in results.every:

@@ -12,10 +12,11 @@ from captum_proto._utils.files import intact
 from captum_proto._utils.tables import text_table
 from captum_proto.experiments.sweep.plan import PICTURES, Point
 from captum_proto.experiments.sweep.results import Cell, Rank, SweepResult
-from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Picture, Pictures, Table
+from captum_proto.report.blocks import Block, Curves, Files, Gallery, Paragraphs, Picture, Pictures, Shown, Table
 from captum_proto.report.figures import points_figure, save_figure
 from captum_proto.report.page import Page, Section
 from captum_proto.report.views.path_similarity import NOTATION
+from captum_proto.report.views.prototypes import what_prototypes_are
 from captum_proto.runs.files import write_rows, write_text
 from captum_proto.runs.folder import RECORDED, is_finished, read_settings
 from captum_proto.runs.tasks import warnings_of
@@ -72,38 +73,64 @@ def sweep_page(result: SweepResult, settings: dict[str, Any]) -> Page:
     ranks = result.ranking()
     page = Page("Sweep", settings=settings, failures=[*result.skipped, *result.warnings])
     combined = "One combination" if len(ranks) == 1 else f"{len(ranks)} combinations"
-    page.summary = [f"{combined}, {len(result.cells)} prototypes. {result.verdict()}"]
+    page.summary = [
+        f"{combined} of settings, {what_prototypes_are(len(result.cells), len({(cell.model, cell.target) for cell in result.cells}))}"
+    ]
+    if ranks:
+        page.lead = [Gallery(_shown(result, ranks[0]))]
+        path = (
+            " path: path similarity, how far the network processes the picture as natural images of the class."
+            if result.scored
+            else ""
+        )
+        page.legend = [
+            f"Shown: those of “{ranks[0].combination.name}”. p: the probability of the class, under the transforms.{path}"
+        ]
+    page.trust = result.verdict()
     figure = Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)
     files = _FILES if result.scored else [name for name in _FILES if name != "classes.csv"]
-    page.sections.append(Section("Ranking", [Table(*result.ranking_rows()), Pictures([figure]), Files(files)]))
+    ranking = Table(*result.ranking_rows(), brief=[0, 2, 3, 1])
+    page.sections.append(Section("Ranking", [ranking, Pictures([figure]), Files(files)], shown=1))
     if result.scored:
         caption = (
             "Each combination's prototypes beside natural images and controls, by model and class: means over images, ± half of a 95 % "
             "interval; of a single image, the share of layers in which a criterion holds."
         )
-        page.sections.append(Section("By class", [Paragraphs([NOTATION]), Table(*result.class_rows(), caption)]))
+        blocks: list[Block] = [Paragraphs([NOTATION]), Table(*result.class_rows(), caption)]
+        page.sections.append(Section("By class", blocks, shown=0))
     page.sections += [_combination_section(result, rank) for rank in ranks[:_MOST_SHOWN]]
     return page
 
 
 def _combination_section(result: SweepResult, rank: Rank) -> Section:
     """A combination's pictures, and its curves beside natural images and controls."""
-    pictures: list[Picture] = []
+    pictures = [Picture(shown.path, shown.text) for shown in _shown(result, rank)]
     curves: list[Block] = []
+    for plan in result.plans:
+        if result.scored:
+            curves += [
+                Curves(plan.curves(rank.index, target), f"{label}, {plan.model}.")
+                for target, label in plan.labels.items()
+            ]
+    return Section(rank.combination.name, [Pictures(pictures), *curves], shown=0)
+
+
+def _shown(result: SweepResult, rank: Rank) -> list[Shown]:
+    """A combination's pictures, with their figures."""
+    pictures = []
     for plan in result.plans:
         targets = {label: target for target, label in plan.labels.items()}
         for cell in rank.cells:
             if cell.model == plan.model:
                 score = f", Spearman {cell.spearman:.3f}" if result.scored else ""
                 caption = f"{cell.target}, {cell.model}, seed {cell.seed}: p = {cell.probability:.3f}{score}"
+                facts = [
+                    f"p {cell.transformed_probability:.2f}",
+                    *([f"path {cell.spearman:.2f}"] if result.scored else []),
+                ]
                 path = plan.picture(Point(rank.index, targets[cell.target], cell.seed))
-                pictures.append(Picture(path, caption))
-        if result.scored:
-            curves += [
-                Curves(plan.curves(rank.index, target), f"{label}, {plan.model}.")
-                for target, label in plan.labels.items()
-            ]
-    return Section(rank.combination.name, [Pictures(pictures), *curves])
+                pictures.append(Shown(path, cell.target, facts, caption))
+    return pictures
 
 
 def swept_page(folder: Path) -> Page:
@@ -140,9 +167,13 @@ def swept_page(folder: Path) -> Page:
             page.failures.append(f"The ranking is left out: {error}")
         else:
             figure = Picture("ranking.png", "A point for each prototype, a line at each mean.", small=False)
-            page.sections.append(Section("Ranking", [Table(header, rows), Pictures([figure]), Files(_FILES)]))
+            table = Table(header, rows, brief=[0, 2, 3, 1])
+            page.sections.append(Section("Ranking", [table, Pictures([figure]), Files(_FILES)]))
     if pictures:
         captions = [path.removeprefix(f"{PICTURES}/").removesuffix(".png") for path in pictures]
         found = [Picture(path, caption) for path, caption in zip(pictures, captions, strict=True)]
-        page.sections.append(Section("Prototypes", [Pictures(found)]))
+        page.lead = [
+            Gallery([Shown(one.path, Path(one.path).parent.name, [Path(one.path).stem], one.caption) for one in found])
+        ]
+        page.sections.append(Section("Prototypes", [Pictures(found)], shown=0))
     return page

@@ -131,3 +131,37 @@ function enliven(figure) {
 }
 
 document.querySelectorAll("[data-curves]").forEach(enliven);
+
+// What a link leads to unfolds, and everything does for the printer: in browsers that do not do so by themselves.
+function unfold() {
+  const target = document.getElementById(window.location.hash.slice(1));
+  for (let part = target; part !== null; part = part.parentElement) {
+    part.open = true;
+  }
+}
+window.addEventListener("hashchange", unfold);
+unfold();
+window.addEventListener("beforeprint", () => {
+  for (const part of document.querySelectorAll("details:not([open])")) {
+    part.open = true;
+    part.dataset.printed = "";
+  }
+});
+window.addEventListener("afterprint", () => {
+  for (const part of document.querySelectorAll("details[data-printed]")) {
+    part.open = false;
+    delete part.dataset.printed;
+  }
+});
+
+// A table that is wider than its box says so in words.
+const watched = new ResizeObserver((boxes) => {
+  for (const { target } of boxes) {
+    const wider = target.scrollWidth > target.clientWidth + 1;
+    target.nextElementSibling?.classList.contains("more-across") && target.nextElementSibling.remove();
+    if (wider) {
+      target.after(element("p", { className: "more-across", textContent: "More columns: scroll the table sideways. →" }));
+    }
+  }
+});
+document.querySelectorAll(".wide").forEach((box) => watched.observe(box));

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from captum_proto._utils.tables import bare_percent, between, number, p_equals, p_text, percent
 from captum_proto.metrics.group_comparison import SubgroupComparison
-from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
+from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table, Verdict, Verdicts
 from captum_proto.report.page import Page, Section
 from captum_proto.stats.intervals import Estimate
 
@@ -44,6 +44,20 @@ def conclusion(comparison: SubgroupComparison) -> list[str]:
     return sentences
 
 
+def trust(comparison: SubgroupComparison) -> str:
+    """Whether subgroups differ by more than chance, with the test that says so."""
+    orders = [comparison.order(pair) for pair in comparison.pairs]
+    told = [pair for pair, order in zip(comparison.pairs, orders, strict=True) if order.certain]
+    least = min((pair.corrected_p_value for pair in comparison.pairs), default=math.nan)
+    test = f"Fisher's exact test: p {p_equals(least)}{'' if len(orders) == 1 else ' at least, after Holm’s correction'}"
+    if not told:
+        return f"No difference is shown: whatever there is may be chance ({test})."
+    if len(orders) == 1:
+        return f"Yes, the two differ by more than chance ({test}); that says nothing of the reason."
+    names = ", ".join(f"{pair.first} and {pair.second}" for pair in told)
+    return f"{len(told)} of {len(orders)} pairs differ by more than chance, {names} ({test}); that says nothing of the reason."
+
+
 def comparison_sections(comparison: SubgroupComparison, figure: str) -> list[Section]:
     """
     What a comparison shows on a page: every subgroup's figures, then the differences pair by pair.
@@ -64,7 +78,10 @@ def comparison_sections(comparison: SubgroupComparison, figure: str) -> list[Sec
     subgroups = Table(*comparison.subgroup_rows(), "Target by subgroup. Accuracy and its interval in per cent.")
     pairs = Table(*comparison.pair_rows(), f"Pair by pair, the first less the second; {comparison.note()}")
     shown = Picture(figure, "Each subgroup's figures with their intervals.", small=False)
-    return [Section("Subgroups", [Verdicts(verdicts), subgroups, Pictures([shown])]), Section("Differences", [pairs])]
+    return [
+        Section("Subgroups", [Verdicts(verdicts), Pictures([shown]), subgroups], shown=1),
+        Section("Differences", [pairs]),
+    ]
 
 
 def groups_page(
@@ -73,6 +90,7 @@ def groups_page(
     settings: dict[str, Any],
     *,
     pictures: Sequence[Picture] = (),
+    lead: Sequence[Block] = (),
     files: Sequence[str] = (),
     failures: Sequence[str] = (),
 ) -> Page:
@@ -84,6 +102,7 @@ def groups_page(
         title (str): Of the page.
         settings (dict): How it was made.
         pictures (sequence of Picture, optional): Prototypes of the classes of interest. Default: none
+        lead (sequence of Block, optional): What is shown of them at the top of the page, below "groups.png". Default: nothing
         files (sequence of str, optional): Files of the folder to link to; "groups.png" is shown anyway. Default: none
         failures (sequence of str, optional): What failed. Default: nothing
 
@@ -93,8 +112,17 @@ def groups_page(
     sections = [*comparison_sections(comparison, GROUPS_FIGURE), Section("Files", [Files(list(files))])]
     if pictures:
         text = "Prototypes of the classes of interest, to set beside the subgroups; whether they explain a difference is not measured here."
-        sections.insert(2, Section("Prototypes", [Paragraphs([text]), Pictures(list(pictures))]))
-    return Page(title, conclusion(comparison), sections, settings, list(failures))
+        sections.insert(2, Section("Prototypes", [Paragraphs([text]), Pictures(list(pictures))], shown=1))
+    figure = Picture(GROUPS_FIGURE, "Each subgroup's figures with their intervals.", small=False)
+    return Page(
+        title,
+        conclusion(comparison),
+        sections,
+        settings,
+        list(failures),
+        lead=[Pictures([figure]), *lead],
+        trust=trust(comparison),
+    )
 
 
 def _with_interval(estimate: Estimate, share: bool = False) -> str:

@@ -159,7 +159,7 @@ def comparison_table(comparisons: Sequence[PathComparison]) -> Table:
         "of the condition has a rank correlation; they count as failing."
     )
     header = ["condition", "images", "Spearman", "95 % interval", "SS ≥ SS_I", "SS ≥ every I", "D ≤ D_I"]
-    return Table([*header, "SS norm.", "D norm.", "undefined"], rows, caption, conditions=True)
+    return Table([*header, "SS norm.", "D norm.", "undefined"], rows, caption, conditions=True, brief=[0, 2, 3])
 
 
 def comparison_failures(comparisons: Mapping[str, PathComparison]) -> list[str]:

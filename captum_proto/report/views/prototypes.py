@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from captum_proto._utils.files import whole_file
 from captum_proto._utils.targets import Target
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.report.blocks import Picture, Table
-from captum_proto.report.figures import save_figure, to_display
+from captum_proto.report.figures import picture_sheet, save_figure, to_display
 
 #: All of them, in the folder that holds their pictures.
 PROTOTYPES = "prototypes.safetensors"
@@ -34,19 +33,12 @@ def prototype_sheet(
     Returns:
         Figure: To be saved with :func:`~captum_proto.report.figures.save_figure`.
     """
-    columns = min(5, len(prototypes))
-    rows = math.ceil(len(prototypes) / columns)
-    figure = Figure(figsize=(2.6 * columns, 3.0 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axis in axes:
-        axis.set_axis_off()
-    for i, (axis, label) in enumerate(zip(axes, labels, strict=False)):
-        shown = to_display(prototypes.images[i], value_range)
-        axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    cells = []
+    for i, label in enumerate(labels):
         plain, transformed = float(prototypes.probabilities[i]), float(prototypes.transformed_probabilities[i])
         both = f", transformed {transformed:.3f}" if prototypes.settings.get("transform") is not None else ""
-        axis.set_title(f"{label}\np = {plain:.3f}{both}", fontsize=9)
-    return figure
+        cells.append((f"{label}\np = {plain:.3f}{both}", to_display(prototypes.images[i], value_range)))
+    return picture_sheet([cells[begin : begin + 5] for begin in range(0, len(cells), 5)], 300)
 
 
 def write_prototypes(prototypes: Prototypes, folder: Path, class_names: Sequence[str] | None) -> None:
@@ -151,25 +143,35 @@ def logit_table(prototypes: Prototypes, labels: Sequence[str]) -> Table:
         for i, (label, seed) in enumerate(zip(labels, prototypes.seeds, strict=True))
     ]
     way = "; transformed: the mean under fresh draws of the transforms" if transformed else ""
-    return Table(header, rows, f"The class's logit and probability p for the picture as it is{way}.")
+    return Table(
+        header,
+        rows,
+        f"The class's logit and probability p for the picture as it is{way}.",
+        brief=[0, 1, 3, 5] if transformed else [],
+    )
 
 
-def prototype_sentences(prototypes: Prototypes) -> list[str]:
-    """What there is to say of prototypes that were compared with nothing."""
-    count, classes = len(prototypes), len(set(prototypes.target))
+def what_prototypes_are(count: int, classes: int) -> str:
+    """What the pictures are, for who was told nothing."""
+    each = "the picture" if count == 1 else "each picture"
+    return (
+        f"{count} {'prototype' if count == 1 else 'prototypes'} of {classes} {'class' if classes == 1 else 'classes'}: {each} was "
+        "computed, step by step, to raise the network's output for the class named beneath it: a try at what it sees as typical of that."
+    )
+
+
+def unmeasured_trust(prototypes: Prototypes) -> str:
+    """Whether prototypes can be trusted that were compared with nothing."""
+    count = len(prototypes)
     unsure, sure = int((prototypes.probabilities < 0.5).sum()), int((prototypes.probabilities >= 0.5).sum())
     text = [
-        f"{count} {'prototype' if count == 1 else 'prototypes'} of {classes} {'class' if classes == 1 else 'classes'}: pictures "
-        "made to raise the network's output for the class."
+        "Not known, since whether the network processes these as it processes natural images is not measured here (captum-proto evaluate "
+        "does that, beside controls)"
     ]
     if unsure:
-        text.append(f"{unsure} of {count} {'has' if unsure == 1 else 'have'} a class probability below one half.")
+        text.append(f"{unsure} of {count} {'has' if unsure == 1 else 'have'} a class probability below one half")
     if missing := count - sure - unsure:
-        text.append(f"{missing} of {count} {'has' if missing == 1 else 'have'} no class probability.")
+        text.append(f"{missing} of {count} {'has' if missing == 1 else 'have'} no class probability")
     if sure:
-        text.append("A high probability is no reason to trust a picture: plain gradient ascent reaches it with noise.")
-    text.append(
-        "Whether the network processes these as it processes natural images is not measured here; captum-proto evaluate does that, beside "
-        "controls."
-    )
-    return text
+        text.append("a high probability alone is reached by noise as well")
+    return "; ".join(text) + "."

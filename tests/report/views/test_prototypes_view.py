@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from captum_proto import PrototypeGeneration, Prototypes
-from captum_proto.report.views.prototypes import prototype_sentences, prototype_sheet
+from captum_proto.report.views.prototypes import prototype_sheet, unmeasured_trust, what_prototypes_are
 
 
 def test_the_sheet_labels_each_prototype() -> None:
@@ -32,11 +32,11 @@ def test_without_a_transform_the_sheet_expects_nothing_under_it() -> None:
 @pytest.mark.parametrize(
     ("probabilities", "said", "never"),
     [
-        ([0.9, 0.8], ["2 prototypes of 2 classes", "plain gradient ascent reaches it"], ["below one half", "no class probability"]),
-        ([0.9, 0.1], ["1 of 2 has a class probability below one half", "plain gradient ascent reaches it"], ["have"]),
-        ([0.2, 0.1], ["2 of 2 have a class probability below one half"], ["A high probability"]),
-        ([math.nan, 0.9], ["1 of 2 has no class probability", "A high probability"], ["below one half"]),
-        ([0.5], ["1 prototype of 1 class:", "A high probability"], ["below one half"]),
+        ([0.9, 0.8], ["2 prototypes of 2 classes", "alone is reached by noise"], ["below one half", "no class probability"]),
+        ([0.9, 0.1], ["1 of 2 has a class probability below one half", "alone is reached by noise"], ["have"]),
+        ([0.2, 0.1], ["2 of 2 have a class probability below one half"], ["a high probability"]),
+        ([math.nan, 0.9], ["1 of 2 has no class probability", "a high probability"], ["below one half"]),
+        ([0.5], ["1 prototype of 1 class:", "a high probability"], ["below one half"]),
     ],
 )  # fmt: skip
 def test_what_is_said_of_prototypes_follows_from_their_probabilities(
@@ -45,7 +45,7 @@ def test_what_is_said_of_prototypes_follows_from_their_probabilities(
     count = len(probabilities)
     values = [torch.tensor(probabilities, dtype=torch.float64)] * 4
     prototypes = Prototypes(torch.zeros(count, 1, 8, 8), [(i,) for i in range(count)], [0] * count, *values, {}, {})
-    text = " ".join(prototype_sentences(prototypes))
+    text = f"{what_prototypes_are(count, len(set(prototypes.target)))} {unmeasured_trust(prototypes)}"
     for words in said:
         assert words in text
     for words in never:
