@@ -507,7 +507,7 @@ def test_classes_of_one_name_are_told_apart(
         (["generate", "--model", "digit", "--target", "3"], 'did you mean "digits"'),
         (
             ["generate", "--model", "digits", "--target", "10"],
-            "target 10 is out of range: the model has 10 classes, 0 to 9",
+            'there is no class "10": the classes are named by numbers, 0 to 9',
         ),
         (["generate", "--model", "digits", "--target", "thre"], 'no class "thre"'),
         (["generate", "--model", "digits", "--target", "7-3"], "lower index first"),
@@ -647,7 +647,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="out of range"):
+    with pytest.raises(ValueError, match='no class "99"'):
         main(
             [
                 "--debug",

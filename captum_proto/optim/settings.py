@@ -6,7 +6,7 @@ import math
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -137,7 +137,7 @@ def _are_numbers(value: Any) -> bool:
 #: By the type that a field is declared with: whether a value is of it, and what is expected, in words.
 _KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
     float: (_is_number, "a number"),
-    int: (lambda value: isinstance(value, Integral) and not isinstance(value, bool), "a whole number"),
+    int: (lambda value: as_int(value) is not None, "a whole number"),
     bool: (
         lambda value: isinstance(value, (bool, np.bool_)) or (_is_number(value) and value in (0, 1)),
         "True or False",

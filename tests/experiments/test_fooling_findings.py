@@ -88,10 +88,10 @@ def test_a_network_is_noticed_where_it_is_flagged_more_often_than_the_honest_one
     found: FoolingResult, sentence: str, passed: bool | None, note: str
 ) -> None:
     page = fooling_page(found, "digits", {})
-    assert page.summary == found.conclusion()
-    assert sentence in page.summary[1]
-    assert all(said in found.table() for said in page.summary)
-    _, verdict = page.sections[1].of(Verdicts)[0].verdicts
+    assert page.summary[1:] == found.conclusion()  # after what the pictures are
+    assert sentence in page.summary[2]
+    assert all(said in found.table() for said in page.summary[1:])
+    _, verdict = page.sections[0].of(Verdicts)[0].verdicts
     assert (verdict.passed, verdict.note) == (passed, note)
 
 
@@ -101,7 +101,7 @@ def test_what_was_not_measured_is_in_no_mean_and_no_count() -> None:
     assert found.conclusion()[0].startswith(
         "The normalized Spearman correlation of honest prototypes is 0.40 on average"
     )
-    honest, _ = fooling_page(found, "digits", {}).sections[1].of(Verdicts)[0].verdicts
+    honest, _ = fooling_page(found, "digits", {}).sections[0].of(Verdicts)[0].verdicts
     assert (honest.measured, honest.passed, honest.note) == ("0 of 2", True, "1 more could not be measured.")
 
 
