@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from captum_proto import PRESETS, PathComparison, PathSimilarity, PrototypeGeneration, Prototypes
+from captum_proto.__main__ import waiting
 from captum_proto.cli import main
 from captum_proto.data import ImageCollection
 from captum_proto.metrics import CONTROLS
@@ -678,17 +679,42 @@ def test_runs_as_a_module() -> None:
     assert "versions" in result.stdout
 
 
-@pytest.mark.parametrize(("given", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_waiting_threads_sleep_unless_the_user_says_otherwise(given: str | None, policy: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_DISPLAY_ENV": "true"} | ({} if given is None else {"OMP_WAIT_POLICY": given})
-    for start in (
-        ["-m", "captum_proto"],
-        ["-c", "import sys; from captum_proto.__main__ import main; sys.exit(main())"],
-    ):
-        command = [sys.executable, *start, "info"]
-        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-        assert f"waiting threads: {policy.lower()}" in result.stdout
-        if "OMP_WAIT_POLICY" not in result.stderr:
-            pytest.skip("this PyTorch's threads are not OpenMP's, or its library does not say what it has read")
-        assert f"OMP_WAIT_POLICY = '{policy}'" in result.stderr
+@pytest.mark.parametrize(
+    ("given", "others", "cores", "added"),
+    [
+        ({}, 0, 2, {"GOMP_SPINCOUNT": "3000"}),
+        ({}, 1, 2, {"OMP_WAIT_POLICY": "PASSIVE"}),
+        ({}, 3, 16, {"GOMP_SPINCOUNT": "3000"}),
+        ({}, 4, 16, {"OMP_WAIT_POLICY": "PASSIVE"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, 9, 2, {}),
+        ({"GOMP_SPINCOUNT": "7"}, 9, 2, {}),
+    ],
+)
+def test_threads_sleep_beside_others_unless_the_user_says_otherwise(given, others, cores, added) -> None:
+    assert waiting(given, others, cores) == added
+
+
+def test_openmp_reads_how_its_threads_are_to_wait() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        for start in (
+            ["-m", "captum_proto"],
+            ["-c", "import sys; from captum_proto.__main__ import main; sys.exit(main())"],
+        ):
+            result = subprocess.run(
+                [sys.executable, *start, "info"],
+                capture_output=True,
+                text=True,
+                env={**environment, "OMP_DISPLAY_ENV": "true"},
+                check=True,
+            )
+            if "OMP_WAIT_POLICY" not in result.stderr:
+                pytest.skip("this PyTorch's threads are not OpenMP's, or its library does not say what it has read")
+            if sys.platform == "linux":
+                assert "OMP_WAIT_POLICY = 'PASSIVE'" in result.stderr
+                assert "OMP_WAIT_POLICY: PASSIVE" in result.stdout
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()

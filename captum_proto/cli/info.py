@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
         "devices": {
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "threads": torch.get_num_threads(),
-            "waiting threads": os.environ.get("OMP_WAIT_POLICY", "as OpenMP decides").lower(),
+            "OpenMP": {name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ},
             "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
         "native": ops.backend(),
