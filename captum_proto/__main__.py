@@ -10,8 +10,8 @@ from pathlib import Path
 
 #: How the threads of OpenMP wait for each other. Who has set one of these has decided.
 _SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-#: So often a waiting thread looks before it sleeps, where nobody else is at work: as fast as the 300,000 times of GNU's OpenMP on an idle
-#: machine, and less in the way of whoever begins to work later.
+#: So often a waiting thread looks before it sleeps, where nobody else is at work: nearly as fast as the 300,000 times of GNU's OpenMP on
+#: an idle machine, and less in the way of whoever begins to work later (benchmarks/waiting_threads.py).
 _SPINS = 3000
 
 
@@ -20,9 +20,9 @@ def main() -> int:
     Run the command line.
 
     OpenMP's threads spin while they wait. Beside other processes that takes the cores from these, and from the thread that is waited for:
-    a step can take ten times as long. So they sleep where others are at work; on an idle machine that would cost a third of the speed,
-    and they spin, for less long than is usual. OpenMP reads this once, when it is loaded; ``OMP_WAIT_POLICY`` and ``GOMP_SPINCOUNT``
-    that the user has set stay.
+    a step takes several times as long. So they sleep where others are at work; on an idle machine that would nearly halve the speed, and
+    they spin, for less long than is usual. OpenMP reads this once, when it is loaded; ``OMP_WAIT_POLICY`` and ``GOMP_SPINCOUNT`` that the
+    user has set stay.
 
     Returns:
         int: The exit code, as :func:`captum_proto.cli.main`.

@@ -201,8 +201,8 @@ def demo_page(folder: Path) -> Page:
     page.lead = [block for part in found.values() for block in part.lead]
     page.legend = list(dict.fromkeys(sentence for part in found.values() for sentence in part.legend))
     page.summary = [
-        "Prototypes: each picture was computed, step by step, to raise a network's output for the class named beneath it, a try at what "
-        "the network sees as typical of that."
+        "Prototypes: each picture was computed, step by step, to raise a network's output for the class named beneath it: an attempt "
+        "to show what the network finds typical of that class."
     ]
     compared = sum(section.title.startswith("Digit ") for section in page.sections)
     page.summary += [f"Of {compared} digits, path similarity was measured as well."] if compared else []

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 MEANINGS = {
     "prototype": "A picture that was computed step by step until the network takes it for a class: what it sees as most typical of it.",
     "transform": "A random small turn, shift or change of size, which a picture of the class should survive.",
-    "p, transformed": "The mean of p, the probability of the class, over many small random turns, shifts and sizes of the picture.",
+    "p, transformed": "The mean of p, the probability of the class, over many random rotations, shifts and scalings of the picture.",
     "logit": "The network's output for a class before it is made a probability: the higher, the more of the class.",
     "seed": "The number that the random start of a picture was drawn with: another seed, another picture.",
     "path similarity": "How much a picture activates the network, layer by layer, as natural images of the class do.",

@@ -17,7 +17,7 @@ from captum_proto.stats.judgments import Order, order_by_interval
 #: A class is recognized where its probability is above this.
 _HIGH = 0.5
 #: Why a picture that nobody recognizes may have a high probability, where its path similarity is that of a control.
-_WHY = "the output takes {} for the class, the layers before it do so no more than with a control, so nobody need recognize {}"
+_WHY = "the output is that of the class, but the layers respond to {} no more as to natural images than to a control"
 
 
 def trust(comparisons: Sequence[PathComparison]) -> str:
@@ -37,7 +37,7 @@ def trust(comparisons: Sequence[PathComparison]) -> str:
     controls = sorted(_measured(rows), key=lambda condition: -rows[condition])
     if math.isnan(rows[PROTOTYPE]) or not controls:
         return f"Not known. {found[1]}"
-    names = {condition: f"a control, {NO_DATA[condition]}" for condition in controls}
+    names = {condition: f"the control “{NO_DATA[condition]}”" for condition in controls}
     if not math.isnan(rows[OTHER]):
         names[OTHER] = "images of other classes"
     names = {condition: f"{name} ({_figure(rows[condition])})" for condition, name in names.items()}
@@ -54,9 +54,9 @@ def trust(comparisons: Sequence[PathComparison]) -> str:
             return f"No, {own} is no higher than that of {name}. Beside: {natural}."
     for condition, name in names.items():
         if order[condition] is Order.CHANCE:
-            return f"Not shown, {own} is above that of {name} by no more than may be chance."
+            return f"Not established, {own} is above that of {name}, but the difference may be chance."
         if order[condition] is not Order.ABOVE:
-            return f"Not shown, {own} is above that of {name}, but a single prototype does not tell whether by chance."
+            return f"Not established, {own} is above that of {name}, but a single prototype does not tell whether by chance."
     if order[SAME] is Order.BELOW:
         return f"In part, {own} is above that of {names[controls[0]]}, but below that of {natural}."
     return f"By this measure, yes, {own} is not below that of {natural} by more than chance, and above that of {names[controls[0]]}."
@@ -145,7 +145,7 @@ def _path_words(one: Scored) -> str:
     words = f"; path similarity {number(one.path)}"
     if one.as_control:
         words += f", no higher than that of a control, {NO_DATA[one.control]} ({number(one.reached)})"
-    return words + (f": {_WHY.format('it', 'it')}" if one.unexplained else "")
+    return words + (f": {_WHY.format('it')}" if one.unexplained else "")
 
 
 def gallery(pictures: Sequence[Scored]) -> Gallery:
@@ -173,19 +173,19 @@ def legend(pictures: Sequence[Scored], comparisons: Sequence[PathComparison] = (
         comparisons (sequence of PathComparison, optional): Those that the path similarities are from. Default: none
     """
     draws = (
-        ", as the mean over small random turns, shifts and sizes" if any(one.transformed for one in pictures) else ""
+        ", on average over random rotations, shifts and scalings" if any(one.transformed for one in pictures) else ""
     )
     text = [f"p: the probability that the network gives the class{draws}."]
     if comparisons:
         same = summarize(comparisons)[[*comparisons[0].conditions].index(SAME)].spearman
         text.append(
-            "path: path similarity, how far the network's layers respond to the picture as to natural images of the class, which reach "
+            "path: path similarity, how alike the network's layers respond to the picture and to natural images of the class, which reach "
             f"{_figure(same)}."
         )
     if any(one.as_control for one in pictures):
         text.append("✗: no higher than a control of the class.")
     if unexplained := list(dict.fromkeys(one.label for one in pictures if one.unexplained)):
-        text.append(f"Of {_listed(unexplained)}, p is high all the same: {_WHY.format('them', 'them')}.")
+        text.append(f"Of {_listed(unexplained)}, p is high all the same: {_WHY.format('them')}.")
     return text
 
 

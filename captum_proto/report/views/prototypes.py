@@ -156,7 +156,8 @@ def what_prototypes_are(count: int, classes: int) -> str:
     each = "the picture" if count == 1 else "each picture"
     return (
         f"{count} {'prototype' if count == 1 else 'prototypes'} of {classes} {'class' if classes == 1 else 'classes'}: {each} was "
-        "computed, step by step, to raise the network's output for the class named beneath it: a try at what it sees as typical of that."
+        "computed, step by step, to raise the network's output for the class named beneath it: an attempt to show what it finds typical "
+        "of that class."
     )
 
 
@@ -166,7 +167,7 @@ def unmeasured_trust(prototypes: Prototypes) -> str:
     unsure, sure = int((prototypes.probabilities < 0.5).sum()), int((prototypes.probabilities >= 0.5).sum())
     text = [
         "Not known, since whether the network processes these as it processes natural images is not measured here (captum-proto evaluate "
-        "does that, beside controls)"
+        "does that, alongside controls)"
     ]
     if unsure:
         text.append(f"{unsure} of {count} {'has' if unsure == 1 else 'have'} a class probability below one half")

@@ -34,12 +34,12 @@ def comparison(levels: dict[str, float] | None = None, spread: float = 0.01, cou
 @pytest.mark.parametrize(
     ("levels", "options", "begins"),
     [
-        ({"noise": 0.7}, {}, "No, since their path similarity (0.60) is no higher than that of a control, uniform noise (0.70)."),
+        ({"noise": 0.7}, {}, "No, since their path similarity (0.60) is no higher than that of the control “uniform noise” (0.70)."),
         ({"other_class": 0.7}, {}, "No, since their path similarity (0.60) is no higher than that of images of other classes (0.70)."),
-        ({"noise": 0.55}, {"spread": 0.1}, "Not shown, since their path similarity (0.60) is above that of a control, uniform noise"),
-        ({"other_class": 0.55}, {"spread": 0.1}, "Not shown, since their path similarity (0.60) is above that of images of other classes"),
-        ({}, {"count": 1}, "Not shown, since their path similarity (0.60) is above that of a control, uniform noise (0.20), but a single"),
-        ({}, {}, "In part, since their path similarity (0.60) is above that of a control, uniform noise (0.20), but below that of"),
+        ({"noise": 0.55}, {"spread": 0.1}, "Not established, since their path similarity (0.60) is above that of the control “uniform"),
+        ({"other_class": 0.55}, {"spread": 0.1}, "Not established, since their path similarity (0.60) is above that of images of other"),
+        ({}, {"count": 1}, "Not established, since their path similarity (0.60) is above that of the control “uniform noise” (0.20), but"),
+        ({}, {}, "In part, since their path similarity (0.60) is above that of the control “uniform noise” (0.20), but below that of"),
         ({"prototype": 0.9}, {}, "By this measure, yes, since their path similarity (0.90) is not below that of natural images"),
         ({"gray": 0.0, "noise": 0.0}, {}, "Not known. No control that knows no data was run"),
         ({"prototype": math.nan}, {}, "Not known. No layer of the prototypes has a rank correlation"),
@@ -66,7 +66,7 @@ def test_a_picture_at_the_level_of_a_control_says_why_its_p_is_high() -> None:
     assert [each.unexplained for each in found] == [True, False, False]
     captions = [each.picture.caption for each in found]
     beside = "no higher than that of a control, uniform noise (0.600)"
-    assert captions[0].startswith(f"caption 0; path similarity 0.500, {beside}: the output takes it for the class")
+    assert captions[0].startswith(f"caption 0; path similarity 0.500, {beside}: the output is that of the class, but")
     assert captions[1] == f"caption 1; path similarity 0.600, {beside}"
     assert captions[2] == "caption 2; path similarity 0.700"
     assert [shown.facts for shown in gallery(found).pictures] == [
@@ -87,5 +87,5 @@ def test_of_prototypes_that_were_compared_with_nothing_p_is_all_that_is_said() -
     assert [each.picture.caption for each in found] == ["caption"] * 3
     assert [shown.facts for shown in gallery(found).pictures] == [["p 0.90"], ["p 0.20"], ["p 0.90"]]
     assert legend(found) == [
-        "p: the probability that the network gives the class, as the mean over small random turns, shifts and sizes."
+        "p: the probability that the network gives the class, on average over random rotations, shifts and scalings."
     ]
