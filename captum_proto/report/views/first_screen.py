@@ -22,7 +22,9 @@ _WHY = "the output is that of the class, but the layers respond to {} no more as
 
 def trust(comparisons: Sequence[PathComparison]) -> str:
     """
-    Whether prototypes can be trusted, in a word and with the most important reason; :func:`~captum_proto.report.views.path_similarity.conclusion` gives all of them.
+    Whether prototypes can be trusted, in a word and with the most important reason.
+
+    :func:`captum_proto.report.views.path_similarity.conclusion` gives all reasons.
 
     Args:
         comparisons (sequence of PathComparison): One for each class, of the same model and conditions.
