@@ -82,11 +82,20 @@ def fingerprint(model: nn.Module) -> str:
     digest, plain = hashlib.blake2b(digest_size=16), plain_names(model)
     with Loan(model).turn():  # in another thread's pass its buffers are that thread's
         state = {plain(name): tensor for name, tensor in model.state_dict().items()}
-    for name, tensor in sorted(state.items()):
-        if isinstance(tensor, Tensor):
+    for key, value in sorted(state.items()):
+        for name, tensor in _tensors_in(key, value):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor_bytes(tensor))
+            digest.update(tensor_bytes(tensor.dequantize() if tensor.is_quantized else tensor))
     return digest.hexdigest()
+
+
+def _tensors_in(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in an entry of a state: quantized layers keep weight and bias together in a tuple."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, (tuple, list)):
+        for index, part in enumerate(value):
+            yield from _tensors_in(f"{name}[{index}]", part)
 
 
 __all__ = [

@@ -51,6 +51,29 @@ def test_the_fingerprint_is_of_every_weight_and_buffer():
     assert fingerprint(nn.ReLU()) == fingerprint(nn.ReLU())
 
 
+@pytest.mark.filterwarnings("ignore")  # PyTorch moves its quantization elsewhere
+def test_the_fingerprint_is_of_quantized_weights_too():
+    def quantized(weight: float, bias: float) -> nn.Module:
+        linear = nn.Linear(2, 2)
+        with torch.no_grad():
+            linear.weight.copy_(torch.tensor([[0.0, 1.0], [0.5, weight]]))
+            linear.bias.fill_(bias)
+        return torch.ao.quantization.quantize_dynamic(nn.Sequential(linear), {nn.Linear})
+
+    assert fingerprint(quantized(1, 0)) == fingerprint(quantized(1, 0))
+    assert len({fingerprint(quantized(*numbers)) for numbers in ((1, 0), (-1, 0), (1, 1))}) == 3
+    # The same whole numbers in another scale.
+    single, double = (
+        torch.quantize_per_tensor(torch.tensor([0.0, scale]), scale, 0, torch.qint8) for scale in (1.0, 2.0)
+    )
+    holders = []
+    for values in (single, double):
+        holder = nn.Module()
+        holder.register_buffer("weight", values)
+        holders.append(holder)
+    assert fingerprint(holders[0]) != fingerprint(holders[1])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.bool])
 def test_bytes_are_of_the_values_alone(dtype):
     x = torch.tensor([[1, 0, 1], [0, 0, 1]]).to(dtype)
