@@ -40,6 +40,15 @@ def factory():
 #: Bytes that are not UTF-8, and how they are shown.
 BAD, SHOWN = b"\xff\xe9", r"\xff\xe9"
 FAST = ["--steps", "2", "--warmup-steps", "0", "--no-progress"]
+
+
+def generate_one(folder: Path) -> list[str]:
+    """A command that makes a prototype of a factory's model in a folder."""
+    (folder / "net.py").write_text(FACTORY.replace("NAMES", "None"))
+    model = ["--model", f"{folder}/net.py:factory", "--target", "1"]
+    return ["generate", *model, *FAST, "--out", str(folder / "out")]
+
+
 ENCODINGS = ["ascii", "latin-1", "cp1252", "utf-8"]
 
 
@@ -204,18 +213,8 @@ def test_output_that_goes_nowhere_is_no_bug(
         def write(self, text: str) -> int:
             raise OSError(code, os.strerror(code))
 
-    (tmp_path / "net.py").write_text(FACTORY.replace("NAMES", "None"))
+    command = generate_one(tmp_path)
     monkeypatch.setattr(sys, "stdout", Full())
-    command = [
-        "generate",
-        "--model",
-        f"{tmp_path}/net.py:factory",
-        "--target",
-        "1",
-        *FAST,
-        "--out",
-        str(tmp_path / "out"),
-    ]
     assert main(command) == 1
     told = capsys.readouterr().err
     assert said in told
@@ -251,18 +250,7 @@ def test_a_negative_number_is_a_value(command: str, option: str, count: int, num
 
 
 def test_a_fill_with_an_exponent_through_the_whole_command_line(tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text(FACTORY.replace("NAMES", "None"))
-    command = [
-        "generate",
-        "--model",
-        f"{tmp_path}/net.py:factory",
-        "--target",
-        "1",
-        *FAST,
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    assert main([*command, "--fill", "-1e-3"]) == 0
+    assert main([*generate_one(tmp_path), "--fill", "-1e-3"]) == 0
     assert Prototypes.load(tmp_path / "out" / "prototypes.safetensors").settings["transform"]["fill"] == -1e-3
 
 

@@ -175,9 +175,9 @@ RECORD = {
 
 @pytest.mark.parametrize(
     "damaged",
-    [[], 7, *[{k: v for k, v in RECORD.items() if k != name} for name in RECORD if name != "task"]]
+    [[], 7, *[{k: v for k, v in RECORD.items() if k != name} for name in RECORD]]
     + [{**RECORD, name: "7"} for name in RECORD if name != "task"]
-    + [{**RECORD, "files": {"x": 7}}, {**RECORD, "files": {"x": {}}}],
+    + [{**RECORD, "task": 7}, {**RECORD, "files": {"x": 7}}, {**RECORD, "files": {"x": {}}}],
 )
 def test_a_damaged_record_is_that_of_a_task_that_is_not_finished(damaged: Any, tmp_path: Path) -> None:
     (tmp_path / "tasks").mkdir()

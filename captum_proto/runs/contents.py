@@ -166,7 +166,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    kinds = {"index": int, "inputs": dict, "needs": dict, "files": dict, "warnings": list}
+    kinds = {"task": str, "index": int, "inputs": dict, "needs": dict, "files": dict, "warnings": list}
     whole = isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in kinds.items())
     if not whole or not all(isinstance(file, dict) and "bytes" in file for file in record["files"].values()):
         return None
