@@ -33,11 +33,12 @@ def tasks_page(folder: Path) -> Page:
     """
     settings, records = read_settings(folder), records_of(folder)
     finished = is_finished(folder)
-    state = "Its own page is gone" if finished else f"The run is not finished: {len(records)} of its tasks are"
+    state = "Its own page is gone" if finished else f"The run is not finished: {len(records)} of its tasks are there"
     goes_on = "makes it again" if finished else "goes on"
     page = Page(settings.get("command", ""), settings=settings, failures=warnings_of(folder))
     page.failures.insert(0, f"{state}; the same command with --resume {goes_on}.")
-    page.summary = [f"{len(records)} tasks are finished." if records else "Nothing is finished yet."]
+    count = "1 task is" if len(records) == 1 else f"{len(records)} tasks are"
+    page.summary = [f"{count} finished." if records else "Nothing is finished yet."]
     for place, tasks in groupby(records, key=lambda record: record["task"].rpartition("/")[0]):
         page.sections.append(Section(place or page.title, _blocks(folder, list(tasks))))
     return page
