@@ -24,6 +24,7 @@ ROOMS = (
     "attr",
     "optim",
     "metrics",
+    "features",
     "ops",
     "training",
     "data",

@@ -5,6 +5,7 @@ Activations belong to a *call* of a layer, not to the layer: torchvision's ResNe
 change a tensor after the layer has returned it. Outputs are therefore read inside the hook, when they are what the layer returned.
 """
 
+from captum_proto.capture.channels import channel_axis, channels_first
 from captum_proto.capture.consistency import warn_of_layers, warn_of_outputs
 from captum_proto.capture.hooks import forward_hooks
 from captum_proto.capture.plan import Capture, LayerOutput, PreviousOutput, capture
@@ -19,6 +20,8 @@ __all__ = [
     "LayerSelection",
     "PreviousOutput",
     "capture",
+    "channel_axis",
+    "channels_first",
     "find_layer",
     "find_output",
     "forward_hooks",

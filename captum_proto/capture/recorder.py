@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from captum_proto._utils.errors import InputError
+from captum_proto.capture.channels import channel_axis
 from captum_proto.capture.hooks import Hook, forward_hooks
 from captum_proto.capture.layout import Layout, find_layouts
 from captum_proto.capture.selection import Layer, find_output
@@ -125,6 +126,10 @@ class LayerRecorder:
                 )
             taken[layer] = images
         return taken
+
+    def channel_axis(self, layer: Layer, value: Tensor) -> int:
+        """Which axis of what a layer returned, as :meth:`take` gives it, holds its channels."""
+        return channel_axis(self._outputs[layer][0], tuple(value.shape))
 
 
 def _batch_first(value: Any, layout: Layout | str | None, batch: int) -> Tensor | None:

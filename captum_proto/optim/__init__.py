@@ -4,7 +4,10 @@ from captum_proto.optim import inputs, loss, transforms
 from captum_proto.optim.input_optimization import InputOptimization
 from captum_proto.optim.inputs import FFTImage, Parametrization, PhaseImage, PixelImage
 from captum_proto.optim.loss import (
+    AngledNeuronDirection,
+    ChannelActivation,
     ClassLogit,
+    Direction,
     Diversity,
     GramDiversity,
     HighFrequency,
@@ -30,14 +33,18 @@ from captum_proto.optim.transforms import (
     affine,
     feature_visualization_transform,
 )
+from captum_proto.optim.visualization import Visualizations, visualize
 
 __all__ = [
     "CONTROL",
     "EVALUATION",
     "START",
     "TRANSFORM",
+    "AngledNeuronDirection",
+    "ChannelActivation",
     "ClassLogit",
     "Compose",
+    "Direction",
     "Diversity",
     "EachAffine",
     "FFTImage",
@@ -61,6 +68,7 @@ __all__ = [
     "SameSize",
     "Step",
     "Transform",
+    "Visualizations",
     "affine",
     "default_high_frequency_weight",
     "feature_visualization_transform",
@@ -69,4 +77,5 @@ __all__ = [
     "partners_of",
     "prototype_keys",
     "transforms",
+    "visualize",
 ]

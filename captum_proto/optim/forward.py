@@ -84,7 +84,8 @@ class ForwardPass:
             self.recorder.plan(self._run_few, prepared[:1].detach())
         self.recorder.clear()
         output = self._network.run(prepared)
-        return Outputs(output, self.recorder.take(len(images)), self._rows, step, closely)
+        taken = self.recorder.take(len(images))
+        return Outputs(output, taken, self._rows, step, closely, self.recorder.channel_axis)
 
     def _run_few(self, prepared: Tensor) -> Any:
         """The network as it came, on a few images: an argument with one row for each image of the batch gives them its first row."""

@@ -175,7 +175,7 @@ class InputOptimization:
         Warns:
             UserWarning: If the network, as it was arranged for speed, sees the inputs otherwise.
         """
-        forward, made = ForwardPass(self.pipeline, self.settings, result.rows), []
+        forward, made = ForwardPass(self.pipeline, self.settings, result.rows, self.loss.layers), []
         with torch.no_grad(), forward.loan.frozen():
             for random in streams:
                 with forward.turn():

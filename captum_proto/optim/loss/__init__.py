@@ -1,5 +1,6 @@
 """Objectives of an optimization: losses as objects, which add, subtract and scale."""
 
+from captum_proto.optim.loss.activation import ChannelActivation
 from captum_proto.optim.loss.classes import (
     ClassLogit,
     ProbabilityVariance,
@@ -7,12 +8,16 @@ from captum_proto.optim.loss.classes import (
     class_score,
     probability_variance,
 )
+from captum_proto.optim.loss.direction import AngledNeuronDirection, Direction
 from captum_proto.optim.loss.diversity import Diversity, GramDiversity, PixelDiversity, as_diversity
 from captum_proto.optim.loss.objective import Loss, Outputs, Rows, WeightedSum, partners_of
 from captum_proto.optim.loss.regularizer import HighFrequency, default_high_frequency_weight
 
 __all__ = [
+    "AngledNeuronDirection",
+    "ChannelActivation",
     "ClassLogit",
+    "Direction",
     "Diversity",
     "GramDiversity",
     "HighFrequency",

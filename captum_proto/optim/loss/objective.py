@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from captum_proto._utils.checks import check_logits
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
-from captum_proto.capture import Layer
+from captum_proto.capture import Layer, channels_first
 from captum_proto.optim.random import LOSS, RandomStream
 
 NO_GRADIENT = (
@@ -64,6 +64,11 @@ class Rows:
         return partners_of(self.targets, self.keys.device)
 
 
+def _by_rank(_layer: Layer, value: Tensor) -> int:
+    """Which axis holds the channels, where no module tells: tokens have theirs last."""
+    return 2 if value.dim() == 3 else 1
+
+
 class Outputs:
     """
     What a model made of a batch at a step: what a loss sees.
@@ -74,13 +79,20 @@ class Outputs:
     """
 
     def __init__(
-        self, output: Any, layers: Mapping[Layer, Tensor], rows: Rows, step: int = 0, closely: bool = True
+        self,
+        output: Any,
+        layers: Mapping[Layer, Tensor],
+        rows: Rows,
+        step: int = 0,
+        closely: bool = True,
+        channel_axis: Callable[[Layer, Tensor], int] = _by_rank,
     ) -> None:
         self._output = output
         self.used = False
         self.terms: dict[str, Tensor] = {}
         self._layers, self._rows, self._step, self._closely = layers, rows, step, closely
         self._differentiable = torch.is_grad_enabled()
+        self._channel_axis = channel_axis
 
     @property
     def output(self) -> Any:
@@ -102,6 +114,21 @@ class Outputs:
         if self._differentiable and not value.requires_grad:
             raise InputError(f"what {_named(layer)} returned {NO_GRADIENT}")
         return value.to(self._rows.keys.device)  # a model may be spread over several
+
+    def units(self, layer: Layer, channel_axis: int | None = None) -> Tensor:
+        """
+        What a layer returned, its channels in front of its positions: (N, C, *positions).
+
+        Args:
+            layer (str or nn.Module): One of the loss's ``layers``.
+            channel_axis (int, optional): Which axis of the output holds the channels. Default: None, told from the layer: see
+                :func:`~captum_proto.capture.channel_axis`
+
+        Raises:
+            ValueError: As indexing does, or if there is no such axis.
+        """
+        value = self[layer]
+        return channels_first(value, self._channel_axis(layer, value) if channel_axis is None else channel_axis)
 
     @property
     def logits(self) -> Tensor:

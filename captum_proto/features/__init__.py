@@ -1,0 +1,1 @@
+"""What units and layers respond to: top examples, activation grid, semantic dictionary, neuron groups, activation atlas."""
