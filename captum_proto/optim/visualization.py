@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
-from captum_proto._utils.targets import occurrence_seeds
+from captum_proto._utils.targets import Target, occurrence_seeds
 from captum_proto.optim.input_optimization import InputOptimization
 from captum_proto.optim.inputs import FFTImage
 from captum_proto.optim.loss.objective import Loss
@@ -110,7 +110,7 @@ def visualize(
         "transform": feature_visualization_transform(min(image_shape[-2:])),
     }
     settings = OptimizationSettings(**{**defaults, **choices})
-    targets = loss.targets if loss.targets is not None else [()] * (count or 1)
+    targets: list[Target] = [()] * (count or 1) if loss.targets is None else loss.targets
     seeds = occurrence_seeds(targets, seed)
     images, values = [], []
     total = len(targets) * (settings.steps + settings.warmup_steps)

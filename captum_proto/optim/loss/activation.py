@@ -15,7 +15,7 @@ from captum_proto.capture import Layer
 from captum_proto.optim.loss.objective import Loss, Outputs
 
 
-def channels_of(channels: int | Sequence[int]) -> list[int]:
+def channels_of(channels: Any) -> list[int]:
     """
     One channel for each row, from one or several.
 
@@ -61,7 +61,7 @@ class ChannelActivation(Loss):
 
     terms = ("activation",)
 
-    def __init__(self, layer: Layer, channel: int | Sequence[int], channel_axis: int | None = None) -> None:
+    def __init__(self, layer: Layer, channel: int | Sequence[int] | Tensor, channel_axis: int | None = None) -> None:
         self.layers = (layer,)
         self.channels, self.channel_axis = channels_of(channel), channel_axis
         self.targets: list[Target] | None = [(number,) for number in self.channels]
