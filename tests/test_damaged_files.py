@@ -23,6 +23,7 @@ from captum_proto.experiments.reproduce.page import reproduced_page
 from captum_proto.experiments.subgroup_images import SubgroupLogits
 from captum_proto.experiments.sweep.tables import swept_page
 from captum_proto.metrics.group_comparison import SubgroupComparison, compare_groups
+from captum_proto.optim import Visualizations
 from captum_proto.report.blocks import Table
 from captum_proto.report.page import Page, Section
 from captum_proto.runs.folder import read_record, read_settings
@@ -46,6 +47,12 @@ def comparison(path: Path) -> None:
     PathComparison(["a", "b", "c"], scores, {name: 1 - values for name, values in scores.items()}).save(path)
 
 
+def visualizations(path: Path) -> None:
+    history, snapshots = {"activation": torch.rand(3, 2)}, {4: torch.rand(2, 1, 4, 4)}
+    values = [torch.rand(2), [0, 1], {"steps": 4}, [(3,), (5,)], history, snapshots, torch.rand(2, 2)]
+    Visualizations(torch.rand(2, 1, 4, 4), *values).save(path)
+
+
 def logits(path: Path) -> None:
     SubgroupLogits(torch.rand(2, 3), ["a.png", "b.png"], ["1", "2"], [("c.png", "damaged")]).save(path)
 
@@ -61,6 +68,7 @@ TENSORS: dict[str, tuple[Callable[[Path], None], Load, set[str]]] = {
     "prototypes": (prototypes, Prototypes.load, {"history.loss", "snapshots.4"}),
     "reference": (reference, PathReference.load, set()),
     "comparison": (comparison, PathComparison.load, set()),
+    "visualizations": (visualizations, Visualizations.load, {"history.activation", "snapshots.4", "attempts"}),
     "logits": (logits, SubgroupLogits.load, set()),
     "detector": (lambda path: Detector(1, 8).save(path), Detector.load, set()),
     "classifier": (classifier, planted_bias._load_classifier, set()),

@@ -33,7 +33,8 @@ from captum_proto.optim.transforms import (
     affine,
     feature_visualization_transform,
 )
-from captum_proto.optim.visualization import Visualizations, visualize
+from captum_proto.optim.visualization import visualization_settings, visualize
+from captum_proto.optim.visualizations import Visualizations
 
 __all__ = [
     "CONTROL",
@@ -77,5 +78,6 @@ __all__ = [
     "partners_of",
     "prototype_keys",
     "transforms",
+    "visualization_settings",
     "visualize",
 ]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,59 +11,41 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_int
-from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target, occurrence_seeds
+from captum_proto._utils.wrappers import unwrapped
 from captum_proto.optim.input_optimization import InputOptimization
 from captum_proto.optim.inputs import FFTImage
 from captum_proto.optim.loss.objective import Loss
+from captum_proto.optim.result import Callback, OptimizationResult
 from captum_proto.optim.settings import OptimizationSettings
 from captum_proto.optim.transforms import feature_visualization_transform
+from captum_proto.optim.visualizations import Visualizations
 
 
-@dataclass
-class Visualizations:
+def visualization_settings(image_shape: Sequence[int], **choices: Any) -> OptimizationSettings:
     """
-    Pictures of what units or directions respond to, with how much they do.
+    The settings of feature visualization for images of a size.
 
-    Attributes:
-        images (Tensor): (N, C, H, W), in the input range, before preprocessing.
-        activations (Tensor): (N,), the objective that was maximized, of each picture as it is, without the transform.
-        seeds (list[int]): Of each picture.
-        settings (dict): The objective and every choice, as JSON can hold it.
+    Args:
+        image_shape (sequence of int): (C, H, W): the frame and the shifts of the transform go with the shorter side.
+        **choices: Fields of :class:`OptimizationSettings` that differ.
+
+    Raises:
+        TypeError, ValueError: If a choice is out of its range.
+
+    Examples::
+
+        >>> settings = visualization_settings((3, 224, 224), steps=64)
+        >>> settings.steps, settings.lr, settings.parametrization
+        (64, 0.05, FFTImage(decay_power=1, sd=0.01, decorrelate=True))
     """
-
-    images: Tensor
-    activations: Tensor
-    seeds: list[int]
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """
-        Write everything to one safetensors file.
-
-        Raises:
-            FileExistsError: If the file exists and ``overwrite`` is False.
-        """
-        tensors = {"images": self.images, "activations": self.activations}
-        save_tensors(path, "visualizations", tensors, {"seeds": self.seeds, "settings": self.settings}, overwrite)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Visualizations:
-        """
-        Read what :meth:`save` wrote, onto the CPU.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is damaged or holds something else.
-        """
-        tensors, metadata = load_tensors(path, "visualizations")
-        with intact(path, "visualizations file"):
-            loaded = cls(tensors["images"], tensors["activations"], list(metadata["seeds"]), dict(metadata["settings"]))
-            alike("visualizations", len(loaded.images), len(loaded.activations), len(loaded.seeds))
-        return loaded
+    defaults: dict[str, Any] = {
+        "parametrization": FFTImage(),
+        "transform": feature_visualization_transform(min(image_shape[-2:])),
+    }
+    return OptimizationSettings(**{**defaults, **choices})
 
 
 def visualize(
@@ -75,12 +56,19 @@ def visualize(
     *,
     seed: int | Sequence[int] = 0,
     count: int | None = None,
+    start: Tensor | None = None,
+    attempts: int = 1,
     batch_size: int = 16,
+    callback: Callback | None = None,
+    snapshot_steps: Iterable[int] = (),
     show_progress: bool = False,
     **choices: Any,
 ) -> Visualizations:
     """
     Pictures that minimize a loss, as feature visualization makes them: Fourier coefficients, under random shifts, turns and scalings.
+
+    The settings are those of Olah, Mordvintsev and Schubert, "Feature Visualization" (Distill 2017), with Lucid's values. Unlike Lucid, a
+    batch is of as many units as the loss has rows, and each picture is what it would be alone.
 
     Args:
         forward_func (Callable): The model, as in :class:`InputOptimization`.
@@ -89,7 +77,14 @@ def visualize(
         preprocess (Callable, optional): From pictures in their range to what the model takes. Default: None
         seed (int or sequence of int, optional): The first seed of each target, or one for each row. Default: 0
         count (int, optional): How many rows, where the loss does not tell. Default: None, 1
+        start (Tensor, optional): Images (N, C, H, W) to begin with in place of noise; attempts then differ by the transform alone.
+            Default: None
+        attempts (int, optional): How often each picture is tried, from different seeds; the one with the greatest activation is kept.
+            Default: 1
         batch_size (int, optional): How many at a time. Default: 16
+        callback (Callable, optional): Called with a :class:`Step` after each step of each batch, attempt after attempt; returning True ends
+            it all, and what there is comes back. Default: None
+        snapshot_steps (iterable of int, optional): Keep the pictures after so many steps as well. Default: ()
         show_progress (bool, optional): Whether to show a progress bar. Default: False
         **choices: Fields of :class:`OptimizationSettings` that differ from feature visualization's: 512 steps, lr 0.05, :class:`FFTImage`,
             :func:`feature_visualization_transform`.
@@ -97,37 +92,89 @@ def visualize(
     Returns:
         Visualizations: In the loss's order.
 
+    Raises:
+        TypeError, ValueError: As :class:`InputOptimization` does, or if an argument is out of its range.
+
     Examples::
 
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 5), torch.nn.ReLU())
-        >>> pictures = visualize(model, ChannelActivation("0", [2, 5]), (3, 32, 32), steps=4)
-        >>> pictures.images.shape, pictures.activations.shape
-        (torch.Size([2, 3, 32, 32]), torch.Size([2]))
+        >>> pictures = visualize(model, ChannelActivation("0", [2, 5]), (3, 32, 32), steps=4, attempts=2)
+        >>> pictures.images.shape, pictures.activations.shape, pictures.attempts.shape
+        (torch.Size([2, 3, 32, 32]), torch.Size([2]), torch.Size([2, 2]))
     """
-    size = check_int(batch_size, "batch_size", 1)
-    defaults: dict[str, Any] = {
-        "parametrization": FFTImage(),
-        "transform": feature_visualization_transform(min(image_shape[-2:])),
-    }
-    settings = OptimizationSettings(**{**defaults, **choices})
-    targets: list[Target] = [()] * (count or 1) if loss.targets is None else loss.targets
+    size, tries = check_int(batch_size, "batch_size", 1), check_int(attempts, "attempts", 1)
+    settings = visualization_settings(image_shape, **choices)
+    targets = _targets(loss, count, start)
     seeds = occurrence_seeds(targets, seed)
-    images, values = [], []
-    total = len(targets) * (settings.steps + settings.warmup_steps)
+    repeats = Counter(targets)
+    steps = [*snapshot_steps]
+    parts: list[Visualizations] = []
+    total = len(targets) * (settings.steps + settings.warmup_steps) * tries
     with tqdm(total=total, desc="pictures", unit="step", disable=not show_progress) as progress:
         for begin in range(0, len(targets), size):
             rows = range(begin, min(begin + size, len(targets)))
             part = loss.rows(rows)
             optimization = InputOptimization(forward_func, part, preprocess, settings)
-            result = optimization.optimize(
-                image_shape, count=len(rows), seed=seeds[rows.start : rows.stop], numbers=rows, progress=progress
-            )
-            (outputs,) = optimization.outputs(result)
-            with torch.no_grad():
-                values.append(-part(outputs, result.images).float().cpu())
-            images.append(result.images)
-    recorded = {"loss": loss.settings(), **settings.to_json()}
-    return Visualizations(torch.cat(images), torch.cat(values), seeds, recorded)
+            best: Visualizations | None = None
+            for attempt in range(tries):
+                # Beyond the seeds that other rows of the same unit begin with.
+                tried = [seeds[row] + attempt * repeats[targets[row]] for row in rows]
+                result = optimization.optimize(
+                    tuple(image_shape),
+                    start=None if start is None else start[rows.start : rows.stop],
+                    count=None if start is not None else len(rows),
+                    seed=tried,
+                    numbers=rows,
+                    callback=callback,
+                    snapshot_steps=steps,
+                    progress=progress,
+                )
+                made = _finished(optimization, part, result, tried, targets[rows.start : rows.stop])
+                best = made if best is None else best.better_of(made)
+                if result.stopped:
+                    break
+            assert best is not None  # there is at least one attempt
+            parts.append(best)
+            if result.stopped:
+                break
+    pictures = Visualizations.concatenate(parts)
+    pictures.settings = {
+        "loss": loss.settings(),
+        "image_shape": list(image_shape),
+        "start": "noise" if start is None else "given images",
+        "attempts": tries,
+        **settings.to_json(),
+        "model": type(unwrapped(forward_func)).__name__,
+        "model_fingerprint": fingerprint(forward_func) if isinstance(forward_func, torch.nn.Module) else None,
+        "network": result.arrangement.settings(),
+        "stopped_by_callback": result.stopped,
+    }
+    return pictures
 
 
-__all__ = ["Visualizations", "visualize"]
+def _targets(loss: Loss, count: int | None, start: Tensor | None) -> list[Target]:
+    """What each row is of."""
+    given = None if count is None else check_int(count, "count", 1)
+    if loss.targets is not None:
+        given = len(loss.targets) if given is None else given
+        if given != len(loss.targets):
+            raise InputError(f"count is {count}, but the loss has {len(loss.targets)} rows; leave count out.")
+    rows = len(start) if given is None and start is not None else given or 1
+    if start is not None and len(start) != rows:
+        raise InputError(f"start holds {len(start)} images for {rows} pictures; give one for each.")
+    return [()] * rows if loss.targets is None else loss.targets
+
+
+def _finished(
+    optimization: InputOptimization, loss: Loss, result: OptimizationResult, seeds: list[int], targets: list[Target]
+) -> Visualizations:
+    """A finished batch, with its activations as the model as it came has them."""
+    (outputs,) = optimization.outputs(result)
+    with torch.no_grad():
+        values = -loss(outputs, result.images).float().cpu()
+    return Visualizations(
+        result.images, values, seeds, targets=targets, history=result.history, snapshots=result.snapshots
+    )
+
+
+__all__ = ["visualization_settings", "visualize"]
