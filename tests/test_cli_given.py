@@ -17,6 +17,7 @@ pytest.importorskip("sklearn")
 #: A command line of each command that can be used, but for where it writes to.
 USABLE = {
     "generate": ["--model", "digits", "--target", "3"],
+    "visualize": ["--model", "digits", "--layer", "0"],
     "evaluate": ["--model", "digits", "--target", "3", "--images", "digits"],
     "sweep": ["--model", "digits", "--target", "3", "--images", "digits"],
     "compare-groups": ["--model", "digits", "--target", "3", "--group", "a=a", "--group", "b=b"],
@@ -25,7 +26,7 @@ USABLE = {
     "reproduce": ["--small"],
     "demo": [],
 }
-_WITH_MODEL = ["generate", "evaluate", "sweep", "compare-groups", "fooling"]
+_WITH_MODEL = ["generate", "visualize", "evaluate", "sweep", "compare-groups", "fooling"]
 _WITH_GENERATION = ["generate", "evaluate", "compare-groups", "fooling"]
 #: What is wrong, words of the sentence that says so, and the commands that take such an option.
 WRONG: list[tuple[list[str], str, list[str]]] = [
@@ -49,8 +50,11 @@ WRONG: list[tuple[list[str], str, list[str]]] = [
     (["--limit", "0"], "limit is 0", ["evaluate", "sweep", "fooling", "reproduce"]),
     (["--count", "0"], "count is 0", [*_WITH_GENERATION, "reproduce"]),
     (["--controls", "grey"], 'there is no control "grey"', ["evaluate", "sweep", "fooling"]),
-    (["--steps", "-1"], "steps is -1", [*_WITH_GENERATION, "planted-bias"]),
-    (["--lr", "nan"], "lr is nan", _WITH_GENERATION),
+    (["--steps", "-1"], "steps is -1", [*_WITH_GENERATION, "visualize", "planted-bias"]),
+    (["--lr", "nan"], "lr is nan", [*_WITH_GENERATION, "visualize"]),
+    (["--units", "3-1"], 'units is "3-1"; expected numbers and ranges', ["visualize"]),
+    (["--direction", "none"], 'there is no file "none"; give --direction', ["visualize"]),
+    (["--attempts", "0"], "attempts is 0", ["visualize"]),
     (["--set", "steps=-1"], "steps is -1", ["sweep"]),
     (["--grid", "lr=[nan]"], "lr is nan", ["sweep"]),
     (["--networks", "0"], "networks is 0", ["planted-bias"]),

@@ -25,16 +25,19 @@ def name_among(known: Collection[Any]) -> Callable[[str], Any]:
     return name
 
 
-def add_fields(group: Any, owner: type) -> None:
+def add_fields(group: Any, owner: type, without: Collection[str] = ()) -> None:
     """
     An option for each field of a settings dataclass, with its documentation as help. What is not given is None.
 
     Args:
         group (argparse group): Where options go.
         owner (type): The dataclass. A field's metadata may hold ``choices``, the names that it takes on the command line, and ``metavar``.
+        without (collection of str, optional): Fields that get no option. Default: none
     """
     documentation, hints = documented_arguments(owner), get_type_hints(owner)
     for field in fields(owner):
+        if field.name in without:
+            continue
         flag = "--" + field.name.replace("_", "-")
         what = summary_of(documentation.get(field.name, "")).removeprefix("whether ").replace("%", "%%")
         switches_off = hints[field.name] is bool and field.default is True

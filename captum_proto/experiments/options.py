@@ -12,7 +12,7 @@ import torch
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.attr import GenerationSettings
-from captum_proto.optim import RandomAffine
+from captum_proto.optim import OptimizationSettings, RandomAffine
 from captum_proto.optim.inputs import PARAMETRIZATIONS
 from captum_proto.optim.presets import PAPER_TRANSFORM, PRESETS
 from captum_proto.optim.transforms import feature_visualization_transform
@@ -22,6 +22,12 @@ AFFINE = ("degrees", "translate", "scale", "fill")
 _TRANSFORMS = {"none": None, "paper": PAPER_TRANSFORM, "feature_visualization": feature_visualization_transform()}
 #: What may be given by name: a preset, the parts of an affine transform, and every setting of a generation.
 OPTIONS = ("preset", *AFFINE, *(field.name for field in fields(GenerationSettings)))
+
+#: What may be given for pictures of units: every setting of an optimization but those of a warm-up.
+VISUALIZATION_OPTIONS = (
+    "attempts",
+    *(field.name for field in fields(OptimizationSettings) if not field.name.startswith("warmup_")),
+)
 
 
 def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +65,32 @@ def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
     if parts:
         base = options["transform"]
         options["transform"] = _affine(parts, base if isinstance(base, RandomAffine) else PAPER_TRANSFORM)
+    return options
+
+
+def visualization_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Keyword arguments of :func:`captum_proto.optim.visualize` from plain values, as :func:`generation_options` takes them.
+
+    Args:
+        values (mapping): By the name of a setting of an optimization; what is not given is as feature visualization has it, and so is the
+            transform "feature_visualization", for the size of the images.
+
+    Raises:
+        ValueError: If a name or a value is unknown.
+    """
+    convert = {"transform": _transform, "parametrization": _parametrization, "autocast": _dtype}
+    options: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in VISUALIZATION_OPTIONS:
+            hint = nearest(name, VISUALIZATION_OPTIONS) or f"; expected some of {', '.join(VISUALIZATION_OPTIONS)}."
+            raise InputError(f'there is no argument "{name}"{hint}')
+        if not (name == "transform" and value == "feature_visualization"):
+            options[name] = (
+                convert[name](value) if name in convert else tuple(value) if isinstance(value, list) else value
+            )
+    chosen = {name: value for name, value in options.items() if name != "attempts"}
+    OptimizationSettings(**chosen)  # what is out of its range is found here
     return options
 
 

@@ -13,6 +13,7 @@ from captum_proto.experiments.generate import generation_page
 from captum_proto.experiments.reproduce.page import reproduced_page
 from captum_proto.experiments.sweep.tables import swept_page
 from captum_proto.experiments.tasks_page import tasks_page
+from captum_proto.experiments.visualize import visualization_page
 from captum_proto.report.html import write_page, write_report
 from captum_proto.report.page import Page
 from captum_proto.runs.folder import PAGE, RECORDED, SETTINGS, read_settings
@@ -20,6 +21,7 @@ from captum_proto.runs.folder import PAGE, RECORDED, SETTINGS, read_settings
 #: By command: the page of a folder, from the files in it, of a run that is finished or not.
 PAGES: dict[str, Callable[[Path], Page]] = {
     "generate": generation_page,
+    "visualize": visualization_page,
     "evaluate": evaluation_page,
     "compare-groups": compared_page,
     "demo": demo_page,

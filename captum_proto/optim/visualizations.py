@@ -29,7 +29,8 @@ class Visualizations:
         activations (Tensor): (N,), the objective that was maximized, of each picture as it is, without the transform.
         seeds (list[int]): Of each picture; where there were several attempts, of the best.
         settings (dict): The objective and every choice, as JSON can hold it.
-        targets (list[tuple[int, ...]]): What each is of, as the loss has it: (channel,) for a channel; () where the loss is the same for all.
+        targets (list[tuple[int, ...]]): What each is of, as the loss has it: (channel,) for a channel; () where the loss is the
+            same for all.
         history (dict[str, Tensor]): One value for each step and picture, before the step's update: "loss", and what losses record,
             such as "activation", each (S, N) and under the transform. NaN where a callback ended a batch earlier than others.
         snapshots (dict[int, Tensor]): Pictures after so many steps, (N, C, H, W) each.

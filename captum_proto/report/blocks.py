@@ -119,7 +119,9 @@ class Pictures(Block, kind="pictures"):
 
     def render(self, context: Context) -> dict[str, Any] | None:
         shown = [
-            picture for picture in (_picture(picture, context) for picture in self.pictures) if picture is not None
+            picture
+            for picture in (loaded_picture(picture, context) for picture in self.pictures)
+            if picture is not None
         ]
         small = [picture for picture in shown if picture["small"]]
         return {"small": small, "figures": [picture for picture in shown if not picture["small"]]} if shown else None
@@ -168,7 +170,7 @@ class Gallery(Block, kind="gallery"):
         shown = [
             {**picture, "label": each.label, "facts": each.facts}
             for each in first
-            if (picture := _picture(Picture(each.path, each.text), context)) is not None
+            if (picture := loaded_picture(Picture(each.path, each.text), context)) is not None
         ]
         if not shown:
             return None
@@ -181,8 +183,8 @@ def _count_pictures(context: Context) -> int:
     return sum(len(block.pictures) for block in context.blocks if isinstance(block, Pictures))
 
 
-def _picture(picture: Picture, context: Context) -> dict[str, Any] | None:
-    """A picture as its template takes it."""
+def loaded_picture(picture: Picture, context: Context) -> dict[str, Any] | None:
+    """A picture as its template takes it, or None, with a word of what fails, where it cannot be read."""
     many = _count_pictures(context) > MANY_PICTURES
 
     def load(path: Path) -> dict[str, Any]:
@@ -339,4 +341,5 @@ __all__ = [
     "Table",
     "Verdict",
     "Verdicts",
+    "loaded_picture",
 ]

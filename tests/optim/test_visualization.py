@@ -60,12 +60,11 @@ def test_the_best_attempt_is_kept_with_all_that_is_known_of_it(network: nn.Modul
 
 
 def test_attempts_of_one_unit_have_seeds_of_their_own(network: nn.Module) -> None:
-    seen: list[list[int]] = []
     twice = visualize(network, ChannelActivation("2", [1, 1]), SHAPE, attempts=3, **PLAIN)
-    for seed in range(6):
-        seen.append(visualize(network, ChannelActivation("2", 1), SHAPE, seed=seed, **PLAIN).activations.tolist())
+    one = ChannelActivation("2", 1)
+    alone = [float(visualize(network, one, SHAPE, seed=seed, **PLAIN).activations) for seed in range(6)]
     assert twice.attempts is not None
-    assert sorted(twice.attempts.flatten().tolist()) == pytest.approx(sorted(sum(seen, [])))
+    assert sorted(twice.attempts.flatten().tolist()) == pytest.approx(sorted(alone))
 
 
 def test_a_callback_sees_all_and_ends_all(network: nn.Module) -> None:

@@ -20,6 +20,7 @@ from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.planted_bias import PlantedBias
 from captum_proto.experiments.reproduce import Reproduce, ReproduceSettings, Stage
 from captum_proto.experiments.sweep import RunSweep, Sweep
+from captum_proto.experiments.visualize import LayerUnits, Visualize
 from captum_proto.models import NamedModel
 from captum_proto.report.views.prototypes import PROTOTYPES
 from captum_proto.runs.tasks import Protocol, carry_out
@@ -60,6 +61,11 @@ def prototypes_file(inputs: Path, seed: int = 0) -> Path:
 
 def generate(inputs: Path) -> Generate:
     return Generate(trees(), [(0,), (1,), (0, 2)], QUICK, batch_size=1)
+
+
+def visualize(inputs: Path) -> Visualize:
+    layers = [LayerUnits("0", (1, 3), width=4), LayerUnits("1", (1,), width=4, neuron=True)]
+    return Visualize(trees(), layers, {"steps": 2, "transform": None, "attempts": 2}, batch_size=1)
 
 
 def evaluate(inputs: Path, **options: Any) -> Evaluate:
@@ -139,6 +145,7 @@ def planted_bias(inputs: Path) -> PlantedBias:
 #: By command: a protocol made anew, as another process makes it, from inputs in a folder.
 PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "generate": generate,
+    "visualize": visualize,
     "evaluate": evaluate,
     "compare-groups": compare_groups,
     "sweep": sweep,

@@ -254,7 +254,9 @@ def test_a_model_without_a_gradient_costs_no_results(
 
     def detached() -> NamedModel:
         named = trees()
-        named.model.register_forward_hook(lambda module, arguments, output: output.detach())
+        named.model[0].register_forward_hook(
+            lambda module, arguments, output: output.detach()
+        )  # and with it all that follows
         return named
 
     prototypes_file(inputs)

@@ -1,0 +1,108 @@
+"""``captum-proto visualize``: pictures of what units respond to."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from captum_proto._utils.errors import InputError
+from captum_proto.cli import arguments as shared
+from captum_proto.cli.given import check_given
+from captum_proto.cli.options import add_fields
+from captum_proto.experiments.options import VISUALIZATION_OPTIONS, visualization_options
+from captum_proto.experiments.visualize import (
+    FIRST,
+    LayerUnits,
+    Visualize,
+    channels_in,
+    chosen_layers,
+    parse_units,
+    read_directions,
+)
+from captum_proto.optim import OptimizationSettings, Visualizations
+from captum_proto.runs.tasks import carry_out
+
+_EXAMPLES = """examples:
+  captum-proto visualize --model efficientnet-lite0 --layer _blocks.8 --units 0-11,40 --out units
+  captum-proto visualize --model torchvision:resnet18 --layer layer2 --layer layer4 --steps 128 --attempts 2 --out units
+  captum-proto visualize --model timm:vit_small_patch16_224 --layer blocks.6.mlp.act --units 0-7 --neuron --out units
+  captum-proto visualize --model efficientnet-lite0 --layer _blocks.8 --direction directions.safetensors --out directions
+"""
+#: Of the warm-up there is none here.
+WITHOUT = ("warmup_steps", "warmup_tolerance")
+
+
+def add(commands: shared.Commands) -> None:
+    parser = shared.command(commands, "visualize", "make pictures of what units respond to", _EXAMPLES)
+    shared.add_model(parser)
+    group = parser.add_argument_group("units")
+    group.add_argument(
+        "--layer",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help='a layer\'s name, or a pattern such as "layer?"; repeat for several',
+    )
+    group.add_argument(
+        "--units",
+        metavar="NUMBERS",
+        help=f'of each layer, such as "0-11,40" (default: the first {FIRST}, or all if there are fewer)',
+    )
+    group.add_argument(
+        "--neuron", action="store_true", help="one neuron in the middle of the layer's map, instead of a whole channel"
+    )
+    group.add_argument(
+        "--direction",
+        type=Path,
+        metavar="FILE",
+        help="instead of units, directions in the space of one layer's channels: .safetensors with one tensor, or .npy, (C,) or (N, C)",
+    )
+    made = parser.add_argument_group(
+        "optimization (what is not given is as in feature visualization: Fourier coefficients, small shifts)"
+    )
+    add_fields(made, OptimizationSettings, WITHOUT)
+    made.add_argument(
+        "--attempts", type=int, help="pictures to try for each unit, of which the best is kept (default: 1)"
+    )
+    made.add_argument("--batch-size", type=int, default=16, help="pictures at a time (default: %(default)s)")
+    made.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    shared.add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    check_given(args)
+    numbers = None if args.units is None else parse_units(args.units)
+    options = _options(args)
+    directions = None if args.direction is None else read_directions(args.direction)
+    if directions is not None and numbers is not None:
+        raise InputError("--units and --direction were both given; give one of them.")
+    named = shared.load(args)
+    layers = chosen_layers(named, args.layer)
+    if directions is not None and len(layers) > 1:
+        raise InputError(f"--direction was given for {len(layers)} layers; give the one in which the directions lie.")
+    units = []
+    for layer, width in channels_in(named, layers).items():
+        channels = tuple(range(min(FIRST, width))) if numbers is None else numbers
+        units.append(LayerUnits(layer, () if directions is not None else channels, width, args.neuron, directions))
+    found = carry_out(
+        Visualize(named, units, options, seed=args.seed, batch_size=args.batch_size), args.out, **shared.output(args)
+    )
+    _print(found, units)
+    print(f"written: {args.out}")
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    return visualization_options({name: value for name, value in given.items() if name in VISUALIZATION_OPTIONS})
+
+
+def _print(found: dict[str, Visualizations], units: list[LayerUnits]) -> None:
+    for one in units:
+        made = found[one.layer]
+        for label, activation, seed, moved in zip(
+            one.labels, made.activations.tolist(), made.seeds, made.moved.tolist(), strict=True
+        ):
+            state = f"activation {activation:.3f}" if moved else "no gradient in any step"
+            print(f"{one.layer}, {label}, seed {seed}: {state}")

@@ -1,0 +1,136 @@
+"""Pictures of units of layers, written to a folder batch by batch, so that an interrupted run goes on where it was."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from captum_proto._utils.errors import InputError
+from captum_proto.experiments.visualize.page import BATCHES, LAYERS, WARNINGS, pictures_of, stem_of, visualization_page
+from captum_proto.experiments.visualize.units import LayerUnits
+from captum_proto.models import NamedModel
+from captum_proto.optim import InputOptimization, Visualizations, visualization_settings, visualize
+from captum_proto.report.figures import save_figure
+from captum_proto.report.html import write_page
+from captum_proto.report.views.visualizations import unit_sheet, write_unit_pictures
+from captum_proto.runs.provenance import provenance
+from captum_proto.runs.tasks import Protocol, Run, Task
+
+
+@dataclass(frozen=True)
+class Visualize(Protocol[dict[str, Visualizations]]):
+    """
+    Pictures of units of layers: a PNG of each, a sheet for each layer, everything as safetensors, and the page.
+
+    Args:
+        named (NamedModel): The model and its preprocessing.
+        layers (sequence of LayerUnits): The units of each layer.
+        options (mapping): Further arguments of :func:`~captum_proto.optim.visualize`. Default: its own
+        seed (int): The first seed of each unit. Default: 0
+        batch_size (int): Pictures at a time; each finished batch is on disk at once. Default: 16
+        page (bool): Whether to write the page; False where the pictures are part of a greater one. Default: True
+
+    Raises:
+        InputError: If ``batch_size`` is less than 1, there are no layers, or a layer is given twice.
+    """
+
+    named: NamedModel
+    layers: Sequence[LayerUnits]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    batch_size: int = 16
+    page: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch_size is {self.batch_size}; expected at least 1.")
+        names = [units.layer for units in self.layers]
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"layers are {names}; expected at least one, each once.")
+        stems = [stem_of(name) for name in names]
+        if len(set(stems)) < len(stems):
+            raise InputError(f"the layers {names} would share the names of their files; visualize them in two runs.")
+
+    def provenance(self) -> dict[str, Any]:
+        return provenance(
+            "visualize",
+            {
+                "model": self.named.provenance(),
+                "layers": [units.settings() for units in self.layers],
+                "seed": self.seed,
+                "batch_size": self.batch_size,
+                "image_shape": self.named.image_shape,
+                "options": self.options,
+            },
+        )
+
+    def begun(self) -> dict[str, Any]:
+        return {LAYERS: [self._recorded(units) for units in self.layers]}
+
+    def tasks(self) -> list[Task]:
+        self._rehearse()
+        return [
+            Task(
+                f"{BATCHES}/{number:02d}/{begin:05d}",
+                weight=len(range(begin, min(begin + self.batch_size, len(units)))),
+            )
+            for number, units in enumerate(self.layers)
+            for begin in range(0, len(units), self.batch_size)
+        ]
+
+    def make(self, task: Task, run: Run) -> None:
+        _, layer, begin = task.name.split("/")
+        units, first = self.layers[int(layer)], int(begin)
+        rows = range(first, min(first + self.batch_size, len(units)))
+        made = visualize(
+            self.named.model,
+            units.loss().rows(rows),
+            self.named.image_shape,
+            self.named.preprocess,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            show_progress=run.show_progress,
+            **self.options,
+        )
+        write_unit_pictures(made, units.stems[rows.start : rows.stop], run.folder)
+        made.save(run.folder / f"{task.name}.safetensors", overwrite=True)
+
+    def summarize(self, run: Run) -> dict[str, Visualizations]:
+        found = {}
+        for number, units in enumerate(self.layers):
+            made = self._made(number, run)
+            made.save(run.folder / f"{stem_of(units.layer)}.safetensors", overwrite=True)
+            found[units.layer] = made
+        run.note({**next(iter(found.values())).settings, WARNINGS: run.warnings()})
+        for number, units in enumerate(self.layers):
+            pictures = pictures_of(run.folder, number, self._recorded(units), [])
+            sheet = unit_sheet(pictures, list(found[units.layer].images), [[] for _ in pictures])
+            save_figure(sheet, run.folder / f"{stem_of(units.layer)}.png", overwrite=True)
+        if self.page:
+            write_page(visualization_page(run.folder), run.folder)
+        return found
+
+    def _made(self, number: int, run: Run) -> Visualizations:
+        """All pictures of a layer."""
+        tasks = [task.name for task in run.tasks if task.name.startswith(f"{BATCHES}/{number:02d}/")]
+        return Visualizations.concatenate([Visualizations.load(run.folder / f"{name}.safetensors") for name in tasks])
+
+    def _recorded(self, units: LayerUnits) -> dict[str, Any]:
+        return {"layer": units.layer, "labels": units.labels, "stems": units.stems, "stem": stem_of(units.layer)}
+
+    def _rehearse(self) -> None:
+        """See that pictures can be made, before anything takes time or is removed: one step for one unit of each layer."""
+        steps = {"steps": min(1, self.options.get("steps", 1))}
+        chosen = {name: value for name, value in self.options.items() if name != "attempts"}
+        settings = visualization_settings(self.named.image_shape, **{**chosen, **steps})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what there is to warn of comes again
+            for units in self.layers:
+                InputOptimization(
+                    self.named.model, units.loss().rows(range(1)), self.named.preprocess, settings
+                ).optimize(self.named.image_shape)
+
+
+__all__ = ["Visualize"]
