@@ -24,7 +24,7 @@ _FILES = {
     "direction": "directions",
 }
 #: Options that are numbers of things, of which there must be one at least.
-_COUNTS = ("limit", "others", "control_count", "num_classes", "networks", "epochs", "protocol_seeds", "attempts")
+_COUNTS = ("limit", "others", "control_count", "num_classes", "networks", "epochs", "protocol_seeds", "attempts", "k")
 
 
 def check_given(args: argparse.Namespace) -> None:
@@ -64,8 +64,9 @@ def check_given(args: argparse.Namespace) -> None:
 
 
 def _models(given: dict[str, object]) -> list[str]:
-    model = given.get("model", [])
-    return [model] if isinstance(model, str) else list(model)  # type: ignore[call-overload]  # a list of names
+    model, judge = given.get("model", []), given.get("judge")
+    models: list[str] = [model] if isinstance(model, str) else list(model)  # type: ignore[call-overload]  # a list of names
+    return [*models, judge] if isinstance(judge, str) else models
 
 
 def _each(value: Path | list[Path]) -> list[Path]:

@@ -1,5 +1,6 @@
 """Pictures of what units of a network respond to, with the natural images that excite them most, and a score."""
 
+from captum_proto.experiments.visualize.natural import POOLS, NaturalExamples
 from captum_proto.experiments.visualize.page import visualization_page
 from captum_proto.experiments.visualize.protocol import Visualize
 from captum_proto.experiments.visualize.units import (
@@ -13,7 +14,9 @@ from captum_proto.experiments.visualize.units import (
 
 __all__ = [
     "FIRST",
+    "POOLS",
     "LayerUnits",
+    "NaturalExamples",
     "Visualize",
     "channels_in",
     "chosen_layers",

@@ -8,15 +8,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from captum_proto._utils.errors import InputError
-from captum_proto.experiments.visualize.page import BATCHES, LAYERS, WARNINGS, pictures_of, stem_of, visualization_page
+from captum_proto.experiments.visualize.natural import NaturalExamples
+from captum_proto.experiments.visualize.page import (
+    BATCHES,
+    LAYERS,
+    NATURAL,
+    WARNINGS,
+    pictures_of,
+    stem_of,
+    visualization_page,
+)
 from captum_proto.experiments.visualize.units import LayerUnits
+from captum_proto.features import Examples
 from captum_proto.models import NamedModel
 from captum_proto.optim import InputOptimization, Visualizations, visualization_settings, visualize
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
 from captum_proto.report.views.visualizations import unit_sheet, write_unit_pictures
+from captum_proto.runs.files import write_json
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task
+
+#: The task that finds the natural images of all units, and its file.
+EXAMPLES, _EXAMPLES_FILE = "examples", "examples.safetensors"
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,8 @@ class Visualize(Protocol[dict[str, Visualizations]]):
         options (mapping): Further arguments of :func:`~captum_proto.optim.visualize`. Default: its own
         seed (int): The first seed of each unit. Default: 0
         batch_size (int): Pictures at a time; each finished batch is on disk at once. Default: 16
+        natural (NaturalExamples, optional): Natural images to show to the units, for examples beside the pictures and a score.
+            Default: None
         page (bool): Whether to write the page; False where the pictures are part of a greater one. Default: True
 
     Raises:
@@ -41,6 +57,7 @@ class Visualize(Protocol[dict[str, Visualizations]]):
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     batch_size: int = 16
+    natural: NaturalExamples | None = None
     page: bool = True
 
     def __post_init__(self) -> None:
@@ -53,6 +70,9 @@ class Visualize(Protocol[dict[str, Visualizations]]):
         if len(set(stems)) < len(stems):
             raise InputError(f"the layers {names} would share the names of their files; visualize them in two runs.")
 
+        if self.natural is not None and any(units.directions is not None for units in self.layers):
+            raise InputError("examples are of units, and directions were given; leave the images out, or give units.")
+
     def provenance(self) -> dict[str, Any]:
         return provenance(
             "visualize",
@@ -63,6 +83,7 @@ class Visualize(Protocol[dict[str, Visualizations]]):
                 "batch_size": self.batch_size,
                 "image_shape": self.named.image_shape,
                 "options": self.options,
+                "images": None if self.natural is None else self.natural.settings(),
             },
         )
 
@@ -71,18 +92,37 @@ class Visualize(Protocol[dict[str, Visualizations]]):
 
     def tasks(self) -> list[Task]:
         self._rehearse()
-        return [
-            Task(
-                f"{BATCHES}/{number:02d}/{begin:05d}",
-                weight=len(range(begin, min(begin + self.batch_size, len(units)))),
-            )
+        tasks = [
+            Task(f"{BATCHES}/{number:02d}/{begin:05d}", weight=min(self.batch_size, len(units) - begin))
             for number, units in enumerate(self.layers)
             for begin in range(0, len(units), self.batch_size)
         ]
+        if self.natural is None:
+            return tasks
+        of_layers = [
+            Task(f"{NATURAL}/{number:02d}", needs=(EXAMPLES, *_batches_of(number, tasks)))
+            for number in range(len(self.layers))
+        ]
+        return [*tasks, Task(EXAMPLES), *of_layers]
 
     def make(self, task: Task, run: Run) -> None:
-        _, layer, begin = task.name.split("/")
-        units, first = self.layers[int(layer)], int(begin)
+        kind, _, place = task.name.partition("/")
+        if kind == BATCHES:
+            self._make_batch(*map(int, place.split("/")), task, run)
+            return
+        assert self.natural is not None  # else there is no such task
+        if kind == EXAMPLES:
+            layers = [units.layer for units in self.layers]
+            self.natural.find(self.named, layers, run.show_progress).save(run.folder / _EXAMPLES_FILE, overwrite=True)
+            return
+        units = self.layers[int(place)]
+        examples, made = Examples.load(run.folder / _EXAMPLES_FILE)[units.layer], self._made(int(place), run)
+        self.natural.write_strips(units, examples, self.named, run.folder)
+        found = self.natural.of(units, made.images, made.moved, examples, self.named)
+        write_json(run.folder / f"{task.name}.json", [one.to_json() for one in found], overwrite=True, indent=1)
+
+    def _make_batch(self, number: int, first: int, task: Task, run: Run) -> None:
+        units = self.layers[number]
         rows = range(first, min(first + self.batch_size, len(units)))
         made = visualize(
             self.named.model,
@@ -106,7 +146,7 @@ class Visualize(Protocol[dict[str, Visualizations]]):
         run.note({**next(iter(found.values())).settings, WARNINGS: run.warnings()})
         for number, units in enumerate(self.layers):
             pictures = pictures_of(run.folder, number, self._recorded(units), [])
-            sheet = unit_sheet(pictures, list(found[units.layer].images), [[] for _ in pictures])
+            sheet = unit_sheet(pictures, list(found[units.layer].images), run.folder)
             save_figure(sheet, run.folder / f"{stem_of(units.layer)}.png", overwrite=True)
         if self.page:
             write_page(visualization_page(run.folder), run.folder)
@@ -114,8 +154,8 @@ class Visualize(Protocol[dict[str, Visualizations]]):
 
     def _made(self, number: int, run: Run) -> Visualizations:
         """All pictures of a layer."""
-        tasks = [task.name for task in run.tasks if task.name.startswith(f"{BATCHES}/{number:02d}/")]
-        return Visualizations.concatenate([Visualizations.load(run.folder / f"{name}.safetensors") for name in tasks])
+        names = _batches_of(number, run.tasks)
+        return Visualizations.concatenate([Visualizations.load(run.folder / f"{name}.safetensors") for name in names])
 
     def _recorded(self, units: LayerUnits) -> dict[str, Any]:
         return {"layer": units.layer, "labels": units.labels, "stems": units.stems, "stem": stem_of(units.layer)}
@@ -131,6 +171,11 @@ class Visualize(Protocol[dict[str, Visualizations]]):
                 InputOptimization(
                     self.named.model, units.loss().rows(range(1)), self.named.preprocess, settings
                 ).optimize(self.named.image_shape)
+
+
+def _batches_of(number: int, tasks: Sequence[Task]) -> list[str]:
+    """The names of the tasks that make the pictures of a layer."""
+    return [task.name for task in tasks if task.name.startswith(f"{BATCHES}/{number:02d}/")]
 
 
 __all__ = ["Visualize"]

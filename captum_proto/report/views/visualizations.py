@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,17 @@ from captum_proto._utils.files import intact, whole_file
 from captum_proto._utils.tables import number, typographic
 from captum_proto.optim import Visualizations
 from captum_proto.report.blocks import Gallery, Picture, Pictures, Shown, Table
-from captum_proto.report.figures import picture_sheet, to_display
+from captum_proto.report.figures import picture_sheet, sized, to_display
 from captum_proto.report.unit_blocks import Strip, Unit, Units
 from captum_proto.stats.intervals import Estimate
 
 #: The natural images beside each picture, by the name of their file, and what they are called.
 STRIPS = {"top": "highest", "lowest": "lowest", "random": "random"}
 #: How many natural images stand beside a picture on a page and on a sheet, and how large.
-BESIDE, _TILE, _GAP = 8, 88, 4
-_ON_SHEET = 5
+BESIDE, _TILE, _GAP = 8, 110, 4
+_ON_SHEET = 6
+#: What is around an example that is no square, such as one cut at the border of its image.
+_MARGIN = "#b8b6b0"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class Natural:
         greatest (float): The activation of the image that excites it most.
         least (float): Of the one that excites it least.
         count (int): How many images there were.
-        quantile (float): The activation below which 99 of 100 images stay.
+        quantile (float): The activation below which the unit stays at 99 of 100 positions of all images.
+        reached (float): The activation of the unit's picture, measured as those of natural images.
+        pool (str): How an image's activations over the positions of the map are measured: "max" or "mean".
+        silent (str): In a sentence why the unit has no examples worth a look; empty where it has some.
         score (Estimate, optional): How often the picture is more similar to one of the highest images than to one of the lowest: 0.5 by
             chance.
         control (Estimate, optional): The same with the pictures of other units of the layer, on average.
@@ -50,14 +54,12 @@ class Natural:
     least: float
     count: int
     quantile: float = math.nan
+    reached: float = math.nan
+    pool: str = "max"
+    silent: str = ""
     score: Estimate | None = None
     control: Estimate | None = None
     ceiling: Estimate | None = None
-
-    @property
-    def never(self) -> bool:
-        """Whether the unit does the same for every image."""
-        return self.greatest == self.least
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -66,7 +68,9 @@ class Natural:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Natural:
         """What :meth:`to_json` gave."""
-        values = {name: Estimate(**value) if isinstance(value, dict) else value for name, value in content.items()}
+        values: dict[str, Any] = {
+            name: Estimate(**value) if isinstance(value, dict) else value for name, value in content.items()
+        }
         return cls(**values)
 
 
@@ -102,10 +106,10 @@ class UnitPicture:
 
     @property
     def multiple(self) -> float:
-        """The activation as a multiple of what the image reaches that excites the unit most; NaN where that is not above zero."""
+        """What it reaches as a multiple of what the image reaches that excites the unit most; NaN where that is not above zero."""
         if self.natural is None or not self.natural.greatest > 0:
             return math.nan
-        return self.activation / self.natural.greatest
+        return self.natural.reached / self.natural.greatest
 
     @property
     def silent(self) -> str:
@@ -115,12 +119,7 @@ class UnitPicture:
                 f"{self.label.capitalize()} of {self.layer} has no picture: the network had no gradient for it in any step, since it does "
                 "not fire for the start; try other seeds (--seed, --attempts) or the layer before its activation function."
             )
-        if self.natural is not None and self.natural.never:
-            return (
-                f"{self.label.capitalize()} of {self.layer} never fires: it gives {_figure(self.natural.greatest)} for each of "
-                f"{self.natural.count} natural images."
-            )
-        return ""
+        return "" if self.natural is None else self.natural.silent
 
     @property
     def path(self) -> str:
@@ -134,7 +133,8 @@ class UnitPicture:
 
     def facts(self) -> list[str]:
         """What is known of it, in few words each."""
-        facts = [f"reaches {_figure(self.activation)}" + (f", {_times(self.multiple)}" if self.multiple > 0 else "")]
+        facts = [f"reaches {_figure(self.activation)}"]
+        facts += [f"{_times(self.multiple)} natural"] if self.multiple > 0 else []
         if self.natural is not None and self.natural.score is not None:
             facts.append(f"score {number(self.natural.score.value, 2)}")
         return facts
@@ -146,8 +146,9 @@ class UnitPicture:
             lines = [f"no picture: the network had no gradient for it in any step; it gives {_figure(self.activation)}"]
         if (natural := self.natural) is None:
             return lines
-        if natural.never:
-            return [*lines, f"never fires: it gives {_figure(natural.greatest)} for each of {natural.count} images"]
+        if natural.silent:
+            return [*lines, f"never fires: natural images give {_figure(natural.least)} to {_figure(natural.greatest)}"]
+        lines.append(f"{natural.pool} over positions: {_figure(natural.reached)}")
         lines.append(f"natural images: {_figure(natural.least)} to {_figure(natural.greatest)}")
         if self.multiple > 0:
             lines.append(f"{_times(self.multiple)} the greatest of these")
@@ -199,7 +200,7 @@ def write_strip(images: Sequence[Tensor], path: Path) -> None:
         path (Path): Where to write.
     """
     tiles = [Image.fromarray(to_display(image)).convert("RGB") for image in images]
-    strip = Image.new("RGB", (len(tiles) * (_TILE + _GAP) - _GAP, _TILE), "white")
+    strip = Image.new("RGB", (len(tiles) * (_TILE + _GAP) - _GAP, _TILE), _MARGIN)
     for place, tile in enumerate(tiles):
         scale = _TILE / max(tile.size)
         size = (max(1, round(tile.width * scale)), max(1, round(tile.height * scale)))
@@ -208,7 +209,7 @@ def write_strip(images: Sequence[Tensor], path: Path) -> None:
         left = place * (_TILE + _GAP)
         strip.paste(small, (left + (_TILE - small.width) // 2, (_TILE - small.height) // 2))
     with whole_file(path, overwrite=True) as temporary:
-        strip.save(temporary, format="jpeg", quality=88)
+        strip.save(temporary, format="jpeg", quality=85)
 
 
 def read_natural(path: Path) -> list[Natural]:
@@ -226,30 +227,48 @@ def read_natural(path: Path) -> list[Natural]:
     return found
 
 
-def unit_sheet(units: Sequence[UnitPicture], images: Sequence[Tensor], examples: Sequence[Sequence[Tensor]]) -> Figure:
+def unit_sheet(units: Sequence[UnitPicture], images: Sequence[Tensor], folder: Path) -> Figure:
     """
     Units of a layer on one sheet, each with its picture and, where there are some, the natural images that excite it most.
 
     Args:
         units (sequence of UnitPicture): At least one.
         images (sequence of Tensor): Their pictures, (C, H, W) each, in [0, 1].
-        examples (sequence of sequence of Tensor): Of each unit the natural images, the highest first; empty where there are none.
+        folder (Path): Where the natural images are.
 
     Returns:
         Figure: To be saved with :func:`~captum_proto.report.figures.save_figure`.
     """
-    beside = min(_ON_SHEET, max((len(each) for each in examples), default=0))
-    across = 2 if beside else 6
-    cells: list[list[tuple[str, np.ndarray | None]]] = []
-    for unit, image, natural in zip(units, images, examples, strict=True):
-        title = "\n".join([unit.label, *unit.facts()]) if unit.shown else f"{unit.label}\nno gradient"
-        cell: list[tuple[str, np.ndarray | None]] = [(title, to_display(image) if unit.shown else None)]
-        cell += [("", to_display(each)) for each in natural[:beside]]
-        cells.append([*cell, *[("", None)] * (1 + beside - len(cell))])
-    rows = [[*chain(*cells[begin : begin + across])] for begin in range(0, len(cells), across)]
-    if not any(picture is not None for row in rows for _, picture in row):
-        rows[0][0] = (rows[0][0][0], np.full((8, 8), 255, np.uint8))  # a sheet without a picture has no size
-    return picture_sheet(rows, 144 if beside else 224)
+    cells: list[tuple[str, np.ndarray | None]] = []
+    for unit, image in zip(units, images, strict=True):
+        highest = folder / f"{unit.stem}_{next(iter(STRIPS))}.jpg"
+        shown = to_display(image) if unit.shown else np.full((8, 8), 255, np.uint8)
+        facts = unit.facts() if unit.shown else ["no gradient"]
+        cell = _beside_tiles(shown, highest) if highest.exists() else shown
+        cells.append(
+            (f"{unit.label}: {', '.join(facts)}" if highest.exists() else "\n".join([unit.label, *facts]), cell)
+        )
+    across = 6 if max(picture.shape[1] / picture.shape[0] for _, picture in cells if picture is not None) < 2 else 2
+    side = max(max(picture.shape) for _, picture in cells if picture is not None)
+    rows = [cells[begin : begin + across] for begin in range(0, len(cells), across)]
+    return picture_sheet(rows, max(224, side))
+
+
+def _beside_tiles(picture: np.ndarray, strip: Path) -> np.ndarray:
+    """A picture, and to its right the first natural images of a strip in two rows."""
+    with Image.open(strip) as file:
+        tiles = file.convert("RGB")
+    side = 2 * _TILE + _GAP
+    count = min(_ON_SHEET, (tiles.width + _GAP) // (_TILE + _GAP))
+    columns = -(-count // 2)
+    sheet = Image.new("RGB", (side + columns * (_TILE + _GAP), side), "white")
+    whole = Image.fromarray(sized(picture, side)).convert("RGB")
+    sheet.paste(whole, ((side - whole.width) // 2, (side - whole.height) // 2))
+    for place in range(count):
+        left = place * (_TILE + _GAP)
+        tile = tiles.crop((left, 0, left + _TILE, _TILE))
+        sheet.paste(tile, (side + _GAP + place % columns * (_TILE + _GAP), place // columns * (_TILE + _GAP)))
+    return np.asarray(sheet)
 
 
 def unit_gallery(units: Sequence[UnitPicture], several: bool) -> Gallery:
@@ -283,7 +302,11 @@ def unit_legend(units: Sequence[UnitPicture]) -> list[str]:
     ]
     counts = [unit.natural.count for unit in units if unit.natural is not None]
     if counts:
-        text.append(f"×: as a multiple of the greatest that any of {max(counts)} natural images reaches.")
+        pool = next(unit.natural.pool for unit in units if unit.natural is not None)
+        text.append(
+            f"× natural: its {pool} over the positions of the unit's map, as a multiple of the greatest that any of {max(counts)} natural images "
+            "reaches."
+        )
     if _scored(units):
         text.append(
             "score: how often the picture is more similar, for another network, to a natural image that excites the unit than to one that "
@@ -325,13 +348,13 @@ def unit_table(units: Sequence[UnitPicture]) -> Table:
     header, rows = ["unit", "seed", "activation"], []
     natural = any(unit.natural is not None for unit in units)
     scored = any(unit.natural is not None and unit.natural.score is not None for unit in units)
-    header += ["natural, greatest", "natural, 99 %", "natural, least", "multiple"] if natural else []
+    header += ["pooled", "natural, greatest", "natural, 99 %", "natural, least", "multiple"] if natural else []
     header += ["score", "score of other units' pictures", "score of examples"] if scored else []
     for unit in units:
         row = [unit.label, str(unit.seed), number(unit.activation, 3)]
         known = unit.natural
         if natural:
-            values = [math.nan] * 3 if known is None else [known.greatest, known.quantile, known.least]
+            values = [math.nan] * 4 if known is None else [known.reached, known.greatest, known.quantile, known.least]
             row += [*(number(value, 3) for value in values), number(unit.multiple, 2)]
         if scored:
             estimates = [None] * 3 if known is None else [known.score, known.control, known.ceiling]
@@ -339,11 +362,14 @@ def unit_table(units: Sequence[UnitPicture]) -> Table:
         rows.append([typographic(cell) if place else cell for place, cell in enumerate(row)])
     text = "The activation of each picture as it is, without the transform"
     if natural:
-        text += "; what natural images reach; the picture's as a multiple of the greatest of theirs"
+        text += (
+            "; pooled over the positions of the map as natural images are; the greatest and the least of theirs, and what the unit stays "
+            "below at 99 % of all positions; the picture's as a multiple of the greatest"
+        )
     if scored:
         text += (
-            "; the score with its 95 % interval, beside the mean of the same with pictures of the layer's other units, and the score of the "
-            "highest examples in place of the picture"
+            "; the score with its 95 % interval, beside the mean of the same with pictures of the layer's other units, and the score of "
+            "the highest examples in place of the picture"
         )
     return Table(header, rows, f"{text}.")
 
