@@ -20,6 +20,9 @@ from captum_proto.optim.loss.objective import Loss
 from captum_proto.optim.settings import OptimizationSettings
 from captum_proto.optim.transforms import feature_visualization_transform
 
+#: In how many first steps a unit that is off is turned on, as in Lucid.
+REDIRECT_STEPS = 16
+
 
 @dataclass
 class Visualizations:
@@ -92,7 +95,7 @@ def visualize(
         batch_size (int, optional): How many at a time. Default: 16
         show_progress (bool, optional): Whether to show a progress bar. Default: False
         **choices: Fields of :class:`OptimizationSettings` that differ from feature visualization's: 512 steps, lr 0.05, :class:`FFTImage`,
-            :func:`feature_visualization_transform`.
+            :func:`feature_visualization_transform`, and redirected activation functions in the first 16 steps.
 
     Returns:
         Visualizations: In the loss's order.
@@ -108,9 +111,11 @@ def visualize(
     defaults: dict[str, Any] = {
         "parametrization": FFTImage(),
         "transform": feature_visualization_transform(min(image_shape[-2:])),
+        "redirect_relu_steps": REDIRECT_STEPS,
     }
     settings = OptimizationSettings(**{**defaults, **choices})
     targets: list[Target] = [()] * (count or 1) if loss.targets is None else loss.targets
+    loss.check_batches(targets, size)
     seeds = occurrence_seeds(targets, seed)
     images, values = [], []
     total = len(targets) * (settings.steps + settings.warmup_steps)
