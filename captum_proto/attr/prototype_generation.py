@@ -104,6 +104,7 @@ class PrototypeGeneration(Attribution):
         lr_schedule: str = "constant",
         fold_batch_norm: bool = True,
         channels_last: bool | None = None,
+        redirect_relu_steps: int = 0,
         diversity: Any = None,
         diversity_weight: float | None = None,
         autocast: torch.dtype | None = None,

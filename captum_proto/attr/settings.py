@@ -50,6 +50,8 @@ class GenerationSettings(OptimizationSettings):
             copy of the model, and only if its logits stay the same up to rounding. Default: True
         channels_last (bool, optional): Whether the model gets its images in channels_last while they are optimized. None: if it has
             two-dimensional convolutions, and is on a CPU or computes in half precision. Default: None
+        redirect_relu_steps (int, optional): In so many first steps of the ascent, prototypes to which the model's activation functions give
+            no gradient at all get one that turns units on; Lucid has 16. Default: 0, never
         diversity (str or Diversity, optional): What pulls the prototypes of a class apart during the ascent. "pixels": their mean
             absolute difference (:class:`~captum_proto.optim.PixelDiversity`, as in the paper's appendix C). "gram:LAYER": the
             similarity of their Gram matrices in a layer (:class:`~captum_proto.optim.GramDiversity`), which does vary the pictures.

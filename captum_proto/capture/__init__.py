@@ -5,11 +5,12 @@ Activations belong to a *call* of a layer, not to the layer: torchvision's ResNe
 change a tensor after the layer has returned it. Outputs are therefore read inside the hook, when they are what the layer returned.
 """
 
-from captum_proto.capture.channels import channel_axis, channels_first
+from captum_proto.capture.channels import channel_axes, channel_axis, channels_first
 from captum_proto.capture.consistency import warn_of_layers, warn_of_outputs
 from captum_proto.capture.hooks import forward_hooks
 from captum_proto.capture.plan import Capture, LayerOutput, PreviousOutput, capture
-from captum_proto.capture.recorder import LayerRecorder
+from captum_proto.capture.recorder import LayerRecorder, Source
+from captum_proto.capture.redirection import redirected_activations
 from captum_proto.capture.selection import Layer, LayerSelection, find_layer, find_output, select_layers
 
 __all__ = [
@@ -19,12 +20,15 @@ __all__ = [
     "LayerRecorder",
     "LayerSelection",
     "PreviousOutput",
+    "Source",
     "capture",
+    "channel_axes",
     "channel_axis",
     "channels_first",
     "find_layer",
     "find_output",
     "forward_hooks",
+    "redirected_activations",
     "select_layers",
     "warn_of_layers",
     "warn_of_outputs",

@@ -9,25 +9,30 @@ from typing import Any
 
 from torch import nn
 
-#: Called with the module, its positional arguments and what it returned.
-Hook = Callable[[nn.Module, tuple[Any, ...], Any], None]
+#: Called with the module, its positional arguments and what it returned. What it returns, if anything, takes the place of that.
+Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
+#: Called with the module, its positional and its named arguments, before it runs.
+InputHook = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
 
 
 @contextlib.contextmanager
-def forward_hooks(hooks: Iterable[tuple[nn.Module, Hook]]) -> Iterator[None]:
+def forward_hooks(
+    hooks: Iterable[tuple[nn.Module, Hook]], before: Iterable[tuple[nn.Module, InputHook]] = ()
+) -> Iterator[None]:
     """Hang each hook on its module for the length of the block; they come off in every case. Passes of other threads they do not see."""
     handles, thread = [], threading.get_ident()
 
-    def of_this_thread(hook: Hook) -> Hook:
-        def call(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if threading.get_ident() == thread:
-                hook(module, inputs, output)
+    def of_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            return hook(*arguments) if threading.get_ident() == thread else None
 
         return call
 
     try:
         for module, hook in hooks:
             handles.append(module.register_forward_hook(of_this_thread(hook)))
+        for module, input_hook in before:
+            handles.append(module.register_forward_pre_hook(of_this_thread(input_hook), with_kwargs=True))
         yield
     finally:
         for handle in handles:

@@ -9,6 +9,7 @@ the model one by one and together, and the order is the one in which both say th
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -63,7 +64,11 @@ class Layout:
 
 
 def find_layouts(
-    model: Callable[..., Any], forward: Callable[[Tensor], Any], image: Tensor, modules: Mapping[str, nn.Module]
+    model: Callable[..., Any],
+    forward: Callable[[Tensor], Any],
+    image: Tensor,
+    modules: Mapping[str, nn.Module],
+    watching: Callable[..., contextlib.AbstractContextManager[None]] = hooked,
 ) -> dict[Key, Layout | str]:
     """
     How each output of some layers holds the images of a batch.
@@ -73,6 +78,7 @@ def find_layouts(
         forward (Callable): Runs it on a batch of images.
         image (Tensor): One image, (1, ...), of the size to come.
         modules (mapping[str, nn.Module]): The layers by name.
+        watching (Callable, optional): Another way of watching them than :func:`hooked`, with its arguments. Default: that one
 
     Returns:
         dict[Key, Layout or str]: In the order in which the layers return. A string is the reason why an output does not hold images.
@@ -85,7 +91,7 @@ def find_layouts(
             for path, leaf in tensors_in(value):
                 seen[name, call, path] = read((name, call, path), leaf)
 
-        with torch.no_grad(), borrowed(model), hooked(modules, on_return):
+        with torch.no_grad(), borrowed(model), watching(modules, on_return):
             forward(images.clone())  # the model may work in place
         return seen
 

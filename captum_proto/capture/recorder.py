@@ -3,17 +3,64 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.errors import InputError
-from captum_proto.capture.channels import channel_axis
-from captum_proto.capture.hooks import Hook, forward_hooks
+from captum_proto.capture.channels import Place, channel_axes, channel_axis
+from captum_proto.capture.hooks import Hook, InputHook, forward_hooks
+from captum_proto.capture.inputs import attention_of, before_projection, split
 from captum_proto.capture.layout import Layout, find_layouts
 from captum_proto.capture.selection import Layer, find_output
+
+
+@dataclass
+class _Watched:
+    """One layer that is recorded: its module, which call of it, the keys from there, and whether its input is what counts."""
+
+    module: nn.Module
+    call: int | None
+    path: tuple[str, ...]
+    is_input: bool
+    attention: nn.Module | None = None
+
+    def hooks(
+        self, keep: Callable[[Any], Any]
+    ) -> tuple[list[tuple[nn.Module, Hook]], list[tuple[nn.Module, InputHook]]]:
+        """The hooks that hand what it returned to ``keep``, and put what that gives, if anything, into its place."""
+        if self.attention is not None:
+            before, after = before_projection(keep)
+            return [(self.attention, after)], [(self.attention, before)]
+        if self.is_input:
+            return [], [(self.module, lambda _module, given, named: keep((*given, *named.values())[0]))]
+        return [(self.module, lambda _module, given, output: keep(output))], []
+
+
+@dataclass
+class Source:
+    """
+    What :meth:`LayerRecorder.take` made a layer's output of: the tensor that the network went on with.
+
+    Attributes:
+        value (Tensor): In the shape in which the layer returned it.
+        layout (Layout, str or None): Where each image is in it.
+        batch (int): How many images there were.
+    """
+
+    value: Tensor
+    layout: Layout | str | None
+    batch: int
+
+    def gradient(self, of: Tensor) -> Tensor | None:
+        """The gradient of a single value by the output, (N, ...) as the output itself; None where it does not depend on it."""
+        (gradient,) = torch.autograd.grad(of, self.value, retain_graph=True, allow_unused=True)
+        return _batch_first(gradient, self.layout, self.batch)
 
 
 class LayerRecorder:
@@ -27,6 +74,10 @@ class LayerRecorder:
         forward_func (Callable): The model, or a function that refers to it.
         layers (iterable of str or nn.Module): Dotted names or modules of the model. Names are those of :func:`capture`: ``"relu#1"`` is the
             second call of a layer, ``"lstm[0]"`` the first tensor of a tuple. Without ``#k``, of several calls in one pass the last.
+            ``"blocks.0.attn.proj@input"`` is what goes into a layer, its first argument: of an attention's output projection, what the
+            heads return, side by side. ``nn.MultiheadAttention`` and torchvision's Swin use the weights of that layer without running it;
+            their attention is then run once more in each pass, without it.
+        between_layers (bool, optional): Whether gradients of one layer by another are wanted, see :class:`Source`. Default: False
 
     Attributes:
         planned (bool): Whether it is known where each image is in what the layers return: after :meth:`plan`, or where there are none.
@@ -45,22 +96,32 @@ class LayerRecorder:
         (torch.Size([2, 3]), True, True)
     """
 
-    def __init__(self, forward_func: Callable[..., Any], layers: Iterable[Layer]) -> None:
+    def __init__(self, forward_func: Callable[..., Any], layers: Iterable[Layer], between_layers: bool = False) -> None:
         self._hooks: list[tuple[nn.Module, Hook]] = []
+        self._input_hooks: list[tuple[nn.Module, InputHook]] = []
         self._calls: dict[Layer, int] = {}
         self._kept: dict[Layer, Any] = {}
         self._layouts: dict[Layer, Layout | str] = {}
+        self._axes: dict[Layer, int] = {}
         self._forward_func = forward_func
-        self._outputs: dict[Layer, tuple[nn.Module, int | None, tuple[str, ...]]] = {}
+        self._watched: dict[Layer, _Watched] = {}
         for layer in dict.fromkeys(layers):
-            _, module, call, path = find_output(forward_func, layer)
-            self._outputs[layer] = module, call, path
-            self._hooks.append((module, _keeping(self._calls, self._kept, layer, call, path)))
-        self.planned = not self._outputs
+            plain, is_input = split(layer)
+            name, module, call, path = find_output(forward_func, plain)
+            if is_input and path:
+                raise InputError(f'layer "{layer}" is no input of a layer; leave the brackets out.')
+            attention = attention_of(forward_func, name.partition("#")[0]) if is_input else None
+            watched = self._watched[layer] = _Watched(module, call, path, is_input, attention)
+            linked = between_layers and not is_input
+            after, before = watched.hooks(_keeping(self._calls, self._kept, layer, call, path, linked))
+            self._hooks += after
+            self._input_hooks += before
+        self.planned = not self._watched
 
     def plan(self, forward: Callable[[Tensor], Any], image: Tensor) -> None:
         """
-        Watch a few small passes, to tell where each image is in what the layers return, as :class:`Capture` does.
+        Watch a few small passes, to tell where each image is in what the layers return, as :class:`Capture` does, and where its channels
+        are.
 
         Without it, the first axis is taken for the batch. With it, ``take`` puts the batch first, wherever it was; windows or views that
         shared its axis come second: (N, windows, …).
@@ -69,25 +130,49 @@ class LayerRecorder:
             forward (Callable): Runs the network on a batch of images.
             image (Tensor): One image, (1, ...).
         """
-        modules = {str(number): module for number, (module, _, _) in enumerate(self._outputs.values())}
-        found = find_layouts(self._forward_func, forward, image, modules)
-        for number, (layer, (_, call, path)) in enumerate(self._outputs.items()):
+        modules = {str(number): watched.module for number, watched in enumerate(self._watched.values())}
+        found = find_layouts(self._forward_func, forward, image, modules, self._watching)
+        axes = channel_axes(self._forward_func, forward, image, list(modules.values()))
+        for number, (layer, watched) in enumerate(self._watched.items()):
             calls = {
                 key[1]: layout
                 for key, layout in found.items()
-                if key[0] == str(number) and tuple(map(str, key[2])) == path
+                if key[0] == str(number) and tuple(map(str, key[2])) == watched.path
             }
-            last = max(calls, default=0) if call is None else call
-            if last in calls:
-                self._layouts[layer] = calls[last]
+            last = max(calls, default=0) if watched.call is None else watched.call
+            if last not in calls:
+                continue
+            layout = self._layouts[layer] = calls[last]
+            axis = None if watched.is_input else _axis_at(axes[watched.module], last, watched.path)
+            if axis is not None and isinstance(layout, Layout) and axis[0] != layout.batch_axis:
+                # Counted from the end, where neither the batch, moved to the front, nor windows, which come second, make a difference.
+                self._axes[layer] = axis[0] + (axis[0] < layout.batch_axis) - axis[1]
         self.clear()
         self.planned = True
+
+    @contextlib.contextmanager
+    def _watching(self, _modules: Any, on_return: Callable[[str, int, Any], None]) -> Iterator[None]:
+        """As :func:`hooked`, of what the recorder watches: inputs too."""
+        calls = [0] * len(self._watched)
+
+        def keep_of(number: int) -> Callable[[Any], None]:
+            def keep(value: Any) -> None:
+                calls[number] += 1
+                on_return(str(number), calls[number] - 1, value)
+
+            return keep
+
+        each = [watched.hooks(keep_of(number)) for number, watched in enumerate(self._watched.values())]
+        with forward_hooks(
+            (hook for after, _ in each for hook in after), (hook for _, before in each for hook in before)
+        ):
+            yield
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
         """Record for the length of the block."""
         try:
-            with forward_hooks(self._hooks):
+            with forward_hooks(self._hooks, self._input_hooks):
                 yield
         finally:
             self.clear()
@@ -110,13 +195,17 @@ class LayerRecorder:
         Raises:
             ValueError: If a layer did not run, or returned no tensor with one entry for each image.
         """
-        taken: dict[Layer, Tensor] = {}
+        return {layer: value for layer, (value, _) in self.take_with_sources(batch).items()}
+
+    def take_with_sources(self, batch: int) -> dict[Layer, tuple[Tensor, Source]]:
+        """As :meth:`take`, each with what it was made of: see :class:`Source`."""
+        taken: dict[Layer, tuple[Tensor, Source]] = {}
         kept = dict(self._kept)
         self.clear()
-        for layer in self._outputs:
+        for layer in self._watched:
             value, layout = kept.get(layer), self._layouts.get(layer)
             images = _batch_first(value, layout, batch)
-            if images is None:
+            if images is None or not isinstance(value, Tensor):
                 got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
                 got = "nothing, for it did not run" if value is None else got
                 got += f" ({layout})" if isinstance(layout, str) else ""
@@ -124,12 +213,21 @@ class LayerRecorder:
                 raise InputError(
                     f"{name} returned {got}; expected a tensor with one entry for each of the {batch} images: choose another layer."
                 )
-            taken[layer] = images
+            taken[layer] = images, Source(value, layout, batch)
         return taken
 
     def channel_axis(self, layer: Layer, value: Tensor) -> int:
         """Which axis of what a layer returned, as :meth:`take` gives it, holds its channels."""
-        return channel_axis(self._outputs[layer][0], tuple(value.shape))
+        watched = self._watched[layer]
+        if layer in self._axes:
+            return value.dim() + self._axes[layer]
+        if watched.is_input and isinstance(watched.module, nn.Linear):
+            return value.dim() - 1
+        return channel_axis(watched.module, tuple(value.shape))
+
+
+def _axis_at(axes: dict[Place, tuple[int, int]], call: int, path: tuple[str, ...]) -> tuple[int, int] | None:
+    return next((axis for (at, keys), axis in axes.items() if at == call and tuple(map(str, keys)) == path), None)
 
 
 def _batch_first(value: Any, layout: Layout | str | None, batch: int) -> Tensor | None:
@@ -144,17 +242,25 @@ def _batch_first(value: Any, layout: Layout | str | None, batch: int) -> Tensor 
 
 
 def _keeping(
-    calls: dict[Layer, int], kept: dict[Layer, Any], layer: Layer, call: int | None, path: tuple[str, ...]
-) -> Hook:
+    calls: dict[Layer, int],
+    kept: dict[Layer, Any],
+    layer: Layer,
+    call: int | None,
+    path: tuple[str, ...],
+    linked: bool,
+) -> Callable[[Any], Any]:
     """A plain function: what is copied along with a network would record into copies of these dictionaries."""
 
-    def keep(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
+    def keep(output: Any) -> Any:
         index = calls[layer] = calls.get(layer, -1) + 1
         if call is not None and call != index:
-            return
+            return None
+        value = output
         for key in path:
-            output = _item(output, key)
-        kept[layer] = output.clone() if isinstance(output, Tensor) else output
+            value = _item(value, key)
+        kept[layer] = value.clone() if isinstance(value, Tensor) else value
+        # The network goes on with a copy of what is kept: so what is kept is on the way to all that comes later, and nothing changes it.
+        return _with_item(output, path, kept[layer].clone()) if linked and isinstance(value, Tensor) else None
 
     return keep
 
@@ -168,4 +274,17 @@ def _item(value: Any, key: str) -> Any:
     return None
 
 
-__all__ = ["LayerRecorder"]
+def _with_item(value: Any, path: tuple[str, ...], new: Tensor) -> Any:
+    """A copy of nested tuples, lists and dicts with another tensor where the keys lead to."""
+    if not path:
+        return new
+    key, inner = path[0], _with_item(_item(value, path[0]), path[1:], new)
+    if isinstance(value, Mapping):
+        made: Any = copy.copy(value)
+        made[next(name for name in value if str(name) == key)] = inner
+        return made
+    items = [*value[: int(key)], inner, *value[int(key) + 1 :]]
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+__all__ = ["LayerRecorder", "Source"]

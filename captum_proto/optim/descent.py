@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils.checks import callers_level
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture import warn_of_outputs
+from captum_proto.capture import redirected_activations, warn_of_outputs
 from captum_proto.optim.forward import ForwardPass
 from captum_proto.optim.gradient import cause_of, gradients_of, where_lost
 from captum_proto.optim.loss.objective import NO_GRADIENT, Loss, Outputs, Rows
@@ -88,7 +88,8 @@ class Descent:
         self.callback, self.snapshot_steps, self.progress = callback, snapshot_steps, progress
         self.looked, self.probed = looked, probed
         layers = [*loss.layers, *(() if warmup is None else warmup.layers)]
-        self.forward = ForwardPass(pipeline, settings, rows, layers, arranged=True)
+        between = loss.between_layers or (warmup is not None and warmup.between_layers)
+        self.forward = ForwardPass(pipeline, settings, rows, layers, arranged=True, between_layers=between)
         half = torch.float16 in (pipeline.autocast, pipeline.dtype)
         scale = torch.full((len(rows.keys),), _FLOAT16_LOSS_SCALE, device=pipeline.device)
         self.loss_scale = scale if half else None
@@ -207,7 +208,19 @@ class Descent:
         )
         wanted = zip(self.parameters.values(), gradients, strict=True)
         materialized = [torch.zeros_like(values) if gradient is None else gradient for values, gradient in wanted]
+        if phase.name == "ascent" and step < self.settings.redirect_relu_steps and bool(zero.any()):
+            materialized = self._redirected(phase, step, materialized, zero)
         return materialized, loss.detach(), terms, zero
+
+    def _redirected(self, phase: _Phase, step: int, gradients: list[Tensor], zero: Tensor) -> list[Tensor]:
+        """The same step once more with activation functions redirected, for rows without a gradient; the others keep what they have."""
+        with redirected_activations(len(self.rows.keys)):
+            loss, _, _ = self._forward(phase, step)
+            others = self._gradients(loss, list(self.parameters.values()))
+        return [
+            gradient if other is None else torch.where(_per_row(zero, gradient), other, gradient)
+            for gradient, other in zip(gradients, others, strict=True)
+        ]
 
     def _is_cut_off(self, phase: _Phase, through: Tensor | None) -> bool:
         """Whether there is no way for a gradient through the model. What comes out may be zeros, if further operations fill them in."""
@@ -250,18 +263,31 @@ class Descent:
         with self.forward.turn():
             loss, _, seen = self._forward(phase, steps - 1)
             cause = cause_of(where_lost(loss[rows].sum(), seen))
-        named = ", ".join(self._named(row) for row in rows[:3]) + (
+        listed = ", ".join(self._named(row) for row in rows[:3]) + (
             f" and {len(rows) - 3} more" if len(rows) > 3 else ""
         )
         fewest, most = int(counts[rows].min()), int(counts[rows].max())
         share = "all" if fewest == steps else f"{fewest} of" if fewest == most else f"{fewest} to {most} of"
         when = "the only step" if steps == 1 else f"{share} {steps} steps"
+        redirected = ", redirected activation functions" if self.settings.redirect_relu_steps else ""
         warnings.warn(
-            f"the gradient through the model was exactly zero in {when} for {named}: "
-            "the model moved nothing there, and what came back is what the start and the regularizers made of it; it was lost "
+            f"{self._never_fired(phase, result, rows, counts)}the gradient through the model was exactly zero in {when} for {listed}: "
+            f"the model moved nothing there, and what came back is what the start{redirected} and the regularizers made of it; it was lost "
             f"{cause}.",
             stacklevel=callers_level(),
         )
+
+    def _never_fired(self, phase: _Phase, result: OptimizationResult, rows: list[int], counts: Tensor) -> str:
+        """The beginning of a message: which units were off in every step, as far as rows are of units."""
+        activation = result.history.get("activation")
+        if activation is None or not len(activation):
+            return ""
+        off = [row for row in rows if counts[row] == len(activation) and not bool(activation[:, row].any())]
+        units = list(dict.fromkeys(unit for row in off if (unit := phase.loss.unit(row)) is not None))
+        if not units:
+            return ""
+        more = f" and {len(units) - 3} more" if len(units) > 3 else ""
+        return f"{', '.join(units[:3])}{more} never fired: "
 
     @torch.no_grad()
     def _update(self, optimizer: torch.optim.Adam, gradients: list[Tensor], active: Tensor | None) -> None:
@@ -313,8 +339,9 @@ class Descent:
             )
 
     def _named(self, row: int) -> str:
-        target = self.rows.targets[row]
-        return f"prototype {self.rows.numbers[row]}" + (f" (target {list(target)})" if target else "")
+        target, unit = self.rows.targets[row], self.loss.unit(row)
+        what = unit if unit is not None else f"target {list(target)}" if target else ""
+        return f"prototype {self.rows.numbers[row]}" + (f" ({what})" if what else "")
 
 
 def _check_loss(loss: Any, rows: int) -> None:

@@ -29,6 +29,7 @@ class ForwardPass:
         rows (Rows): What the rows of the batch are.
         layers (iterable of str or nn.Module, optional): What is recorded. Default: ()
         arranged (bool, optional): Whether the first pass looks for a faster arrangement of the network. Default: False, as it came
+        between_layers (bool, optional): Whether a loss takes gradients of one layer by another. Default: False
 
     Attributes:
         arrangement (Arrangement): How the network is run, once it was.
@@ -42,11 +43,12 @@ class ForwardPass:
         rows: Rows,
         layers: Iterable[Layer] = (),
         arranged: bool = False,
+        between_layers: bool = False,
     ) -> None:
         self.arrangement = Arrangement(pipeline.forward_func)
         self.loan = Loan(pipeline.forward_func)
         self._run_loan = self.loan  # of what is run: the model, or a copy
-        self.recorder = LayerRecorder(pipeline.forward_func, layers)
+        self.recorder = LayerRecorder(pipeline.forward_func, layers, between_layers)
         self._pipeline, self._settings, self._rows = pipeline, settings, rows
         self._network: Pipeline | None = None if arranged else pipeline
         self._turn = contextlib.ExitStack()
@@ -84,8 +86,10 @@ class ForwardPass:
             self.recorder.plan(self._run_few, prepared[:1].detach())
         self.recorder.clear()
         output = self._network.run(prepared)
-        taken = self.recorder.take(len(images))
-        return Outputs(output, taken, self._rows, step, closely, self.recorder.channel_axis)
+        taken = self.recorder.take_with_sources(len(images))
+        layers = {layer: value for layer, (value, _) in taken.items()}
+        sources = {layer: source for layer, (_, source) in taken.items()}
+        return Outputs(output, layers, self._rows, step, closely, self.recorder.channel_axis, sources)
 
     def _run_few(self, prepared: Tensor) -> Any:
         """The network as it came, on a few images: an argument with one row for each image of the batch gives them its first row."""

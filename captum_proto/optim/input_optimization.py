@@ -162,7 +162,7 @@ class InputOptimization:
 
     def outputs(self, result: OptimizationResult, streams: Iterable[RandomStream | None] = (None,)) -> list[Outputs]:
         """
-        What the model as it came makes of finished inputs, without gradients.
+        What the model as it came makes of finished inputs: without gradients, unless the loss takes some between layers.
 
         Args:
             result (OptimizationResult): Of :meth:`optimize`.
@@ -175,11 +175,15 @@ class InputOptimization:
         Warns:
             UserWarning: If the network, as it was arranged for speed, sees the inputs otherwise.
         """
-        forward, made = ForwardPass(self.pipeline, self.settings, result.rows, self.loss.layers), []
-        with torch.no_grad(), forward.loan.frozen():
+        between, images = self.loss.between_layers, result.images
+        forward = ForwardPass(self.pipeline, self.settings, result.rows, self.loss.layers, between_layers=between)
+        made = []
+        if between:
+            images = images.detach().requires_grad_(True)
+        with _graph_allowed() if between else torch.no_grad(), forward.loan.frozen():
             for random in streams:
                 with forward.turn():
-                    made.append(forward(result.images, random, closely=not self.looked))
+                    made.append(forward(images, random, closely=not self.looked))
                 self.looked = True
                 if (
                     random is None

@@ -50,6 +50,8 @@ class OptimizationSettings:
         lr_schedule (str): "constant", or "cosine" for a learning rate that falls to zero over the steps of the main objective.
         fold_batch_norm (bool): Whether batch normalizations go into the layers before them, in a copy, while inputs are optimized.
         channels_last (bool, optional): Whether the network gets its images in channels_last; None: where that is faster.
+        redirect_relu_steps (int): In so many first steps of the main objective, rows that a network's activation functions give no gradient
+            at all get one that turns units on: see :func:`~captum_proto.capture.redirected_activations`. 0 for never.
         autocast (torch.dtype, optional): torch.bfloat16 or torch.float16 for mixed precision; gradients of float16 are scaled.
 
     A field's metadata says what an option of the command line needs to know beside its type and documentation: ``choices``, the names that
@@ -73,10 +75,11 @@ class OptimizationSettings:
     lr_schedule: str = field(default="constant", metadata={"choices": tuple(SCHEDULES)})
     fold_batch_norm: bool = True
     channels_last: bool | None = None
+    redirect_relu_steps: int = 0
     autocast: torch.dtype | None = field(default=None, metadata={"choices": ("bfloat16", "float16", "none")})
 
     def __post_init__(self) -> None:
-        for name in ("steps", "warmup_steps"):
+        for name in ("steps", "warmup_steps", "redirect_relu_steps"):
             value = getattr(self, name)
             number = as_int(value)
             if number is None or number < 0:

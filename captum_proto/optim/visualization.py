@@ -23,6 +23,9 @@ from captum_proto.optim.settings import OptimizationSettings
 from captum_proto.optim.transforms import feature_visualization_transform
 from captum_proto.optim.visualizations import Visualizations
 
+#: In how many first steps a unit that is off is turned on, as in Lucid.
+REDIRECT_STEPS = 16
+
 
 def visualization_settings(image_shape: Sequence[int], **choices: Any) -> OptimizationSettings:
     """
@@ -44,6 +47,7 @@ def visualization_settings(image_shape: Sequence[int], **choices: Any) -> Optimi
     defaults: dict[str, Any] = {
         "parametrization": FFTImage(),
         "transform": feature_visualization_transform(min(image_shape[-2:])),
+        "redirect_relu_steps": REDIRECT_STEPS,
     }
     return OptimizationSettings(**{**defaults, **choices})
 
@@ -87,7 +91,7 @@ def visualize(
         snapshot_steps (iterable of int, optional): Keep the pictures after so many steps as well. Default: ()
         show_progress (bool, optional): Whether to show a progress bar. Default: False
         **choices: Fields of :class:`OptimizationSettings` that differ from feature visualization's: 512 steps, lr 0.05, :class:`FFTImage`,
-            :func:`feature_visualization_transform`.
+            :func:`feature_visualization_transform`, and redirected activation functions in the first 16 steps.
 
     Returns:
         Visualizations: In the loss's order.
@@ -102,9 +106,10 @@ def visualize(
         >>> pictures.images.shape, pictures.activations.shape, pictures.attempts.shape
         (torch.Size([2, 3, 32, 32]), torch.Size([2]), torch.Size([2, 2]))
     """
-    size, tries = check_int(batch_size, "batch_size", 1), check_int(attempts, "attempts", 1)
+size, tries = check_int(batch_size, "batch_size", 1), check_int(attempts, "attempts", 1)
     settings = visualization_settings(image_shape, **choices)
     targets = _targets(loss, count, start)
+    loss.check_batches(targets, size)
     seeds = occurrence_seeds(targets, seed)
     repeats = Counter(targets)
     steps = [*snapshot_steps]

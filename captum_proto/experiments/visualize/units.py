@@ -19,7 +19,7 @@ from captum_proto._utils.model import borrowed, device_of
 from captum_proto.capture import LayerRecorder, find_output, select_layers
 from captum_proto.experiments.visualize.page import stem_of
 from captum_proto.models import NamedModel
-from captum_proto.optim.loss import AngledNeuronDirection, ChannelActivation, Direction, Loss
+from captum_proto.optim.loss import ChannelActivation, Direction, Loss, NeuronActivation, NeuronDirection
 
 #: So many units are chosen where none are named.
 FIRST = 12
@@ -87,10 +87,9 @@ class LayerUnits:
     def loss(self) -> Loss:
         """What makes them active, a row each."""
         if self.directions is not None:
-            kind = AngledNeuronDirection if self.neuron else Direction
-            return kind(self.layer, self.directions)
+            return (NeuronDirection if self.neuron else Direction)(self.layer, self.directions)
         if self.neuron:
-            return AngledNeuronDirection(self.layer, torch.eye(self.width)[list(self.channels)], power=0)
+            return NeuronActivation(self.layer, self.channels)
         return ChannelActivation(self.layer, self.channels)
 
     def settings(self) -> dict[str, Any]:

@@ -1,6 +1,14 @@
 """Objectives of an optimization: losses as objects, which add, subtract and scale."""
 
-from captum_proto.optim.loss.activation import ChannelActivation
+from captum_proto.optim.loss.activation import (
+    ActivationWeights,
+    ChannelActivation,
+    DeepDream,
+    HeadActivation,
+    LayerActivation,
+    NeuronActivation,
+)
+from captum_proto.optim.loss.alignment import Alignment
 from captum_proto.optim.loss.classes import (
     ClassLogit,
     ProbabilityVariance,
@@ -8,29 +16,56 @@ from captum_proto.optim.loss.classes import (
     class_score,
     probability_variance,
 )
-from captum_proto.optim.loss.direction import AngledNeuronDirection, Direction
+from captum_proto.optim.loss.direction import (
+    AngledNeuronDirection,
+    Direction,
+    NeuronDirection,
+    TensorDirection,
+    random_directions,
+)
 from captum_proto.optim.loss.diversity import Diversity, GramDiversity, PixelDiversity, as_diversity
+from captum_proto.optim.loss.facet import FacetLoss
 from captum_proto.optim.loss.objective import Loss, Outputs, Rows, WeightedSum, partners_of
+from captum_proto.optim.loss.pairs import ActivationInterpolation, Interaction, weight_grid
 from captum_proto.optim.loss.regularizer import HighFrequency, default_high_frequency_weight
+from captum_proto.optim.loss.style import Style, gram
+from captum_proto.optim.loss.unit import LayerLoss, middle
 
 __all__ = [
+    "ActivationInterpolation",
+    "ActivationWeights",
+    "Alignment",
     "AngledNeuronDirection",
     "ChannelActivation",
     "ClassLogit",
+    "DeepDream",
     "Direction",
     "Diversity",
+    "FacetLoss",
     "GramDiversity",
+    "HeadActivation",
     "HighFrequency",
+    "Interaction",
+    "LayerActivation",
+    "LayerLoss",
     "Loss",
+    "NeuronActivation",
+    "NeuronDirection",
     "Outputs",
     "PixelDiversity",
     "ProbabilityVariance",
     "Rows",
+    "Style",
+    "TensorDirection",
     "WeightedSum",
     "as_diversity",
     "class_probability",
     "class_score",
     "default_high_frequency_weight",
+    "gram",
+    "middle",
     "partners_of",
     "probability_variance",
+    "random_directions",
+    "weight_grid",
 ]

@@ -43,6 +43,9 @@ class Diversity(Loss):
         values = images if self.layer is None else outputs[self.layer]
         return outputs.record("diversity_loss", self.loss(values, outputs.partners))
 
+    def check_batches(self, targets: Sequence[Target], batch_size: int | None) -> None:
+        check_batches(targets, batch_size)
+
     @abstractmethod
     def loss(self, values: Tensor, partners: Tensor) -> Tensor:
         """

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from captum_proto._utils.checks import check_logits
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
-from captum_proto.capture import Layer, channels_first
+from captum_proto.capture import Layer, Source, channels_first
 from captum_proto.optim.random import LOSS, RandomStream
 
 NO_GRADIENT = (
@@ -86,13 +86,14 @@ class Outputs:
         step: int = 0,
         closely: bool = True,
         channel_axis: Callable[[Layer, Tensor], int] = _by_rank,
+        sources: Mapping[Layer, Source] | None = None,
     ) -> None:
         self._output = output
         self.used = False
         self.terms: dict[str, Tensor] = {}
         self._layers, self._rows, self._step, self._closely = layers, rows, step, closely
         self._differentiable = torch.is_grad_enabled()
-        self._channel_axis = channel_axis
+        self._channel_axis, self._sources = channel_axis, sources or {}
 
     @property
     def output(self) -> Any:
@@ -108,11 +109,11 @@ class Outputs:
             ValueError: If the loss does not have it in its ``layers``, or it has no gradient with respect to the images.
         """
         if layer not in self._layers:
-            raise InputError(f"{_named(layer)} was not asked for; put it into the layers of the loss that looks at it.")
+            raise InputError(f"{named(layer)} was not asked for; put it into the layers of the loss that looks at it.")
         self.used = True
         value = self._layers[layer]
         if self._differentiable and not value.requires_grad:
-            raise InputError(f"what {_named(layer)} returned {NO_GRADIENT}")
+            raise InputError(f"what {named(layer)} returned {NO_GRADIENT}")
         return value.to(self._rows.keys.device)  # a model may be spread over several
 
     def units(self, layer: Layer, channel_axis: int | None = None) -> Tensor:
@@ -127,8 +128,30 @@ class Outputs:
         Raises:
             ValueError: As indexing does, or if there is no such axis.
         """
-        value = self[layer]
-        return channels_first(value, self._channel_axis(layer, value) if channel_axis is None else channel_axis)
+        return channels_first(self[layer], self.channel_axis(layer, channel_axis))
+
+    def channel_axis(self, layer: Layer, given: int | None = None) -> int:
+        """Which axis of what a layer returned holds its channels: the one ``given``, or the one told from the layer."""
+        return self._channel_axis(layer, self[layer]) if given is None else given
+
+    def gradient(self, value: Tensor, layer: Layer) -> Tensor:
+        """
+        The gradient of a single value by what a layer returned, as a constant: (N, ...), in the layer's own shape.
+
+        Args:
+            value (Tensor): A single one, of outputs of other layers.
+            layer (str or nn.Module): One of the loss's ``layers``. The loss must have ``between_layers``.
+
+        Raises:
+            ValueError: If the value does not depend on the layer.
+        """
+        found = self._sources[layer].gradient(value) if layer in self._sources else None
+        if found is None:
+            raise InputError(
+                f"what was to be differentiated does not depend on {named(layer)}; give a layer that the network runs before, and a loss "
+                "with between_layers = True."
+            )
+        return found.detach().to(self._rows.keys.device)
 
     @property
     def logits(self) -> Tensor:
@@ -188,11 +211,13 @@ class Loss(ABC):
         terms (tuple[str, ...]): The names under which it records values.
         targets (list[tuple[int, ...]] or None): What each row is optimized for, one for each row; None: the same for any number of rows.
             Rows of equal targets get different seeds, and are partners for :class:`Diversity`.
+        between_layers (bool): Whether it takes gradients of one layer by another, so that what it sees of them must hang together.
     """
 
     layers: tuple[Layer, ...] = ()
     terms: tuple[str, ...] = ()
     targets: list[Target] | None = None
+    between_layers: bool = False
 
     @abstractmethod
     def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
@@ -213,6 +238,13 @@ class Loss(ABC):
 
     def check(self, outputs: Outputs) -> None:  # noqa: B027  # most have nothing to check
         """Raise what can be known to be wrong from the outputs of the first step, before any other is taken."""
+
+    def check_batches(self, targets: Sequence[Target], batch_size: int | None) -> None:  # noqa: B027  # most see one row at a time
+        """Raise ValueError if batches of this size part rows that are to see each other."""
+
+    def unit(self, row: int) -> str | None:
+        """What a row is optimized for, as a message can name it: ``channel 3 of layer "relu"``; None where its target says it."""
+        return None
 
     def settings(self) -> dict[str, Any]:
         """What it is, as JSON can hold it."""
@@ -263,6 +295,7 @@ class WeightedSum(Loss):
             counts = " and ".join(str(len(each)) for each in targets)
             raise InputError(f"losses of {counts} rows were added; give all of them equally many targets.")
         self.targets = [sum(row, ()) for row in zip(*targets, strict=True)] if targets else None
+        self.between_layers = any(loss.between_layers for loss in losses)
 
     def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
         total: Tensor | None = None
@@ -280,6 +313,14 @@ class WeightedSum(Loss):
         for _, loss in self.parts:
             loss.check(outputs)
 
+    def check_batches(self, targets: Sequence[Target], batch_size: int | None) -> None:
+        for _, loss in self.parts:
+            loss.check_batches(targets, batch_size)
+
+    def unit(self, row: int) -> str | None:
+        units = [unit for _, loss in self.parts if (unit := loss.unit(row)) is not None]
+        return " and ".join(dict.fromkeys(units)) or None
+
     def settings(self) -> dict[str, Any]:
         return {
             "name": "WeightedSum",
@@ -294,8 +335,9 @@ def _parts(loss: Loss) -> list[tuple[float, Loss]]:
     return loss.parts if isinstance(loss, WeightedSum) else [(1, loss)]
 
 
-def _named(layer: Layer) -> str:
+def named(layer: Layer) -> str:
+    """A layer as a message calls it."""
     return f"the {type(layer).__name__}" if isinstance(layer, nn.Module) else f'layer "{layer}"'
 
 
-__all__ = ["Loss", "Outputs", "Rows", "WeightedSum", "partners_of"]
+__all__ = ["Loss", "Outputs", "Rows", "WeightedSum", "named", "partners_of"]
