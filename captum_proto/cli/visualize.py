@@ -141,8 +141,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 def _print(found: dict[str, Visualizations], units: list[LayerUnits]) -> None:
     for one in units:
         made = found[one.layer]
-        for label, activation, seed, moved in zip(
-            one.labels, made.activations.tolist(), made.seeds, made.moved.tolist(), strict=True
+        for label, activation, seed, responds in zip(
+            one.labels, made.activations.tolist(), made.seeds, made.responds.tolist(), strict=True
         ):
-            state = f"activation {activation:.3f}" if moved else "no gradient in any step"
+            state = f"activation {activation:.3f}" if responds else "never fired"
             print(f"{one.layer}, {label}, seed {seed}: {state}")

@@ -106,7 +106,7 @@ def visualize(
         >>> pictures.images.shape, pictures.activations.shape, pictures.attempts.shape
         (torch.Size([2, 3, 32, 32]), torch.Size([2]), torch.Size([2, 2]))
     """
-size, tries = check_int(batch_size, "batch_size", 1), check_int(attempts, "attempts", 1)
+    size, tries = check_int(batch_size, "batch_size", 1), check_int(attempts, "attempts", 1)
     settings = visualization_settings(image_shape, **choices)
     targets = _targets(loss, count, start)
     loss.check_batches(targets, size)

@@ -57,12 +57,20 @@ class Visualizations:
         return len(self.images)
 
     @property
-    def moved(self) -> Tensor:
-        """(N,), bool: whether the model had a gradient for a picture in any step. Where it had none, the picture is the start's."""
+    def responds(self) -> Tensor:
+        """
+        (N,), bool: whether a unit responded to anything. False where the model had no gradient for a picture in any step, and where the
+        activation was the same in all of two or more steps, as that of a unit is that never fires: the picture then shows nothing.
+        """
+        responds = torch.ones(len(self), dtype=torch.bool)
         zero = self.history.get(ZERO_GRADIENT)
-        if zero is None or not len(zero):
-            return torch.ones(len(self), dtype=torch.bool)
-        return ~(zero.nan_to_num(1.0) > 0).all(0)
+        if zero is not None and len(zero):
+            responds &= ~(zero.nan_to_num(1.0) > 0).all(0)
+        values = self.history.get("activation")
+        if values is not None and len(values) > 1:
+            same = (values == values[:1]) | values.isnan()
+            responds &= ~same.all(0)
+        return responds
 
     def of(self, rows: int | Sequence[int] | Tensor) -> Visualizations:
         """

@@ -93,15 +93,17 @@ def test_given_images_are_the_start(network: nn.Module) -> None:
         visualize(network, ChannelActivation("2", [0, 1, 2]), SHAPE, start=start, **PLAIN)
 
 
-def test_a_unit_without_a_gradient_is_known() -> None:
+@pytest.mark.filterwarnings("ignore:.*the gradient through the model was exactly zero")
+@pytest.mark.parametrize("steps", [0, 16])
+def test_a_unit_that_never_fires_is_known(steps: int) -> None:
+    """With its activation function redirected it has a gradient, and never fires all the same."""
     model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU())
     with torch.no_grad():
         model[0].bias.copy_(torch.tensor([-100.0, 100.0]))
-    with pytest.warns(UserWarning, match="gradient through the model was exactly zero"):
-        made = visualize(model, ChannelActivation("1", [0, 1]), SHAPE, **PLAIN)
-    assert made.moved.tolist() == [False, True]
+    made = visualize(model, ChannelActivation("1", [0, 1]), SHAPE, **PLAIN, redirect_relu_steps=steps)
+    assert made.responds.tolist() == [False, True]
     assert float(made.activations[0]) == 0
-    assert Visualizations.concatenate([made, made.of(1)]).moved.tolist() == [False, True, True]
+    assert Visualizations.concatenate([made, made.of(1)]).responds.tolist() == [False, True, True]
 
 
 def test_rows_and_multiples_of_natural_activations(network: nn.Module) -> None:

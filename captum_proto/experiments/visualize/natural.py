@@ -79,7 +79,7 @@ class NaturalExamples:
         return found.fit(self.numbered(named), show_progress=show_progress)
 
     def of(
-        self, units: LayerUnits, pictures: Tensor, moved: Tensor, examples: LayerExamples, named: NamedModel
+        self, units: LayerUnits, pictures: Tensor, responds: Tensor, examples: LayerExamples, named: NamedModel
     ) -> list[Natural]:
         """
         What the images make of some units of a layer.
@@ -87,7 +87,7 @@ class NaturalExamples:
         Args:
             units (LayerUnits): The units.
             pictures (Tensor): (N, C, H, W), one for each.
-            moved (Tensor): (N,), bool: which of them are pictures of their unit.
+            responds (Tensor): (N,), bool: which of them are pictures of their unit.
             examples (LayerExamples): Of the layer.
             named (NamedModel): The model.
 
@@ -108,14 +108,14 @@ class NaturalExamples:
                     silent=examples.silence(channel),
                 )
             )
-        return self._scored(found, units, pictures, moved, examples, named)
+        return self._scored(found, units, pictures, responds, examples, named)
 
     def _scored(
         self,
         found: list[Natural],
         units: LayerUnits,
         pictures: Tensor,
-        moved: Tensor,
+        responds: Tensor,
         examples: LayerExamples,
         named: NamedModel,
     ) -> list[Natural]:
@@ -127,7 +127,7 @@ class NaturalExamples:
         top, bottom = examples.indices[channels, :each], examples.lowest_indices[channels, :each]
         rows = [
             row
-            for row, (one, is_picture) in enumerate(zip(found, moved.tolist(), strict=True))
+            for row, (one, is_picture) in enumerate(zip(found, responds.tolist(), strict=True))
             # Of a unit that does the same for many images, an image may be among the highest and the lowest.
             if is_picture and not one.silent and not set(top[row].tolist()) & set(bottom[row].tolist())
         ]

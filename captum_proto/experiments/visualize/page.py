@@ -122,8 +122,8 @@ def pictures_of(folder: Path, number: int, layer: Mapping[str, Any], failures: l
         except (OSError, ValueError) as error:
             failures.append(f"Pictures cannot be read: {error}")
             continue
-        values = zip(made.activations.tolist(), made.seeds, made.moved.tolist(), strict=True)
-        for place, (activation, seed, moved) in enumerate(values, first):
+        values = zip(made.activations.tolist(), made.seeds, made.responds.tolist(), strict=True)
+        for place, (activation, seed, responds) in enumerate(values, first):
             stem = str(layer["stems"][place])
             units.append(
                 UnitPicture(
@@ -132,7 +132,7 @@ def pictures_of(folder: Path, number: int, layer: Mapping[str, Any], failures: l
                     stem,
                     activation,
                     seed,
-                    moved,
+                    responds,
                     natural[place],
                     [name for name in STRIPS if (folder / f"{stem}_{name}.jpg").exists()],
                 )

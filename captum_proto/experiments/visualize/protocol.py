@@ -118,7 +118,7 @@ class Visualize(Protocol[dict[str, Visualizations]]):
         units = self.layers[int(place)]
         examples, made = Examples.load(run.folder / _EXAMPLES_FILE)[units.layer], self._made(int(place), run)
         self.natural.write_strips(units, examples, self.named, run.folder)
-        found = self.natural.of(units, made.images, made.moved, examples, self.named)
+        found = self.natural.of(units, made.images, made.responds, examples, self.named)
         write_json(run.folder / f"{task.name}.json", [one.to_json() for one in found], overwrite=True, indent=1)
 
     def _make_batch(self, number: int, first: int, task: Task, run: Run) -> None:

@@ -85,7 +85,7 @@ class UnitPicture:
         stem (str): How the names of its files begin.
         activation (float): What the picture reaches, as it is.
         seed (int): Of the picture.
-        moved (bool): Whether the network had a gradient for it in any step.
+        responds (bool): Whether the unit responded to anything while the picture was made.
         natural (Natural, optional): What natural images make of the unit. Default: None, it was not asked
         strips (list[str]): Which natural images stand beside the picture, of :data:`STRIPS`. Default: none
     """
@@ -95,14 +95,14 @@ class UnitPicture:
     stem: str
     activation: float
     seed: int
-    moved: bool = True
+    responds: bool = True
     natural: Natural | None = None
     strips: list[str] = field(default_factory=list)
 
     @property
     def shown(self) -> bool:
-        """Whether there is a picture of the unit: where it never had a gradient, there is only what the start was."""
-        return self.moved
+        """Whether there is a picture of the unit: of one that never fired, there is only what the start was."""
+        return self.responds
 
     @property
     def multiple(self) -> float:
@@ -114,10 +114,10 @@ class UnitPicture:
     @property
     def silent(self) -> str:
         """A sentence for a unit that has no picture, or that never fires; else empty."""
-        if not self.moved:
+        if not self.responds:
             return (
-                f"{self.label.capitalize()} of {self.layer} has no picture: the network had no gradient for it in any step, since it does "
-                "not fire for the start; try other seeds (--seed, --attempts) or the layer before its activation function."
+                f"{self.label.capitalize()} of {self.layer} has no picture: it never fired while one was made; try other seeds (--seed, "
+                "--attempts), or the layer before its activation function."
             )
         return "" if self.natural is None else self.natural.silent
 
@@ -142,8 +142,8 @@ class UnitPicture:
     def lines(self) -> list[str]:
         """All that is known of it, a line each."""
         lines = [f"activation {_figure(self.activation)}, seed {self.seed}"]
-        if not self.moved:
-            lines = [f"no picture: the network had no gradient for it in any step; it gives {_figure(self.activation)}"]
+        if not self.responds:
+            lines = [f"no picture: it never fired, and gives {_figure(self.activation)}"]
         if (natural := self.natural) is None:
             return lines
         if natural.silent:
@@ -174,9 +174,9 @@ def _estimate(estimate: Estimate) -> str:
 
 
 def write_unit_pictures(made: Visualizations, stems: Sequence[str], folder: Path) -> None:
-    """A PNG of each picture at its own size, but of those that the network never moved."""
-    for image, stem, moved in zip(made.images, stems, made.moved.tolist(), strict=True):
-        if moved:
+    """A PNG of each picture at its own size, but of units that never fired."""
+    for image, stem, responds in zip(made.images, stems, made.responds.tolist(), strict=True):
+        if responds:
             save_png(to_display(image, _range_of(made)), folder / f"{stem}.png")
 
 
@@ -243,7 +243,7 @@ def unit_sheet(units: Sequence[UnitPicture], images: Sequence[Tensor], folder: P
     for unit, image in zip(units, images, strict=True):
         highest = folder / f"{unit.stem}_{next(iter(STRIPS))}.jpg"
         shown = to_display(image) if unit.shown else np.full((8, 8), 255, np.uint8)
-        facts = unit.facts() if unit.shown else ["no gradient"]
+        facts = unit.facts() if unit.shown else ["never fired"]
         cell = _beside_tiles(shown, highest) if highest.exists() else shown
         cells.append(
             (f"{unit.label}: {', '.join(facts)}" if highest.exists() else "\n".join([unit.label, *facts]), cell)
