@@ -1,11 +1,18 @@
-"""How far to trust a prototype."""
+"""How far to trust a prototype, a picture of a unit, or a direction."""
 
 from captum_proto.metrics.comparison import ConditionSummary, PathComparison, smooth, summarize
 from captum_proto.metrics.controls import CONTROLS, DATA_FREE
+from captum_proto.metrics.direction_agreement import agreement, expected_agreement
 from captum_proto.metrics.group_comparison import PairResult, SubgroupComparison, SubgroupResult, compare_groups
 from captum_proto.metrics.pairwise import PairwiseSimilarity, pairwise_similarity
 from captum_proto.metrics.path_similarity import PathScores, PathSimilarity, path_similarity
 from captum_proto.metrics.reference import PathReference
+from captum_proto.metrics.visualization_score import (
+    VisualizationScore,
+    VisualizationScores,
+    visualization_score,
+    visualization_scores,
+)
 from captum_proto.stats.intervals import Estimate
 
 __all__ = [
@@ -21,9 +28,15 @@ __all__ = [
     "PathSimilarity",
     "SubgroupComparison",
     "SubgroupResult",
+    "VisualizationScore",
+    "VisualizationScores",
+    "agreement",
     "compare_groups",
+    "expected_agreement",
     "pairwise_similarity",
     "path_similarity",
     "smooth",
     "summarize",
+    "visualization_score",
+    "visualization_scores",
 ]

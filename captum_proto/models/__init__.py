@@ -1,5 +1,6 @@
 """A model and its preprocessing, by name."""
 
+from captum_proto.models.layer_activations import POOLS, LayerActivations, PooledFeatures, pooled
 from captum_proto.models.named import NamedModel
 from captum_proto.models.registry import load_model, model_names
 
@@ -8,4 +9,4 @@ from captum_proto.models.registry import load_model, model_names
 from captum_proto.models import digits, efficientnet_lite, torchvision, timm, factory  # noqa: F401
 # isort: on
 
-__all__ = ["NamedModel", "load_model", "model_names"]
+__all__ = ["POOLS", "LayerActivations", "NamedModel", "PooledFeatures", "load_model", "model_names", "pooled"]
