@@ -20,7 +20,7 @@ from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.planted_bias import PlantedBias
 from captum_proto.experiments.reproduce import Reproduce, ReproduceSettings, Stage
 from captum_proto.experiments.sweep import RunSweep, Sweep
-from captum_proto.experiments.visualize import LayerUnits, Visualize
+from captum_proto.experiments.visualize import LayerUnits, NaturalExamples, Visualize
 from captum_proto.models import NamedModel
 from captum_proto.report.views.prototypes import PROTOTYPES
 from captum_proto.runs.tasks import Protocol, carry_out
@@ -64,8 +64,9 @@ def generate(inputs: Path) -> Generate:
 
 
 def visualize(inputs: Path) -> Visualize:
-    layers = [LayerUnits("0", (1, 3), width=4), LayerUnits("1", (1,), width=4, neuron=True)]
-    return Visualize(trees(), layers, {"steps": 2, "transform": None, "attempts": 2}, batch_size=1)
+    layers = [LayerUnits("0", (1, 3, 2), width=4), LayerUnits("1", (1,), width=4, neuron=True)]
+    natural = NaturalExamples(ImageCollection.one_class(photos(inputs)), k=3, judge=trees(), workers=0)
+    return Visualize(trees(), layers, {"steps": 2, "transform": None, "attempts": 2}, batch_size=2, natural=natural)
 
 
 def evaluate(inputs: Path, **options: Any) -> Evaluate:

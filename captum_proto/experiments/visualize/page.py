@@ -68,10 +68,13 @@ def visualization_page(folder: Path) -> Page:
             )
     units = [unit for each in found.values() for unit in each]
     asked = sum(len(layer["labels"]) for layer in layers)
-    if len(units) < asked:
+    shown = [number for number in range(len(layers)) if (folder / NATURAL / f"{number:02d}.json").exists()]
+    missing = [f"{len(units)} of {asked} pictures are there"] if len(units) < asked else []
+    if settings.get("images") is not None and len(shown) < len(layers):
+        missing.append(f"natural images of {len(shown)} of {len(layers)} layers")
+    if missing:
         page.failures.insert(
-            0,
-            f"The run is not finished: {len(units)} of {asked} pictures are there; the same command with --resume goes on.",
+            0, f"The run is not finished: {', and '.join(missing)}; the same command with --resume goes on."
         )
     if not units:
         page.summary = ["No picture is finished yet."]
@@ -80,7 +83,7 @@ def visualization_page(folder: Path) -> Page:
     page.lead, page.legend = [unit_gallery(_in_turns(found), len(layers) > 1)], unit_legend(units)
     page.summary = [what_pictures_are(len(units), list(found))]
     page.trust = unit_trust(units)
-    if not (folder / NATURAL).exists():
+    if settings.get("images") is None:
         page.left_out = [
             "Natural images were not shown to the units: --images DIR does that, and puts those that excite each most beside its picture."
         ]
