@@ -11,10 +11,24 @@ from captum_proto.optim.loss.classes import (
 from captum_proto.optim.loss.direction import AngledNeuronDirection, Direction
 from captum_proto.optim.loss.diversity import Diversity, GramDiversity, PixelDiversity, as_diversity
 from captum_proto.optim.loss.objective import Loss, Outputs, Rows, WeightedSum, partners_of
+from captum_proto.optim.loss.penalties import (
+    L1,
+    L2,
+    Blur,
+    BoundaryComplexity,
+    MeanAlpha,
+    Penalty,
+    TotalVariation,
+    Transparent,
+)
 from captum_proto.optim.loss.regularizer import HighFrequency, default_high_frequency_weight
 
 __all__ = [
+    "L1",
+    "L2",
     "AngledNeuronDirection",
+    "Blur",
+    "BoundaryComplexity",
     "ChannelActivation",
     "ClassLogit",
     "Direction",
@@ -22,10 +36,14 @@ __all__ = [
     "GramDiversity",
     "HighFrequency",
     "Loss",
+    "MeanAlpha",
     "Outputs",
+    "Penalty",
     "PixelDiversity",
     "ProbabilityVariance",
     "Rows",
+    "TotalVariation",
+    "Transparent",
     "WeightedSum",
     "as_diversity",
     "class_probability",
