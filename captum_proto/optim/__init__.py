@@ -2,7 +2,19 @@
 
 from captum_proto.optim import inputs, loss, transforms
 from captum_proto.optim.input_optimization import InputOptimization
-from captum_proto.optim.inputs import FFTImage, Parametrization, PhaseImage, PixelImage
+from captum_proto.optim.inputs import (
+    AlphaImage,
+    CPPNImage,
+    FFTImage,
+    LaplacianImage,
+    LatentImage,
+    MaskedImage,
+    Parametrization,
+    PhaseImage,
+    PixelImage,
+    SharedImage,
+    StackImage,
+)
 from captum_proto.optim.loss import (
     L1,
     L2,
@@ -26,7 +38,7 @@ from captum_proto.optim.loss import (
     default_high_frequency_weight,
     partners_of,
 )
-from captum_proto.optim.random import CONTROL, EVALUATION, START, TRANSFORM, RandomStream, prototype_keys
+from captum_proto.optim.random import BACKGROUND, CONTROL, EVALUATION, START, TRANSFORM, RandomStream, prototype_keys
 from captum_proto.optim.result import OptimizationResult, Step
 from captum_proto.optim.settings import OptimizationSettings
 from captum_proto.optim.transforms import (
@@ -53,16 +65,19 @@ from captum_proto.optim.transforms import (
 from captum_proto.optim.visualization import Visualizations, visualize
 
 __all__ = [
+    "BACKGROUND",
     "CONTROL",
     "EVALUATION",
     "L1",
     "L2",
     "START",
     "TRANSFORM",
+    "AlphaImage",
     "AngledNeuronDirection",
     "BlendAlpha",
     "Blur",
     "BoundaryComplexity",
+    "CPPNImage",
     "CenterCrop",
     "ChannelActivation",
     "ClassLogit",
@@ -76,7 +91,10 @@ __all__ = [
     "HighFrequency",
     "IgnoreAlpha",
     "InputOptimization",
+    "LaplacianImage",
+    "LatentImage",
     "Loss",
+    "MaskedImage",
     "MeanAlpha",
     "OptimizationResult",
     "OptimizationSettings",
@@ -98,6 +116,8 @@ __all__ = [
     "RandomSpatialJitter",
     "RandomStream",
     "SameSize",
+    "SharedImage",
+    "StackImage",
     "Step",
     "TotalVariation",
     "Transform",

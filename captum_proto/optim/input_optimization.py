@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -176,15 +177,17 @@ class InputOptimization:
             UserWarning: If the network, as it was arranged for speed, sees the inputs otherwise.
         """
         forward, made = ForwardPass(self.pipeline, self.settings, result.rows, self.loss.layers), []
+        inputs = result.parametrization or self.settings.parametrization
         with torch.no_grad(), forward.loan.frozen():
             for random in streams:
                 with forward.turn():
-                    made.append(forward(result.images, random, closely=not self.looked))
+                    seen = inputs.composed(result.images, copy.copy(random))
+                    made.append(forward(seen, random, closely=not self.looked))
                 self.looked = True
                 if (
                     random is None
                     and result.arrangement.folded
-                    and not check_arrangement(result.arrangement, self.pipeline, result.images, made[-1].output)
+                    and not check_arrangement(result.arrangement, self.pipeline, seen, made[-1].output)
                 ):
                     warnings.warn(
                         "with its batch normalizations folded the network sees the finished prototypes otherwise than it does without; "

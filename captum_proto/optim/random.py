@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 #: What the streams of one prototype are for; each is independent of the others.
-START, TRANSFORM, EVALUATION, CONTROL, LOSS = range(5)
+START, TRANSFORM, EVALUATION, CONTROL, LOSS, BACKGROUND = range(6)
 
 
 def _signed(value: int) -> int:
@@ -63,7 +63,7 @@ class RandomStream:
 
     Args:
         keys (Tensor): Shape (N,), int64, of :func:`prototype_keys`.
-        stream (int): What the numbers are for: START, TRANSFORM, EVALUATION, CONTROL or LOSS.
+        stream (int): What the numbers are for: START, TRANSFORM, EVALUATION, CONTROL, LOSS or BACKGROUND.
         step (int, optional): The step they are for. Default: 0
 
     Examples::

@@ -227,7 +227,7 @@ RECORDED = [1518.2233612290197, 1531.5506672370768]
         (lambda: Pad(10, mode="circular")(images_of(1), None), "at most 9 x 12"),
         (lambda: Pad(2, mode="mirror"), "mode is 'mirror'.* expected one of constant, reflect"),
         (lambda: RandomSpatialJitter(-1), "pixels is -1"),
-        (lambda: RandomSpatialJitter(20)(images_of(1), stream(1)), "a frame of 20 x 20 pixels is larger"),
+        (lambda: RandomSpatialJitter(20)(images_of(1), stream(1)), "a frame of 20 pixels is larger"),
         (lambda: RandomCrop(10)(images_of(1), stream(1)), "RandomCrop is to cut 10 x 10 pixels from images of 9 x 12"),
         (lambda: CenterCrop((4, 13))(images_of(1), None), "CenterCrop is to cut 4 x 13"),
         (lambda: CenterCrop(0), "size is 0"),

@@ -35,22 +35,22 @@ class Transform(Protocol):
 EDGES = ("constant", "reflect", "replicate", "circular")
 
 
-def framed(images: Tensor, left: int, right: int, top: int, bottom: int, mode: str, fill: float) -> Tensor:
+def framed(images: Tensor, pixels: int, mode: str, fill: float) -> Tensor:
     """
-    Images (N, C, H, W) with a frame around them.
+    Images (N, C, H, W) with a frame of so many pixels around them.
 
     Raises:
         ValueError: If the frame reflects or repeats more of the image than there is.
     """
     height, width = images.shape[-2:]
     room = {"reflect": (height - 1, width - 1), "circular": (height, width)}.get(mode)
-    if room is not None and (max(top, bottom) > room[0] or max(left, right) > room[1]):
+    if room is not None and (pixels > room[0] or pixels > room[1]):
         raise InputError(
-            f"a frame of {max(top, bottom)} x {max(left, right)} pixels is larger than what a {height} x {width} image has for "
+            f"a frame of {pixels} pixels is larger than what a {height} x {width} image has for "
             f'mode "{mode}": at most {room[0]} x {room[1]}; take fewer pixels, or the mode "replicate" or "constant".'
         )
     value = fill if mode == "constant" else None
-    return torch.nn.functional.pad(images, [left, right, top, bottom], mode=mode, value=value)
+    return torch.nn.functional.pad(images, [pixels] * 4, mode=mode, value=value)
 
 
 def check_mode(mode: Any) -> str:
@@ -94,7 +94,7 @@ class Pad:
         return {"name": "Pad", "pixels": self.pixels, "fill": self.fill}
 
     def __call__(self, images: Tensor, random: RandomStream | None) -> Tensor:
-        return framed(images, *[self.pixels] * 4, self.mode, self.fill)
+        return framed(images, self.pixels, self.mode, self.fill)
 
 
 class Compose:

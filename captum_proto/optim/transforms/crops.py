@@ -81,7 +81,7 @@ class RandomSpatialJitter:
 
     def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
         top, left = _drawn(random, (2 * self.pixels, 2 * self.pixels))
-        padded = framed(images, *[self.pixels] * 4, self.mode, self.fill)
+        padded = framed(images, self.pixels, self.mode, self.fill)
         return _parts(padded, top, left, (images.shape[-2], images.shape[-1]))
 
 
@@ -170,7 +170,7 @@ class RandomResizedCrop:
         # Where the center of the image comes to lie once the part fills its place. Half a pixel at the border is the border's own.
         translate = (2 * unit[:, 1:] - 1) * ((1 / side - 1) / 2).unsqueeze(1)
         pixels = torch.tensor(images.shape[:-3:-1], dtype=unit.dtype, device=unit.device)
-        bordered = framed(images, 1, 1, 1, 1, "replicate", 0.0)
+        bordered = framed(images, 1, "replicate", 0.0)
         scaled = affine(bordered, torch.zeros_like(side), translate * pixels / (pixels + 2), 1 / side)
         return scaled[..., 1:-1, 1:-1]
 
