@@ -376,7 +376,7 @@ def test_codes_start_where_they_are_told():
     _, parameters = start_of(LatentImage(generator, (6,), z0=z0), 3)
     torch.testing.assert_close(parameters["codes"], z0.double().expand(3, -1))
     _, parameters = start_of(LatentImage(generator, (6,)), 2)
-    assert float(parameters["codes"].std()) > 0.3
+    assert float(parameters["codes"].std()) > 0.1
     other = LatentImage(seeded(Decoder, 1).double(), (6,))
     assert other.settings() != LatentImage(generator, (6,)).settings()
     read_back = LatentImage(generator, (6,), encoder=lambda images: images.flatten(1)[:, :6])

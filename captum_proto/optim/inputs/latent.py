@@ -33,9 +33,9 @@ class LatentImage(Parametrization):
         generator (nn.Module or Callable): G, from codes (N, ...) to images (N, C, H, W) within the value range: a decoder of a variational
             autoencoder, the generator of a GAN. Its device is the model's.
         code_shape (sequence of int): Of one code: ``(8,)``.
-        z0 (Tensor, optional): A code from which every row starts. Default: None, each from standard normal numbers of its own
-        sd (float, optional): Standard deviation of what is drawn at the start, around ``z0`` if that is given. Default: 1 without ``z0``,
-            0 with it
+        z0 (Tensor, optional): A code from which every row starts. Default: None, ``mean``
+        sd (float, optional): Standard deviation of what is drawn around it at the start. Default: 0.3 without ``z0``, 0 with it: from
+            near the middle an ascent gets to any code, and from far out often no further than to one that will do
         mean (float or Tensor, optional): :math:`\mu`. Default: 0
         bound (float or Tensor, optional): b, such as ``3 * sigma`` with the standard deviation of each entry of a code, of the shape of a
             code or a number. None: codes are free. Default: 3
@@ -77,7 +77,7 @@ class LatentImage(Parametrization):
             raise InputError(
                 f"bound is {bound}; expected positive numbers, such as 3 standard deviations, or None for none."
             )
-        self.sd = (1.0 if z0 is None else 0.0) if sd is None else float(sd)
+        self.sd = (0.3 if z0 is None else 0.0) if sd is None else float(sd)
         if not self.sd >= 0 or (z0 is None and self.sd == 0):
             raise InputError(f"sd is {sd}; expected a positive standard deviation, or 0 with z0.")
 
