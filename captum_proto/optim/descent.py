@@ -18,7 +18,7 @@ from captum_proto.capture import redirected_activations, warn_of_outputs
 from captum_proto.optim.forward import ForwardPass
 from captum_proto.optim.gradient import cause_of, gradients_of, where_lost
 from captum_proto.optim.loss.objective import NO_GRADIENT, Loss, Outputs, Rows
-from captum_proto.optim.random import START, TRANSFORM, RandomStream
+from captum_proto.optim.random import BACKGROUND, START, TRANSFORM, RandomStream
 from captum_proto.optim.result import ZERO_GRADIENT, Callback, OptimizationResult, Step
 from captum_proto.optim.settings import SCHEDULES, OptimizationSettings
 
@@ -101,7 +101,7 @@ class Descent:
         self._start(shape, start)
         result = OptimizationResult(self._look(), self.rows, self.forward.arrangement)
         if not self.probed and result.images.dim() == 4 and self.settings.steps + self.settings.warmup_steps:
-            warn_of_outputs(self.pipeline, result.images)
+            warn_of_outputs(self.pipeline, self.inputs.composed(result.images, None))
         phases = self._phases()
         result.history = {name: torch.empty(0, len(self.rows.keys)) for phase in phases for name in phase.recorded}
         try:
@@ -111,6 +111,8 @@ class Descent:
             result.stopped = True
         self._warn_of_zero_gradients(phases[-1], result)
         result.images, result.arrangement = self._look(), self.forward.arrangement
+        result.parameters = {name: value.detach() for name, value in self.parameters.items()}
+        result.parametrization = self.inputs
         self._check_images(result.images)
         return result
 
@@ -233,7 +235,9 @@ class Descent:
     def _forward(self, phase: _Phase, step: int) -> tuple[Tensor, Outputs, Tensor]:
         """The loss, what it saw of the model, and the images as the model got them: what goes by them goes through the model."""
         images = self.inputs.render(self.parameters)
-        seen = images.view_as(images)
+        behind = RandomStream(self.rows.keys, BACKGROUND, step) if self.inputs.draws else None
+        composed = self.inputs.composed(images, behind)
+        seen = composed.view_as(composed)
         random = RandomStream(self.rows.keys, TRANSFORM, step) if phase.transformed else None
         outputs = self.forward(seen, random, step, closely=not self.looked)
         if step == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -177,18 +178,19 @@ class InputOptimization:
         """
         between, images = self.loss.between_layers, result.images
         forward = ForwardPass(self.pipeline, self.settings, result.rows, self.loss.layers, between_layers=between)
+        inputs = result.parametrization or self.settings.parametrization
         made = []
         if between:
             images = images.detach().requires_grad_(True)
         with _graph_allowed() if between else torch.no_grad(), forward.loan.frozen():
             for random in streams:
                 with forward.turn():
-                    made.append(forward(images, random, closely=not self.looked))
+                    made.append(forward(inputs.composed(images, copy.copy(random)), random, closely=not self.looked))
                 self.looked = True
                 if (
                     random is None
                     and result.arrangement.folded
-                    and not check_arrangement(result.arrangement, self.pipeline, result.images, made[-1].output)
+                    and not check_arrangement(result.arrangement, self.pipeline, seen, made[-1].output)
                 ):
                     warnings.warn(
                         "with its batch normalizations folded the network sees the finished prototypes otherwise than it does without; "

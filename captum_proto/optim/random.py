@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 #: What the streams of one prototype are for; each is independent of the others.
-START, TRANSFORM, EVALUATION, CONTROL, LOSS, DIRECTION = range(6)
+START, TRANSFORM, EVALUATION, CONTROL, LOSS, DIRECTION, BACKGROUND = range(7)
 
 
 def _signed(value: int) -> int:
@@ -63,7 +63,7 @@ class RandomStream:
 
     Args:
         keys (Tensor): Shape (N,), int64, of :func:`prototype_keys`.
-        stream (int): What the numbers are for: START, TRANSFORM, EVALUATION, CONTROL, LOSS or DIRECTION.
+        stream (int): What the numbers are for: START, TRANSFORM, EVALUATION, CONTROL, LOSS, DIRECTION or BACKGROUND.
         step (int, optional): The step they are for. Default: 0
 
     Examples::

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from captum_proto.optim.inputs.base import Parametrization
 from captum_proto.optim.loss.objective import Rows
 from captum_proto.optim.network import Arrangement
 
@@ -53,6 +54,9 @@ class OptimizationResult:
             "zero_gradient": 1 where the gradient through the model was exactly zero, else 0.
         snapshots (dict[int, Tensor]): Images after so many steps of the main objective, (N, C, H, W) on the CPU.
         stopped (bool): Whether a callback ended it.
+        parameters (dict[str, Tensor]): What was optimized, (N, …) each; the images are ``parametrization.render(parameters)``.
+        parametrization (Parametrization, optional): Of these images. ``parametrization.for_images((3, 512, 512), (0, 1))`` renders the
+            parameters of a :class:`~captum_proto.optim.CPPNImage` at another size.
     """
 
     images: Tensor
@@ -61,6 +65,8 @@ class OptimizationResult:
     history: dict[str, Tensor] = field(default_factory=dict)
     snapshots: dict[int, Tensor] = field(default_factory=dict)
     stopped: bool = False
+    parameters: dict[str, Tensor] = field(default_factory=dict)
+    parametrization: Parametrization | None = None
 
 
 __all__ = ["ZERO_GRADIENT", "Callback", "OptimizationResult", "Step"]

@@ -27,10 +27,12 @@ class Parametrization(ABC):
     Attributes:
         shape (tuple[int, ...]): Of one input, (C, H, W) for an image.
         value_range (tuple[float, float]): The least and the greatest value of an input.
+        draws (bool): Whether :meth:`composed` takes random numbers.
     """
 
     shape: tuple[int, ...] = ()
     value_range: tuple[float, float] = (0.0, 1.0)
+    draws: bool = False
 
     def for_images(self: Self, shape: tuple[int, ...], value_range: tuple[float, float]) -> Self:
         """The same parametrization of inputs of this shape and range: a copy, for the original may be shared."""
@@ -54,6 +56,16 @@ class Parametrization(ABC):
     @abstractmethod
     def render(self, parameters: dict[str, Tensor]) -> Tensor:
         """The inputs (N, …) that parameters stand for, differentiably."""
+
+    def composed(self, inputs: Tensor, random: RandomStream | None) -> Tensor:
+        """
+        What the model sees of inputs (N, …): the inputs themselves, unless a part of them, such as an alpha channel, is not for the model.
+
+        Args:
+            inputs (Tensor): Of :meth:`render`.
+            random (RandomStream, optional): Of this step; None: without anything random.
+        """
+        return inputs
 
     def project(self, parameters: dict[str, Tensor]) -> None:  # noqa: B027  # many have nothing to put back
         """Put parameters back where they are allowed to be, in place: called after each step, without gradients."""

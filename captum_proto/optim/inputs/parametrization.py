@@ -7,14 +7,18 @@ from typing import Any
 from captum_proto._utils.checks import type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.optim.inputs.base import Parametrization
+from captum_proto.optim.inputs.cppn import CPPNImage
+from captum_proto.optim.inputs.laplacian import LaplacianImage
 from captum_proto.optim.inputs.pixels import PixelImage
 from captum_proto.optim.inputs.spectral import FFTImage, PhaseImage
 
-#: By name.
+#: By name: those that need no argument, and whose images are as the model takes them.
 PARAMETRIZATIONS: dict[str, type[Any]] = {
     "pixels": PixelImage,
     "fourier": FFTImage,
     "phase": PhaseImage,
+    "laplacian": LaplacianImage,
+    "cppn": CPPNImage,
 }
 
 

@@ -13,14 +13,9 @@ from torch import Tensor
 from captum_proto._utils.batches import image_batches
 from captum_proto._utils.errors import InputError
 from captum_proto.optim.inputs.base import Parametrization
+from captum_proto.optim.inputs.colors import planes_of, squeezed
 from captum_proto.optim.random import RandomStream
 from captum_proto.stats.moments import Moments
-
-#: How the colors of ImageNet's pixels vary together, a square root of their covariance: of Olah, Mordvintsev and Schubert, "Feature
-#: Visualization", Distill 2017. The longest column is scaled to one.
-_COLOR_CORRELATION = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
-#: How near the ends of the value range a given image may come: at the ends themselves the sigmoid's argument is infinite.
-_MARGIN = 1e-3
 
 
 class FFTImage(Parametrization):
@@ -84,11 +79,10 @@ class FFTImage(Parametrization):
         coefficients = parameters["coefficients"]
         spectrum = torch.view_as_complex(coefficients) * self._scale(height, width, coefficients)
         planes = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho") / self._DIVISOR
-        low, high = self.value_range
-        return low + (high - low) * _mixed(planes, self.decorrelate).sigmoid()
+        return squeezed(planes, self.value_range, self.decorrelate)
 
     def parameters_of(self, images: Tensor) -> dict[str, Tensor]:
-        planes = _planes(images, self.value_range, self.decorrelate) * self._DIVISOR
+        planes = planes_of(images, self.value_range, self.decorrelate) * self._DIVISOR
         height, width = images.shape[-2:]
         spectrum = torch.fft.rfft2(planes, norm="ortho") / self._scale(height, width, images)
         return {"coefficients": torch.view_as_real(spectrum)}
@@ -177,7 +171,7 @@ class PhaseImage(Parametrization):
         """
         moments: dict[tuple[int, ...], Moments] = {}
         for batch in image_batches(images, 32, value_range, "images"):
-            planes = _planes(batch.detach().cpu().double(), value_range, decorrelate)
+            planes = planes_of(batch.detach().cpu().double(), value_range, decorrelate)
             magnitudes = torch.fft.rfft2(planes, norm="ortho").abs()
             moments.setdefault(tuple(batch.shape[1:]), Moments()).update(magnitudes)
         if len(moments) > 1:
@@ -215,12 +209,11 @@ class PhaseImage(Parametrization):
         magnitudes = self._scale(channels, height, width, phases)
         spectrum = torch.complex(magnitudes * phases.cos(), magnitudes * phases.sin())
         planes = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho")
-        low, high = self.value_range
-        return low + (high - low) * _mixed(planes, self.decorrelate).sigmoid()
+        return squeezed(planes, self.value_range, self.decorrelate)
 
     def parameters_of(self, images: Tensor) -> dict[str, Tensor]:
         """The phases of given images, which come back with these phases and the fixed magnitudes."""
-        planes = _planes(images, self.value_range, self.decorrelate)
+        planes = planes_of(images, self.value_range, self.decorrelate)
         return {"phases": torch.fft.rfft2(planes, norm="ortho").angle()}
 
     def _scale(self, channels: int, height: int, width: int, like: Tensor) -> Tensor:
@@ -254,20 +247,3 @@ def _power_law(height: int, width: int, power: float) -> Tensor:
     horizontal = torch.fft.rfftfreq(width, dtype=torch.float64)
     frequency = (vertical.square() + horizontal.square()).sqrt().clamp(min=1 / max(height, width))
     return frequency.pow(-power)
-
-
-def _mixed(planes: Tensor, decorrelate: bool, inverse: bool = False) -> Tensor:
-    """Decorrelated planes (N, 3, H, W) to colors, or back; other numbers of channels as they are."""
-    if planes.shape[1] != 3 or not decorrelate:
-        return planes
-    colors = torch.tensor(_COLOR_CORRELATION, dtype=torch.float64)
-    colors = colors / colors.norm(dim=0).max()
-    colors = (colors.inverse() if inverse else colors).to(planes.device, planes.dtype)
-    return torch.einsum("ij,njhw->nihw", colors, planes)
-
-
-def _planes(images: Tensor, value_range: tuple[float, float], decorrelate: bool) -> Tensor:
-    """What images (N, C, H, W) are before their colors are mixed and squeezed into the value range."""
-    low, high = value_range
-    unit = ((images - low) / (high - low)).clamp(_MARGIN, 1 - _MARGIN)
-    return _mixed(unit.logit(), decorrelate, inverse=True)

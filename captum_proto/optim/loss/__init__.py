@@ -27,15 +27,29 @@ from captum_proto.optim.loss.diversity import Diversity, GramDiversity, PixelDiv
 from captum_proto.optim.loss.facet import FacetLoss
 from captum_proto.optim.loss.objective import Loss, Outputs, Rows, WeightedSum, partners_of
 from captum_proto.optim.loss.pairs import ActivationInterpolation, Interaction, weight_grid
+from captum_proto.optim.loss.penalties import (
+    L1,
+    L2,
+    Blur,
+    BoundaryComplexity,
+    MeanAlpha,
+    Penalty,
+    TotalVariation,
+    Transparent,
+)
 from captum_proto.optim.loss.regularizer import HighFrequency, default_high_frequency_weight
 from captum_proto.optim.loss.style import Style, gram
 from captum_proto.optim.loss.unit import LayerLoss, middle
 
 __all__ = [
+    "L1",
+    "L2",
     "ActivationInterpolation",
     "ActivationWeights",
     "Alignment",
     "AngledNeuronDirection",
+    "Blur",
+    "BoundaryComplexity",
     "ChannelActivation",
     "ClassLogit",
     "DeepDream",
@@ -49,14 +63,18 @@ __all__ = [
     "LayerActivation",
     "LayerLoss",
     "Loss",
+    "MeanAlpha",
     "NeuronActivation",
     "NeuronDirection",
     "Outputs",
+    "Penalty",
     "PixelDiversity",
     "ProbabilityVariance",
     "Rows",
     "Style",
     "TensorDirection",
+    "TotalVariation",
+    "Transparent",
     "WeightedSum",
     "as_diversity",
     "class_probability",

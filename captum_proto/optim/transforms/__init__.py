@@ -1,16 +1,32 @@
 """Random transforms whose draws belong to the image, not to the batch."""
 
 from captum_proto.optim.transforms.affine import EachAffine, RandomAffine, RandomChoiceAffine, affine
+from captum_proto.optim.transforms.alpha import BlendAlpha, IgnoreAlpha
 from captum_proto.optim.transforms.base import Compose, Pad, PerImage, SameSize, Transform, as_transform
-from captum_proto.optim.transforms.standard import feature_visualization_transform
+from captum_proto.optim.transforms.crops import CenterCrop, RandomCrop, RandomResizedCrop, RandomSpatialJitter
+from captum_proto.optim.transforms.standard import (
+    GaussianSmoothing,
+    RandomRotation,
+    RandomScale,
+    feature_visualization_transform,
+)
 
 __all__ = [
+    "BlendAlpha",
+    "CenterCrop",
     "Compose",
     "EachAffine",
+    "GaussianSmoothing",
+    "IgnoreAlpha",
     "Pad",
     "PerImage",
     "RandomAffine",
     "RandomChoiceAffine",
+    "RandomCrop",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "RandomScale",
+    "RandomSpatialJitter",
     "SameSize",
     "Transform",
     "affine",

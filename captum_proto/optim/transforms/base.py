@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from captum_proto._utils.checks import type_name
+from captum_proto._utils.checks import check_int, nearest, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.generators import own_generators
 from captum_proto.optim.random import RandomStream
@@ -31,33 +31,70 @@ class Transform(Protocol):
         ...
 
 
+#: How a frame is filled, in the words of :func:`torch.nn.functional.pad`.
+EDGES = ("constant", "reflect", "replicate", "circular")
+
+
+def framed(images: Tensor, pixels: int, mode: str, fill: float) -> Tensor:
+    """
+    Images (N, C, H, W) with a frame of so many pixels around them.
+
+    Raises:
+        ValueError: If the frame reflects or repeats more of the image than there is.
+    """
+    height, width = images.shape[-2:]
+    room = {"reflect": (height - 1, width - 1), "circular": (height, width)}.get(mode)
+    if room is not None and (pixels > room[0] or pixels > room[1]):
+        raise InputError(
+            f"a frame of {pixels} pixels is larger than what a {height} x {width} image has for "
+            f'mode "{mode}": at most {room[0]} x {room[1]}; take fewer pixels, or the mode "replicate" or "constant".'
+        )
+    value = fill if mode == "constant" else None
+    return torch.nn.functional.pad(images, [pixels] * 4, mode=mode, value=value)
+
+
+def check_mode(mode: Any) -> str:
+    """
+    One of :data:`EDGES`.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if mode not in EDGES:
+        raise InputError(f"mode is {mode!r}{nearest(str(mode), EDGES) or ';'} expected one of {', '.join(EDGES)}.")
+    return str(mode)
+
+
 class Pad:
     """
     A frame around the image.
 
     Args:
         pixels (int): Its width on every side.
-        fill (float, optional): Its value. Default: 0.5
+        fill (float, optional): Its value, in mode "constant". Default: 0.5
+        mode (str, optional): "constant"; or what the image itself continues with: "reflect", its mirror image, "replicate", its border, or
+            "circular", its other side. Default: "constant"
 
     Raises:
-        ValueError: If ``pixels`` is negative.
+        ValueError: If ``pixels`` is negative, there is no such mode, or an image is too small to be reflected or repeated so far.
 
     Examples::
 
         >>> Pad(12)(torch.rand(1, 3, 224, 224), None).shape
         torch.Size([1, 3, 248, 248])
+        >>> transform = SameSize([Pad(8, mode="reflect"), RandomRotation(range(-5, 6))])  # a rotation brings in the image's mirror image
     """
 
-    def __init__(self, pixels: int, fill: float = 0.5) -> None:
-        if pixels < 0:
-            raise InputError(f"pixels is {pixels}; expected at least 0.")
-        self.pixels, self.fill = int(pixels), float(fill)
+    def __init__(self, pixels: int, fill: float = 0.5, mode: str = "constant") -> None:
+        self.pixels, self.fill, self.mode = check_int(pixels, "pixels", 0), float(fill), check_mode(mode)
 
     def settings(self) -> dict[str, Any]:
+        if self.mode != "constant":
+            return {"name": "Pad", "pixels": self.pixels, "mode": self.mode}
         return {"name": "Pad", "pixels": self.pixels, "fill": self.fill}
 
     def __call__(self, images: Tensor, random: RandomStream | None) -> Tensor:
-        return torch.nn.functional.pad(images, [self.pixels] * 4, value=self.fill)
+        return framed(images, self.pixels, self.mode, self.fill)
 
 
 class Compose:

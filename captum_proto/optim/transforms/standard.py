@@ -2,8 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from captum_proto._utils.checks import check_int
+from captum_proto._utils.errors import InputError
+from captum_proto.optim.random import RandomStream
 from captum_proto.optim.transforms.affine import RandomChoiceAffine
 from captum_proto.optim.transforms.base import Pad, SameSize
+
+
+class RandomScale(RandomChoiceAffine):
+    """
+    A scale chosen for each image from a list, about the center; the image keeps its size.
+
+    Args:
+        scales (sequence of float): Positive factors.
+        fill (float, optional): Value outside the image. Default: 0
+
+    Examples::
+
+        >>> stream = RandomStream(prototype_keys([0], [(12,)]), TRANSFORM)
+        >>> RandomScale([1, 0.975, 1.025, 0.95, 1.05])(torch.rand(1, 3, 32, 32), stream).shape
+        torch.Size([1, 3, 32, 32])
+    """
+
+    def __init__(self, scales: Sequence[float], fill: float = 0.0) -> None:
+        super().__init__(scales=scales, fill=fill)
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": "RandomScale", "scales": self.scales, "fill": self.fill}
+
+
+class RandomRotation(RandomChoiceAffine):
+    """
+    An angle chosen for each image from a list, about the center.
+
+    Args:
+        degrees (sequence of float): Clockwise.
+        fill (float, optional): Value outside the image. Default: 0
+
+    Examples::
+
+        >>> stream = RandomStream(prototype_keys([0], [(12,)]), TRANSFORM)
+        >>> RandomRotation(range(-10, 11))(torch.rand(1, 3, 32, 32), stream).shape
+        torch.Size([1, 3, 32, 32])
+    """
+
+    def __init__(self, degrees: Sequence[float], fill: float = 0.0) -> None:
+        super().__init__(degrees=degrees, fill=fill)
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": "RandomRotation", "degrees": self.degrees, "fill": self.fill}
+
+
+class GaussianSmoothing:
+    """
+    A Gaussian blur, the same for every image and step, by torchvision; beyond the border is the image's mirror image.
+
+    Args:
+        kernel_size (int): Its width in pixels, odd.
+        sigma (float): Its standard deviation in pixels.
+
+    Raises:
+        ValueError: If ``kernel_size`` is even or ``sigma`` is not positive, or an image is too small.
+
+    Examples::
+
+        >>> GaussianSmoothing(5, 1.0)(torch.rand(1, 3, 32, 32), None).shape
+        torch.Size([1, 3, 32, 32])
+    """
+
+    def __init__(self, kernel_size: int, sigma: float) -> None:
+        self.kernel_size, self.sigma = check_int(kernel_size, "kernel_size", 1), float(sigma)
+        if self.kernel_size % 2 == 0 or not self.sigma > 0:
+            raise InputError(
+                f"kernel_size is {kernel_size} and sigma is {sigma}; expected an odd number of pixels, and a positive sigma."
+            )
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": "GaussianSmoothing", "kernel_size": self.kernel_size, "sigma": self.sigma}
+
+    def __call__(self, images: Tensor, random: RandomStream | None) -> Tensor:
+        if self.kernel_size // 2 >= min(images.shape[-2:]):
+            raise InputError(
+                f"kernel_size is {self.kernel_size} and images are {images.shape[-2]} x {images.shape[-1]}; take a smaller kernel."
+            )
+        from torchvision.transforms.v2 import (
+            functional,  # where it is needed: the package works where torchvision does not
+        )
+
+        return functional.gaussian_blur(images, [self.kernel_size] * 2, [self.sigma] * 2)
 
 
 def feature_visualization_transform(size: int = 224) -> SameSize:
