@@ -35,7 +35,7 @@ class _Redirected(torch.autograd.Function):
         return function(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
         low, high = ctx.bounds
         with torch.enable_grad(), torch._C.DisableTorchFunction():
@@ -72,7 +72,7 @@ class _Redirection(TorchFunctionMode):
             result: Tensor = _OUT_OF_PLACE.get(func, func)(value, *rest, **named)
             return result
 
-        result = _Redirected.apply(x.clone() if in_place else x, function, bounds, self.rows)  # type: ignore[no-untyped-call]
+        result = _Redirected.apply(x.clone() if in_place else x, function, bounds, self.rows)
         return x.copy_(result) if in_place else result
 
 

@@ -264,9 +264,12 @@ class Descent:
         rows = (2 * counts >= steps).nonzero().flatten().tolist()
         if not rows:
             return
-        with self.forward.turn():
-            loss, _, seen = self._forward(phase, steps - 1)
-            cause = cause_of(where_lost(loss[rows].sum(), seen))
+        still = [row for row in rows if bool(zero[-1, row])]
+        lost = ""
+        if still:
+            with self.forward.turn():
+                loss, _, seen = self._forward(phase, steps - 1)
+                lost = f"; it was lost {cause_of(where_lost(loss[still].sum(), seen))}"
         listed = ", ".join(self._named(row) for row in rows[:3]) + (
             f" and {len(rows) - 3} more" if len(rows) > 3 else ""
         )
@@ -276,8 +279,8 @@ class Descent:
         redirected = ", redirected activation functions" if self.settings.redirect_relu_steps else ""
         warnings.warn(
             f"{self._never_fired(phase, result, rows, counts)}the gradient through the model was exactly zero in {when} for {listed}: "
-            f"the model moved nothing there, and what came back is what the start{redirected} and the regularizers made of it; it was lost "
-            f"{cause}.",
+            f"the model moved nothing there, and what came back is what the start{redirected} and the regularizers made of it"
+            f"{lost}.",
             stacklevel=callers_level(),
         )
 

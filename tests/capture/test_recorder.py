@@ -124,6 +124,40 @@ def test_a_copy_of_the_network_records_too_and_holds_on_to_nothing(make_cnn, mak
     assert [ref() for ref in gone] == [None, None]
 
 
+def test_what_goes_into_a_layer_is_recorded_before_the_layer_works_in_place(twice):
+    x = torch.rand(3, 5, 4, dtype=torch.float64)
+    recorder = LayerRecorder(twice, ["relu@input", "relu#0@input", "lstm@input"])
+    with recorder.recording():
+        twice(x)
+        taken = recorder.take(3)
+    assert torch.equal(taken["relu#0@input"], x - 0.5)
+    assert torch.equal(taken["relu@input"], 2 * (x - 0.5).relu() - 0.5)
+    assert torch.equal(taken["lstm@input"], (2 * (x - 0.5).relu() - 0.5).relu())
+    with pytest.raises(ValueError, match=r'layer "lstm\[0\]@input" is no input of a layer; leave the brackets out'):
+        LayerRecorder(twice, ["lstm[0]@input"])
+    with pytest.raises(ValueError, match='no layer "relo" in Twice; did you mean "relu"'):
+        LayerRecorder(twice, ["relo@input"])
+
+
+def test_gradients_of_one_layer_by_another_pass_layers_that_work_in_place_and_outputs_in_tuples(twice):
+    x = torch.rand(3, 5, 4, dtype=torch.float64, requires_grad=True)
+    names = ["relu#0", "named[deep][x]", "lstm[0]"]
+    recorder = LayerRecorder(twice, names, between_layers=True)
+    plain = twice(x)
+    with recorder.recording():
+        assert torch.equal(twice(x), plain)
+        taken = recorder.take_with_sources(3)
+    value, sources = taken["lstm[0]"][0][1].sum(), {name: source for name, (_, source) in taken.items()}
+    first = (x.detach() - 0.5).relu().requires_grad_()
+    second = (first * 2).detach().requires_grad_()
+    (by_second,) = torch.autograd.grad(twice.lstm((second - 0.5).relu())[0][1].sum(), second)
+    (by_first,) = torch.autograd.grad(twice.lstm((first * 2 - 0.5).relu())[0][1].sum(), first)
+    torch.testing.assert_close(sources["named[deep][x]"].gradient(value), by_second)
+    torch.testing.assert_close(sources["relu#0"].gradient(value), by_first)
+    assert sources["lstm[0]"].gradient(taken["relu#0"][0].sum()) is None
+    assert not bool(by_first[[0, 2]].any())
+
+
 def test_hooks_come_off_and_nothing_is_kept(make_cnn, make_images, untouched):
     model = make_cnn()
     recorder = LayerRecorder(model, ["block", "stem.0"])

@@ -121,7 +121,7 @@ class ChannelActivation(LayerLoss):
     def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
         values = self.units(outputs)
         chosen = values[torch.arange(len(values), device=values.device), self.channels]
-        return -outputs.record("activation", chosen.flatten(1).mean(1))
+        return -outputs.record("activation", chosen.unsqueeze(-1).flatten(1).mean(1))
 
 
 class NeuronActivation(LayerLoss):
@@ -139,7 +139,7 @@ class NeuronActivation(LayerLoss):
         layer (str or nn.Module): The layer, as :func:`~captum_proto.capture.capture` names it.
         channel (int or sequence of int): One, or one for each row.
         position (int, sequence of int, or sequence of those, optional): (row, column) in the layer's map, or the number of a token; or one
-            for each row, ``[(3, 4), (5, 5)]``. Default: None, the middle
+            for each row, ``[(3, 4), (5, 5)]``, of tokens ``[(0,), (16,)]``. Default: None, the middle
         channel_axis (int, optional): Which axis of the layer's output holds its channels. Default: None, told from the layer
 
     Raises:
