@@ -1,4 +1,4 @@
-"""The images to which the units of some layers respond most, least, and at random: results, their file, and the parts of images that count."""
+"""The images to which units respond most and least, and a random sample: results, their file, and the parts of images that count."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class LayerExamples:
             which (str, optional): "top", "lowest" or "random". Default: "top"
 
         Returns:
-            tuple[list[float], list[int], list[Box]]: The score of each, the number of its image, and the part of the image that the unit saw:
+            tuple[list[float], list[int], list[Box]]: The score of each, the number of its image, and the part of it that the unit saw:
             all of it where no position or no receptive field is known.
 
         Raises:
@@ -172,8 +172,8 @@ class LayerExamples:
         r"""
         For each position of a map, an image to which a unit responds there: examples that also show where in an image it looks.
 
-        Positions choose in the order of their scores, and no image is chosen more than ``reuse`` times, so that a single one does not fill the
-        map. The spatially aware examples of Hilton et al. (Understanding RL Vision, 2020).
+        Positions choose in the order of their scores, and no image is chosen more than ``reuse`` times, so that a single one does not fill
+        the map. The spatially aware examples of Hilton et al. (Understanding RL Vision, 2020).
 
         Args:
             unit (int): Which unit.
@@ -320,7 +320,8 @@ def _merged(mine: LayerExamples, other: LayerExamples, seed: int) -> LayerExampl
         names = [f"{before}{each}" for each in ("scores", "indices", "positions")]
         joined = {name: _joined(mine, other, name, mine.scores.dim() - 1) for name in names}
         scores, indices = joined[names[0]], joined[names[1]]
-        assert scores is not None and indices is not None
+        assert scores is not None
+        assert indices is not None
         twice = indices.sort(-1).values.diff(dim=-1) == 0
         if bool(twice.any()):
             raise InputError(
@@ -332,7 +333,9 @@ def _merged(mine: LayerExamples, other: LayerExamples, seed: int) -> LayerExampl
         order = order.gather(-1, scores.gather(-1, order).argsort(stable=True, dim=-1, descending=largest))[..., :k]
         for name, value in joined.items():
             if value is not None:
-                index = order if value.dim() == order.dim() else order.unsqueeze(-1).expand(*order.shape, value.shape[-1])
+                index = (
+                    order if value.dim() == order.dim() else order.unsqueeze(-1).expand(*order.shape, value.shape[-1])
+                )
                 values[name] = value.gather(order.dim() - 1, index)
     drawn = torch.cat([mine.random_indices, other.random_indices])
     chosen = random_keys(drawn, seed).argsort(stable=True)[:k]
