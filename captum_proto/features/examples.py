@@ -42,6 +42,7 @@ class LayerExamples:
         lowest_indices (Tensor): (U, k).
         random_scores (Tensor): (U, k), of the images of the sample.
         random_indices (Tensor): (k,), the same for all units of all layers.
+        levels (list[float]): Which quantiles.
         quantiles (Tensor): (U, Q) in float64, of all activations at all positions of all images.
         highest_value (Tensor): (U,), of all these activations.
         lowest_value (Tensor): (U,).
@@ -64,6 +65,7 @@ class LayerExamples:
     lowest_indices: Tensor
     random_scores: Tensor
     random_indices: Tensor
+    levels: list[float]
     quantiles: Tensor
     highest_value: Tensor
     lowest_value: Tensor
@@ -307,6 +309,7 @@ class Examples:
                     layer=given["layer"],
                     count=int(metadata["count"]),
                     image_shape=tuple(given["image_shape"]),
+                    levels=list(metadata["settings"]["quantiles"]),
                     shape=tuple(given["shape"]),
                     **{each: tensors[f"{number}.{each}"] for each in _TENSORS if f"{number}.{each}" in tensors},
                 )

@@ -157,6 +157,25 @@ class TopExamples:
             state.end_pass()
         return self.result(state)
 
+    def units(self, image_shape: Sequence[int]) -> dict[str, int]:
+        """
+        How many units each layer has, told from a small pass of random values.
+
+        Args:
+            image_shape (sequence of int): (C, H, W) of the images to come.
+
+        Raises:
+            ValueError: If there is no such layer, or no such position in it.
+        """
+        random = torch.Generator().manual_seed(0)
+        image = torch.rand(1, *image_shape, generator=random).to(self._pipeline.device, self._pipeline.image_dtype)
+        plan = self._planned(image)
+        self._positions(plan)
+        return {
+            output.name: output.shape[axis - 1] if axis > 0 else output.shape[axis]
+            for output, axis in zip(plan.outputs, self._axes, strict=True)
+        }
+
     def start(self) -> ExampleState:
         """A state that has seen no images, for :meth:`update`."""
         return ExampleState(self.settings)
@@ -316,6 +335,7 @@ class TopExamples:
             lowest_indices=shaped(lowest[1]),
             random_scores=shaped(sample[0]),
             random_indices=sample[1].cpu(),
+            levels=list(self.settings.quantiles),
             quantiles=torch.empty(units, 0, dtype=torch.float64)
             if inner.quantiles is None
             else inner.quantiles.compute().cpu(),
