@@ -9,6 +9,7 @@ from captum_proto.optim.loss.classes import (
     probability_variance,
 )
 from captum_proto.optim.loss.direction import AngledNeuronDirection, Direction
+from captum_proto.optim.loss.distance import FeatureDistance
 from captum_proto.optim.loss.diversity import Diversity, GramDiversity, PixelDiversity, as_diversity
 from captum_proto.optim.loss.objective import Loss, Outputs, Rows, WeightedSum, partners_of
 from captum_proto.optim.loss.penalties import (
@@ -33,6 +34,7 @@ __all__ = [
     "ClassLogit",
     "Direction",
     "Diversity",
+    "FeatureDistance",
     "GramDiversity",
     "HighFrequency",
     "Loss",

@@ -86,6 +86,7 @@ class Outputs:
         step: int = 0,
         closely: bool = True,
         channel_axis: Callable[[Layer, Tensor], int] = _by_rank,
+        beside: Callable[[Tensor], Outputs] | None = None,
     ) -> None:
         self._output = output
         self.used = False
@@ -93,6 +94,7 @@ class Outputs:
         self._layers, self._rows, self._step, self._closely = layers, rows, step, closely
         self._differentiable = torch.is_grad_enabled()
         self._channel_axis = channel_axis
+        self._beside = beside
 
     @property
     def output(self) -> Any:
@@ -129,6 +131,22 @@ class Outputs:
         """
         value = self[layer]
         return channels_first(value, self._channel_axis(layer, value) if channel_axis is None else channel_axis)
+
+    def beside(self, images: Tensor) -> Outputs:
+        """
+        What the model makes of other images under the very draws of this step's transform: constants to compare with, one for each row.
+
+        Args:
+            images (Tensor): (N, ...), in the input range.
+
+        Raises:
+            ValueError: If there are not as many as rows, or these outputs are not of an optimization.
+        """
+        if self._beside is None:
+            raise InputError("these outputs are not of an optimization, which alone can run the model on other images.")
+        if len(images) != len(self._rows.keys):
+            raise InputError(f"{len(images)} images were given for {len(self._rows.keys)} rows; give one for each row.")
+        return self._beside(images.detach().to(self._rows.keys.device))
 
     @property
     def logits(self) -> Tensor:
