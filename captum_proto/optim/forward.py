@@ -7,11 +7,12 @@ import copy
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from captum_proto._utils.model import Loan
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture import Layer, LayerRecorder
+from captum_proto.capture import Layer, LayerRecorder, Source
 from captum_proto.optim.loss.objective import Outputs, Rows
 from captum_proto.optim.network import Arrangement, arrange
 from captum_proto.optim.random import RandomStream
@@ -52,6 +53,7 @@ class ForwardPass:
         self._pipeline, self._settings, self._rows = pipeline, settings, rows
         self._network: Pipeline | None = None if arranged else pipeline
         self._turn = contextlib.ExitStack()
+        self._turning = False
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -60,7 +62,11 @@ class ForwardPass:
             self._turn.enter_context(self.loan.turn())
             self._turn.enter_context(self._run_loan.own_buffers())
             self._turn.enter_context(self.recorder.recording())
-            yield
+            self._turning = True
+            try:
+                yield
+            finally:
+                self._turning = False
 
     def __call__(self, images: Tensor, random: RandomStream | None, step: int = 0, closely: bool = False) -> Outputs:
         """
@@ -72,6 +78,7 @@ class ForwardPass:
             step (int, optional): For losses that draw random numbers. Default: 0
             closely (bool, optional): Whether logits are looked at for all that may be wrong, which makes a GPU wait. Default: False
         """
+        same = copy.copy(random)
         prepared = self._prepared(images, random)
         if self._network is None:
             settings = self._settings
@@ -86,10 +93,29 @@ class ForwardPass:
             self.recorder.plan(self._run_few, prepared[:1].detach())
         self.recorder.clear()
         output = self._network.run(prepared)
-        taken = self.recorder.take_with_sources(len(images))
-        layers = {layer: value for layer, (value, _) in taken.items()}
-        sources = {layer: source for layer, (_, source) in taken.items()}
-        return Outputs(output, layers, self._rows, step, closely, self.recorder.channel_axis, sources)
+        axis = self.recorder.channel_axis
+        layers, sources = self._taken(len(images))
+        return Outputs(
+            output, layers, self._rows, step, closely, axis, sources, lambda other: self._beside(other, same, step)
+        )
+
+    def _taken(self, batch: int) -> tuple[dict[Layer, Tensor], dict[Layer, Source]]:
+        """What the layers returned in the last pass, and where it came from."""
+        taken = self.recorder.take_with_sources(batch)
+        return {layer: value for layer, (value, _) in taken.items()}, {layer: source for layer, (_, source) in taken.items()}
+
+    @torch.no_grad()
+    def _beside(self, images: Tensor, random: RandomStream | None, step: int) -> Outputs:
+        """The same for other images, one for each row, by the same draws of the transform, without gradients."""
+        with contextlib.ExitStack() as stack:
+            if not self._turning:  # a loss may look at outputs after the pass that made them
+                stack.enter_context(self.loan.frozen())
+                stack.enter_context(self.turn())
+            assert self._network is not None  # there was a pass before
+            self.recorder.clear()
+            output = self._network.run(self._prepared(images.to(self._pipeline.image_dtype), copy.copy(random)))
+            layers, _ = self._taken(len(images))
+        return Outputs(output, layers, self._rows, step, False, self.recorder.channel_axis)
 
     def _run_few(self, prepared: Tensor) -> Any:
         """The network as it came, on a few images: an argument with one row for each image of the batch gives them its first row."""

@@ -23,6 +23,7 @@ from captum_proto.optim.loss.direction import (
     TensorDirection,
     random_directions,
 )
+from captum_proto.optim.loss.distance import FeatureDistance
 from captum_proto.optim.loss.diversity import Diversity, GramDiversity, PixelDiversity, as_diversity
 from captum_proto.optim.loss.facet import FacetLoss
 from captum_proto.optim.loss.objective import Loss, Outputs, Rows, WeightedSum, partners_of
@@ -56,6 +57,7 @@ __all__ = [
     "Direction",
     "Diversity",
     "FacetLoss",
+    "FeatureDistance",
     "GramDiversity",
     "HeadActivation",
     "HighFrequency",

@@ -87,6 +87,7 @@ class Outputs:
         closely: bool = True,
         channel_axis: Callable[[Layer, Tensor], int] = _by_rank,
         sources: Mapping[Layer, Source] | None = None,
+        beside: Callable[[Tensor], Outputs] | None = None,
     ) -> None:
         self._output = output
         self.used = False
@@ -94,6 +95,7 @@ class Outputs:
         self._layers, self._rows, self._step, self._closely = layers, rows, step, closely
         self._differentiable = torch.is_grad_enabled()
         self._channel_axis, self._sources = channel_axis, sources or {}
+        self._beside = beside
 
     @property
     def output(self) -> Any:
@@ -152,6 +154,22 @@ class Outputs:
                 "with between_layers = True."
             )
         return found.detach().to(self._rows.keys.device)
+
+    def beside(self, images: Tensor) -> Outputs:
+        """
+        What the model makes of other images under the very draws of this step's transform: constants to compare with, one for each row.
+
+        Args:
+            images (Tensor): (N, ...), in the input range.
+
+        Raises:
+            ValueError: If there are not as many as rows, or these outputs are not of an optimization.
+        """
+        if self._beside is None:
+            raise InputError("these outputs are not of an optimization, which alone can run the model on other images.")
+        if len(images) != len(self._rows.keys):
+            raise InputError(f"{len(images)} images were given for {len(self._rows.keys)} rows; give one for each row.")
+        return self._beside(images.detach().to(self._rows.keys.device))
 
     @property
     def logits(self) -> Tensor:
