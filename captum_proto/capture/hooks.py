@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-#: Called with the module, its positional arguments and what it returned.
-Hook = Callable[[nn.Module, tuple[Any, ...], Any], None]
+#: Called with the module, its positional arguments and what it returned; what it gives other than None goes on in place of that.
+Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 
 
 @contextlib.contextmanager
@@ -19,9 +19,8 @@ def forward_hooks(hooks: Iterable[tuple[nn.Module, Hook]]) -> Iterator[None]:
     handles, thread = [], threading.get_ident()
 
     def of_this_thread(hook: Hook) -> Hook:
-        def call(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if threading.get_ident() == thread:
-                hook(module, inputs, output)
+        def call(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+            return hook(module, inputs, output) if threading.get_ident() == thread else None
 
         return call
 

@@ -1,4 +1,4 @@
-"""Networks and data of known truth: digits with a planted mark, and networks that fool feature visualization."""
+"""Networks and data of known truth: digits with a planted mark, textures in quadrants, and networks that fool feature visualization."""
 
 from captum_proto.testing.fooled import Detector, FooledNetwork, OtherClass, PlantedPicture, draw_face
 from captum_proto.testing.fooling import PLANTS, fool, make_decoy
@@ -15,6 +15,7 @@ from captum_proto.testing.marked_digits import (
     train_classifier,
     with_marks,
 )
+from captum_proto.testing.quadrants import QuadrantNetwork, quadrant_pictures
 
 __all__ = [
     "CUE",
@@ -25,6 +26,7 @@ __all__ = [
     "Mark",
     "OtherClass",
     "PlantedPicture",
+    "QuadrantNetwork",
     "colorfulness",
     "draw_face",
     "fool",
@@ -32,6 +34,7 @@ __all__ = [
     "make_decoy",
     "painted_over",
     "planted_classifier",
+    "quadrant_pictures",
     "read_off",
     "small_classifier",
     "train_classifier",
