@@ -6,6 +6,7 @@ twin everywhere else.
 from captum_proto.ops import _schemas as _schemas  # isort: skip  # defines what the next two register kernels for
 from captum_proto.ops import _registration as _registration  # isort: skip
 from captum_proto.ops import _native
+from captum_proto.ops._digits import ordered_keys, values_of_keys
 from captum_proto.ops._functional import (
     SpearmanReference,
     accumulate,
@@ -16,6 +17,7 @@ from captum_proto.ops._functional import (
     spearman,
 )
 from captum_proto.ops._native import backend
+from captum_proto.ops._streams import radix_bins, radix_histogram, radix_select, top_k, unit_summary
 
 _native.load()
 
@@ -25,7 +27,14 @@ __all__ = [
     "affine_sample",
     "backend",
     "high_frequency_loss",
+    "ordered_keys",
     "path_distance",
+    "radix_bins",
+    "radix_histogram",
+    "radix_select",
     "rank",
     "spearman",
+    "top_k",
+    "unit_summary",
+    "values_of_keys",
 ]

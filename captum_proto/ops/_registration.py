@@ -64,6 +64,20 @@ def _(sums: Tensor, rows: Tensor) -> None:
     return None
 
 
+@torch.library.register_fake(f"{NAMESPACE}::unit_summary")
+def _(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    shape, wide = values.shape[:2], _twin.accumulation_dtype(values.dtype)
+    return (
+        values.new_empty(shape, dtype=wide),
+        values.new_empty(shape, dtype=torch.int64),
+        values.new_empty(shape, dtype=wide),
+    )
+
+
+for name in ("top_k", "radix_histogram", "radix_select"):
+    torch.library.register_fake(f"{NAMESPACE}::{name}", lambda *arguments: None)
+
+
 def _setup_loss(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
     images, power = inputs
     ctx.save_for_backward(images)

@@ -30,6 +30,19 @@ SCHEMAS = {
     "path_distance": "(Tensor x, Tensor mean, Tensor doubled_ranks) -> (Tensor, Tensor)",
     # (D,) float64, (N, D) floating: the rows are added to the sums
     "accumulate": "(Tensor(a!) sums, Tensor rows) -> ()",
+    # (N, C, P) floating -> maximum, its position and mean over P: (N, C) float32 or float64, (N, C) int64, (N, C)
+    "unit_summary": "(Tensor values) -> (Tensor, Tensor, Tensor)",
+    # three (U, k): float32 or float64, int64, int64; three (N, U) of the same dtypes: entries that may displace those of the lists
+    "top_k": (
+        "(Tensor(a!) scores, Tensor(b!) indices, Tensor(c!) payload, Tensor new_scores, Tensor new_indices, Tensor new_payload, "
+        "bool largest) -> ()"
+    ),
+    # (U, bins) int32 or int64, (U, A, B) floating: each value adds one to its bin
+    "radix_histogram": "(Tensor(a!) counts, Tensor values) -> ()",
+    # (bins,) int64, (S,) int64, (room,) as values, (U, A, B) floating, (U + 1,) int64, (S, 5) int64: see ops.radix_select
+    "radix_select": (
+        "(Tensor(a!) counts, Tensor(b!) filled, Tensor(c!) kept, Tensor values, Tensor first, Tensor slots) -> ()"
+    ),
 }
 
 #: The longest row that can be ranked: up to here the halves of every 128-bit sum are exact in float64. The native kernels' limit is

@@ -11,6 +11,26 @@ import math
 import torch
 from torch import Tensor
 
+from captum_proto.ops._twin_streams import radix_histogram, radix_select, top_k, unit_summary
+
+__all__ = [
+    "accumulate",
+    "accumulation_dtype",
+    "affine_sample",
+    "affine_sample_backward",
+    "doubled_rank",
+    "high_frequency_loss",
+    "high_frequency_loss_backward",
+    "memory_format",
+    "path_distance",
+    "radix_histogram",
+    "radix_select",
+    "rank",
+    "spearman",
+    "top_k",
+    "unit_summary",
+]
+
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype in which differences of ``dtype`` are taken and returned: float32 for half types, else ``dtype``."""

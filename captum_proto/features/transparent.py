@@ -1,0 +1,148 @@
+"""
+A network whose every connection shows in its gradients, for the length of a block: to find what a unit depends on, not how much.
+
+A ReLU that is off, a pixel that is not the maximum of its window, a saturated gate or two weights that cancel out hide from a gradient what
+they connect. Here activation functions let everything through, maxima are means, weights are equal where they are not zero, and all is
+computed in float64, so that a far corner of a deep network does not vanish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+#: By name, as functions of ``torch``, ``torch.nn.functional`` and tensors share theirs; with an underscore behind it where in place.
+_ACTIVATIONS = frozenset(
+    "celu clamp clamp_max clamp_min clip dropout elu gelu hardshrink hardswish hardtanh leaky_relu logsigmoid mish prelu relu relu6 rrelu "
+    "selu silu softplus softsign tanh threshold".split()
+)
+_GATES = frozenset(("sigmoid", "hardsigmoid"))
+_NORMALIZATIONS = frozenset(("batch_norm",))
+_WEIGHTED = frozenset(
+    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear".split(),
+)
+_POOLS = {f"max_pool{n}d{suffix}": n for n in (1, 2, 3) for suffix in ("", "_with_indices")}
+_ADAPTIVE = {f"adaptive_max_pool{n}d": getattr(nn.functional, f"adaptive_avg_pool{n}d") for n in (1, 2, 3)}
+#: Masked entries of attention are some large negative number; so far below the largest, softmax gives nothing in float32.
+_MASKED = 80.0
+
+
+class Transparent(TorchFunctionMode):
+    """Replace what hides connections, in every function of PyTorch that is called during the block."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name, options = getattr(func, "__name__", ""), kwargs or {}
+        plain = name.removesuffix("_")
+        if plain in _ACTIVATIONS:
+            # In place or not, what comes after may change it, but never what came before.
+            return args[0] if name != plain or options.get("inplace") else args[0].clone()
+        if plain in _GATES:
+            return 0.5 + 0.5 * nn.functional.softsign(args[0].double())
+        args, options = _in_double(name, args), _in_double(name, options)
+        if name in _WEIGHTED:
+            return _connected(func, *args, **options)
+        if name in _NORMALIZATIONS:
+            return _scaled(*args, **options)
+        if name in _POOLS:
+            mean = _mean_pool(func, _POOLS[name], *args, **options)
+            return (mean, func(*args, **options)[1]) if name.endswith("_with_indices") else mean
+        if name in _ADAPTIVE:
+            return _ADAPTIVE[name](*args[:2])
+        if name == "amax":
+            return torch.mean(*args, **options)
+        if name == "multi_head_attention_forward":
+            return _attended(*args[:3], options.get("attn_mask"))
+        if name == "softmax":
+            values = args[0]
+            args = (values.masked_fill(values < values.amax().detach() - _MASKED, -torch.inf), *args[1:])
+        return func(*args, **options)
+
+
+def _in_double(name: str, values: Any) -> Any:
+    """Arguments as a function takes them together: all in float64 where one of them is, but what it writes to."""
+    if name.endswith("_"):  # in place, and __setitem__, __get__ and their kind
+        return values
+    if isinstance(values, Tensor):
+        return values.double() if values.is_floating_point() else values
+    if isinstance(values, dict):
+        return {key: value if key == "out" else _in_double(name, value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)) and any(isinstance(value, (Tensor, list, tuple)) for value in values):
+        inner = [_in_double(name, value) for value in values]
+        return tuple(inner) if isinstance(values, tuple) else inner
+    return values
+
+
+def _connected(
+    func: Callable[..., Tensor], values: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **options: Any
+) -> Tensor:
+    """A layer with positive weights of much the same size where they are not zero, so that no two paths cancel each other out."""
+    random = torch.Generator().manual_seed(0)
+    there = 0.5 + torch.rand(weight.shape, dtype=torch.float64, generator=random).to(weight.device)
+    there *= weight != 0
+    return func(values, there / there.flatten(1).sum(1).max().clamp(min=1), None, *rest, **options)
+
+
+def _scaled(
+    values: Tensor, mean: Tensor | None, variance: Tensor | None, weight: Tensor | None = None, *_: Any, **__: Any
+) -> Tensor:
+    """A batch normalization in evaluation mode: a scale for each channel, of which a zero lets nothing through."""
+    if weight is None:
+        return values.clone()
+    return values * (weight != 0).double().view(1, -1, *[1] * (values.dim() - 2))
+
+
+def _mean_pool(
+    func: Callable[..., Any],
+    axes: int,
+    values: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    *rest: Any,
+    **options: Any,
+) -> Tensor:
+    """The mean over each window of a max pooling."""
+    steps = kernel_size if stride in (None, [], ()) else stride
+    result = func(values.detach(), kernel_size, steps, padding, dilation, *rest, **options)
+    shape = (result[0] if isinstance(result, tuple) else result).shape[-axes:]
+    size, step, pad, dilate = (_each(value, axes) for value in (kernel_size, steps, padding, dilation))
+    around: list[int] = []
+    for n in reversed(range(axes)):  # as many as the last window takes, which "ceil_mode" may let hang over
+        needed = (shape[n] - 1) * step[n] + dilate[n] * (size[n] - 1) + 1
+        around += [pad[n], needed - values.shape[-axes + n] - pad[n]]
+    padded = nn.functional.pad(values, around)
+    for n in range(axes):
+        windows = [
+            padded.narrow(-axes + n, dilate[n] * k, step[n] * (shape[n] - 1) + 1).index_select(
+                -axes + n, torch.arange(0, step[n] * (shape[n] - 1) + 1, step[n], device=values.device)
+            )
+            for k in range(size[n])
+        ]
+        padded = torch.stack(windows).mean(0)
+    return padded
+
+
+def _each(value: Any, axes: int) -> list[int]:
+    numbers = list(value) if isinstance(value, (list, tuple)) else [value]
+    return numbers * axes if len(numbers) == 1 else numbers
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, None]:
+    """Attention that looks everywhere it may: (L, N, E) from the same, as PyTorch's own function has it."""
+    allowed = torch.ones(len(query), len(key), dtype=torch.float64, device=query.device)
+    if mask is not None:
+        reached = ~mask if mask.dtype == torch.bool else mask > -_MASKED
+        allowed = reached.reshape(-1, len(query), len(key)).any(0).double()
+    weights = allowed / allowed.sum(1, keepdim=True).clamp(min=1)
+    seen = torch.einsum("ls,sn->ln", weights, (key.mean(2) + value.mean(2)))
+    return (query.mean(2) + seen).unsqueeze(2).expand_as(query).clone(), None
+
+
+__all__ = ["Transparent"]
