@@ -16,7 +16,13 @@ from captum_proto.models.registry import check_model_name
 from captum_proto.runs.folder import check_free
 
 #: Options that name a file to read, and what is in it.
-_FILES = {"checkpoint": "weights", "prototypes": "prototypes", "picture": "an image", "class_table": "the classes"}
+_FILES = {
+    "checkpoint": "weights",
+    "prototypes": "prototypes",
+    "picture": "an image",
+    "image": "an image",
+    "class_table": "the classes",
+}
 #: Options that are numbers of things, of which there must be one at least.
 _COUNTS = ("limit", "others", "control_count", "num_classes", "networks", "epochs", "protocol_seeds")
 

@@ -206,6 +206,23 @@ class NeuronGroups:
             result.residual = result.totals - result.attributions.sum(1)
         return result.with_icons(self.draw(result, picture_size, **choices)) if draw else result
 
+    def check(self, images: Tensor) -> None:
+        """
+        See that images have as many positions, and the layer as many channels, as there are to be groups.
+
+        Raises:
+            ValueError: If they have fewer.
+        """
+        self._check_count(self._mapped.maps(self._mapped.images(images))[0])
+
+    def _check_count(self, values: Tensor) -> None:
+        count, width = len(values) * values.shape[2] * values.shape[3], values.shape[1]
+        if self.n_groups > min(count, width):
+            raise InputError(
+                f'n_groups is {self.n_groups}, but "{self._mapped.name}" has {width} channels at {count} positions; give at most '
+                f"{min(count, width)}."
+            )
+
     def draw(self, result: NeuronGroupsResult, picture_size: int | None = None, **choices: Any) -> Visualizations:
         """
         A picture of each group: what moves the layer in the direction of its channel factor; gray for a group that is empty.
@@ -226,12 +243,8 @@ class NeuronGroups:
 
     def _factorized(self, values: Tensor) -> tuple[Tensor, Tensor, float, float]:
         """Spatial factors (N, K, Y, X), channel factors (K, C), and the relative error, also of shuffled positions."""
+        self._check_count(values)
         count, width = len(values) * values.shape[2] * values.shape[3], values.shape[1]
-        if self.n_groups > min(count, width):
-            raise InputError(
-                f'n_groups is {self.n_groups}, but "{self._mapped.name}" has {width} channels at {count} positions; give at most '
-                f"{min(count, width)}."
-            )
         rows = values.detach().permute(0, 2, 3, 1).reshape(count, width).double().cpu().numpy()
         if not rows.any():
             raise InputError(
