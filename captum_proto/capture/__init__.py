@@ -5,6 +5,7 @@ Activations belong to a *call* of a layer, not to the layer: torchvision's ResNe
 change a tensor after the layer has returned it. Outputs are therefore read inside the hook, when they are what the layer returned.
 """
 
+from captum_proto.capture.change import changed_output
 from captum_proto.capture.channels import channel_axes, channel_axis, channels_first
 from captum_proto.capture.consistency import warn_of_layers, warn_of_outputs
 from captum_proto.capture.hooks import forward_hooks
@@ -23,6 +24,7 @@ __all__ = [
     "Source",
     "capture",
     "channel_axes",
+    "changed_output",
     "channel_axis",
     "channels_first",
     "find_layer",

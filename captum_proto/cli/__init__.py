@@ -15,6 +15,7 @@ from captum_proto._utils.files import ESCAPED
 from captum_proto.cli import (
     compare_groups,
     demo,
+    dictionary,
     directions,
     evaluate,
     examples,
@@ -36,6 +37,7 @@ COMMANDS = (
     generate,
     visualize,
     examples,
+    dictionary,
     evaluate,
     sweep,
     compare_groups,

@@ -20,6 +20,7 @@ _FILES = {
     "checkpoint": "weights",
     "prototypes": "prototypes",
     "picture": "an image",
+    "image": "an image",
     "class_table": "the classes",
     "direction": "directions",
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from captum_proto._utils.errors import MissingFileError, NotAFolderError
 from captum_proto.experiments.compare_groups import compared_page
 from captum_proto.experiments.demo import demo_page
+from captum_proto.experiments.dictionary import dictionary_page
 from captum_proto.experiments.evaluate import evaluation_page
 from captum_proto.experiments.examples import examples_page
 from captum_proto.experiments.generate import generation_page
@@ -29,6 +30,7 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "demo": demo_page,
     "sweep": swept_page,
     "reproduce": reproduced_page,
+    "dictionary": dictionary_page,
 }
 
 

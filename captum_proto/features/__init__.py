@@ -1,18 +1,32 @@
 """What units and layers respond to: top examples, activation grid, semantic dictionary, neuron groups, activation atlas."""
 
 from captum_proto.features.accentuation import Accentuations, FeatureAccentuation
+from captum_proto.features.activation_grid import ActivationGrid, ActivationGridResult
+from captum_proto.features.attribution import UnitAttribution, UnitAttributions, relaxed_max_pool
 from captum_proto.features.example_state import ExampleState
 from captum_proto.features.examples import Examples, LayerExamples
+from captum_proto.features.neuron_groups import NeuronGroups, NeuronGroupsResult
 from captum_proto.features.receptive_field import Box, receptive_field
+from captum_proto.features.semantic_dictionary import Entry, SemanticDictionary, SemanticDictionaryResult
 from captum_proto.features.top_examples import TopExamples
 
 __all__ = [
     "Accentuations",
+    "ActivationGrid",
+    "ActivationGridResult",
     "Box",
+    "Entry",
     "ExampleState",
     "Examples",
     "FeatureAccentuation",
     "LayerExamples",
+    "NeuronGroups",
+    "NeuronGroupsResult",
+    "SemanticDictionary",
+    "SemanticDictionaryResult",
     "TopExamples",
+    "UnitAttribution",
+    "UnitAttributions",
     "receptive_field",
+    "relaxed_max_pool",
 ]

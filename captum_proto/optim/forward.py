@@ -102,7 +102,9 @@ class ForwardPass:
     def _taken(self, batch: int) -> tuple[dict[Layer, Tensor], dict[Layer, Source]]:
         """What the layers returned in the last pass, and where it came from."""
         taken = self.recorder.take_with_sources(batch)
-        return {layer: value for layer, (value, _) in taken.items()}, {layer: source for layer, (_, source) in taken.items()}
+        return {layer: value for layer, (value, _) in taken.items()}, {
+            layer: source for layer, (_, source) in taken.items()
+        }
 
     @torch.no_grad()
     def _beside(self, images: Tensor, random: RandomStream | None, step: int) -> Outputs:

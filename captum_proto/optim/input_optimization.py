@@ -185,12 +185,13 @@ class InputOptimization:
         with _graph_allowed() if between else torch.no_grad(), forward.loan.frozen():
             for random in streams:
                 with forward.turn():
-                    made.append(forward(inputs.composed(images, copy.copy(random)), random, closely=not self.looked))
+                    seen = inputs.composed(images, copy.copy(random))
+                    made.append(forward(seen, random, closely=not self.looked))
                 self.looked = True
                 if (
                     random is None
                     and result.arrangement.folded
-                    and not check_arrangement(result.arrangement, self.pipeline, seen, made[-1].output)
+                    and not check_arrangement(result.arrangement, self.pipeline, seen.detach(), made[-1].output)
                 ):
                     warnings.warn(
                         "with its batch normalizations folded the network sees the finished prototypes otherwise than it does without; "

@@ -1,4 +1,4 @@
-"""Networks and data of known truth: digits with a planted mark, networks that fool feature visualization, and a prior of digits."""
+"""Networks and data of known truth: digits with a planted mark, textures in quadrants, a prior of digits, and networks that fool."""
 
 from captum_proto.testing.digits_vae import DigitsVAE, digits_vae
 from captum_proto.testing.fooled import Detector, FooledNetwork, OtherClass, PlantedPicture, draw_face
@@ -16,6 +16,7 @@ from captum_proto.testing.marked_digits import (
     train_classifier,
     with_marks,
 )
+from captum_proto.testing.quadrants import QuadrantNetwork, quadrant_pictures
 
 __all__ = [
     "CUE",
@@ -27,6 +28,7 @@ __all__ = [
     "Mark",
     "OtherClass",
     "PlantedPicture",
+    "QuadrantNetwork",
     "colorfulness",
     "digits_vae",
     "draw_face",
@@ -35,6 +37,7 @@ __all__ = [
     "make_decoy",
     "painted_over",
     "planted_classifier",
+    "quadrant_pictures",
     "read_off",
     "small_classifier",
     "train_classifier",

@@ -161,6 +161,21 @@ for (const table of document.querySelectorAll("[data-sortable]")) {
   });
 }
 
+// In a map of positions, up and down lead to the rows above and below.
+document.querySelectorAll(".positions").forEach((figure) => {
+  const inputs = [...figure.querySelectorAll('input[type="radio"]')];
+  const columns = Number(figure.dataset.columns);
+  figure.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: -columns, ArrowDown: columns }[event.key];
+    const next = inputs[inputs.indexOf(event.target) + step];
+    if (inputs.includes(event.target) && step !== undefined) {
+      event.preventDefault();
+      next?.focus();
+      next?.click();
+    }
+  });
+});
+
 // What a link leads to unfolds, and everything does for the printer: in browsers that do not do so by themselves.
 function unfold() {
   const target = document.getElementById(window.location.hash.slice(1));
