@@ -7,7 +7,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from captum_proto._utils.errors import InputError
 from captum_proto.capture.channels import channel_axis
@@ -49,13 +51,15 @@ class LayerRecorder:
         self._hooks: list[tuple[nn.Module, Hook]] = []
         self._calls: dict[Layer, int] = {}
         self._kept: dict[Layer, Any] = {}
+        self._edges: dict[Layer, GradientEdge] = {}
+        self._taken_edges: dict[Layer, GradientEdge] = {}
         self._layouts: dict[Layer, Layout | str] = {}
         self._forward_func = forward_func
         self._outputs: dict[Layer, tuple[nn.Module, int | None, tuple[str, ...]]] = {}
         for layer in dict.fromkeys(layers):
             _, module, call, path = find_output(forward_func, layer)
             self._outputs[layer] = module, call, path
-            self._hooks.append((module, _keeping(self._calls, self._kept, layer, call, path)))
+            self._hooks.append((module, _keeping(self._calls, self._kept, self._edges, layer, call, path)))
         self.planned = not self._outputs
 
     def plan(self, forward: Callable[[Tensor], Any], image: Tensor) -> None:
@@ -91,11 +95,13 @@ class LayerRecorder:
                 yield
         finally:
             self.clear()
+            self._taken_edges.clear()
 
     def clear(self) -> None:
         """Forget what was recorded: the next pass begins."""
         self._calls.clear()
         self._kept.clear()
+        self._edges.clear()
 
     def take(self, batch: int) -> dict[Layer, Tensor]:
         """
@@ -111,7 +117,7 @@ class LayerRecorder:
             ValueError: If a layer did not run, or returned no tensor with one entry for each image.
         """
         taken: dict[Layer, Tensor] = {}
-        kept = dict(self._kept)
+        kept, self._taken_edges = dict(self._kept), dict(self._edges)
         self.clear()
         for layer in self._outputs:
             value, layout = kept.get(layer), self._layouts.get(layer)
@@ -126,6 +132,42 @@ class LayerRecorder:
                 )
             taken[layer] = images
         return taken
+
+    def gradient(
+        self, layer: Layer, scores: Tensor, weights: Tensor, batch: int, create_graph: bool = False
+    ) -> Tensor:
+        """
+        The gradient of weighted scores with respect to what a layer returned in the pass that was taken last, as it was returned.
+
+        Args:
+            layer (str or nn.Module): One of the layers.
+            scores (Tensor): What that pass led to, any shape.
+            weights (Tensor): Of the same shape: the gradient is that of ``(scores * weights).sum()``.
+            batch (int): How many images there were.
+            create_graph (bool, optional): Whether the gradient has a gradient itself. The graph of the pass stays either way. Default: False
+
+        Returns:
+            Tensor: (N, ...), batch first, as :meth:`take` gives what the layer returned; zero where scores do not depend on it.
+
+        Raises:
+            ValueError: If what the layer returned has no gradient.
+        """
+        if layer not in self._taken_edges:
+            raise InputError(
+                f'what "{layer}" returned has no gradient with respect to the images; choose another layer, or a model that is '
+                "differentiable up to it."
+            )
+        (found,) = torch.autograd.grad(
+            scores,
+            self._taken_edges[layer],
+            weights,
+            retain_graph=True,
+            create_graph=create_graph,
+            materialize_grads=True,
+        )
+        gradient = _batch_first(found, self._layouts.get(layer), batch)
+        assert gradient is not None  # it has the shape of what was taken
+        return gradient
 
     def channel_axis(self, layer: Layer, value: Tensor) -> int:
         """Which axis of what a layer returned, as :meth:`take` gives it, holds its channels."""
@@ -144,7 +186,12 @@ def _batch_first(value: Any, layout: Layout | str | None, batch: int) -> Tensor 
 
 
 def _keeping(
-    calls: dict[Layer, int], kept: dict[Layer, Any], layer: Layer, call: int | None, path: tuple[str, ...]
+    calls: dict[Layer, int],
+    kept: dict[Layer, Any],
+    edges: dict[Layer, GradientEdge],
+    layer: Layer,
+    call: int | None,
+    path: tuple[str, ...],
 ) -> Hook:
     """A plain function: what is copied along with a network would record into copies of these dictionaries."""
 
@@ -155,6 +202,8 @@ def _keeping(
         for key in path:
             output = _item(output, key)
         kept[layer] = output.clone() if isinstance(output, Tensor) else output
+        if isinstance(output, Tensor) and output.requires_grad:
+            edges[layer] = get_gradient_edge(output)  # where it is in the graph before a later in-place layer changes it
 
     return keep
 
