@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from captum_proto._utils.errors import CaptumProtoError
 from captum_proto._utils.files import ESCAPED
 from captum_proto.cli import (
+    atlas,
     compare_groups,
     demo,
     evaluate,
@@ -29,7 +30,7 @@ from captum_proto.cli.arguments import EXIT_CODES
 #: What to send with a report: the versions and devices that the command prints.
 _HOW_TO_REPORT = "to report it, send what is above and the output of: captum-proto info --json"
 #: In the order in which the help names them.
-COMMANDS = (generate, evaluate, sweep, compare_groups, planted_bias, fooling, reproduce, report, info, demo)
+COMMANDS = (generate, evaluate, atlas, sweep, compare_groups, planted_bias, fooling, reproduce, report, info, demo)
 
 
 #: What is said where standard output goes: a full disk, or a program such as head that has read enough.

@@ -378,10 +378,10 @@ class Striped(nn.Module):
         stripes = torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(4, 1)
         with torch.no_grad():
             self.conv.weight.copy_(torch.stack([stripes, torch.full((4, 4), 0.25)]).unsqueeze(1))
-            self.head.weight.copy_(torch.tensor([[0.0, 1.0], [16.0, 0.0], [-1.0, -1.0]]))
+            self.head.weight.copy_(torch.tensor([[0.0, 1.0], [2.2, 0.0], [-1.0, -1.0]]))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.pool(self.conv(x).relu()).mean((2, 3)))
+        return self.head(self.pool(self.conv(x).relu() ** torch.tensor([2.0, 1.0]).view(1, 2, 1, 1)).mean((2, 3)))
 
 
 def test_the_patch_that_an_atlas_suggests_turns_images_and_controls_do_not() -> None:
@@ -439,7 +439,7 @@ def test_what_cannot_be_used_gets_a_sentence(
         atlas.attribute(2)
     for package, method in (("umap", "umap"), ("openTSNE", "tsne")):
         monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(MissingPackageError, match=r'pip install \S+ \(or captum_proto\[atlas\]\), or choose method="pca"'):
+        with pytest.raises(MissingPackageError, match=r'pip install \S+ \(or captum_proto\[atlas\]\), or choose method "pca"'):
             atlas.layout(method)
     with pytest.raises(ValueError, match='there is no layer "blocc"|blocc'):
         ActivationAtlas(model, "blocc").collect(images)

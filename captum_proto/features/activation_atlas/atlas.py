@@ -320,8 +320,7 @@ class ActivationAtlas:
         found = collect(
             self.forward_func, how, images, self.preprocess, None, batch_size, 0, self.value_range, show_progress=False
         )
-        sizes = found.positions.max(0).values + 1
-        middle = (found.positions == sizes // 2).all(1)
+        middle = (found.positions == torch.tensor(found.settings["sizes"], dtype=torch.int64) // 2).all(1)
         vectors = found.vectors[middle].double()
         return normalize(vectors, dim=1) @ self.directions(level, whiten, regularization).T
 

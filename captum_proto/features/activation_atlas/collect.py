@@ -176,7 +176,7 @@ def collect(
             stacklevel=callers_level(),
         )
     names = ("vectors", "images", "positions", "attributions")
-    return AtlasVectors(*(torch.cat([getattr(part, name) for part in parts]) for name in names), targets, how.settings())
+    return AtlasVectors(*(torch.cat([getattr(part, name) for part in parts]) for name in names), targets, parts[0].settings)
 
 
 def _vectors_of(
@@ -212,6 +212,7 @@ def _vectors_of(
         torch.stack(index, 1) if sizes else torch.zeros(len(vectors), 0, dtype=torch.int64),
         contributions.detach().flatten(0, 1).to("cpu", kept),
         targets,
+        how.settings() | {"sizes": list(sizes)},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,8 @@ from captum_proto.features.activation_atlas.vectors import ROWS
 #: A name, or a function from vectors (N, C) to coordinates (N, D).
 Method = str | Callable[[Tensor], Any]
 METHODS = ("umap", "tsne", "pca")
+#: What a method needs, by module and the name that it is installed by.
+_PACKAGES = {"umap": {"umap": "umap-learn"}, "tsne": {"openTSNE": "openTSNE"}}
 #: How Carter et al. lay atlases out; their notebooks' values are n_neighbors=20 and min_dist=0.01.
 UMAP = {"n_neighbors": 50, "min_dist": 0.05, "metric": "cosine"}
 #: Up to so many vectors UMAP finds neighbors by all distances, and beyond so many it takes fewer passes than its own 200, or it would
@@ -61,10 +64,7 @@ def lay_out(
         torch.Size([40, 2])
     """
     count = check_int(components, "components", 1)
-    if isinstance(method, str) and method not in METHODS:
-        raise InputError(
-            f'method is "{method}"{nearest(method, METHODS)}; expected "umap", "tsne", "pca" or a function of vectors (N, C).'
-        )
+    check_method(method)
     if vectors.dim() != 2 or len(vectors) <= count or not bool(vectors.isfinite().all()):
         raise InputError(
             f"vectors have shape {tuple(vectors.shape)}; expected (N, C), finite, and more than {count} of them for {count} coordinates."
@@ -78,6 +78,30 @@ def lay_out(
     values = np.ascontiguousarray(vectors.float().numpy())
     found = (_umap if method == "umap" else _tsne)(values, count, check_int(seed, "seed", 0), choices)
     return _checked(found, len(vectors), count)
+
+
+def check_method(method: Method) -> None:
+    """
+    See that there is such a way to lay out vectors, and that the package it needs is installed.
+
+    Raises:
+        ValueError: If there is none of this name.
+        ImportError: If the package is missing.
+    """
+    if not isinstance(method, str):
+        return
+    if method not in METHODS:
+        raise InputError(
+            f'method is "{method}"{nearest(method, METHODS)}; expected "umap", "tsne", "pca" or a function of vectors (N, C).'
+        )
+    for module, package in _PACKAGES.get(method, {}).items():
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise MissingPackageError(
+                f'method is "{method}", but {package} is not installed; run: pip install {package} (or captum_proto[atlas]), or choose '
+                'method "pca".'
+            ) from error
 
 
 def principal_components(vectors: Tensor, count: int, centered: bool) -> Tensor:
@@ -164,10 +188,8 @@ def neighbors_kept(
 
 
 def _umap(values: np.ndarray[Any, Any], components: int, seed: int, choices: dict[str, Any]) -> Any:
-    try:
-        import umap
-    except ImportError as error:
-        raise MissingPackageError(_missing("umap", "umap-learn")) from error
+    import umap
+
     # From principal components: a spectral start takes minutes where vectors form many groups of their own.
     options = {**UMAP, "init": "pca", **choices}
     options["n_neighbors"] = min(options["n_neighbors"], len(values) - 1)
@@ -189,20 +211,11 @@ def _neighbors(values: np.ndarray[Any, Any], count: int, metric: str, seed: int)
 
 
 def _tsne(values: np.ndarray[Any, Any], components: int, seed: int, choices: dict[str, Any]) -> Any:
-    try:
-        import openTSNE
-    except ImportError as error:
-        raise MissingPackageError(_missing("tsne", "openTSNE")) from error
+    import openTSNE
+
     options = {**TSNE, **choices}
     options["perplexity"] = min(options["perplexity"], max(1.0, (len(values) - 1) / 3))
     return np.asarray(openTSNE.TSNE(n_components=components, random_state=seed, **options).fit(values))
-
-
-def _missing(method: str, package: str) -> str:
-    return (
-        f'method is "{method}", but {package} is not installed; run: pip install {package} (or captum_proto[atlas]), or choose '
-        'method="pca".'
-    )
 
 
 def _checked(found: Any, rows: int, components: int) -> Tensor:
@@ -219,4 +232,4 @@ def _checked(found: Any, rows: int, components: int) -> Tensor:
     return values
 
 
-__all__ = ["METHODS", "Method", "lay_out", "neighbors_kept", "normalize_layout", "principal_components"]
+__all__ = ["METHODS", "Method", "check_method", "lay_out", "neighbors_kept", "normalize_layout", "principal_components"]

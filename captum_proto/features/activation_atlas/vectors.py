@@ -31,7 +31,7 @@ class AtlasVectors:
         attributions (Tensor): (N, T), what each vector contributes to each target, to first order: :math:`h \cdot \nabla_h \, \text{logit}`
             (Carter et al. 2019); T is 0 where none were asked for.
         targets (list[tuple[int, ...]]): The classes, or superclasses, of the attributions.
-        settings (dict): What they were collected from, as JSON can hold it.
+        settings (dict): What they were collected from, as JSON can hold it; "sizes" says how many positions the layer has along each axis.
     """
 
     vectors: Tensor
