@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from captum_proto._utils.errors import InputError
 from captum_proto.capture.channels import Place, channel_axes, channel_axis
@@ -45,21 +45,35 @@ class _Watched:
 @dataclass
 class Source:
     """
-    What :meth:`LayerRecorder.take` made a layer's output of: the tensor that the network went on with.
+    Where in the graph of gradients a layer's output is that :meth:`LayerRecorder.take` gave.
 
     Attributes:
-        value (Tensor): In the shape in which the layer returned it.
+        edge (GradientEdge or None): Where the layer returned it, before a later in-place layer could change it; None without gradients.
         layout (Layout, str or None): Where each image is in it.
         batch (int): How many images there were.
     """
 
-    value: Tensor
+    edge: GradientEdge | None
     layout: Layout | str | None
     batch: int
 
-    def gradient(self, of: Tensor) -> Tensor | None:
-        """The gradient of a single value by the output, (N, ...) as the output itself; None where it does not depend on it."""
-        (gradient,) = torch.autograd.grad(of, self.value, retain_graph=True, allow_unused=True)
+    def gradient(self, of: Tensor, weights: Tensor | None = None, create_graph: bool = False) -> Tensor | None:
+        """
+        The gradient of later values with respect to the output. The graph stays.
+
+        Args:
+            of (Tensor): What the same pass led to.
+            weights (Tensor, optional): Of the same shape: the gradient is that of ``(of * weights).sum()``. Default: None, of a single value
+            create_graph (bool, optional): Whether the gradient has a gradient itself. Default: False
+
+        Returns:
+            Tensor or None: (N, ...), batch first, as the output was given; None where the values do not depend on it.
+        """
+        if self.edge is None:
+            return None
+        (gradient,) = torch.autograd.grad(
+            of, self.edge, weights, retain_graph=True, create_graph=create_graph, allow_unused=True
+        )
         return _batch_first(gradient, self.layout, self.batch)
 
 
@@ -77,7 +91,6 @@ class LayerRecorder:
             ``"blocks.0.attn.proj@input"`` is what goes into a layer, its first argument: of an attention's output projection, what the
             heads return, side by side. ``nn.MultiheadAttention`` and torchvision's Swin use the weights of that layer without running it;
             their attention is then run once more in each pass, without it.
-        between_layers (bool, optional): Whether gradients of one layer by another are wanted, see :class:`Source`. Default: False
 
     Attributes:
         planned (bool): Whether it is known where each image is in what the layers return: after :meth:`plan`, or where there are none.
@@ -96,11 +109,12 @@ class LayerRecorder:
         (torch.Size([2, 3]), True, True)
     """
 
-    def __init__(self, forward_func: Callable[..., Any], layers: Iterable[Layer], between_layers: bool = False) -> None:
+    def __init__(self, forward_func: Callable[..., Any], layers: Iterable[Layer]) -> None:
         self._hooks: list[tuple[nn.Module, Hook]] = []
         self._input_hooks: list[tuple[nn.Module, InputHook]] = []
         self._calls: dict[Layer, int] = {}
         self._kept: dict[Layer, Any] = {}
+        self._edges: dict[Layer, GradientEdge] = {}
         self._layouts: dict[Layer, Layout | str] = {}
         self._axes: dict[Layer, int] = {}
         self._forward_func = forward_func
@@ -112,8 +126,7 @@ class LayerRecorder:
                 raise InputError(f'layer "{layer}" is no input of a layer; leave the brackets out.')
             attention = attention_of(forward_func, name.partition("#")[0]) if is_input else None
             watched = self._watched[layer] = _Watched(module, call, path, is_input, attention)
-            linked = between_layers and not is_input
-            after, before = watched.hooks(_keeping(self._calls, self._kept, layer, call, path, linked))
+            after, before = watched.hooks(_keeping(self._calls, self._kept, self._edges, layer, call, path))
             self._hooks += after
             self._input_hooks += before
         self.planned = not self._watched
@@ -181,6 +194,7 @@ class LayerRecorder:
         """Forget what was recorded: the next pass begins."""
         self._calls.clear()
         self._kept.clear()
+        self._edges.clear()
 
     def take(self, batch: int) -> dict[Layer, Tensor]:
         """
@@ -200,7 +214,7 @@ class LayerRecorder:
     def take_with_sources(self, batch: int) -> dict[Layer, tuple[Tensor, Source]]:
         """As :meth:`take`, each with what it was made of: see :class:`Source`."""
         taken: dict[Layer, tuple[Tensor, Source]] = {}
-        kept = dict(self._kept)
+        kept, edges = dict(self._kept), dict(self._edges)
         self.clear()
         for layer in self._watched:
             value, layout = kept.get(layer), self._layouts.get(layer)
@@ -213,7 +227,7 @@ class LayerRecorder:
                 raise InputError(
                     f"{name} returned {got}; expected a tensor with one entry for each of the {batch} images: choose another layer."
                 )
-            taken[layer] = images, Source(value, layout, batch)
+            taken[layer] = images, Source(edges.get(layer), layout, batch)
         return taken
 
     def channel_axis(self, layer: Layer, value: Tensor) -> int:
@@ -244,23 +258,22 @@ def _batch_first(value: Any, layout: Layout | str | None, batch: int) -> Tensor 
 def _keeping(
     calls: dict[Layer, int],
     kept: dict[Layer, Any],
+    edges: dict[Layer, GradientEdge],
     layer: Layer,
     call: int | None,
     path: tuple[str, ...],
-    linked: bool,
-) -> Callable[[Any], Any]:
+) -> Callable[[Any], None]:
     """A plain function: what is copied along with a network would record into copies of these dictionaries."""
 
-    def keep(output: Any) -> Any:
+    def keep(output: Any) -> None:
         index = calls[layer] = calls.get(layer, -1) + 1
         if call is not None and call != index:
-            return None
-        value = output
+            return
         for key in path:
-            value = _item(value, key)
-        kept[layer] = value.clone() if isinstance(value, Tensor) else value
-        # The network goes on with a copy of what is kept: so what is kept is on the way to all that comes later, and nothing changes it.
-        return _with_item(output, path, kept[layer].clone()) if linked and isinstance(value, Tensor) else None
+            output = _item(output, key)
+        kept[layer] = output.clone() if isinstance(output, Tensor) else output
+        if isinstance(output, Tensor) and output.requires_grad:
+            edges[layer] = get_gradient_edge(output)
 
     return keep
 
@@ -272,19 +285,6 @@ def _item(value: Any, key: str) -> Any:
     if isinstance(value, (tuple, list)) and key.isdigit() and int(key) < len(value):
         return value[int(key)]
     return None
-
-
-def _with_item(value: Any, path: tuple[str, ...], new: Tensor) -> Any:
-    """A copy of nested tuples, lists and dicts with another tensor where the keys lead to."""
-    if not path:
-        return new
-    key, inner = path[0], _with_item(_item(value, path[0]), path[1:], new)
-    if isinstance(value, Mapping):
-        made: Any = copy.copy(value)
-        made[next(name for name in value if str(name) == key)] = inner
-        return made
-    items = [*value[: int(key)], inner, *value[int(key) + 1 :]]
-    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 
 __all__ = ["LayerRecorder", "Source"]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from captum_proto._utils.errors import CaptumProtoError
 from captum_proto._utils.files import ESCAPED
 from captum_proto.cli import (
+    atlas,
     compare_groups,
     demo,
     dictionary,
@@ -38,6 +39,7 @@ COMMANDS = (
     visualize,
     examples,
     dictionary,
+    atlas,
     evaluate,
     sweep,
     compare_groups,

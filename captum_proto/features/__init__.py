@@ -1,6 +1,7 @@
 """What units and layers respond to: top examples, activation grid, semantic dictionary, neuron groups, activation atlas."""
 
 from captum_proto.features.accentuation import Accentuations, FeatureAccentuation
+from captum_proto.features.activation_atlas import ActivationAtlas, AtlasResult
 from captum_proto.features.activation_grid import ActivationGrid, ActivationGridResult
 from captum_proto.features.attribution import UnitAttribution, UnitAttributions, relaxed_max_pool
 from captum_proto.features.example_state import ExampleState
@@ -12,8 +13,10 @@ from captum_proto.features.top_examples import TopExamples
 
 __all__ = [
     "Accentuations",
+    "ActivationAtlas",
     "ActivationGrid",
     "ActivationGridResult",
+    "AtlasResult",
     "Box",
     "Entry",
     "ExampleState",

@@ -88,8 +88,7 @@ class Descent:
         self.callback, self.snapshot_steps, self.progress = callback, snapshot_steps, progress
         self.looked, self.probed = looked, probed
         layers = [*loss.layers, *(() if warmup is None else warmup.layers)]
-        between = loss.between_layers or (warmup is not None and warmup.between_layers)
-        self.forward = ForwardPass(pipeline, settings, rows, layers, arranged=True, between_layers=between)
+        self.forward = ForwardPass(pipeline, settings, rows, layers, arranged=True)
         half = torch.float16 in (pipeline.autocast, pipeline.dtype)
         scale = torch.full((len(rows.keys),), _FLOAT16_LOSS_SCALE, device=pipeline.device)
         self.loss_scale = scale if half else None

@@ -30,7 +30,6 @@ class ForwardPass:
         rows (Rows): What the rows of the batch are.
         layers (iterable of str or nn.Module, optional): What is recorded. Default: ()
         arranged (bool, optional): Whether the first pass looks for a faster arrangement of the network. Default: False, as it came
-        between_layers (bool, optional): Whether a loss takes gradients of one layer by another. Default: False
 
     Attributes:
         arrangement (Arrangement): How the network is run, once it was.
@@ -44,12 +43,11 @@ class ForwardPass:
         rows: Rows,
         layers: Iterable[Layer] = (),
         arranged: bool = False,
-        between_layers: bool = False,
     ) -> None:
         self.arrangement = Arrangement(pipeline.forward_func)
         self.loan = Loan(pipeline.forward_func)
         self._run_loan = self.loan  # of what is run: the model, or a copy
-        self.recorder = LayerRecorder(pipeline.forward_func, layers, between_layers)
+        self.recorder = LayerRecorder(pipeline.forward_func, layers)
         self._pipeline, self._settings, self._rows = pipeline, settings, rows
         self._network: Pipeline | None = None if arranged else pipeline
         self._turn = contextlib.ExitStack()

@@ -177,7 +177,7 @@ class InputOptimization:
             UserWarning: If the network, as it was arranged for speed, sees the inputs otherwise.
         """
         between, images = self.loss.between_layers, result.images
-        forward = ForwardPass(self.pipeline, self.settings, result.rows, self.loss.layers, between_layers=between)
+        forward = ForwardPass(self.pipeline, self.settings, result.rows, self.loss.layers)
         inputs = result.parametrization or self.settings.parametrization
         made = []
         if between:

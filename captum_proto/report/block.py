@@ -24,6 +24,7 @@ class Block:
     Attributes:
         kind (str): Its name in JSON, and of its template.
         template (str, optional): The source of its template, for a block that has no file of its own. Default: None
+        script, style (str, optional): Files beside the templates that a page holds once where it has such a block. Default: None
 
     Examples::
 
@@ -38,6 +39,8 @@ class Block:
 
     kind: ClassVar[str]
     template: ClassVar[str | None] = None
+    script: ClassVar[str | None] = None
+    style: ClassVar[str | None] = None
 
     def __init_subclass__(cls, kind: str) -> None:
         known = _KINDS.get(kind)

@@ -91,7 +91,12 @@ def render(page: Page, folder: Path) -> str:
     sections = [_section(section, context, explained) for section in page.sections]
     kinds = dict.fromkeys(type(block) for block in page.blocks)
     templates = _environment()
-    script = _source("report.js")
+    script, style = (
+        "".join(
+            map(_source, dict.fromkeys([f"report.{ending}", *filter(None, (getattr(kind, name) for kind in kinds))]))
+        )
+        for name, ending in (("script", "js"), ("style", "css"))
+    )
     return templates.get_template("report.html").render(
         page=page,
         lead=[block for block in lead if block is not None],
@@ -104,7 +109,7 @@ def render(page: Page, folder: Path) -> str:
         settings=[(str(name), _entries(value)) for name, value in page.settings.items()],
         failures=[*page.failures, *context.failures],
         notes=[note for kind in kinds for note in kind.notes(context)],
-        style=Markup(_source("report.css")),
+        style=Markup(style),
         script=Markup(script),
         # No script but this one runs, whatever a name in the results may hold.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -142,7 +142,7 @@ def test_what_goes_into_a_layer_is_recorded_before_the_layer_works_in_place(twic
 def test_gradients_of_one_layer_by_another_pass_layers_that_work_in_place_and_outputs_in_tuples(twice):
     x = torch.rand(3, 5, 4, dtype=torch.float64, requires_grad=True)
     names = ["relu#0", "named[deep][x]", "lstm[0]"]
-    recorder = LayerRecorder(twice, names, between_layers=True)
+    recorder = LayerRecorder(twice, names)
     plain = twice(x)
     with recorder.recording():
         assert torch.equal(twice(x), plain)

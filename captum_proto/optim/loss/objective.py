@@ -229,7 +229,7 @@ class Loss(ABC):
         terms (tuple[str, ...]): The names under which it records values.
         targets (list[tuple[int, ...]] or None): What each row is optimized for, one for each row; None: the same for any number of rows.
             Rows of equal targets get different seeds, and are partners for :class:`Diversity`.
-        between_layers (bool): Whether it takes gradients of one layer by another, so that what it sees of them must hang together.
+        between_layers (bool): Whether it takes gradients of one layer by another, which finished inputs then are given for too.
     """
 
     layers: tuple[Layer, ...] = ()
