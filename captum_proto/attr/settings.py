@@ -43,7 +43,8 @@ class GenerationSettings(OptimizationSettings):
         parametrization (str or Parametrization, optional): What is optimized: pixels, Fourier coefficients or phases. "pixels", as in the
             paper; "fourier", the coefficients of :class:`~captum_proto.optim.FFTImage`, with which images change at all scales at once
             and far fewer steps do; or "phase", the phases alone of :class:`~captum_proto.optim.PhaseImage`, whose magnitudes stay those
-            of a power law. Default: "pixels"
+            of a power law; "laplacian", a pyramid of resolutions (:class:`~captum_proto.optim.LaplacianImage`); "cppn", the weights of a
+            network that draws (:class:`~captum_proto.optim.CPPNImage`), at an ``lr`` of about 0.005. Default: "pixels"
         lr_schedule (str, optional): Course of the learning rate: "constant", as in the paper, or "cosine", down to zero over the
             ascent. Default: "constant"
         fold_batch_norm (bool, optional): Whether batch normalizations go into the layers before them while images are optimized. In a

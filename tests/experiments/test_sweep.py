@@ -108,6 +108,14 @@ def test_what_is_finished_is_not_made_again(tmp_path, monkeypatch):
         ({"targets": ["9"]}, "target 9 is out of range"),
         ({"fixed": {"steps": -1}}, "steps is -1"),
         ({"grid": {"parametrization": [{"name": "phase", "magnitudes": "measured"}]}}, "no images to measure"),
+        (
+            {"grid": {"parametrization": [{"name": "phase", "magnitudes": "measured", "contrast": 0.7}]}},
+            'magnitudes = "measured" beside contrast; measured magnitudes are all there is',
+        ),
+        (
+            {"grid": {"parametrization": [{"name": "fourier", "magnitudes": "measured"}]}},
+            'magnitudes = "measured" beside fourier',
+        ),
     ],
 )
 def test_what_cannot_be_made_is_said_before_anything_is_removed(changes, sentence, tmp_path):

@@ -110,10 +110,21 @@ class Combination:
         return isinstance(parametrization, Mapping) and parametrization.get("magnitudes") == "measured"
 
     def options(self) -> dict[str, Any]:
-        """Keyword arguments of generate; magnitudes that are to be measured are left out."""
+        """
+        Keyword arguments of generate; magnitudes that are to be measured are left out.
+
+        Raises:
+            ValueError: If magnitudes are to be measured that something else is to determine too.
+        """
         values = dict(self.values)
         if self.measured:
             rest = {name: value for name, value in values["parametrization"].items() if name != "magnitudes"}
+            beside = [name for name in rest if name not in ("name", "decorrelate")]
+            if beside or rest.get("name") != "phase":
+                raise InputError(
+                    f'parametrization has magnitudes = "measured" beside {", ".join(beside) or rest.get("name")}; measured magnitudes '
+                    'are all there is to the spectrum of "phase": name that, with nothing but decorrelate beside it.'
+                )
             values["parametrization"] = rest
         return generation_options(values)
 

@@ -144,7 +144,9 @@ def batch_options(
     each = [combinations[point.combination].options() for point in points]
     options = {**each[0], "transform": _common_transform([values["transform"] for values in each])}
     if combinations[points[0].combination].measured and natural is not None:
-        options["parametrization"] = PhaseImage.measured(natural.elsewhere(points[0].target, MEASURED_IMAGES))
+        photographs = natural.elsewhere(points[0].target, MEASURED_IMAGES)
+        decorrelate = options["parametrization"].decorrelate
+        options["parametrization"] = PhaseImage.measured(photographs, decorrelate=decorrelate)
     return options
 
 
@@ -157,7 +159,7 @@ def _batch_key(combination: Combination, target: Target) -> str:
         if name != "transform"
     }
     if combination.measured:  # on images of other classes than the target's: each target has magnitudes of its own
-        plain["parametrization"] = ["measured", target]
+        plain["parametrization"] = ["measured", target, options["parametrization"].decorrelate]
     transform = options["transform"]
     shape = transform.fill if type(transform) is RandomAffine else None if transform is None else transform.settings()
     return json.dumps([plain, type(transform).__name__, shape], sort_keys=True)

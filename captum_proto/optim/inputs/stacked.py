@@ -12,6 +12,7 @@ from torch import Tensor
 from captum_proto._utils.checks import as_int
 from captum_proto._utils.errors import InputError
 from captum_proto.optim.inputs.base import Parametrization
+from captum_proto.optim.inputs.colors import mixed
 from captum_proto.optim.inputs.parts import checked, part_of, under
 from captum_proto.optim.random import RandomStream
 
@@ -116,11 +117,11 @@ class SharedImage(Parametrization):
     Images that share their coarse structure within a group: what is alike in them stays at its place, what differs is seen side by side.
 
     .. math::
-        x_i = \sigma\Bigl(\sigma^{-1}(y_i) + \sum_d \operatorname{up}\bigl(\operatorname{mean}_{j \in g(i)} z_{d,j}\bigr)\Bigr)
+        x_i = \sigma\Bigl(\sigma^{-1}(y_i) + C \sum_d \operatorname{up}\bigl(\operatorname{mean}_{j \in g(i)} z_{d,j}\bigr)\Bigr)
 
-    with y the images of a parametrization and :math:`z_d` layers of 1/d of the resolution, which a group has in common. Of Mordvintsev,
-    Pezzotti, Schubert and Olah, "Differentiable Image Parameterizations" (Distill 2018), section "Aligned Feature Visualization
-    Interpolation".
+    with y the images of a parametrization, :math:`z_d` layers of 1/d of the resolution, which a group has in common, and C the color
+    correlations of natural images. Of Mordvintsev, Pezzotti, Schubert and Olah, "Differentiable Image Parameterizations" (Distill
+    2018), section "Aligned Feature Visualization Interpolation".
 
     The one parametrization in which rows see each other, and only those of a group: the gradient of a group's shared part is that of all
     its losses. A row that is alone in its group is what it would be alone. A batch must have the rows for which ``groups`` are given.
@@ -214,7 +215,7 @@ class SharedImage(Parametrization):
         shares = same / same.sum(1, keepdim=True)
         for layer in part_of("shared", parameters).values():
             common = (shares @ layer.flatten(1)).view_as(layer)
-            planes = planes + torch.nn.functional.interpolate(common, size=planes.shape[2:], mode="bilinear")
+            planes = planes + mixed(torch.nn.functional.interpolate(common, planes.shape[2:], mode="bilinear"), True)
         return low + (high - low) * planes.sigmoid()
 
     def project(self, parameters: dict[str, Tensor]) -> None:
