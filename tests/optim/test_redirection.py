@@ -141,6 +141,33 @@ def test_dead_rows_are_rescued_and_the_others_are_the_same_to_the_bit(activation
     assert not bool(zero[:, 1].any())
 
 
+class TwoWays(nn.Module):
+    """A way that is off in the dark, and one that never is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.off, self.on = OffInTheDark(), nn.Conv2d(3, 3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.off(x) + functional.softplus(self.on(x)).mean((2, 3)) * (x.mean((1, 2, 3)) < 0.2)[:, None]
+
+
+def test_a_row_that_gets_a_gradient_by_another_way_is_left_alone() -> None:
+    """Row 0 moves by the way that is on, though all of the other is off; row 2 is between, and gets nothing from either."""
+    model, images = seeded(TwoWays), start()
+    images[2] = 0.25
+    with torch.no_grad():
+        model.off.conv.bias.fill_(-3.0)
+    loss, options = ClassLogit([0, 1, 2]), {"steps": 4, "lr": 0.01}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        without = InputOptimization(model, loss, **options).optimize(start=images)
+        redirected = InputOptimization(model, loss, **options, redirect_relu_steps=4).optimize(start=images)
+    assert without.history["zero_gradient"][0].tolist() == [0, 1, 1]
+    assert torch.equal(redirected.images[0], without.images[0])
+    assert not torch.equal(redirected.images[2], without.images[2])
+
+
 def test_steps_after_the_first_are_not_redirected_and_none_are_by_default() -> None:
     model, loss = seeded(OffInTheDark), ChannelActivation("activation", [1, 2, 3])
     with warnings.catch_warnings():
