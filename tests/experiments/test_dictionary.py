@@ -61,6 +61,9 @@ def test_its_files_hold_what_is_planted(finished: Path) -> None:
     grid = ActivationGridResult.load(finished / "grid.safetensors")
     assert grid.icons.shape == (1, 8, 8, 3, 8, 8)
     numbers = json.loads((finished / "numbers.json").read_text())
+    recorded = json.loads((finished / "settings.json").read_text())["recorded"]
+    assert recorded["grid_cosine"] == pytest.approx(float(grid.cosines.mean()))
+    assert recorded["score_of"] == f"the logit of “{NAMES[1]}”"
     image = numbers["image"]
     # Two channels are all that is active at a position; of axes drawn at random, two are not. The network is linear from there on.
     assert image["mean_explained"] == pytest.approx(1)

@@ -74,6 +74,8 @@ def dictionary_page(folder: Path) -> Page:
             "Each cell: a picture computed to make the middle of the layer point where the image makes this position point. Its area goes "
             "with the length of the activation vector."
         )
+        if "grid_cosine" in recorded:
+            caption += f" The cosine of the angle between the two is {_value(recorded['grid_cosine'])} on average; 1 would be the same direction."
         page.sections.append(
             Section("The image as the layer sees it", [Pictures([Picture("grid.png", caption, small=False)])])
         )

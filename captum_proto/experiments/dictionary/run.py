@@ -344,12 +344,13 @@ class Dictionary(Protocol[SemanticDictionaryResult]):
             )
             grid.save(folder / GRID, overwrite=True)
             write_picture(grid.picture(), folder / "grid.png")
+            run.note({"grid_cosine": float(grid.cosines.nanmean())})
         path, _ = load_tensors(folder / PARTS / "path.safetensors", _PATH_KIND)
         assert found.spatial is not None  # there is a target
         maps = {"gradient × activation": found.spatial, f"path of {_PATH} steps": path["spatial"]}
         save_figure(attribution_figure(found.image, maps), folder / MAPS, overwrite=True)
         self._show_controls(self._drawn(run, "controls"), folder)
-        run.note({**self.begun(), "choices": self._drawn(run, "units").settings})
+        run.note({"choices": self._drawn(run, "units").settings})
         write_page(dictionary_page(folder), folder)
         return found
 
