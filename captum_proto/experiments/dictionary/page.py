@@ -75,7 +75,7 @@ def dictionary_page(folder: Path) -> Page:
             "with the length of the activation vector."
         )
         if "grid_cosine" in recorded:
-            caption += f" The cosine of the angle between the two is {_value(recorded['grid_cosine'])} on average; 1 would be the same direction."
+            caption += f" The cosine of the angle between the two is {_value(recorded['grid_cosine'])} on average; 1 is the same direction."
         page.sections.append(
             Section("The image as the layer sees it", [Pictures([Picture("grid.png", caption, small=False)])])
         )
