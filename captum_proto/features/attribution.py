@@ -19,6 +19,7 @@ from captum_proto._utils.targets import Target, parse_targets, target_mask
 from captum_proto.capture import Layer, changed_output, forward_hooks
 from captum_proto.features.layer_maps import MapLayout, MappedLayer
 from captum_proto.optim.loss import class_score
+from captum_proto.optim.loss.objective import NO_GRADIENT
 
 _METHODS = ("linear", "path")
 #: So many steps of a path are one batch.
@@ -154,13 +155,20 @@ class UnitAttribution:
         mapped = self.layer
         if mapped.call is None and not mapped.path:
             captum = LayerGradientXActivation(
-                lambda batch: _scores(mapped.pipeline(batch), targets, others), mapped.module, multiply_by_inputs=False
+                lambda batch: self._graph_of(batch, targets, others), mapped.module, multiply_by_inputs=False
             )
             found: Tensor = captum.attribute(images)
             return found.detach()
         with torch.enable_grad(), _leaf_at(mapped, mapped.name) as leaf:
-            score = _scores(mapped.run(images), targets, others).sum()
+            score = self._graph_of(images, targets, others).sum()
         return torch.autograd.grad(score, leaf[-1])[0]
+
+    def _graph_of(self, images: Tensor, targets: list[Target], others: list[Target] | None) -> Tensor:
+        """The scores, of which there is a gradient with respect to what the layer returned."""
+        score = _scores(self.layer.run(images), targets, others)
+        if not score.requires_grad:
+            raise InputError(f'the model\'s output does not depend on "{self.layer.name}", or {NO_GRADIENT}')
+        return score
 
     def _along_path(
         self, images: Tensor, call: str, steps: int, targets: list[Target], others: list[Target] | None
@@ -175,7 +183,7 @@ class UnitAttribution:
                 own = [targets[number]] * len(shares)
                 other = None if others is None else [others[number]] * len(shares)
                 with torch.enable_grad(), _leaf_at(self.layer, call, shares) as leaf:
-                    score = _scores(self.layer.run(repeated), own, other).sum()
+                    score = self._graph_of(repeated, own, other).sum()
                 part = torch.autograd.grad(score, leaf[-1])[0].sum(0, keepdim=True)
                 total = part if total is None else total + part
             assert total is not None  # there is a step

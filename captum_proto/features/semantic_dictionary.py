@@ -89,6 +89,14 @@ class SemanticDictionaryResult:
         return sorted(set(self.units[self.components > 0].tolist()))
 
     @property
+    def silent_pictures(self) -> list[int]:
+        """The rows of ``pictures`` whose unit is not active by them: no picture of it was found."""
+        if self.picture_activations is None:
+            return []
+        found: list[int] = (self.picture_activations <= 0).nonzero().flatten().tolist()
+        return found
+
+    @property
     def explained(self) -> Tensor:
         """(Y, X): the share of the sizes of all components that the shown ones make up; NaN where nothing is active."""
         return self.shares.sum(0)

@@ -95,6 +95,7 @@ def _shown(extent: int, step: int) -> list[int]:
 
 def _place(found: SemanticDictionaryResult, row: int, column: int, largest: float, most: float) -> dict[str, Any]:
     """A position as its template takes it."""
+    silent = found.silent_pictures
     entries = [
         {
             "unit": entry.unit,
@@ -108,6 +109,7 @@ def _place(found: SemanticDictionaryResult, row: int, column: int, largest: floa
             if entry.picture is None or found.pictures is None
             else _tile(entry.picture, len(found.drawn)),
             "place": entry.picture,
+            "silent": entry.picture in silent,
         }
         for entry in found.position(row, column)
         if entry.activation > 0

@@ -78,6 +78,8 @@ def test_a_units_picture_is_of_that_unit_and_is_made_once(monkeypatch: pytest.Mo
     torch.testing.assert_close(answers.diagonal(), found.picture_activations, rtol=1e-4, atol=1e-5)
     # Of all pictures, a unit's own activates it most, but for its partner's, which is of the same texture.
     assert torch.equal(answers.argmax(0) // 2, torch.arange(8) // 2)
+    assert found.silent_pictures == []
+    assert replace(found, picture_activations=torch.tensor([1.0, 0.0, -1.0])).silent_pictures == [1, 2]
     entry = found.position(0, 7)[0]
     assert (entry.unit, entry.picture) == (2, found.drawn.index(2))
 

@@ -162,6 +162,14 @@ def test_tokens_are_maps_and_the_class_token_is_no_position() -> None:
     assert path.values.shape == (2, 8, 4, 4)
 
 
+def test_a_score_that_does_not_depend_on_the_layer_is_told(make_cnn) -> None:
+    model, images = make_cnn(), torch.rand(1, 3, 12, 12)
+    model.register_forward_hook(lambda module, arguments, output: output.detach())
+    for method in ("linear", "path"):
+        with pytest.raises(ValueError, match='does not depend on "block", or has no gradient'):
+            UnitAttribution(model, "block").attribute(images, 0, method=method)
+
+
 def test_bad_input_gets_a_sentence(make_cnn) -> None:
     model, images = make_cnn(), torch.rand(1, 3, 12, 12)
     attribution = UnitAttribution(model, "block")

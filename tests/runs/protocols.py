@@ -14,6 +14,7 @@ from torch import nn
 from captum_proto.data import ImageCollection
 from captum_proto.data.natural import NaturalImages, NaturalSplit
 from captum_proto.experiments.compare_groups import CompareGroups
+from captum_proto.experiments.dictionary import Dictionary
 from captum_proto.experiments.evaluate import Evaluate
 from captum_proto.experiments.fooling import Fooling
 from captum_proto.experiments.generate import Generate
@@ -143,6 +144,21 @@ def planted_bias(inputs: Path) -> PlantedBias:
     return PlantedBias(rates=(0.5, 1.0), networks=1, epochs=1, steps=2)
 
 
+def dictionary(inputs: Path) -> Dictionary:
+    folder = photos(inputs)
+    return Dictionary(
+        trees(),
+        folder / "ash" / "0.png",
+        "1",
+        top=2,
+        groups=2,
+        images=folder / "birch",
+        steps=1,
+        picture_size=8,
+        batch_size=18,
+    )
+
+
 #: By command: a protocol made anew, as another process makes it, from inputs in a folder.
 PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "generate": generate,
@@ -153,6 +169,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "fooling": fooling,
     "reproduce": reproduce,
     "planted-bias": planted_bias,
+    "dictionary": dictionary,
 }
 #: Those with a prototypes file that was given.
 WITH_PROTOTYPES: dict[str, Callable[[Path], Protocol[Any]]] = {

@@ -47,6 +47,11 @@ def dictionary_page(folder: Path) -> Page:
     examples = [EXAMPLES] if (folder / EXAMPLES).exists() else []
     page = Page(f"What “{layer}” of {model} sees in {file}", settings=settings, failures=warnings_of(folder))
     page.lead = [Positions(DICTIONARY, examples, target=score_of)]
+    if found.silent_pictures:
+        units = ", ".join(str(found.drawn[row]) for row in found.silent_pictures)
+        page.failures.append(
+            f"No picture was found that activates these channels, those shown do not: {units}; try more steps."
+        )
     photographs = ", and by images that do" if examples else ""
     page.summary = [
         f"At each of {rows} × {columns} positions, the {len(found.units)} channels of the layer that are most active there: named by a "
@@ -69,10 +74,15 @@ def dictionary_page(folder: Path) -> Page:
             "Each cell: a picture computed to make the middle of the layer point where the image makes this position point. Its area goes "
             "with the length of the activation vector."
         )
+        if "grid_cosine" in recorded:
+            caption += f" The cosine of the angle between the two is {_value(recorded['grid_cosine'])} on average; 1 is the same direction."
         page.sections.append(
             Section("The image as the layer sees it", [Pictures([Picture("grid.png", caption, small=False)])])
         )
-    by_chance = "Pictures of channels and of directions that were drawn by chance: if they look as those above do, the pictures alone say little."
+    by_chance = (
+        "Pictures of channels and of directions that were drawn by chance: if they look as those above do, the pictures alone say "
+        "little."
+    )
     page.sections.append(Section("Pictures by chance", [Pictures([Picture(CONTROLS, by_chance, small=False)])]))
     page.sections.append(Section("All positions", [position_table(found)], shown=0))
     names = (DICTIONARY, GROUPS, GRID, NUMBERS, SETTINGS)
@@ -90,8 +100,8 @@ def _trust(numbers: dict[str, Any], top: int, score_of: str) -> str:
     word = "Hardly" if own < 1.25 * by_chance else "In part"
     return (
         f"{word}: the {top} channels shown make up {percent(own)} of what is active at a position, on average; the {top} largest of as "
-        f"many axes drawn at random make up {percent(by_chance)}. The linear attributions sum to {_value(image['total'])}, where {score_of} is "
-        f"{_value(image['score'])}."
+        f"many axes drawn at random make up {percent(by_chance)}. The linear attributions sum to {_value(image['total'])}, where "
+        f"{score_of} is {_value(image['score'])}."
     )
 
 
@@ -137,7 +147,10 @@ def _groups(numbers: dict[str, Any], score_of: str) -> list[Block]:
         f"number is the group's part of {score_of}; with the {_value(image['residual'])} that no group holds, they sum to "
         f"{_value(image['total'])}."
     )
-    caption = "Above: the image where the group is active; below: a picture computed to move the layer in the group's direction."
+    caption = (
+        "Above: the image where the group is active, in blue where the layer points the opposite way; below: a picture computed to move "
+        "the layer in the group's direction."
+    )
     return [Paragraphs([text]), Pictures([Picture("groups.png", caption, small=False)])]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +59,8 @@ from captum_proto.runs.tasks import Protocol, Run, Task
 
 #: So many channels and directions are drawn by chance; so many steps has a path.
 _BY_CHANCE, _PATH = 4, 100
+#: A grid of more pictures than this would take hours.
+_MOST_CELLS = 1024
 #: Images that activate a unit most: so many are shown.
 _EXAMPLES = 4
 _PATH_KIND, _EXAMPLES_KIND = "path attribution", "examples of units"
@@ -109,7 +113,6 @@ class Dictionary(Protocol[SemanticDictionaryResult]):
             check_int(getattr(self, name), name, least)
 
     def provenance(self) -> dict[str, Any]:
-        listed = [] if self._collection is None else [digest for _, digest in self._collection.listed()]
         return provenance(
             "dictionary",
             {
@@ -125,7 +128,7 @@ class Dictionary(Protocol[SemanticDictionaryResult]):
                 "batch_size": self.batch_size,
                 "image_shape": self.named.image_shape,
                 "seed": self.seed,
-                "examples": listed,
+                "examples": None if self._collection is None else _digest_of(self._collection),
             },
             {"image": self.image},
         )
@@ -196,8 +199,13 @@ class Dictionary(Protocol[SemanticDictionaryResult]):
             )
         if self.groups:
             self._groups.check(self._image)
+        if self.grid and len(self._alive) > _MOST_CELLS:
+            raise InputError(
+                f'the activation grid of "{self.layer}" takes {len(self._alive)} pictures, more than {_MOST_CELLS}; leave it out '
+                "(--no-grid), or choose a later layer."
+            )
         self._rehearse()
-        tasks = [Task(f"{PARTS}/numbers", weight=8)]
+        tasks = [Task(f"{PARTS}/numbers")]
         if self._collection is not None:
             tasks.append(Task(f"{PARTS}/examples", weight=max(1, len(self._collection) // 8)))
         tasks += self._batches("units", len(units))
@@ -207,18 +215,18 @@ class Dictionary(Protocol[SemanticDictionaryResult]):
 
     def _batches(self, what: str, count: int) -> list[Task]:
         begins = range(0, count, self.batch_size)
-        return [Task(f"{PARTS}/{what}/{begin:05d}", weight=min(self.batch_size, count - begin)) for begin in begins]
+        needs = (f"{PARTS}/numbers",) if what == "groups" else ()  # which finds them
+        return [
+            Task(f"{PARTS}/{what}/{begin:05d}", needs=needs, weight=min(self.batch_size, count - begin))
+            for begin in begins
+        ]
 
     def _rehearse(self) -> None:
         """One step for one picture, so that a size that the model does not take is found before anything is made."""
-        unit = self._found.occurring[:1]
-        visualize(
-            self.named.model,
-            ChannelActivation(self.layer, unit),
-            self._shape,
-            self.named.preprocess,
-            steps=min(1, self.steps),
-        )
+        loss = ChannelActivation(self.layer, self._found.occurring[:1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what there is to warn of comes again
+            visualize(self.named.model, loss, self._shape, self.named.preprocess, steps=min(1, self.steps))
 
     def begun(self) -> dict[str, Any]:
         names = self.named.class_names
@@ -336,12 +344,13 @@ class Dictionary(Protocol[SemanticDictionaryResult]):
             )
             grid.save(folder / GRID, overwrite=True)
             write_picture(grid.picture(), folder / "grid.png")
+            run.note({"grid_cosine": float(grid.cosines.nanmean())})
         path, _ = load_tensors(folder / PARTS / "path.safetensors", _PATH_KIND)
         assert found.spatial is not None  # there is a target
         maps = {"gradient × activation": found.spatial, f"path of {_PATH} steps": path["spatial"]}
         save_figure(attribution_figure(found.image, maps), folder / MAPS, overwrite=True)
         self._show_controls(self._drawn(run, "controls"), folder)
-        run.note({**self.begun(), "choices": self._drawn(run, "units").settings})
+        run.note({"choices": self._drawn(run, "units").settings})
         write_page(dictionary_page(folder), folder)
         return found
 
@@ -362,8 +371,14 @@ class Dictionary(Protocol[SemanticDictionaryResult]):
             f"direction {place + 1}" for place in range(_BY_CHANCE)
         ]
         cells = list(zip(titles, pictures.images, strict=True))
-        rows = {"channels drawn by chance": cells[:_BY_CHANCE], "directions drawn by chance": cells[_BY_CHANCE:]}
+        rows = {"channels": cells[:_BY_CHANCE], "directions": cells[_BY_CHANCE:]}
         save_figure(controls_figure(rows), folder / CONTROLS, overwrite=True)
+
+
+def _digest_of(images: ImageCollection) -> dict[str, Any]:
+    """How many images a data set holds, and a digest of all of them in their order."""
+    listed = [digest for _, digest in images.listed()]
+    return {"images": len(listed), "sha256": hashlib.sha256("\n".join(listed).encode()).hexdigest()}
 
 
 __all__ = ["Dictionary"]

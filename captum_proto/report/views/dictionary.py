@@ -75,11 +75,13 @@ def signed_overlay(image: Tensor, values: Tensor) -> np.ndarray:
 
 
 def masked(image: Tensor, opacity: Tensor) -> np.ndarray:
-    """An image where a map (Y, X) is 1, and gray where it is 0 or less."""
+    """An image where a map (Y, X) is 1, the same in blue where it is -1, and gray where it is 0."""
     pixels = _photograph(image).astype(np.float64)
-    gray = pixels.mean(2, keepdims=True) * 0.25 + 168
-    shares = _spread(opacity.clamp(0, 1), image)[..., None]
-    found: np.ndarray = np.rint(pixels * shares + gray * (1 - shares)).clip(0, 255).astype(np.uint8)
+    brightness = pixels.mean(2, keepdims=True)
+    shares = _spread(opacity.clamp(-1, 1), image)[..., None]
+    seen = np.where(shares >= 0, pixels, brightness * 0.5 + np.array(_AGAINST) * 0.5)
+    sizes = np.abs(shares)
+    found: np.ndarray = np.rint(seen * sizes + (brightness * 0.25 + 168) * (1 - sizes)).clip(0, 255).astype(np.uint8)
     return found
 
 
