@@ -133,9 +133,7 @@ class LayerRecorder:
             taken[layer] = images
         return taken
 
-    def gradient(
-        self, layer: Layer, scores: Tensor, weights: Tensor, batch: int, create_graph: bool = False
-    ) -> Tensor:
+    def gradient(self, layer: Layer, scores: Tensor, weights: Tensor, batch: int, create_graph: bool = False) -> Tensor:
         """
         The gradient of weighted scores with respect to what a layer returned in the pass that was taken last, as it was returned.
 
@@ -144,7 +142,7 @@ class LayerRecorder:
             scores (Tensor): What that pass led to, any shape.
             weights (Tensor): Of the same shape: the gradient is that of ``(scores * weights).sum()``.
             batch (int): How many images there were.
-            create_graph (bool, optional): Whether the gradient has a gradient itself. The graph of the pass stays either way. Default: False
+            create_graph (bool, optional): Whether the gradient has a gradient itself; the pass's graph stays either way. Default: False
 
         Returns:
             Tensor: (N, ...), batch first, as :meth:`take` gives what the layer returned; zero where scores do not depend on it.
@@ -203,7 +201,9 @@ def _keeping(
             output = _item(output, key)
         kept[layer] = output.clone() if isinstance(output, Tensor) else output
         if isinstance(output, Tensor) and output.requires_grad:
-            edges[layer] = get_gradient_edge(output)  # where it is in the graph before a later in-place layer changes it
+            edges[layer] = get_gradient_edge(
+                output
+            )  # where it is in the graph before a later in-place layer changes it
 
     return keep
 

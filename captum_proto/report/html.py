@@ -92,7 +92,9 @@ def render(page: Page, folder: Path) -> str:
     kinds = dict.fromkeys(type(block) for block in page.blocks)
     templates = _environment()
     script, style = (
-        "".join(map(_source, dict.fromkeys([f"report.{ending}", *filter(None, (getattr(kind, name) for kind in kinds))])))
+        "".join(
+            map(_source, dict.fromkeys([f"report.{ending}", *filter(None, (getattr(kind, name) for kind in kinds))]))
+        )
         for name, ending in (("script", "js"), ("style", "css"))
     )
     return templates.get_template("report.html").render(

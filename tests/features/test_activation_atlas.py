@@ -214,7 +214,9 @@ def test_cell_means_are_those_of_brute_force_and_counts_sum_to_n(cones: tuple[Te
     values, _ = cones
     generator = torch.Generator().manual_seed(1)
     places = torch.rand(400, 2, generator=generator, dtype=torch.float64)
-    places[:60] = torch.randint(0, 8, (60, 2), generator=generator).double() / 7  # on edges and corners, both ends among them
+    places[:60] = (
+        torch.randint(0, 8, (60, 2), generator=generator).double() / 7
+    )  # on edges and corners, both ends among them
     contributions = torch.randn(400, 2, generator=generator)
     level = AtlasLevel.of(vectors_of(values, contributions, [(0,), (1,)]), places, 7, 3)
     assert int(level.counts.sum()) == 400
@@ -386,7 +388,9 @@ class Striped(nn.Module):
 
 def test_the_patch_that_an_atlas_suggests_turns_images_and_controls_do_not() -> None:
     generator = torch.Generator().manual_seed(0)
-    plain = 0.4 + 0.1 * torch.rand(30, 1, 1, 1, generator=generator) + 0.01 * torch.rand(30, 1, 32, 32, generator=generator)
+    plain = (
+        0.4 + 0.1 * torch.rand(30, 1, 1, 1, generator=generator) + 0.01 * torch.rand(30, 1, 32, 32, generator=generator)
+    )
     stripes = (torch.arange(32) % 4 < 2).float().expand(32, 32)
     striped = plain[:15] * 0.2 + 0.7 * stripes
     model = Striped()
@@ -426,7 +430,7 @@ def test_what_cannot_be_used_gets_a_sentence(
         atlas.collect(images, n=20)
     with pytest.raises(RuntimeError, match="call layout first"):
         atlas.grid()
-    with pytest.raises(ValueError, match='there is no method|method is "ummap"; did you mean "umap"'):
+    with pytest.raises(ValueError, match=r'method is "ummap"; did you mean "umap"\?'):
         atlas.layout("ummap")
     atlas.layout("pca")
     with pytest.raises(ValueError, match=r"9 vectors for the 16 cells .* a size of at most 3"):
@@ -439,9 +443,11 @@ def test_what_cannot_be_used_gets_a_sentence(
         atlas.attribute(2)
     for package, method in (("umap", "umap"), ("openTSNE", "tsne")):
         monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(MissingPackageError, match=r'pip install \S+ \(or captum_proto\[atlas\]\), or choose method "pca"'):
+        with pytest.raises(
+            MissingPackageError, match=r'pip install \S+ \(or captum_proto\[atlas\]\), or choose method "pca"'
+        ):
             atlas.layout(method)
-    with pytest.raises(ValueError, match='there is no layer "blocc"|blocc'):
+    with pytest.raises(ValueError, match='"blocc"'):
         ActivationAtlas(model, "blocc").collect(images)
     with pytest.raises(ValueError, match="target 5 is out of range"):
         atlas.collect(images, targets=[5])

@@ -96,7 +96,7 @@ def _map(
         examples = [[places[prefix, at] for at in cell.tolist() if (prefix, at) in places] for cell in near]
         sheets.append(AtlasSheet(level.size, path, level.note(), atlas_cells(level, result.vectors, labels, examples)))
     sides = result.settings["layout"].get("between")
-    left, right = ([label_of(tuple(side), named.class_names) for side in sides] if sides else ["", ""])
+    left, right = [label_of(tuple(side), named.class_names) for side in sides] if sides else ["", ""]
     title = f"{layer}, from {left} to {right}" if sides else f"{layer} of {named.name}"
     shown = ["examples.png"] if places else []
     return AtlasMap(title, sheets, shown, f"speaks for {left}" if sides else "", f"speaks for {right}" if sides else "")
@@ -175,12 +175,16 @@ def _trust(atlas: ActivationAtlas, settings: AtlasSettings) -> tuple[str, Table]
                 f"{float(others.mean()):.2f} with other cells'" if len(others) else "–",
             ]
         )
-        finest = f"{best.value:.0%} of the pictures of the finest level excite the layer most in their own cell's direction"
+        finest = (
+            f"{best.value:.0%} of the pictures of the finest level excite the layer most in their own cell's direction"
+        )
     sentence = (
         f"The map keeps {near.value:.0%} of each vector's nearest neighbors ({chance:.1%} by chance), so distances beyond a neighborhood "
         f"mean little; {finest} ({1 / len(result.levels[-1]):.1%} by chance). A label is a contribution to first order, not an effect."
     )
-    return sentence, Table(["figure", "measured [95 % interval]", "control"], rows, "What the map and its pictures are worth.")
+    return sentence, Table(
+        ["figure", "measured [95 % interval]", "control"], rows, "What the map and its pictures are worth."
+    )
 
 
 def _off_diagonal(values: Tensor) -> Tensor:

@@ -371,7 +371,9 @@ class ActivationAtlas:
         atlas = self._part(self.result.vectors.favoring([first, second], count))
         vectors = atlas.result.vectors
         difference = (vectors.attribution(second) - vectors.attribution(first)).double()
-        scale = float(torch.quantile(difference.abs(), 0.99)) if len(vectors) < 1_000_000 else float(difference.abs().max())
+        scale = (
+            float(torch.quantile(difference.abs(), 0.99)) if len(vectors) < 1_000_000 else float(difference.abs().max())
+        )
         across = (difference / (scale or 1.0)).clamp(-1, 1) * 0.5 + 0.5
         down = normalize_layout(lay_out(vectors.vectors, method, 1, seed, reduce, **choices)).flatten()
         named = method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)

@@ -60,14 +60,18 @@ class Collecting:
         A random position belongs to the image's number and the seed: it is the same in any batch and in any process.
         """
         inner = torch.zeros(sizes, dtype=torch.bool)
-        inner[tuple(slice(self.border, size - self.border) if size > 2 * self.border else slice(None) for size in sizes)] = True
+        inner[
+            tuple(slice(self.border, size - self.border) if size > 2 * self.border else slice(None) for size in sizes)
+        ] = True
         allowed = inner.flatten().nonzero().flatten()
         if self.positions == "all":
             return allowed.expand(len(images), -1)
         draws = RandomStream(images + (self.seed << 40), START).uniform(1)
         return allowed[(draws * len(allowed)).long()]
 
-    def contributions(self, recorder: LayerRecorder, logits: Tensor, values: Tensor, places: Tensor) -> tuple[Tensor, list[Target]]:
+    def contributions(
+        self, recorder: LayerRecorder, logits: Tensor, values: Tensor, places: Tensor
+    ) -> tuple[Tensor, list[Target]]:
         """
         What the vectors at some positions contribute to each target, to first order.
 
@@ -176,7 +180,9 @@ def collect(
             stacklevel=callers_level(),
         )
     names = ("vectors", "images", "positions", "attributions")
-    return AtlasVectors(*(torch.cat([getattr(part, name) for part in parts]) for name in names), targets, parts[0].settings)
+    return AtlasVectors(
+        *(torch.cat([getattr(part, name) for part in parts]) for name in names), targets, parts[0].settings
+    )
 
 
 def _vectors_of(

@@ -111,7 +111,9 @@ def principal_components(vectors: Tensor, count: int, centered: bool) -> Tensor:
     From the exact eigenvectors of the second moment; of each, the entry of the largest size is positive, so that signs are no accident.
     """
     if count > vectors.shape[1]:
-        raise InputError(f"{count} coordinates were asked for of vectors with {vectors.shape[1]} entries; ask for fewer.")
+        raise InputError(
+            f"{count} coordinates were asked for of vectors with {vectors.shape[1]} entries; ask for fewer."
+        )
     middle = vectors.double().mean(0) if centered else torch.zeros(vectors.shape[1], dtype=torch.float64)
     moment = torch.zeros(vectors.shape[1], vectors.shape[1], dtype=torch.float64)
     for rows in torch.split(vectors, ROWS):
@@ -223,7 +225,9 @@ def _checked(found: Any, rows: int, components: int) -> Tensor:
     try:
         values = torch.as_tensor(found).detach().to("cpu", torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputTypeError(f"the layout is a {type(found).__name__}; expected an array of shape ({rows}, {components}).") from error
+        raise InputTypeError(
+            f"the layout is a {type(found).__name__}; expected an array of shape ({rows}, {components})."
+        ) from error
     values = values.unsqueeze(1) if values.dim() == 1 else values
     if values.shape != (rows, components) or not bool(values.isfinite().all()):
         raise InputError(

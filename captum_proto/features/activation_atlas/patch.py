@@ -147,9 +147,13 @@ def try_patch(
         raise InputError(f"size is {size}; expected more than 0 and at most 1: the patch's side over the image's.")
     for corner in corners:
         if corner not in CORNERS:
-            raise InputError(f'corner is "{corner}"{nearest(str(corner), CORNERS)}; expected one of {", ".join(CORNERS)}.')
+            raise InputError(
+                f'corner is "{corner}"{nearest(str(corner), CORNERS)}; expected one of {", ".join(CORNERS)}.'
+            )
     if not corners or len(icons) < 2:
-        raise InputError(f"there are {len(corners)} corners and {len(icons)} cells; expected at least one corner and two cells.")
+        raise InputError(
+            f"there are {len(corners)} corners and {len(icons)} cells; expected at least one corner and two cells."
+        )
     pipeline = Pipeline(forward_func, preprocess)
     own = _taken_for(pipeline, images, target, check_int(most, "most", 1), batch_size, value_range)
     side = max(1, round(size * min(own.shape[2:])))

@@ -130,7 +130,9 @@ class AtlasVectors:
             best = values.argsort(descending=True, stable=True)[:count]
             chosen[best[values[best] > 0]] = True
         if not bool(chosen.any()):
-            raise InputError(f"no vector contributes to {[list(self.targets[column]) for column in columns]}; collect more.")
+            raise InputError(
+                f"no vector contributes to {[list(self.targets[column]) for column in columns]}; collect more."
+            )
         return self.select(chosen.nonzero().flatten())
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -175,7 +177,9 @@ class AtlasVectors:
         for part in parts[1:]:
             different = part.settings != first.settings or part.targets != first.targets
             if different or part.vectors.shape[1] != first.vectors.shape[1]:
-                raise InputError("the parts were collected in different ways; give parts of one layer, with the same choices.")
+                raise InputError(
+                    "the parts were collected in different ways; give parts of one layer, with the same choices."
+                )
         owners = torch.cat([part.images.unique() for part in parts])
         if len(owners.unique()) < len(owners):
             values, counts = owners.unique(return_counts=True)

@@ -94,7 +94,9 @@ class AtlasMap(Block, kind="atlas"):
             "levels": [
                 {
                     "size": level.size,
-                    "cells": [[c.row, c.column, c.count, c.labels, c.examples if examples else []] for c in level.cells],
+                    "cells": [
+                        [c.row, c.column, c.count, c.labels, c.examples if examples else []] for c in level.cells
+                    ],
                 }
                 for level, _ in shown
             ],
@@ -186,7 +188,11 @@ def _embedded(path: Path) -> dict[str, Any]:
             buffer = io.BytesIO()
             image.save(buffer, format="WEBP", quality=85)
             content, kind = buffer.getvalue(), "webp"
-    return {"source": f"data:image/{kind};base64,{base64.b64encode(content).decode()}", "width": width, "height": height}
+    return {
+        "source": f"data:image/{kind};base64,{base64.b64encode(content).decode()}",
+        "width": width,
+        "height": height,
+    }
 
 
 def around(image: Tensor, position: Sequence[int], sizes: Sequence[int], share: float = 0.5) -> Tensor:
