@@ -150,7 +150,7 @@ def _trust(atlas: ActivationAtlas, settings: AtlasSettings) -> tuple[str, Table]
     near = mean_estimate(kept.numpy(), seed=settings.seed)
     rows = [
         [
-            "10 nearest vectors that are nearest on the map too",
+            "nearest 10 vectors that are nearest on the map too",
             f"{near.value:.1%} [{near.low:.1%}, {near.high:.1%}]",
             f"{chance:.1%} on a map at random",
         ]
@@ -162,7 +162,7 @@ def _trust(atlas: ActivationAtlas, settings: AtlasSettings) -> tuple[str, Table]
         best = proportion(int((alike.argmax(1) == torch.arange(len(level))).sum()), len(level))
         rows.append(
             [
-                f"{level.size} × {level.size}: pictures that excite the layer in their own cell's direction more than in any other's",
+                f"pictures, {level.size} × {level.size}, that excite their own cell's direction most",
                 f"{best.value:.1%} [{best.low:.1%}, {best.high:.1%}]",
                 f"{1 / len(level):.1%} by chance",
             ]
@@ -170,7 +170,7 @@ def _trust(atlas: ActivationAtlas, settings: AtlasSettings) -> tuple[str, Table]
         mean = mean_estimate(own.numpy(), seed=settings.seed)
         rows.append(
             [
-                f"{level.size} × {level.size}: cosine of a picture's activation with its cell's direction",
+                f"cosine of pictures, {level.size} × {level.size}, with their cell's direction",
                 f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]",
                 f"{float(others.mean()):.2f} with other cells'" if len(others) else "–",
             ]
