@@ -16,7 +16,12 @@ from torch import Tensor
 from captum_proto.features.activation_atlas import AtlasVectors, lay_out, normalize_layout
 from captum_proto.features.activation_atlas.grid import AtlasLevel, cells_of, sums_by_cell
 
-OURS, LOOP, NUMPY, FLOOR = "cells and their means", "loop over cells with masks", "numpy.add.at in float64", "sum of all"
+OURS, LOOP, NUMPY, FLOOR = (
+    "cells and their means",
+    "loop over cells with masks",
+    "numpy.add.at in float64",
+    "sum of all",
+)
 END = "layout, grid and whitening"
 
 
@@ -54,7 +59,9 @@ def binning(count: int, channels: int, size: int, rounds: int) -> Case:
     vectors = planted(count, channels)
     places = torch.rand(count, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     some, cells = 2000, cells_of(places, size)
-    if not np.array_equal(sums_by_cell(vectors[:some], cells[:some], size**2).numpy(), add_at(vectors[:some], cells[:some], size)):
+    if not np.array_equal(
+        sums_by_cell(vectors[:some], cells[:some], size**2).numpy(), add_at(vectors[:some], cells[:some], size)
+    ):
         raise SystemExit("wrong: sums of cells are not NumPy's")
     part, looked_at = max(some, count // 20), max(1, size * size // 20)
     return Case(

@@ -63,7 +63,7 @@ def write_atlas_page(
     page.failures = run.warnings()
     page.lead = [maps[""]]
     page.summary = [
-        f"What the layer {layer} knows: {len(vectors)} activation vectors of {len(vectors.images.unique())} images, laid out so that "
+        f"What the layer {layer} knows: {len(vectors)} activation vectors of {len(set(vectors.images.tolist()))} images, laid out so that "
         "vectors of near directions lie near each other; each picture was computed to excite the layer as the vectors in its cell do on "
         "average.",
         *(level.note() for level in atlas.result.levels),
@@ -117,7 +117,7 @@ def _write_examples(
         if not prefix:
             sizes = list(vectors.settings["sizes"])
         for cells in wanted.get(prefix, []):
-            for at in torch.cat(cells).unique().tolist():
+            for at in sorted(set(torch.cat(cells).tolist())):
                 if (prefix, at) not in positions:
                     positions[prefix, at] = vectors.positions[at].tolist()
                     asked.setdefault(int(vectors.images[at]), []).append((prefix, at))
