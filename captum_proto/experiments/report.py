@@ -18,6 +18,7 @@ from captum_proto.experiments.tasks_page import tasks_page
 from captum_proto.experiments.visualize import visualization_page
 from captum_proto.report.html import write_page, write_report
 from captum_proto.report.page import Page
+from captum_proto.report.views import atlas  # noqa: F401  # a kind of block that pages may hold
 from captum_proto.runs.folder import PAGE, RECORDED, SETTINGS, read_settings
 
 #: By command: the page of a folder, from the files in it, of a run that is finished or not.

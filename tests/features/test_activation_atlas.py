@@ -430,7 +430,7 @@ def test_what_cannot_be_used_gets_a_sentence(
         atlas.collect(images, n=20)
     with pytest.raises(RuntimeError, match="call layout first"):
         atlas.grid()
-    with pytest.raises(ValueError, match='there is no method|method is "ummap"; did you mean "umap"'):
+    with pytest.raises(ValueError, match=r'method is "ummap"; did you mean "umap"\?'):
         atlas.layout("ummap")
     atlas.layout("pca")
     with pytest.raises(ValueError, match=r"9 vectors for the 16 cells .* a size of at most 3"):
@@ -447,7 +447,7 @@ def test_what_cannot_be_used_gets_a_sentence(
             MissingPackageError, match=r'pip install \S+ \(or captum_proto\[atlas\]\), or choose method "pca"'
         ):
             atlas.layout(method)
-    with pytest.raises(ValueError, match='there is no layer "blocc"|blocc'):
+    with pytest.raises(ValueError, match='"blocc"'):
         ActivationAtlas(model, "blocc").collect(images)
     with pytest.raises(ValueError, match="target 5 is out of range"):
         atlas.collect(images, targets=[5])

@@ -63,7 +63,7 @@ def write_atlas_page(
     page.failures = run.warnings()
     page.lead = [maps[""]]
     page.summary = [
-        f"What the layer {layer} knows: {len(vectors)} activation vectors of {len(vectors.images.unique())} images, laid out so that "
+        f"What the layer {layer} knows: {len(vectors)} activation vectors of {len(set(vectors.images.tolist()))} images, laid out so that "
         "vectors of near directions lie near each other; each picture was computed to excite the layer as the vectors in its cell do on "
         "average.",
         *(level.note() for level in atlas.result.levels),
@@ -117,7 +117,7 @@ def _write_examples(
         if not prefix:
             sizes = list(vectors.settings["sizes"])
         for cells in wanted.get(prefix, []):
-            for at in torch.cat(cells).unique().tolist():
+            for at in sorted(set(torch.cat(cells).tolist())):
                 if (prefix, at) not in positions:
                     positions[prefix, at] = vectors.positions[at].tolist()
                     asked.setdefault(int(vectors.images[at]), []).append((prefix, at))
@@ -150,7 +150,7 @@ def _trust(atlas: ActivationAtlas, settings: AtlasSettings) -> tuple[str, Table]
     near = mean_estimate(kept.numpy(), seed=settings.seed)
     rows = [
         [
-            "10 nearest vectors that are nearest on the map too",
+            "nearest 10 vectors that are nearest on the map too",
             f"{near.value:.1%} [{near.low:.1%}, {near.high:.1%}]",
             f"{chance:.1%} on a map at random",
         ]
@@ -162,7 +162,7 @@ def _trust(atlas: ActivationAtlas, settings: AtlasSettings) -> tuple[str, Table]
         best = proportion(int((alike.argmax(1) == torch.arange(len(level))).sum()), len(level))
         rows.append(
             [
-                f"{level.size} × {level.size}: pictures that excite the layer in their own cell's direction more than in any other's",
+                f"pictures, {level.size} × {level.size}, that excite their own cell's direction most",
                 f"{best.value:.1%} [{best.low:.1%}, {best.high:.1%}]",
                 f"{1 / len(level):.1%} by chance",
             ]
@@ -170,7 +170,7 @@ def _trust(atlas: ActivationAtlas, settings: AtlasSettings) -> tuple[str, Table]
         mean = mean_estimate(own.numpy(), seed=settings.seed)
         rows.append(
             [
-                f"{level.size} × {level.size}: cosine of a picture's activation with its cell's direction",
+                f"cosine of pictures, {level.size} × {level.size}, with their cell's direction",
                 f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]",
                 f"{float(others.mean()):.2f} with other cells'" if len(others) else "–",
             ]

@@ -87,7 +87,8 @@ class Collecting:
         """
         if self.targets is None:
             return values.new_zeros(*places.shape, 0), []
-        targets = [(index,) for index in range(logits.shape[1])] if isinstance(self.targets, str) else self.targets
+        every: list[Target] = [(index,) for index in range(logits.shape[1])]
+        targets = every if isinstance(self.targets, str) else self.targets
         target_mask(targets, logits.shape[1], logits.device)  # raises where a class is out of range
         scores = torch.stack([logits[:, list(target)].logsumexp(1) for target in targets], 1)
         vectors = at_places(values.detach(), places)
@@ -187,9 +188,8 @@ def collect(
             stacklevel=callers_level(),
         )
     names = ("vectors", "images", "positions", "attributions")
-    return AtlasVectors(
-        *(torch.cat([getattr(part, name) for part in parts]) for name in names), targets, parts[0].settings
-    )
+    tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return AtlasVectors.of(tensors, targets, parts[0].settings)
 
 
 def _vectors_of(

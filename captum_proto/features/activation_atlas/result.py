@@ -99,7 +99,7 @@ class AtlasResult:
         tensors, metadata = load_tensors(path, "activation atlas")
         with intact(path, "activation atlas"):
             targets = [tuple(target) for target in metadata["targets"]]
-            vectors = AtlasVectors(*(tensors[name] for name in _OF_VECTORS), targets, dict(metadata["collected"]))
+            vectors = AtlasVectors.of(tensors, targets, dict(metadata["collected"]))
             alike("vectors", *(len(tensors[name]) for name in _OF_VECTORS))
             levels = []
             for each in metadata["levels"]:

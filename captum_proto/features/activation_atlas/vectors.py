@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,6 +41,13 @@ class AtlasVectors:
     attributions: Tensor
     targets: list[Target] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], targets: list[Target], settings: dict[str, Any]) -> AtlasVectors:
+        """What is put together from tensors by name."""
+        return cls(
+            tensors["vectors"], tensors["images"], tensors["positions"], tensors["attributions"], targets, settings
+        )
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -157,7 +165,7 @@ class AtlasVectors:
         tensors, metadata = load_tensors(path, "atlas vectors")
         with intact(path, "atlas vectors file"):
             targets = [tuple(target) for target in metadata["targets"]]
-            loaded = cls(*(tensors[name] for name in _TENSORS), targets, dict(metadata["settings"]))
+            loaded = cls.of(tensors, targets, dict(metadata["settings"]))
             alike("vectors", *(len(tensors[name]) for name in _TENSORS))
             alike("targets", loaded.attributions.shape[1], len(targets))
         return loaded
@@ -180,15 +188,14 @@ class AtlasVectors:
                 raise InputError(
                     "the parts were collected in different ways; give parts of one layer, with the same choices."
                 )
-        owners = torch.cat([part.images.unique() for part in parts])
-        if len(owners.unique()) < len(owners):
-            values, counts = owners.unique(return_counts=True)
+        owners = Counter(image for part in parts for image in set(part.images.tolist()))
+        twice = sorted(image for image, count in owners.items() if count > 1)
+        if twice:
             raise InputError(
-                f"image {int(values[counts > 1][0])} is in two of the parts; number the images of each part with collect(…, first=…)."
+                f"image {twice[0]} is in two of the parts; number the images of each part with collect(…, first=…)."
             )
-        joined = cls(
-            *(torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS), first.targets, first.settings
-        )
+        tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS}
+        joined = cls.of(tensors, first.targets, first.settings)
         return joined.select(joined.images.argsort(stable=True))
 
 

@@ -258,8 +258,15 @@
     figure.querySelectorAll(".atlas-level").forEach((part) => part.remove());
     figure.prepend(tools, body);
     new ResizeObserver(() => {
+      const before = side;
       side = Math.min(stage.clientWidth, stage.clientHeight);
-      draw();
+      left *= side / before;
+      top *= side / before;
+      if (chosen === null) {
+        draw();
+      } else {
+        bringIntoSight();
+      }
     }).observe(stage);
     Promise.all([...sheets, examples].map((image) => image?.decode().catch(() => {}))).then(() => {
       choose(...nearest(levels[shown].size / 2, levels[shown].size / 2));
