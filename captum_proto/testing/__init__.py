@@ -1,5 +1,6 @@
-"""Networks and data of known truth: digits with a planted mark, and networks that fool feature visualization."""
+"""Networks and data of known truth: marked digits, captioned shapes, units that see and read, networks that fool visualization."""
 
+from captum_proto.testing.captioned_shapes import COLORS, SHAPES, CaptionedShapes, captioned_shapes
 from captum_proto.testing.fooled import Detector, FooledNetwork, OtherClass, PlantedPicture, draw_face
 from captum_proto.testing.fooling import PLANTS, fool, make_decoy
 from captum_proto.testing.marked_digits import (
@@ -15,16 +16,21 @@ from captum_proto.testing.marked_digits import (
     train_classifier,
     with_marks,
 )
+from captum_proto.testing.two_tower import small_two_tower, train_two_tower, with_concept_units
 
 __all__ = [
+    "COLORS",
     "CUE",
     "MARKS",
     "PLANTS",
+    "SHAPES",
+    "CaptionedShapes",
     "Detector",
     "FooledNetwork",
     "Mark",
     "OtherClass",
     "PlantedPicture",
+    "captioned_shapes",
     "colorfulness",
     "draw_face",
     "fool",
@@ -34,6 +40,9 @@ __all__ = [
     "planted_classifier",
     "read_off",
     "small_classifier",
+    "small_two_tower",
     "train_classifier",
+    "train_two_tower",
+    "with_concept_units",
     "with_marks",
 ]
