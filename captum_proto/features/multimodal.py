@@ -115,6 +115,8 @@ class EmbeddingSimilarity(Loss):
 
     Args:
         vectors (Tensor): (D,), or (N, D) for one vector each row.
+        names (sequence of str, optional): Of each row. A row's random numbers are told by its name, which no rounding of an embedding
+            changes. Default: None, told by the vector itself
 
     Raises:
         ValueError: If a vector is zero or has another length than the model's output.
@@ -122,12 +124,16 @@ class EmbeddingSimilarity(Loss):
 
     terms = ("similarity",)
 
-    def __init__(self, vectors: Any) -> None:
-        self.vectors = directions_of(vectors)
-        self.targets: list[Target] | None = [(digest_of(row),) for row in self.vectors]
+    def __init__(self, vectors: Any, names: Sequence[str] | None = None) -> None:
+        self.vectors, self.names = directions_of(vectors), None if names is None else list(names)
+        if self.names is not None and len(self.names) != len(self.vectors):
+            raise InputError(f"there are {len(self.names)} names for {len(self.vectors)} vectors; give one for each.")
+        told = self.vectors if self.names is None else [torch.tensor(list(name.encode())) for name in self.names]
+        self.targets: list[Target] | None = [(digest_of(row),) for row in told]
 
     def rows(self, rows: range) -> Loss:
-        return EmbeddingSimilarity(self.vectors[rows.start : rows.stop])
+        names = None if self.names is None else self.names[rows.start : rows.stop]
+        return EmbeddingSimilarity(self.vectors[rows.start : rows.stop], names)
 
     def settings(self) -> dict[str, Any]:
         return {"name": type(self).__name__, "vectors": [row[0] for row in self.targets or []]}
@@ -165,7 +171,7 @@ def visualize_texts(
     Returns:
         Visualizations: In the order of the texts; ``activations`` are cosines with the texts.
     """
-    pictures = visualize(tower, EmbeddingSimilarity(tower.text(texts)), image_shape, **choices)
+    pictures = visualize(tower, EmbeddingSimilarity(tower.text(texts), texts), image_shape, **choices)
     pictures.settings["texts"] = list(texts)
     return pictures
 

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from captum_proto import cli
 from captum_proto._utils.errors import InputError
 from captum_proto.data import TensorCollection
-from captum_proto.experiments.direction_agreement import CompareDirections, DirectionSettings, frame_test
-from captum_proto.experiments.direction_agreement import protocol
+from captum_proto.experiments.direction_agreement import CompareDirections, DirectionSettings, frame_test, protocol
 from captum_proto.experiments.direction_agreement.measure import BASIS, RANDOM, WHITENED, Numbered, halves, top_images
 from captum_proto.experiments.direction_agreement.results import CLASS, EXPECTED, FLOOR, NEAREST, compare_kinds
 from captum_proto.models import LayerActivations, NamedModel
@@ -101,7 +100,7 @@ def test_the_floor_is_the_closed_form_and_the_ceiling_above_all(straight):
     result, _ = straight
     floor, expected = result.controls[FLOOR], result.controls[EXPECTED]
     assert floor.low <= expected.value <= floor.high
-    assert abs(expected.value) < 0.02  # features are taken less their mean
+    assert abs(expected.value) < 0.06  # features are taken less their mean
     assert result.controls[NEAREST].value > result.of("0", RANDOM).mean.value
     assert result.controls[CLASS].value == pytest.approx(result.of("0", BASIS).mean.value, abs=0.15)
 
