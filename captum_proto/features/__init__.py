@@ -6,6 +6,15 @@ from captum_proto.features.activation_grid import ActivationGrid, ActivationGrid
 from captum_proto.features.attribution import UnitAttribution, UnitAttributions, relaxed_max_pool
 from captum_proto.features.example_state import ExampleState
 from captum_proto.features.examples import Examples, LayerExamples
+from captum_proto.features.multimodal import (
+    EmbeddingSimilarity,
+    MultimodalUnit,
+    TextExamples,
+    image_directions,
+    multimodal_units,
+    text_examples,
+    visualize_texts,
+)
 from captum_proto.features.neuron_groups import NeuronGroups, NeuronGroupsResult
 from captum_proto.features.receptive_field import Box, receptive_field
 from captum_proto.features.semantic_dictionary import Entry, SemanticDictionary, SemanticDictionaryResult
@@ -18,18 +27,25 @@ __all__ = [
     "ActivationGridResult",
     "AtlasResult",
     "Box",
+    "EmbeddingSimilarity",
     "Entry",
     "ExampleState",
     "Examples",
     "FeatureAccentuation",
     "LayerExamples",
+    "MultimodalUnit",
     "NeuronGroups",
     "NeuronGroupsResult",
     "SemanticDictionary",
     "SemanticDictionaryResult",
+    "TextExamples",
     "TopExamples",
     "UnitAttribution",
     "UnitAttributions",
+    "image_directions",
+    "multimodal_units",
     "receptive_field",
     "relaxed_max_pool",
+    "text_examples",
+    "visualize_texts",
 ]

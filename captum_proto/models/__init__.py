@@ -3,10 +3,21 @@
 from captum_proto.models.layer_activations import POOLS, LayerActivations, PooledFeatures, pooled
 from captum_proto.models.named import NamedModel
 from captum_proto.models.registry import load_model, model_names
+from captum_proto.models.two_tower import ImageTextEncoder, TwoTower
 
 # Each family registers itself. The order is that of model_names(), and decides where a name fits two families.
 # isort: off
 from captum_proto.models import digits, efficientnet_lite, torchvision, timm, factory  # noqa: F401
 # isort: on
 
-__all__ = ["POOLS", "LayerActivations", "NamedModel", "PooledFeatures", "load_model", "model_names", "pooled"]
+__all__ = [
+    "POOLS",
+    "ImageTextEncoder",
+    "LayerActivations",
+    "NamedModel",
+    "PooledFeatures",
+    "TwoTower",
+    "load_model",
+    "model_names",
+    "pooled",
+]

@@ -1,5 +1,6 @@
 """Networks and data of known truth: digits with a planted mark, textures in quadrants, a prior of digits, and networks that fool."""
 
+from captum_proto.testing.captioned_shapes import COLORS, SHAPES, CaptionedShapes, captioned_shapes
 from captum_proto.testing.digits_vae import DigitsVAE, digits_vae
 from captum_proto.testing.fooled import Detector, FooledNetwork, OtherClass, PlantedPicture, draw_face
 from captum_proto.testing.fooling import PLANTS, fool, make_decoy
@@ -17,11 +18,15 @@ from captum_proto.testing.marked_digits import (
     with_marks,
 )
 from captum_proto.testing.quadrants import QuadrantNetwork, quadrant_pictures
+from captum_proto.testing.two_tower import small_two_tower, train_two_tower, with_concept_units
 
 __all__ = [
+    "COLORS",
     "CUE",
     "MARKS",
     "PLANTS",
+    "SHAPES",
+    "CaptionedShapes",
     "Detector",
     "DigitsVAE",
     "FooledNetwork",
@@ -29,6 +34,7 @@ __all__ = [
     "OtherClass",
     "PlantedPicture",
     "QuadrantNetwork",
+    "captioned_shapes",
     "colorfulness",
     "digits_vae",
     "draw_face",
@@ -40,6 +46,9 @@ __all__ = [
     "quadrant_pictures",
     "read_off",
     "small_classifier",
+    "small_two_tower",
     "train_classifier",
+    "train_two_tower",
+    "with_concept_units",
     "with_marks",
 ]

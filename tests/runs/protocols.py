@@ -15,6 +15,7 @@ from captum_proto.data import ImageCollection
 from captum_proto.data.natural import NaturalImages, NaturalSplit
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.dictionary import Dictionary
+from captum_proto.experiments.direction_agreement import CompareDirections, DirectionSettings
 from captum_proto.experiments.evaluate import Evaluate
 from captum_proto.experiments.fooling import Fooling
 from captum_proto.experiments.generate import Generate
@@ -30,10 +31,10 @@ NAMES = ["ash", "birch", "cedar"]
 QUICK: dict[str, Any] = {"steps": 2, "warmup_steps": 1, "transform": None}
 
 
-def trees() -> NamedModel:
+def trees(seed: int = 0) -> NamedModel:
     """A small network for images of 8 x 8 pixels, the same each time."""
     with torch.random.fork_rng([]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)]
     return NamedModel("trees", nn.Sequential(*layers).eval(), None, (3, 8, 8), NAMES, resize_ratio=1.0)
 
@@ -159,6 +160,12 @@ def dictionary(inputs: Path) -> Dictionary:
     )
 
 
+def directions(inputs: Path) -> CompareDirections:
+    settings = DirectionSettings(count=2, k=2, frames=3, positions=4, whitened=False)
+    images = ImageCollection.discover(photos(inputs), NAMES)
+    return CompareDirections(trees(), trees(seed=1), images, ["0", "1"], settings, batch_size=5)
+
+
 #: By command: a protocol made anew, as another process makes it, from inputs in a folder.
 PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "generate": generate,
@@ -170,6 +177,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "reproduce": reproduce,
     "planted-bias": planted_bias,
     "dictionary": dictionary,
+    "directions": directions,
 }
 #: Those with a prototypes file that was given.
 WITH_PROTOTYPES: dict[str, Callable[[Path], Protocol[Any]]] = {
