@@ -185,7 +185,8 @@ class InputOptimization:
         with _graph_allowed() if between else torch.no_grad(), forward.loan.frozen():
             for random in streams:
                 with forward.turn():
-                    made.append(forward(inputs.composed(images, copy.copy(random)), random, closely=not self.looked))
+                    seen = inputs.composed(images, copy.copy(random))
+                    made.append(forward(seen, random, closely=not self.looked))
                 self.looked = True
                 if (
                     random is None
