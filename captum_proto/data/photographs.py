@@ -76,10 +76,9 @@ def _parts(path: Path, geometry: ImageGeometry) -> list[Tensor]:
     with Image.open(path) as file:
         image = file.convert("L" if channels == 1 else "RGB")
     parts = []
+    wide, tall = image.size
     for left, top, right, bottom in _PARTS:
-        part = image.crop(
-            tuple(round(share * side) for share, side in zip((left, top, right, bottom), image.size * 2, strict=True))
-        )
+        part = image.crop((round(left * wide), round(top * tall), round(right * wide), round(bottom * tall)))
         scale = max(height / part.height, width / part.width)
         size = [max(height, round(part.height * scale)), max(width, round(part.width * scale))]
         part = transforms.center_crop(transforms.resize(part, size, antialias=True), [height, width])

@@ -196,7 +196,7 @@ def test_directions_and_neurons(tmp_path: Path, model: str, capsys: pytest.Captu
         (["--layer", "0", "--judge", "digits"], "--judge was given without natural images"),
         (["--layer", "0", "--images", "photos", "--k", "9"], "k is 9; expected 1 to 8"),
         (
-            ["--layer", "2", "--images", "photos", "--direction", "one.npy"],
+            ["--layer", "2", "--images", "photos", "--k", "2", "--direction", "one.npy"],
             "examples are of units, and directions were",
         ),
         (["--layer", "0", "--images", "photos", "--judge", "digitz"], 'did you mean "digits"?'),
