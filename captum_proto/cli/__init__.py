@@ -17,6 +17,7 @@ from captum_proto.cli import (
     demo,
     directions,
     evaluate,
+    examples,
     fooling,
     generate,
     info,
@@ -34,6 +35,7 @@ _HOW_TO_REPORT = "to report it, send what is above and the output of: captum-pro
 COMMANDS = (
     generate,
     visualize,
+    examples,
     evaluate,
     sweep,
     compare_groups,

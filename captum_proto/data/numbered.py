@@ -22,8 +22,8 @@ class NumberedImages:
 
     Args:
         images (Tensor, Dataset, DataLoader, Collection or iterable): (N, C, H, W); a data set or a list of single images, or of tuples that
-            begin with one; anything that gives batches each time it is iterated, such as :meth:`ImageCollection.batches` gives; a collection
-            in memory. A DataLoader must not shuffle.
+            begin with one; anything that gives batches each time it is iterated, as what :meth:`ImageCollection.batches` makes does; a
+            collection in memory. A DataLoader must not shuffle.
         batch_size (int, optional): Images at a time, where ``images`` does not come in batches. Default: 32
 
     Raises:
@@ -51,7 +51,8 @@ class NumberedImages:
             raise InputError(
                 "images is a DataLoader that shuffles, so numbers would stand for other images each time; make it with shuffle=False."
             )
-        self.images, self.batch_size = images, batch_size
+        self.images: Any = images
+        self.batch_size = batch_size
 
     @property
     def once(self) -> bool:
@@ -74,8 +75,8 @@ class NumberedImages:
         All images in order, with their numbers.
 
         Returns:
-            Iterator[tuple[Tensor, Tensor]]: Checked batches (N, C, H, W), and the number of each image, (N,) in int64. Of files that cannot be
-            read the number is left out, so that those after them keep theirs.
+            Iterator[tuple[Tensor, Tensor]]: Checked batches (N, C, H, W), and the number of each image, (N,) in int64. Files that
+            cannot be read leave a gap, so that those after them keep their numbers.
         """
         if isinstance(self.images, ImageBatches):
             places = {path: place for place, (path, _) in reversed(list(enumerate(self.images.collection.files)))}
@@ -137,7 +138,7 @@ class NumberedImages:
             return False
         if not _length(images):
             return False
-        if isinstance(images, Dataset) or isinstance(images, Sequence):
+        if isinstance(images, (Dataset, Sequence)):
             first = images[0]
             image = first[0] if isinstance(first, (tuple, list)) and first else first
             return isinstance(image, Tensor) and image.dim() == 3

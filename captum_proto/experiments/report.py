@@ -9,6 +9,7 @@ from captum_proto._utils.errors import MissingFileError, NotAFolderError
 from captum_proto.experiments.compare_groups import compared_page
 from captum_proto.experiments.demo import demo_page
 from captum_proto.experiments.evaluate import evaluation_page
+from captum_proto.experiments.examples import examples_page
 from captum_proto.experiments.generate import generation_page
 from captum_proto.experiments.reproduce.page import reproduced_page
 from captum_proto.experiments.sweep.tables import swept_page
@@ -23,6 +24,7 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "generate": generation_page,
     "visualize": visualization_page,
     "evaluate": evaluation_page,
+    "examples": examples_page,
     "compare-groups": compared_page,
     "demo": demo_page,
     "sweep": swept_page,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -60,11 +59,11 @@ class LayerState:
         self.top = TopK(settings.k)
         self.lowest = TopK(settings.k, largest=False)
         self.sample = RandomSample(settings.k, settings.seed)
-        self.quantiles = (
-            Quantiles(settings.quantiles, memory=settings.memory) if settings.quantiles else None
-        )
+        self.quantiles = Quantiles(settings.quantiles, memory=settings.memory) if settings.quantiles else None
         self.counts: dict[str, Tensor] = {}
         self.range: tuple[Tensor, Tensor] | None = None
+        #: Where quantiles are looked for in this pass, before any values came.
+        self._where: dict[str, Tensor] = {}
 
     def first_pass(self, values: Tensor, indices: Tensor, place: int | None) -> None:
         """
@@ -118,9 +117,18 @@ class LayerState:
     def of_later_pass(self) -> LayerState:
         """A state for a part of the next pass: it knows where quantiles are looked for, and nothing else."""
         part = LayerState(self._settings)
-        if part.quantiles is not None and self.quantiles is not None:
-            part.quantiles.load_state_dict(self.quantiles.state_dict())
+        if not self._where:
+            part.quantiles = None  # they are known
+        elif part.quantiles is not None:
+            part.quantiles.load_state_dict(self._where)
+            part._where = self._where
         return part
+
+    def end_pass(self) -> None:
+        """Say that all images have come once."""
+        if self.quantiles is not None and not self.quantiles.finished:
+            self.quantiles.end_pass()
+            self._where = {} if self.quantiles.finished else self.quantiles.state_dict()
 
     def state_dict(self) -> dict[str, Tensor]:
         """The state as tensors."""
@@ -129,16 +137,20 @@ class LayerState:
             state |= {"range.0": self.range[0].clone(), "range.1": self.range[1].clone()}
         for name, inner in self._parts().items():
             state |= {f"{name}.{key}": value for key, value in inner.state_dict().items()}
-        return state
+        return state | {f"where.{key}": value.clone() for key, value in self._where.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Become the state that :meth:`state_dict` described."""
         self.counts = {name: state[f"counts.{name}"].clone() for name in _COUNTS if f"counts.{name}" in state}
         self.range = (state["range.0"].clone(), state["range.1"].clone()) if "range.0" in state else None
+        if "quantiles.q" not in state:
+            self.quantiles = None
         for name, inner in self._parts().items():
             inner.load_state_dict(
                 {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
             )
+        where = {key.removeprefix("where."): value for key, value in state.items() if key.startswith("where.")}
+        self._where = {key: value.clone() for key, value in where.items()}
 
     def _parts(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"top": self.top, "lowest": self.lowest, "sample": self.sample}
@@ -207,7 +219,7 @@ class ExampleState:
         """
         if self.passes:
             return  # quantiles notice by themselves where other images come than before
-        both, counts = torch.cat([self.numbers, numbers]).unique(return_counts=True)
+        both, counts = torch.unique(torch.cat([self.numbers, numbers]), return_counts=True)
         if bool((counts > 1).any()):
             raise InputError(
                 f"image {int(both[counts > 1][0])} comes twice; number the images of each part with first=, after those of the part before."
@@ -248,8 +260,7 @@ class ExampleState:
         if not self.layers:
             raise StateError("no images came; give the state some with TopExamples.update.")
         for state in self.states.values():
-            if state.quantiles is not None and not state.quantiles.finished:
-                state.quantiles.end_pass()
+            state.end_pass()
         self.passes += 1
         return self.finished
 
@@ -258,6 +269,8 @@ class ExampleState:
         A state for a part of the images of the next pass, that knows where quantiles are looked for: to be merged into this one.
         """
         part = ExampleState(self.settings)
+        if not self.passes:
+            return part
         part.layers, part.image_shape, part.passes = dict(self.layers), self.image_shape, self.passes
         part.states = {name: state.of_later_pass() for name, state in self.states.items()}
         return part
@@ -339,9 +352,4 @@ class ExampleState:
         return state
 
 
-def flat_place(position: Sequence[int], positions: Sequence[int]) -> int:
-    """Where a position is among the flattened ones."""
-    return sum(place * math.prod(positions[axis + 1 :]) for axis, place in enumerate(position))
-
-
-__all__ = ["ExampleSettings", "ExampleState", "LayerState", "flat_place"]
+__all__ = ["ExampleSettings", "ExampleState", "LayerState"]

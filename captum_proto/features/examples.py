@@ -1,4 +1,4 @@
-"""The images to which the units of some layers respond most, least, and at random: results, their file, and the parts of images that count."""
+"""The images to which units respond most and least, and a random sample: results, their file, and the parts of images that count."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class LayerExamples:
         lowest_indices (Tensor): (U, k).
         random_scores (Tensor): (U, k), of the images of the sample.
         random_indices (Tensor): (k,), the same for all units of all layers.
+        levels (list[float]): Which quantiles.
         quantiles (Tensor): (U, Q) in float64, of all activations at all positions of all images.
         highest_value (Tensor): (U,), of all these activations.
         lowest_value (Tensor): (U,).
@@ -64,6 +65,7 @@ class LayerExamples:
     lowest_indices: Tensor
     random_scores: Tensor
     random_indices: Tensor
+    levels: list[float]
     quantiles: Tensor
     highest_value: Tensor
     lowest_value: Tensor
@@ -149,7 +151,7 @@ class LayerExamples:
             which (str, optional): "top", "lowest" or "random". Default: "top"
 
         Returns:
-            tuple[list[float], list[int], list[Box]]: The score of each, the number of its image, and the part of the image that the unit saw:
+            tuple[list[float], list[int], list[Box]]: The score of each, the number of its image, and the part of it that the unit saw:
             all of it where no position or no receptive field is known.
 
         Raises:
@@ -168,12 +170,18 @@ class LayerExamples:
         boxes = [self._box(None if positions is None else positions[number, i].tolist()) for i in range(len(scores))]
         return scores.tolist(), numbers.tolist(), boxes
 
+    def places(self, unit: int, which: str = "top") -> list[tuple[int, ...] | None]:
+        """Where in the map each score of :meth:`chosen` is; None where it is of no one position."""
+        scores, _, _ = self.chosen(unit, which)
+        positions: Tensor | None = getattr(self, "positions" if which == "top" else f"{which}_positions")
+        return [None] * len(scores) if positions is None else list(map(tuple, positions[unit].tolist()))
+
     def mosaic(self, unit: int, reuse: int | None = None, share: float = 0.1) -> Tensor:
         r"""
         For each position of a map, an image to which a unit responds there: examples that also show where in an image it looks.
 
-        Positions choose in the order of their scores, and no image is chosen more than ``reuse`` times, so that a single one does not fill the
-        map. The spatially aware examples of Hilton et al. (Understanding RL Vision, 2020).
+        Positions choose in the order of their scores, and no image is chosen more than ``reuse`` times, so that a single one does not fill
+        the map. The spatially aware examples of Hilton et al. (Understanding RL Vision, 2020).
 
         Args:
             unit (int): Which unit.
@@ -307,6 +315,7 @@ class Examples:
                     layer=given["layer"],
                     count=int(metadata["count"]),
                     image_shape=tuple(given["image_shape"]),
+                    levels=list(metadata["settings"]["quantiles"]),
                     shape=tuple(given["shape"]),
                     **{each: tensors[f"{number}.{each}"] for each in _TENSORS if f"{number}.{each}" in tensors},
                 )
@@ -320,7 +329,8 @@ def _merged(mine: LayerExamples, other: LayerExamples, seed: int) -> LayerExampl
         names = [f"{before}{each}" for each in ("scores", "indices", "positions")]
         joined = {name: _joined(mine, other, name, mine.scores.dim() - 1) for name in names}
         scores, indices = joined[names[0]], joined[names[1]]
-        assert scores is not None and indices is not None
+        assert scores is not None
+        assert indices is not None
         twice = indices.sort(-1).values.diff(dim=-1) == 0
         if bool(twice.any()):
             raise InputError(
@@ -332,7 +342,9 @@ def _merged(mine: LayerExamples, other: LayerExamples, seed: int) -> LayerExampl
         order = order.gather(-1, scores.gather(-1, order).argsort(stable=True, dim=-1, descending=largest))[..., :k]
         for name, value in joined.items():
             if value is not None:
-                index = order if value.dim() == order.dim() else order.unsqueeze(-1).expand(*order.shape, value.shape[-1])
+                index = (
+                    order if value.dim() == order.dim() else order.unsqueeze(-1).expand(*order.shape, value.shape[-1])
+                )
                 values[name] = value.gather(order.dim() - 1, index)
     drawn = torch.cat([mine.random_indices, other.random_indices])
     chosen = random_keys(drawn, seed).argsort(stable=True)[:k]

@@ -106,7 +106,9 @@ class FieldFinder:
         channel_axes: int | dict[str, int] | None = None,
         batch_size: int = 8,
     ) -> None:
-        arguments = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+        arguments = (
+            additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+        )
         pipeline = Pipeline(forward_func, preprocess, () if additional_forward_args is None else arguments)
         self.image_shape = tuple(check_int(side, "a side of image_shape", 1) for side in image_shape)
         if len(self.image_shape) != 3:
@@ -234,7 +236,8 @@ class FieldFinder:
                 kept.append(channels_first(output, self._axes[name]).clone())
 
         plan.with_forward(forward).run(images, keep, gradients=True)
-        values = torch.stack([kept[-1][(row, slice(None), *place)] for row, place in enumerate(places)])
+        flat = [flat_place(place, self.positions[name]) for place in places]
+        values = torch.stack([kept[-1][row].unsqueeze(1).flatten(1)[:, at] for row, at in enumerate(flat)])
         random = torch.Generator().manual_seed(1)
         # Of different size, so that no two channels cancel each other out as those of a layer normalization would.
         weights = 0.5 + torch.rand(values.shape[1], dtype=torch.float64, generator=random).to(values.device)
@@ -244,6 +247,11 @@ class FieldFinder:
             return torch.zeros_like(images)
         (gradient,) = torch.autograd.grad(total, images, allow_unused=True)
         return torch.zeros_like(images) if gradient is None else gradient
+
+
+def flat_place(position: Sequence[int], positions: Sequence[int]) -> int:
+    """Where a position is among the flattened ones."""
+    return sum(place * math.prod(positions[axis + 1 :]) for axis, place in enumerate(position))
 
 
 def _probes(count: int) -> list[int]:
@@ -303,13 +311,19 @@ def _checked(position: Sequence[int] | int | None, positions: tuple[int, ...], n
         return tuple(count // 2 for count in positions)
     single = as_int(position)
     given = (single,) if single is not None else tuple(map(int, position))  # type: ignore[arg-type]
-    if len(given) != len(positions) or any(not -count <= place < count for place, count in zip(given, positions, strict=False)):
+    if len(given) != len(positions) or any(
+        not -count <= place < count for place, count in zip(given, positions, strict=False)
+    ):
         shape = " x ".join(map(str, positions)) or "no"
         raise InputError(
             f'position is {given}, but layer "{name}" has {shape} positions; give '
-            + (f"{len(positions)} numbers, each less than the number of positions." if math.prod(positions) and positions else "none.")
+            + (
+                f"{len(positions)} numbers, each less than the number of positions."
+                if math.prod(positions) and positions
+                else "none."
+            )
         )
     return tuple(place % count for place, count in zip(given, positions, strict=True))
 
 
-__all__ = ["Box", "FieldFinder", "receptive_field"]
+__all__ = ["Box", "FieldFinder", "flat_place", "receptive_field"]

@@ -17,9 +17,9 @@ from captum_proto._utils.model import unwrapped
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, LayerSelection, channel_axis, channels_first, warn_of_layers
 from captum_proto.data.numbered import NumberedImages
-from captum_proto.features.example_state import ExampleSettings, ExampleState, LayerState, flat_place
+from captum_proto.features.example_state import ExampleSettings, ExampleState, LayerState
 from captum_proto.features.examples import Examples, LayerExamples
-from captum_proto.features.receptive_field import FieldFinder
+from captum_proto.features.receptive_field import FieldFinder, flat_place
 
 _POOLS = ("max", "mean", "position")
 
@@ -97,7 +97,9 @@ class TopExamples:
         self.layers, self.preprocess = layers, preprocess
         self.channel_axis, self.receptive_fields = channel_axis, receptive_fields
         self.additional_forward_args = additional_forward_args
-        self._pipeline = Pipeline(forward_func, preprocess, _format_additional_forward_args(additional_forward_args) or ())
+        self._pipeline = Pipeline(
+            forward_func, preprocess, _format_additional_forward_args(additional_forward_args) or ()
+        )
         single = as_int(position)
         places = None if position is None else (single,) if single is not None else tuple(map(int, position))  # type: ignore[arg-type]
         self.settings = ExampleSettings(
@@ -154,6 +156,25 @@ class TopExamples:
                 state.gather()
             state.end_pass()
         return self.result(state)
+
+    def units(self, image_shape: Sequence[int]) -> dict[str, int]:
+        """
+        How many units each layer has, told from a small pass of random values.
+
+        Args:
+            image_shape (sequence of int): (C, H, W) of the images to come.
+
+        Raises:
+            ValueError: If there is no such layer, or no such position in it.
+        """
+        random = torch.Generator().manual_seed(0)
+        image = torch.rand(1, *image_shape, generator=random).to(self._pipeline.device, self._pipeline.image_dtype)
+        plan = self._planned(image)
+        self._positions(plan)
+        return {
+            output.name: output.shape[axis - 1] if axis > 0 else output.shape[axis]
+            for output, axis in zip(plan.outputs, self._axes, strict=True)
+        }
 
     def start(self) -> ExampleState:
         """A state that has seen no images, for :meth:`update`."""
@@ -214,23 +235,21 @@ class TopExamples:
                 self.additional_forward_args,
                 self.channel_axis,
             )
-        layers = {
-            name: self._result_of(name, inner, state, finder) for name, inner in state.states.items()
-        }
+        layers = {name: self._result_of(name, inner, state, finder) for name, inner in state.states.items()}
         settings = {name: value for name, value in asdict(self.settings).items() if name != "memory"}
         settings = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
         return Examples(layers, len(state.numbers), settings)
 
     def _check_count(self, count: int) -> None:
         if count < self.settings.k:
-            raise InputError(f"k is {self.settings.k}, but there are {count} images; give k at most {count}, or more images.")
+            raise InputError(
+                f"k is {self.settings.k}, but there are {count} images; give k at most {count}, or more images."
+            )
 
     def _batches(
         self, numbered: NumberedImages, first: int, show_progress: bool, passes: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        with tqdm(
-            total=numbered.count, desc=f"pass {passes + 1}", unit="image", disable=not show_progress
-        ) as progress:
+        with tqdm(total=numbered.count, desc=f"pass {passes + 1}", unit="image", disable=not show_progress) as progress:
             for batch, numbers in numbered.batches():
                 yield batch.to(self._pipeline.device, self._pipeline.image_dtype), numbers + first
                 progress.update(len(batch))
@@ -253,10 +272,16 @@ class TopExamples:
         place = self.settings.position
         for output, axis in zip(plan.outputs, self._axes, strict=True):
             if not output.shape:
-                raise InputError(f'layer "{output.name}" returns one number for each image; choose a layer that has units.')
+                raise InputError(
+                    f'layer "{output.name}" returns one number for each image; choose a layer that has units.'
+                )
             shape = tuple(channels_first(torch.empty((1, *output.shape), device="meta"), axis).shape[2:])
-            if place is not None and shape and (
-                len(place) != len(shape) or any(not 0 <= at < count for at, count in zip(place, shape, strict=True))
+            if (
+                place is not None
+                and shape
+                and (
+                    len(place) != len(shape) or any(not 0 <= at < count for at, count in zip(place, shape, strict=True))
+                )
             ):
                 raise InputError(
                     f'position is {place}, but layer "{output.name}" has {" x ".join(map(str, shape))} positions, counted from 0.'
@@ -310,6 +335,7 @@ class TopExamples:
             lowest_indices=shaped(lowest[1]),
             random_scores=shaped(sample[0]),
             random_indices=sample[1].cpu(),
+            levels=list(self.settings.quantiles),
             quantiles=torch.empty(units, 0, dtype=torch.float64)
             if inner.quantiles is None
             else inner.quantiles.compute().cpu(),

@@ -17,13 +17,37 @@ from torch.overrides import TorchFunctionMode
 
 #: By name, as functions of ``torch``, ``torch.nn.functional`` and tensors share theirs; with an underscore behind it where in place.
 _ACTIVATIONS = frozenset(
-    "celu clamp clamp_max clamp_min clip dropout elu gelu hardshrink hardswish hardtanh leaky_relu logsigmoid mish prelu relu relu6 rrelu "
-    "selu silu softplus softsign tanh threshold".split()
+    (
+        "celu",
+        "clamp",
+        "clamp_max",
+        "clamp_min",
+        "clip",
+        "dropout",
+        "elu",
+        "gelu",
+        "hardshrink",
+        "hardswish",
+        "hardtanh",
+        "leaky_relu",
+        "logsigmoid",
+        "mish",
+        "prelu",
+        "relu",
+        "relu6",
+        "rrelu",
+        "selu",
+        "silu",
+        "softplus",
+        "softsign",
+        "tanh",
+        "threshold",
+    )
 )
 _GATES = frozenset(("sigmoid", "hardsigmoid"))
 _NORMALIZATIONS = frozenset(("batch_norm",))
 _WEIGHTED = frozenset(
-    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear".split(),
+    ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear")
 )
 _POOLS = {f"max_pool{n}d{suffix}": n for n in (1, 2, 3) for suffix in ("", "_with_indices")}
 _ADAPTIVE = {f"adaptive_max_pool{n}d": getattr(nn.functional, f"adaptive_avg_pool{n}d") for n in (1, 2, 3)}
@@ -57,7 +81,7 @@ class Transparent(TorchFunctionMode):
         if name == "amax":
             return torch.mean(*args, **options)
         if name == "multi_head_attention_forward":
-            return _attended(*args[:3], options.get("attn_mask"))
+            return _attended(args[0], args[1], args[2], options.get("attn_mask"))
         if name == "softmax":
             values = args[0]
             args = (values.masked_fill(values < values.amax().detach() - _MASKED, -torch.inf), *args[1:])

@@ -21,9 +21,9 @@ def unit_summary(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return empty, values.new_empty(n, units, dtype=torch.int64), empty.clone()
     values = values.to(wide)
     # The position of the first of several equal maxima, which max does not promise; of NaN, the first.
-    largest = values.amax(2)
-    is_largest = (values == largest.unsqueeze(2)) | values.isnan()
+    is_largest = (values == values.amax(2, keepdim=True)) | values.isnan()
     where = is_largest.to(torch.uint8).argmax(2)
+    largest = values.gather(2, where.unsqueeze(2)).squeeze(2)
     sums = torch.nn.functional.pad(values.to(torch.float64), (0, -positions % _LANES)).view(n, units, -1, _LANES)
     lanes = sums.cumsum(2)[:, :, -1] + 0.0  # one after the other, from +0, as the native kernels add
     while lanes.shape[2] > 1:

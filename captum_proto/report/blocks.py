@@ -235,6 +235,7 @@ class Table(Block, kind="table"):
         caption (str): What they say.
         conditions (bool): Whether the rows begin with the names of conditions, which are then marked with the colors of their curves.
         brief (list[int]): The columns that matter most, by place, beginning with the first: the others unfold. Empty: all are seen.
+        sortable (bool): Whether a click on the name of a column sorts the rows by it, where a browser runs JavaScript.
     """
 
     header: list[str]
@@ -242,6 +243,7 @@ class Table(Block, kind="table"):
     caption: str = ""
     conditions: bool = False
     brief: list[int] = field(default_factory=list)
+    sortable: bool = False
 
     def render(self, context: Context) -> dict[str, Any] | None:
         styles = (
@@ -258,6 +260,7 @@ class Table(Block, kind="table"):
             "figures": [all(_is_figure(row[i]) for row in self.rows if i < len(row)) for i in range(columns)],
             "styles": [styles.get(row[0]) if row else None for row in self.rows],
             "caption": self.caption,
+            "sortable": self.sortable,
         }
 
 

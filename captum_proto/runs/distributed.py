@@ -28,7 +28,11 @@ def gather_tensors(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
         raise StateError(
             "no group of processes is set up; call torch.distributed.init_process_group first, or leave distributed=False."
         )
-    device = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else torch.device("cpu")
+    device = (
+        torch.device("cuda", torch.cuda.current_device())
+        if distributed.get_backend() == "nccl"
+        else torch.device("cpu")
+    )
     content = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     own = torch.frombuffer(bytearray(content), dtype=torch.uint8).to(device)
     lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(distributed.get_world_size())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,7 +79,9 @@ def test_stacks_of_layers_have_the_box_of_interval_arithmetic(name: str, pooled:
 
 def small_resnet() -> nn.Module:
     def halved(planes: int) -> nn.Module:
-        return resnet.BasicBlock(planes, 2 * planes, 2, nn.Sequential(nn.Conv2d(planes, 2 * planes, 1, 2), nn.BatchNorm2d(2 * planes)))
+        return resnet.BasicBlock(
+            planes, 2 * planes, 2, nn.Sequential(nn.Conv2d(planes, 2 * planes, 1, 2), nn.BatchNorm2d(2 * planes))
+        )
 
     stem = [nn.Conv2d(3, 4, 7, 2, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
     return nn.Sequential(*stem, resnet.BasicBlock(4, 4), halved(4), halved(8))
@@ -238,6 +241,5 @@ def test_the_model_is_left_as_it_was(make_cnn, lived_in, untouched) -> None:
     ],
 )
 def test_what_cannot_be(make_cnn, layer: str, position: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=".") as raised:
+    with pytest.raises(ValueError, match=re.escape(message)):
         receptive_field(make_cnn(), layer, (3, 12, 12), position)
-    assert message in str(raised.value)

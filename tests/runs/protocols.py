@@ -15,6 +15,7 @@ from captum_proto.data import ImageCollection
 from captum_proto.data.natural import NaturalImages, NaturalSplit
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.evaluate import Evaluate
+from captum_proto.experiments.examples import FindExamples
 from captum_proto.experiments.fooling import Fooling
 from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.planted_bias import PlantedBias
@@ -143,6 +144,13 @@ def planted_bias(inputs: Path) -> PlantedBias:
     return PlantedBias(rates=(0.5, 1.0), networks=1, epochs=1, steps=2)
 
 
+def examples(inputs: Path) -> FindExamples:
+    photos(inputs)
+    return FindExamples(
+        trees(), str(inputs / "photos"), ["0", "3"], ["2"], k=3, shown=2, batch_size=2, chunk=5, workers=0, seed=1
+    )
+
+
 #: By command: a protocol made anew, as another process makes it, from inputs in a folder.
 PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "generate": generate,
@@ -153,6 +161,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "fooling": fooling,
     "reproduce": reproduce,
     "planted-bias": planted_bias,
+    "examples": examples,
 }
 #: Those with a prototypes file that was given.
 WITH_PROTOTYPES: dict[str, Callable[[Path], Protocol[Any]]] = {

@@ -132,6 +132,35 @@ function enliven(figure) {
 
 document.querySelectorAll("[data-curves]").forEach(enliven);
 
+// Rows in the order of a column: the largest figure first, then, asked again, the smallest.
+function valueOf(row, column) {
+  const text = row.cells[column].textContent.trim();
+  const figure = Number.parseFloat(text.replace("−", "-").replace(/^[^\d.-]+/, ""));
+  return Number.isNaN(figure) ? text : figure;
+}
+
+function sortBy(table, column) {
+  const heads = [...table.tHead.rows[0].cells];
+  const ascending = heads[column].getAttribute("aria-sort") === "descending";
+  const rows = [...table.tBodies[0].rows];
+  const sign = ascending ? 1 : -1;
+  rows.sort((one, other) => {
+    const [a, b] = [valueOf(one, column), valueOf(other, column)];
+    return sign * (typeof a === typeof b ? (a > b) - (a < b) : typeof a === "number" ? 1 : -1);
+  });
+  table.tBodies[0].append(...rows);
+  heads.forEach((head) => head.removeAttribute("aria-sort"));
+  heads[column].setAttribute("aria-sort", ascending ? "ascending" : "descending");
+}
+
+for (const table of document.querySelectorAll("[data-sortable]")) {
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const button = element("button", { type: "button", title: "Sort by this column" }, ...head.childNodes);
+    button.addEventListener("click", () => sortBy(table, column));
+    head.replaceChildren(button);
+  });
+}
+
 // What a link leads to unfolds, and everything does for the printer: in browsers that do not do so by themselves.
 function unfold() {
   const target = document.getElementById(window.location.hash.slice(1));
