@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: install demo test test-kills lint format docs bench test-cuda bench-cuda clean
+.PHONY: install demo test test-kills lint format docs gallery bench test-cuda bench-cuda clean
 
 install: $(VENV)/.installed
 
@@ -37,12 +37,17 @@ format: $(VENV)/.installed-test
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
+# The pictures of docs/gallery.rst: minutes.
+gallery: $(VENV)/.installed
+	$(BIN)/python docs/gallery.py
+
 # One file per claim, each with its peers and its floor; results/*.json, and RESULTS.md from them.
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/spearman.py
 	$(BIN)/python benchmarks/high_frequency_loss.py
 	$(BIN)/python benchmarks/generation_step.py
 	$(BIN)/python benchmarks/time_to_quality.py
+	$(BIN)/python benchmarks/lucent_units.py
 	$(BIN)/python benchmarks/class_evaluation.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/results.py

@@ -34,8 +34,8 @@ def add(commands: shared.Commands) -> None:
         "--units",
         action="append",
         metavar="N or LAYER=C,C",
-        help="which units have pictures: so many of each layer, evenly spaced, or certain ones of a layer; repeat for several (default: 12). "
-        "All units are looked at",
+        help="which units have pictures: so many of each layer, evenly spaced, or certain ones; repeat for several (default: 12). All "
+        "units are looked at",
     )
     group.add_argument("--k", type=int, default=15, help="examples of each unit (default: %(default)s)")
     group.add_argument(

@@ -5,6 +5,7 @@ from captum_proto.data.collection import Batches, Collection, LabeledImages, Ten
 from captum_proto.data.digits import digits_collection, digits_images
 from captum_proto.data.image_collection import ImageCollection
 from captum_proto.data.images import ImageGeometry, load_image
+from captum_proto.data.photographs import photographs
 
 __all__ = [
     "Batches",
@@ -18,4 +19,5 @@ __all__ = [
     "digits_collection",
     "digits_images",
     "load_image",
+    "photographs",
 ]

@@ -1,4 +1,4 @@
-"""The demonstration: prototypes of a real ImageNet network, and digits with the full comparison."""
+"""The demonstration: prototypes and units of a real ImageNet network, and digits with the full comparison."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ from captum_proto import ops
 from captum_proto._utils.class_names import label_of
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PRESETS, Prototypes
-from captum_proto.data import digits_images
+from captum_proto.data import digits_images, photographs
 from captum_proto.data.natural import ClassImages, spaced_images
 from captum_proto.experiments.evaluate import Evaluate, comparison_tables, evaluation_page
 from captum_proto.experiments.generate import Generate, generation_page
+from captum_proto.experiments.visualize import (
+    LayerUnits,
+    NaturalExamples,
+    Visualize,
+    channels_in,
+    stem_of,
+    visualization_page,
+)
 from captum_proto.models import NamedModel, load_model
 from captum_proto.optim import RandomAffine
 from captum_proto.report.html import write_page
@@ -42,14 +50,18 @@ DIGITS_OPTIONS: dict[str, Any] = {
     "lr": 0.1,
 }
 _DIGITS: list[Target] = [(digit,) for digit in range(10)]
+#: A layer in the middle, before its activation function, and units of it; at half the steps of prototypes these are as clear.
+_LAYER, _UNITS_SHOWN = "_blocks.8._bn0", (1, 5, 60, 105, 210, 333)
+_UNIT_OPTIONS: dict[str, Any] = {"lr": 0.2}
 #: The parts, which are tasks and folders.
-_IMAGENET, _GENERATED, _COMPARED = "imagenet", "digits", "digits-similarity"
+_IMAGENET, _UNITS, _GENERATED, _COMPARED = "imagenet", "units", "digits", "digits-similarity"
 
 
 @dataclass(frozen=True)
 class Demo(Protocol[None]):
     """
-    Prototypes of three ImageNet classes on EfficientNet-Lite0; ten digits, compared with real scans and controls.
+    Prototypes of three ImageNet classes on EfficientNet-Lite0, six units of it beside the photographs that excite them most; ten digits,
+    compared with real scans and controls.
 
     Args:
         device (torch.device, optional): Default: "cpu"
@@ -79,7 +91,8 @@ class Demo(Protocol[None]):
     def tasks(self) -> list[Task]:
         for part in (_IMAGENET, _GENERATED):
             self._generation(part).tasks()
-        return [Task(_IMAGENET), Task(_GENERATED), Task(_COMPARED, needs=(_GENERATED,))]
+        self._visualization().tasks()
+        return [Task(_IMAGENET), Task(_UNITS), Task(_GENERATED), Task(_COMPARED, needs=(_GENERATED,))]
 
     def make(self, task: Task, run: Run) -> None:
         folder = run.folder / task.name
@@ -88,11 +101,15 @@ class Demo(Protocol[None]):
             comparisons = carry_out(self._evaluation(run.folder), folder, **options)
             print(f"\n{comparison_tables(comparisons, self.digits.class_names)[-1]}")
             return
+        if task.name == _UNITS:
+            print(f"\n2. What six units of its layer {_LAYER} respond to, and the photographs that excite them most")
+            carry_out(self._visualization(), folder, **options)
+            return
         if task.name == _IMAGENET:
             print("\n1. What three ImageNet classes look like to EfficientNet-Lite0")
             print(f"each picture appears in {folder} when it is finished")
         else:
-            print("\n2. What digits look like to a small network, and whether that can be trusted")
+            print("\n3. What digits look like to a small network, and whether that can be trusted")
             print(f"held-out accuracy: {self.digits.settings['held_out_accuracy']:.1%}")
         generation = self._generation(task.name)
         _print_probabilities(carry_out(generation, folder, **options), generation.named.class_names)
@@ -106,6 +123,13 @@ class Demo(Protocol[None]):
             return Generate(self.imagenet, IMAGENET_CLASSES, options, seed=self.seed, batch_size=1)
         options = {**DIGITS_OPTIONS, "steps": self.steps}
         return Generate(self.digits, _DIGITS, options, seed=self.seed, batch_size=len(_DIGITS))
+
+    def _visualization(self) -> Visualize:
+        width = channels_in(self.imagenet, [_LAYER])[_LAYER]
+        natural = NaturalExamples(photographs(self.imagenet.geometry), k=8)
+        options = {**_UNIT_OPTIONS, "steps": self.steps // 2}
+        units = [LayerUnits(_LAYER, _UNITS_SHOWN, width)]
+        return Visualize(self.imagenet, units, options, self.seed, len(_UNITS_SHOWN), natural)
 
     def _evaluation(self, folder: Path) -> Evaluate:
         return Evaluate(
@@ -151,6 +175,7 @@ def run_demo(
     print(f"Pictures, tables and figures are in {folder}:")
     for name in (
         "imagenet/prototypes.png",
+        f"units/{stem_of(_LAYER)}.png",
         "digits/prototypes.png",
         "digits-similarity/summary.txt",
         "digits-similarity/curves.png",
@@ -174,6 +199,7 @@ def demo_page(folder: Path) -> Page:
     page = Page("Demonstration", settings=read_settings(folder))
     parts: dict[str, tuple[str, Callable[[Path], Page]]] = {
         _IMAGENET: ("Three ImageNet classes", generation_page),
+        _UNITS: ("Six units", visualization_page),
         _GENERATED: ("Ten digits", generation_page),
         _COMPARED: ("Path similarity of the digits", evaluation_page),
     }
@@ -189,7 +215,9 @@ def demo_page(folder: Path) -> Page:
         page.left_out += [f"{title}: {sentence}" for sentence in part.left_out]
         page.settings[name] = part.settings
         for section in part.sections:
-            if make is generation_page:
+            if make is visualization_page:
+                section.title = f"{title}, {section.title[0].lower()}{section.title[1:]}"
+            elif make is generation_page:
                 section.title = title
             elif section.title.startswith("Mean"):
                 section.title = f"{title}: {section.title.lower()}"
@@ -207,7 +235,12 @@ def demo_page(folder: Path) -> Page:
     compared = sum(section.title.startswith("Digit ") for section in page.sections)
     page.summary += [f"Of {compared} digits, path similarity was measured as well."] if compared else []
     page.summary += [f"{parts[name][0]}: {sentence}" for name, part in found.items() for sentence in part.summary]
-    told = {_IMAGENET: parts[_IMAGENET][0], _GENERATED: parts[_GENERATED][0], _COMPARED: f"{compared} digits"}
+    told = {
+        _IMAGENET: parts[_IMAGENET][0],
+        _UNITS: parts[_UNITS][0],
+        _GENERATED: parts[_GENERATED][0],
+        _COMPARED: f"{compared} digits",
+    }
     page.trust = " ".join(
         f"{told[name]}: {part.trust[0].lower()}{part.trust[1:]}" for name, part in reversed(found.items()) if part.trust
     )

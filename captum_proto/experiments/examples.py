@@ -22,7 +22,15 @@ from captum_proto.report.blocks import Files, Paragraphs
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page, Section
 from captum_proto.report.unit_rows import Strip, Unit, UnitRows
-from captum_proto.report.views.examples import LABELS, field_words, figure, unit_of, units_table, write_strip
+from captum_proto.report.views.examples import (
+    LABELS,
+    field_words,
+    figure,
+    framed_crop,
+    unit_of,
+    units_table,
+    write_strip,
+)
 from captum_proto.runs.files import write_json, write_rows
 from captum_proto.runs.folder import SETTINGS, read_settings
 from captum_proto.runs.provenance import provenance
@@ -198,9 +206,14 @@ class FindExamples(Protocol[Examples]):
             strips = []
             for which, label in LABELS.items():
                 count = min(self.shown if which == "top" else _CONTROLS, self.k)
-                scores, numbers, _ = layer.chosen(unit, which)
+                scores, numbers, boxes = layer.chosen(unit, which)
+                crops = layer.crops(images, unit, which, count)
+                places = layer.places(unit, which)
+                framed = [
+                    framed_crop(crop, box, layer, place) for crop, box, place in zip(crops, boxes, places, strict=False)
+                ]
                 path = f"{_STRIPS}/{place:02d}/{unit:05d}_{which}.{ending}"
-                write_strip(layer.crops(images, unit, which, count), run.folder / path)
+                write_strip(framed, run.folder / path)
                 strips.append(
                     {
                         "path": path,
@@ -359,8 +372,8 @@ def _say(page: Page, examples: Examples, shown: int) -> None:
     total = sum(layer.units for layer in examples.layers.values())
     layers = "1 layer" if len(examples) == 1 else f"{len(examples)} layers"
     page.summary = [
-        f"The images, of {examples.count}, to which single units of the network respond most: {shown} units of {layers}, of {total} that "
-        "were looked at.",
+        f"For {shown} units of the network, the images to which each responds most, of {examples.count}. The other units, of {total} in "
+        f"{layers}, are in the tables.",
         f"Of each unit the {k} images with the highest and the {k} with the lowest score are known, exactly, and its score of "
         f"{len(next(iter(examples.layers.values())).random_indices)} images drawn at random, the same for all units.",
     ]
@@ -371,13 +384,13 @@ def _say(page: Page, examples: Examples, shown: int) -> None:
     }[pool]
     page.legend = [
         f"Beneath each picture is its score: {what}.",
-        "Least: the images with the lowest scores; Random: images drawn at random. Both are controls: what they share with the first row, "
-        "the unit does not tell from it.",
+        "Least: the images with the lowest scores; Random: images drawn at random. Both are controls: what they share with the first "
+        "row, the unit does not tell from it.",
     ]
     page.trust = (
-        f"What is shown, yes: no image of the {examples.count} scores higher. What it means, in part: {k} of {examples.count} images are the "
-        "extreme of what a unit responds to, and what they have in common need not be what it answers to in between; the random row and the "
-        "quantiles say how far out they are."
+        f"What is shown, yes: no image of the {examples.count} scores higher. What it means, in part: {k} of {examples.count} images are "
+        "the extreme of what a unit responds to, and what they have in common need not be what it answers to in between; the random row "
+        "and the quantiles say how far out they are."
     )
 
 

@@ -170,6 +170,12 @@ class LayerExamples:
         boxes = [self._box(None if positions is None else positions[number, i].tolist()) for i in range(len(scores))]
         return scores.tolist(), numbers.tolist(), boxes
 
+    def places(self, unit: int, which: str = "top") -> list[tuple[int, ...] | None]:
+        """Where in the map each score of :meth:`chosen` is; None where it is of no one position."""
+        scores, _, _ = self.chosen(unit, which)
+        positions: Tensor | None = getattr(self, "positions" if which == "top" else f"{which}_positions")
+        return [None] * len(scores) if positions is None else list(map(tuple, positions[unit].tolist()))
+
     def mosaic(self, unit: int, reuse: int | None = None, share: float = 0.1) -> Tensor:
         r"""
         For each position of a map, an image to which a unit responds there: examples that also show where in an image it looks.

@@ -17,6 +17,7 @@ from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.dictionary import Dictionary
 from captum_proto.experiments.direction_agreement import CompareDirections, DirectionSettings
 from captum_proto.experiments.evaluate import Evaluate
+from captum_proto.experiments.examples import FindExamples
 from captum_proto.experiments.fooling import Fooling
 from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.planted_bias import PlantedBias
@@ -166,6 +167,13 @@ def directions(inputs: Path) -> CompareDirections:
     return CompareDirections(trees(), trees(seed=1), images, ["0", "1"], settings, batch_size=5)
 
 
+def examples(inputs: Path) -> FindExamples:
+    photos(inputs)
+    return FindExamples(
+        trees(), str(inputs / "photos"), ["0", "3"], ["2"], k=3, shown=2, batch_size=2, chunk=5, workers=0, seed=1
+    )
+
+
 #: By command: a protocol made anew, as another process makes it, from inputs in a folder.
 PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "generate": generate,
@@ -178,6 +186,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "planted-bias": planted_bias,
     "dictionary": dictionary,
     "directions": directions,
+    "examples": examples,
 }
 #: Those with a prototypes file that was given.
 WITH_PROTOTYPES: dict[str, Callable[[Path], Protocol[Any]]] = {

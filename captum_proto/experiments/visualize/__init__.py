@@ -1,7 +1,7 @@
 """Pictures of what units of a network respond to, with the natural images that excite them most, and a score."""
 
 from captum_proto.experiments.visualize.natural import POOLS, NaturalExamples
-from captum_proto.experiments.visualize.page import visualization_page
+from captum_proto.experiments.visualize.page import stem_of, visualization_page
 from captum_proto.experiments.visualize.protocol import Visualize
 from captum_proto.experiments.visualize.units import (
     FIRST,
@@ -22,5 +22,6 @@ __all__ = [
     "chosen_layers",
     "parse_units",
     "read_directions",
+    "stem_of",
     "visualization_page",
 ]

@@ -134,7 +134,7 @@ class NaturalExamples:
         if not rows:
             return found
         used = torch.cat([top[rows], bottom[rows]], 1)
-        numbers = used.unique()
+        numbers = torch.unique(used)
         images = self.numbered(named).at(numbers.tolist())
         scores = visualization_scores(
             pictures[rows].unsqueeze(1).float().cpu(),

@@ -108,7 +108,8 @@ class Visualize(Protocol[dict[str, Visualizations]]):
     def make(self, task: Task, run: Run) -> None:
         kind, _, place = task.name.partition("/")
         if kind == BATCHES:
-            self._make_batch(*map(int, place.split("/")), task, run)
+            number, first = map(int, place.split("/"))
+            self._make_batch(number, first, task, run)
             return
         assert self.natural is not None  # else there is no such task
         if kind == EXAMPLES:

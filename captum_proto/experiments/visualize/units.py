@@ -193,7 +193,7 @@ def read_directions(path: Path) -> Tensor:
             tensors = {"directions": torch.from_numpy(np.ascontiguousarray(array))}
         else:
             tensors, _ = read_safetensors(path)
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, EOFError, ValueError, TypeError, SafetensorError) as error:
         raise InputError(f'"{path}" holds no directions ({error}); give a .safetensors or .npy file.') from error
     if len(tensors) != 1:
         raise InputError(f'"{path}" holds {len(tensors)} tensors; expected one, of shape (C,) or (N, C).')

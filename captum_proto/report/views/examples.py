@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from captum_proto._utils.files import whole_file
-from captum_proto._utils.tables import between, percent, typographic
-from captum_proto.features import LayerExamples
+from captum_proto._utils.tables import bare_percent, between, percent, typographic
+from captum_proto.features import Box, LayerExamples
 from captum_proto.report.blocks import Table
 from captum_proto.report.figures import to_display
 from captum_proto.report.unit_rows import Strip, Unit
@@ -28,23 +29,18 @@ LABELS = {"top": "Most", "lowest": "Least", "random": "Random"}
 _NOTHING = 128
 
 
-def write_strip(pictures: Sequence[Tensor], path: Path, context: Sequence[Tensor] = ()) -> None:
+def write_strip(pictures: Sequence[np.ndarray], path: Path) -> None:
     """
     Pictures side by side as one file, each in a square.
 
     Args:
-        pictures (sequence of Tensor): (C, h, w) in [0, 1], of any size.
+        pictures (sequence of numpy.ndarray): (h, w, 3) in uint8, of any size.
         path (Path): PNG or JPEG.
-        context (sequence of Tensor, optional): A second row. Default: none
     """
-    rows = [row for row in (pictures, context) if len(row)]
-    width = len(pictures) * (SIDE + _GAP) - _GAP
-    canvas = Image.new("RGB", (width, len(rows) * (SIDE + _GAP) - _GAP), (_NOTHING,) * 3)
-    for line, row in enumerate(rows):
-        for place, picture in enumerate(row):
-            image = _in_square(to_display(picture))
-            x, y = place * (SIDE + _GAP) + (SIDE - image.width) // 2, line * (SIDE + _GAP) + (SIDE - image.height) // 2
-            canvas.paste(image, (x, y))
+    canvas = Image.new("RGB", (len(pictures) * (SIDE + _GAP) - _GAP, SIDE), (_NOTHING,) * 3)
+    for place, picture in enumerate(pictures):
+        image = _in_square(picture)
+        canvas.paste(image, (place * (SIDE + _GAP) + (SIDE - image.width) // 2, (SIDE - image.height) // 2))
     with whole_file(path, overwrite=True) as temporary:
         if path.suffix == ".png":
             canvas.save(temporary, format="png")
@@ -52,9 +48,60 @@ def write_strip(pictures: Sequence[Tensor], path: Path, context: Sequence[Tensor
             canvas.save(temporary, format="jpeg", quality=88)
 
 
+def framed_crop(crop: Tensor, box: Box, layer: LayerExamples, position: Sequence[int] | None) -> np.ndarray:
+    """
+    What a position saw as it is shown: with what its receptive field has beyond the border of the image left empty, so that all pictures of
+    a layer have one scale; and with a frame where the position itself is, if the field is so large that one would not know.
+
+    Args:
+        crop (Tensor): (C, h, w) in [0, 1].
+        box (Box): Where it was in the image.
+        layer (LayerExamples): Of which layer.
+        position (sequence of int, optional): Of the score; None: there is none.
+
+    Returns:
+        numpy.ndarray: (H, W, 3) in uint8.
+    """
+    image = Image.fromarray(to_display(crop)).convert("RGB")
+    if layer.boxes is None or position is None or len(layer.shape) != 2:
+        return np.asarray(image)
+    largest, sides = _largest_field(layer), layer.image_shape[-2:]
+    if any(2 * field >= side for field, side in zip(largest, sides, strict=True)):
+        _mark(
+            image,
+            [
+                (at * side / count - begin, (at + 1) * side / count - begin)
+                for at, side, count, begin in zip(position, sides, layer.shape, box[:2], strict=True)
+            ],
+        )
+    around = []
+    for axis, side in enumerate(sides):
+        missing = max(0, largest[axis] - (box[axis + 2] - box[axis]))
+        # What is clipped at both ends shows the whole side of the image, and has nothing to be filled up with.
+        clipped = box[axis] == 0, box[axis + 2] == side
+        around.append({(True, False): (missing, 0), (False, True): (0, missing)}.get(clipped, (0, 0)))
+    return np.pad(np.asarray(image), (*around, (0, 0)), constant_values=_NOTHING)
+
+
+def _largest_field(layer: LayerExamples) -> tuple[int, int]:
+    """Height and width of the largest receptive field of a map."""
+    assert layer.boxes is not None
+    boxes = layer.boxes.flatten(0, -2)
+    return int((boxes[:, 2] - boxes[:, 0]).max()), int((boxes[:, 3] - boxes[:, 1]).max())
+
+
+def _mark(image: Image.Image, ends: Sequence[tuple[float, float]]) -> None:
+    """A frame, white with black around it, so that one sees it on anything."""
+    (top, bottom), (left, right) = ends
+    width = max(1, max(image.size) // SIDE)
+    draw = ImageDraw.Draw(image)
+    for color, out in (("black", width), ("white", 0)):
+        draw.rectangle((left - out, top - out, right - 1 + out, bottom - 1 + out), outline=color, width=width)
+
+
 def _in_square(pixels: np.ndarray) -> Image.Image:
     """A picture as large as the square has room for."""
-    image = Image.fromarray(pixels).convert("RGB")
+    image = Image.fromarray(pixels)
     scale = SIDE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     coarse = max(image.size) <= _COARSE
@@ -82,14 +129,14 @@ def unit_of(layer: LayerExamples, unit: int, strips: Sequence[Strip]) -> Unit:
 def images_firing(layer: LayerExamples, unit: int) -> str:
     """On which share of images a unit is above 0, with Wilson's interval."""
     share = proportion(int(layer.firing_images[unit]), layer.count)
-    return f"{percent(share.value)} [{between((share.low, share.high), lambda end: f'{100 * end:.1f}')}]"
+    return f"{percent(share.value)} [{between((share.low, share.high), bare_percent)}]"
 
 
 def positions_firing(layer: LayerExamples, unit: int) -> str:
     """At which share of positions a unit is above 0, with the interval over images."""
     share = layer.firing(unit)
     ends = (max(0.0, share.low), min(1.0, share.high))
-    return f"{percent(share.value)} [{between(ends, lambda end: f'{100 * end:.1f}')}]"
+    return f"{percent(share.value)} [{between(ends, bare_percent)}]"
 
 
 def units_table(layer: LayerExamples) -> Table:
@@ -112,9 +159,9 @@ def units_table(layer: LayerExamples) -> Table:
             ]
         )
     caption = (
-        "highest and lowest: the scores of the first image and of the last; q0.99: what 99 % of all activations at all positions are at most; "
-        f"random: the mean score of {len(layer.random_indices)} images drawn at random; images and positions: at which share of them the unit "
-        "is above 0. In brackets 95 % intervals over images: Student's t, of shares of images Wilson's."
+        "highest and lowest: the scores of the first image and of the last; q0.99: what 99 % of all activations at all positions are at "
+        f"most; random: the mean score of {len(layer.random_indices)} images drawn at random; images and positions: at which share of "
+        "them the unit is above 0. In brackets 95 % intervals over images: Student's t, of shares of images Wilson's."
     )
     return Table(header, rows, caption, sortable=True)
 
@@ -123,15 +170,15 @@ def field_words(layer: LayerExamples) -> str:
     """What part of an image a unit of the layer sees, in a sentence."""
     if layer.boxes is None:
         return "A unit of this layer has no position in the image: pictures are whole images."
-    boxes = layer.boxes.flatten(0, -2)
-    tall, wide = int((boxes[:, 2] - boxes[:, 0]).max()), int((boxes[:, 3] - boxes[:, 1]).max())
+    tall, wide = _largest_field(layer)
     positions = " x ".join(map(str, layer.shape))
     height, width = layer.image_shape[-2:]
-    if (tall, wide) == (height, width):
-        seen = "the whole image"
+    if bool((layer.boxes == torch.tensor([0, 0, height, width])).all()):
+        seen = "each of which sees the whole image"
     else:
-        seen = f"at most {tall} x {wide} of the image's {height} x {width} pixels"
-    return f"{positions} positions, each of which sees {seen}; pictures are cut to what the position of the score sees."
+        seen = f"which see at most {tall} x {wide} of the image's {height} x {width} pixels"
+    marked = "; a frame marks where in the image the position is" if 2 * max(tall, wide) >= min(height, width) else ""
+    return f"{positions} positions, {seen}; pictures are cut to what the position of the score sees, gray beyond the border{marked}."
 
 
-__all__ = ["LABELS", "SIDE", "field_words", "figure", "unit_of", "units_table", "write_strip"]
+__all__ = ["LABELS", "SIDE", "field_words", "figure", "framed_crop", "unit_of", "units_table", "write_strip"]

@@ -304,8 +304,8 @@ def unit_legend(units: Sequence[UnitPicture]) -> list[str]:
     if counts:
         pool = next(unit.natural.pool for unit in units if unit.natural is not None)
         text.append(
-            f"× natural: its {pool} over the positions of the unit's map, as a multiple of the greatest that any of {max(counts)} natural images "
-            "reaches."
+            f"× natural: its {pool} over the positions of the unit's map, as a multiple of the greatest that any of {max(counts)} natural "
+            "images reaches."
         )
     if _scored(units):
         text.append(

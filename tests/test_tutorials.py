@@ -1,0 +1,84 @@
+"""The code in the tutorials runs, from the first block to the last, and gives what the text around it says."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from networks import seeded
+from torch import nn
+
+from captum_proto import optim
+
+DOCS = Path(__file__).parents[1] / "docs"
+#: What stands in the left column of the tables: names of Lucent's modules.
+_OLD = re.compile(r"``(objectives|param|transform|render)\.(\w+)")
+#: A class or a function that is named in the right column, such as ``ChannelActivation("layer2", 12)``.
+_NEW = re.compile(r"``([A-Z]\w+|visualize|feature_visualization_transform)\b")
+
+
+class TwoLayers(nn.Module):
+    """A network with a layer that is called as in the tutorials."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer1 = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU())
+        self.layer2 = nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.head(self.layer2(self.layer1(x)).mean((2, 3)))
+        return y
+
+
+def blocks(page: str) -> list[str]:
+    """The Python of a page, block by block."""
+    found, lines = [], (DOCS / page).read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if line.strip() == ".. code-block:: python":
+            block = []
+            for inner in lines[number + 2 :]:
+                if inner.strip() and not inner.startswith("   "):
+                    break
+                block.append(inner[3:])
+            found.append("\n".join(block))
+    return found
+
+
+def test_from_lucent_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {
+        "model": seeded(TwoLayers).eval(),
+        "preprocess": lambda images: (images - 0.5) / 0.25,
+        "image_shape": (3, 24, 24),
+        "photograph": torch.rand(1, 3, 24, 24),
+    }
+    given = blocks("from_lucent.rst")
+    assert len(given) >= 5
+    for number, block in enumerate(given):
+        exec(compile(block, f"from_lucent.rst, block {number}", "exec"), names)
+        if number == 0:
+            assert names["pictures"].images.shape == (8, 3, 24, 24)
+            assert (tmp_path / "layer2.safetensors").exists()
+        if "attempts" in block:
+            assert names["pictures"].attempts.shape == (2, 3)
+            assert names["pictures"].history["activation"].shape == (4, 2)
+    assert set(names["dream"].snapshots) == {2}
+
+
+def test_what_the_tables_name_is_there() -> None:
+    text = (DOCS / "from_lucent.rst").read_text(encoding="utf-8")
+    missing = {name for name in _NEW.findall(text) if not hasattr(optim, name) and name not in ("Loss",)}
+    assert not missing
+    assert len(set(_NEW.findall(text))) > 20
+
+
+def test_what_the_tables_name_of_lucent_is_there() -> None:
+    pytest.importorskip("lucent.optvis.param", reason="the extra [bench] brings Lucent")
+    text = (DOCS / "from_lucent.rst").read_text(encoding="utf-8")
+    for module, name in set(_OLD.findall(text)):
+        assert hasattr(importlib.import_module(f"lucent.optvis.{module}"), name), f"{module}.{name}"
