@@ -63,7 +63,7 @@ class Source:
 
         Args:
             of (Tensor): What the same pass led to.
-            weights (Tensor, optional): Of the same shape: the gradient is that of ``(of * weights).sum()``. Default: None, of a single value
+            weights (Tensor, optional): Of its shape: the gradient is that of ``(of * weights).sum()``. Default: None, of a single value
             create_graph (bool, optional): Whether the gradient has a gradient itself. Default: False
 
         Returns:

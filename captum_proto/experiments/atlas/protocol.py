@@ -23,7 +23,7 @@ from captum_proto.features.activation_atlas import ActivationAtlas, AtlasResult,
 from captum_proto.features.activation_atlas.atlas import eight_bits
 from captum_proto.features.activation_atlas.layout import check_method
 from captum_proto.models import NamedModel
-from captum_proto.optim.visualization import Visualizations
+from captum_proto.optim import Visualizations
 from captum_proto.runs.files import write_json
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task

@@ -19,9 +19,8 @@ from captum_proto.features.activation_atlas.layout import Method, lay_out, norma
 from captum_proto.features.activation_atlas.patch import PatchResult, try_patch
 from captum_proto.features.activation_atlas.result import AtlasResult
 from captum_proto.features.activation_atlas.vectors import AtlasVectors
-from captum_proto.optim import visualize
+from captum_proto.optim import Visualizations, visualize
 from captum_proto.optim.loss import AngledNeuronDirection
-from captum_proto.optim.visualization import Visualizations
 
 
 class ActivationAtlas:
