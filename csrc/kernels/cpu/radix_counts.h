@@ -45,8 +45,8 @@ void count_block(const T* values, std::int64_t size, Count* counts) {
     zeros += value.magnitude == 0;
   }
   if (zeros > 0) {
-    // After a ReLU zeros follow zeros, and each would wait for the count of the one before. They are counted already: leave them out,
-    // without branches, which could not be predicted.
+    // After a ReLU zeros follow zeros, and each would wait for the count of the one before. They are counted already: leave them
+    // out, without branches, which could not be predicted.
     counts[Digit::kLast] += zeros;
     std::int64_t others = 0, i = 0;
 #ifdef CAPTUM_PROTO_HAS_AVX2_VARIANT
