@@ -173,8 +173,8 @@ def radix_select(counts: Tensor, filled: Tensor, kept: Tensor, values: Tensor, f
         kept (Tensor): Shape (room of all slots,), dtype of ``values``, contiguous; changed in place. Within a slot, in no certain order.
         values (Tensor): Shape (U, A, B), floating point, any strides.
         first (Tensor): Shape (U + 1,), int64, contiguous, from 0 to S, not falling.
-        slots (Tensor): Shape (S, 5), int64, contiguous: the smallest key, how many keys, the shift or -1, where the slot begins in
-            ``counts`` or ``kept``, and how many bins or values it has room for.
+        slots (Tensor): Shape (S, 5), int64, contiguous: the smallest key, how many keys, all of them keys of the dtype, the shift or -1,
+            where the slot begins in ``counts`` or ``kept``, and how many bins or values it has room for.
 
     Raises:
         ValueError: If shapes do not match, or a tensor is not contiguous.

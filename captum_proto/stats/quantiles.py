@@ -187,7 +187,8 @@ class Quantiles:
         The quantiles.
 
         Returns:
-            Tensor: (U, len(q)), float64. Between two equal values, infinite ones too, their value.
+            Tensor: (U, len(q)), float64. What is between an infinite value and another is infinite, where ``torch.quantile`` may make it
+            NaN; between the two infinities it is NaN.
 
         Raises:
             RuntimeError: If passes are missing.
@@ -202,7 +203,8 @@ class Quantiles:
             lower, higher = math.floor(place), math.ceil(place)
             if self.interpolation == "linear":
                 between = torch.lerp(values[lower], values[higher], place - lower)
-                columns.append(torch.where(values[lower] == values[higher], values[lower], between))
+                # Where an infinity is subtracted from itself: towards an infinite neighbor all is infinite.
+                columns.append(torch.where(between.isnan(), values[lower] + values[higher], between))
             else:
                 columns.append(values[lower if self.interpolation == "lower" else higher])
         return torch.stack(columns, 1)

@@ -18,7 +18,7 @@ namespace {
 /// (U, A, B), of which `unit`, `outer` and `inner` say which axis is which.
 template <class T>
 UnitValues<T> unit_values(const Tensor& values, int unit, int outer, int inner) {
-  return UnitValues<T>{data<T>(values),      values.size(unit),    values.size(outer),  values.size(inner),
+  return UnitValues<T>{data<T>(values),     values.size(unit),    values.size(outer),  values.size(inner),
                        values.stride(unit), values.stride(outer), values.stride(inner)};
 }
 
@@ -93,12 +93,11 @@ void radix_select(Tensor counts, Tensor filled, Tensor kept, const Tensor& value
   with_floating_type<Half, BFloat16>(values, "values", [&](auto type) {
     using T = decltype(type);
     const UnitValues<T> x = unit_values<T>(values, 0, 1, 2);
-    const Selection<T> selection{data<int64_t>(first),          data<int64_t>(slots),   slots.size(0),
-                                 mutable_data<int64_t>(counts), counts.size(0),         mutable_data<int64_t>(filled),
+    const Selection<T> selection{data<int64_t>(first),          data<int64_t>(slots), slots.size(0),
+                                 mutable_data<int64_t>(counts), counts.size(0),       mutable_data<int64_t>(filled),
                                  mutable_data<T>(kept),         kept.size(0)};
-    in_parallel(x.units, x.outer * x.inner, [=, &selection](int64_t begin, int64_t end) {
-      run<&radix_select_units<T>>(x, begin, end, &selection);
-    });
+    in_parallel(x.units, x.outer * x.inner,
+                [=, &selection](int64_t begin, int64_t end) { run<&radix_select_units<T>>(x, begin, end, &selection); });
   });
 }
 

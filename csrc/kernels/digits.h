@@ -11,8 +11,8 @@
 
 namespace captum_proto {
 
-/// Bins of magnitudes, the bits below the sign: 32nds of an octave from one exponent to another, and groups of octaves outside. Zero
-/// has a bin of its own, the lowest, and NaN another, the highest.
+/// Bins of magnitudes, the bits below the sign: 32nds of an octave from one exponent to another, and groups of octaves outside.
+/// Zero has a bin of its own, the lowest, and NaN another, the highest.
 template <class Magnitude, int kSignificandBits, unsigned kLowExponent, unsigned kHighExponent, unsigned kLargestExponent,
           int kOctaveBits>
 struct Digits {
@@ -28,7 +28,7 @@ struct Digits {
   static constexpr std::int32_t kSignedBins = 2 * kLast + 1;
 
   static CAPTUM_PROTO_EVERYWHERE std::int32_t of_magnitude(Magnitude magnitude) {
-    const Magnitude low = magnitude < kLow ? magnitude : kLow;
+    const Magnitude low = magnitude > kLow ? kLow : magnitude;
     const Magnitude high = magnitude > kHigh ? magnitude : kHigh;
     const Magnitude middle = (magnitude > kLow ? magnitude : kLow) - (high - kHigh) - kLow;
     return static_cast<std::int32_t>((low >> kCoarse) + (middle >> kFine) + ((high - kHigh) >> kCoarse)) + (magnitude != 0) +

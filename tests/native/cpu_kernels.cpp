@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "check_streams.h"
 #include "kernels/cpu/affine_sample.h"
 #include "kernels/cpu/high_frequency_loss.h"
 #include "kernels/cpu/rows.h"
@@ -451,6 +452,9 @@ void check_dtype(const char* dtype, Random& random) {
   for (const std::size_t size : sizes)
     for (int kind = 0; kind < kKinds; ++kind) check_rows<T>(dtype, size, static_cast<Kind>(kind), random);
   for (const Kind kind : {kDense, kRelu, kClamped, kAnyBits}) check_rows<T>(dtype, 20001, kind, random);
+  streams::check_activations<T>(
+      dtype, random, expect, value_of, [&](std::vector<T>& values, int kind) { fill(values, static_cast<Kind>(kind), random); },
+      kKinds);
   for (const bool channels_last : {false, true}) {
     for (const ImageShape& shape : {ImageShape{2, 3, 5, 7}, ImageShape{1, 1, 1, 1}, ImageShape{2, 3, 1, 6}, ImageShape{2, 3, 6, 1},
                                     ImageShape{1, 2, 2, 2}, ImageShape{0, 3, 4, 4}, ImageShape{2, 0, 4, 4}, ImageShape{1, 3, 0, 4},
@@ -506,6 +510,9 @@ int main(int argc, char** argv) {
     Random random(std::strtoull(argv[2], nullptr, 10));
     check_conversion<Half>("float16");
     check_conversion<BFloat16>("bfloat16");
+    streams::check_lists<float, true>(random, expect);
+    streams::check_lists<float, false>(random, expect);
+    streams::check_lists<double, true>(random, expect);
     check_dtype<float>("float32", random);
     check_dtype<double>("float64", random);
     check_dtype<Half>("float16", random);

@@ -16,6 +16,9 @@
 #include "../../csrc/kernels/cuda/affine_sample.cuh"
 #include "../../csrc/kernels/cuda/high_frequency_loss.cuh"
 #include "../../csrc/kernels/cuda/path_distance.cuh"
+#include "../../csrc/kernels/cuda/radix_counts.cuh"
+#include "../../csrc/kernels/cuda/top_k.cuh"
+#include "../../csrc/kernels/cuda/unit_summary.cuh"
 #include "broken_kernels.h"
 
 namespace captum_proto::cuda {
@@ -115,6 +118,11 @@ struct Tensor {
   Rows<T> rows() const {
     return sizes.size() == 1 ? Rows<T>{data<T>(), 0, strides[0]} : Rows<T>{data<T>(), strides[0], strides[1]};
   }
+  /// The axes `unit`, `outer` and `inner` of three.
+  template <typename T>
+  UnitValues<T> units(size_t unit, size_t outer, size_t inner) const {
+    return UnitValues<T>{data<T>(), sizes[unit], sizes[outer], sizes[inner], strides[unit], strides[outer], strides[inner]};
+  }
   Layout layout() const { return Layout{sizes[0], sizes[1], sizes[2], sizes[3], strides[0], strides[1], strides[2], strides[3]}; }
 };
 
@@ -171,6 +179,60 @@ void sample(bool backward, const std::vector<Tensor>& tensors) {
   }
 }
 
+template <typename T>
+void fill_lists(bool largest, const std::vector<Tensor>& tensors) {
+  const Tensor& scores = tensors.at(0);
+  const TopLists<T> lists{scores.data<T>(), tensors.at(1).data<int64_t>(), tensors.at(2).data<int64_t>(), scores.sizes[0],
+                          scores.sizes[1]};
+  const Tensor& new_scores = tensors.at(3);
+  top_k(lists, new_scores.rows<T>(), tensors.at(4).rows<int64_t>(), tensors.at(5).rows<int64_t>(), new_scores.sizes[0], largest,
+        nullptr);
+}
+
+template <typename T>
+void count(const std::vector<Tensor>& tensors) {
+  const UnitValues<T> x = tensors.at(1).units<T>(0, 1, 2);
+  if (tensors.at(0).dtype == "int32") {
+    radix_histogram(x, tensors[0].data<int32_t>(), nullptr);
+  } else {
+    radix_histogram(x, tensors[0].data<int64_t>(), nullptr);
+  }
+}
+
+template <typename T>
+void select(const std::vector<Tensor>& tensors) {
+  const Tensor &counts = tensors.at(0), &filled = tensors.at(1), &kept = tensors.at(2), &first = tensors.at(4),
+               &slots = tensors.at(5);
+  const Selection<T> selection{first.data<int64_t>(), slots.data<int64_t>(),  slots.sizes[0], counts.data<int64_t>(),
+                               counts.sizes[0],       filled.data<int64_t>(), kept.data<T>(), kept.sizes[0]};
+  radix_select(tensors[3].units<T>(0, 1, 2), selection, nullptr);
+}
+
+/// Operators on streams change their first tensors in place: how many; 0 for other operators.
+size_t filled_by(const std::string& name) {
+  if (name == "radix_histogram") return 1;
+  return name == "top_k" || name == "radix_select" ? 3 : 0;
+}
+
+void fill(const std::string& name, bool largest, const std::vector<Tensor>& tensors) {
+  if (name == "top_k") {
+    if (tensors.at(0).dtype == "float64") {
+      fill_lists<double>(largest, tensors);
+    } else {
+      fill_lists<float>(largest, tensors);
+    }
+    return;
+  }
+  for_floating(tensors.at(name == "radix_histogram" ? 1 : 3).dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    if (name == "radix_histogram") {
+      count<T>(tensors);
+    } else {
+      select<T>(tensors);
+    }
+  });
+}
+
 std::vector<Memory> answer(const std::string& name, int power, const Plan& plan, const std::vector<Tensor>& tensors) {
   std::vector<Memory> results;
   if (name.rfind("broken:", 0) == 0) {
@@ -188,6 +250,15 @@ std::vector<Memory> answer(const std::string& name, int power, const Plan& plan,
     const Memory& filled = *tensors.back().storage;
     results.emplace_back(filled.size());
     if (filled.size() > 0) std::memcpy(results[0].data(), filled.data(), filled.size());
+    return results;
+  }
+  if (const size_t filled = filled_by(name); filled > 0) {
+    fill(name, power == 1, tensors);
+    for (size_t i = 0; i < filled; ++i) {
+      const Memory& memory = *tensors.at(i).storage;
+      results.emplace_back(memory.size());
+      if (memory.size() > 0) std::memcpy(results.back().data(), memory.data(), memory.size());
+    }
     return results;
   }
   HostScratch scratch;
@@ -220,6 +291,12 @@ std::vector<Memory> answer(const std::string& name, int power, const Plan& plan,
       } else {
         l1_distance(x.rows<T>(), tensors[1].rows<double>(), rows, length, distance, scratch, nullptr);
       }
+    } else if (name == "unit_summary") {
+      const int64_t tasks = x.sizes[0] * x.sizes[1];
+      Wide<T>* const largest = static_cast<Wide<T>*>(result(tasks, sizeof(Wide<T>)));
+      int64_t* const position = static_cast<int64_t*>(result(tasks, sizeof(int64_t)));
+      unit_summary(x.units<T>(1, 0, 2),
+                   SummaryOutputs<Wide<T>>{largest, position, static_cast<Wide<T>*>(result(tasks, sizeof(Wide<T>)))}, nullptr);
     } else if (name == "high_frequency_loss") {
       high_frequency_loss(x.data<const T>(), x.layout(), power, static_cast<Wide<T>*>(result(rows, sizeof(Wide<T>))), scratch,
                           nullptr);

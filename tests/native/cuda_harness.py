@@ -40,7 +40,7 @@ SANITIZER_OPTIONS = {
 #: Leaves a limit as csrc/kernels/cuda sets it.
 OWN_LIMIT = -1
 
-DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32}
+DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64}
 
 
 class HarnessError(RuntimeError):
@@ -166,6 +166,26 @@ class Harness:
 
     def affine_sample_backward(self, grad_output: Tensor, matrix: Tensor, scale: Tensor, channels_last: bool) -> Tensor:
         return self._images("affine_sample_backward", [grad_output, matrix, scale], channels_last)
+
+    def unit_summary(self, values: Tensor) -> tuple[Tensor, ...]:
+        wide = torch.float64 if values.dtype == torch.float64 else torch.float32
+        answers = zip(self.request("unit_summary", [values]), (wide, torch.int64, wide), strict=True)
+        return tuple(_tensor(answer, dtype).view(values.shape[:2]) for answer, dtype in answers)
+
+    def top_k(self, *arguments: Tensor | bool) -> None:
+        *tensors, largest = arguments
+        self._fill("top_k", tensors, 3, int(largest))
+
+    def radix_histogram(self, counts: Tensor, values: Tensor) -> None:
+        self._fill("radix_histogram", [counts, values], 1)
+
+    def radix_select(self, *tensors: Tensor) -> None:
+        self._fill("radix_select", list(tensors), 3)
+
+    def _fill(self, operator: str, tensors: list[Tensor], filled: int, power: int = 0) -> None:
+        """The first tensors, which are contiguous, are changed in place."""
+        for tensor, answer in zip(tensors[:filled], self.request(operator, tensors, power), strict=True):
+            tensor.copy_(_tensor(answer, tensor.dtype).view(tensor.shape))
 
     def _images(self, operator: str, tensors: list[Tensor], channels_last: bool) -> Tensor:
         """Like the first tensor, but in one of the two memory formats."""

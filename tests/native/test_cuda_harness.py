@@ -11,8 +11,7 @@ import re
 import shutil
 import subprocess
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ import pytest
 import scipy.stats
 import torch
 from affine_samples import EMPTY, MATRICES, SHAPES, gradient_in_order, random_maps, sample_in_order
-from cuda_harness import COMPILER, VARIANTS, Harness, HarnessError, build
+from cuda_harness import COMPILER, Harness, HarnessError, build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from operator_samples import (
@@ -54,47 +53,6 @@ WAYS = {
 
 def is_histogram(way: str, dtype: torch.dtype) -> bool:
     return way.startswith("histogram") and dtype.itemsize == 2
-
-
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Path]]]:
-    """The harness in every variant, two compilations at a time."""
-    folder = tmp_path_factory.mktemp("cuda_harness")
-    with ThreadPoolExecutor(max_workers=2) as executor:
-        yield {variant: executor.submit(build, variant, folder) for variant in VARIANTS}
-
-
-def _harness(programs: dict[str, Future[Path]], variant: str) -> Iterator[Harness]:
-    harness = Harness(programs[variant].result())
-    yield harness
-    harness.close()
-
-
-@pytest.fixture(scope="session")
-def plain(programs: dict[str, Future[Path]]) -> Iterator[Harness]:
-    yield from _harness(programs, "plain")
-
-
-@pytest.fixture(scope="session")
-def address(programs: dict[str, Future[Path]]) -> Iterator[Harness]:
-    yield from _harness(programs, "address")
-
-
-@pytest.fixture(scope="session")
-def thread(programs: dict[str, Future[Path]]) -> Iterator[Harness]:
-    for harness in _harness(programs, "thread"):
-        try:
-            harness.request("broken:sound", [])
-        except HarnessError as problem:
-            pytest.skip(f"ThreadSanitizer does not run here: {problem}")
-        yield harness
-
-
-@pytest.fixture(autouse=True)
-def _defaults(request: pytest.FixtureRequest) -> None:
-    """Each test begins with the operators' own limits."""
-    for name in {"plain", "address", "thread"} & set(request.fixturenames):
-        request.getfixturevalue(name).reset()
 
 
 def compare_everything(harness: Harness, x: Tensor, reference: Tensor) -> None:

@@ -8,6 +8,7 @@
 
 #include "../digits.h"
 #include "float_keys.h"
+#include "radix_avx2.h"
 #include "unit_values.h"
 
 namespace captum_proto {
@@ -44,15 +45,21 @@ void count_block(const T* values, std::int64_t size, Count* counts) {
     zeros += value.magnitude == 0;
   }
   if (zeros > 0) {
-    // After a ReLU zeros follow zeros, and each would wait for the count of the one before. They are counted already: leave them out,
-    // without branches, which could not be predicted.
-    std::int64_t others = 0;
-    for (std::int64_t i = 0; i < size; ++i) {
+    // After a ReLU zeros follow zeros, and each would wait for the count of the one before. They are counted already: leave them
+    // out, without branches, which could not be predicted.
+    counts[Digit::kLast] += zeros;
+    std::int64_t others = 0, i = 0;
+#ifdef CAPTUM_PROTO_HAS_AVX2_VARIANT
+    if (has_avx2()) {
+      i = size - size % 8;
+      others = leave_out_avx2(bins, i, Digit::kLast);
+    }
+#endif
+    for (; i < size; ++i) {
       bins[others] = bins[i];
       others += bins[i] != Digit::kLast;
     }
     size = others;
-    counts[Digit::kLast] += zeros;
   }
   for (std::int64_t i = 0; i < size; ++i) ++counts[bins[i]];
 }
@@ -108,15 +115,24 @@ void select_block(const T* values, std::int64_t size, const Selection<T>& select
     const std::int64_t* columns = selection.slots + slot * kSlotColumns;
     const Unsigned low = static_cast<Unsigned>(static_cast<Key>(columns[kSlotLow]));
     const Unsigned width = static_cast<Unsigned>(columns[kSlotWidth]);
-    for (std::int64_t begin = 0; begin < size; begin += kGroup) {
+    if (width == 0) continue;
+    const auto put = [&](std::int64_t i, Unsigned steps) { put_into_slot(selection, slot, steps, values[i]); };
+    std::int64_t begin = 0;
+#ifdef CAPTUM_PROTO_HAS_AVX2_VARIANT
+    if constexpr (sizeof(Unsigned) == 4) {
+      if (has_avx2()) {
+        begin = size - size % kGroup;
+        visit_inside_avx2(keys, begin, low, width, put);
+      }
+    }
+#endif
+    for (; begin < size; begin += kGroup) {
       const std::int64_t end = std::min(begin + kGroup, size);
       Unsigned any = 0;
       for (std::int64_t i = begin; i < end; ++i) any |= static_cast<Unsigned>(static_cast<Unsigned>(keys[i] - low) < width);
       if (any == 0) continue;
-      for (std::int64_t i = begin; i < end; ++i) {
-        const Unsigned steps = keys[i] - low;
-        if (steps < width) put_into_slot(selection, slot, steps, values[i]);
-      }
+      for (std::int64_t i = begin; i < end; ++i)
+        if (const Unsigned steps = keys[i] - low; steps < width) put(i, steps);
     }
   }
 }

@@ -22,29 +22,40 @@ struct UnitSummary {
 
   /// Takes `size` values, from position `begin` on.
   void add(const W* values, std::int64_t size, std::int64_t begin) {
-    W best[kSummaryLanes];
-    std::fill(best, best + kSummaryLanes, -std::numeric_limits<W>::infinity());
+    constexpr int kMaxima = 16;  // vectors of these fit into registers, beside those of the sums
+    W best[kMaxima];
+    for (W& each : best) each = -std::numeric_limits<W>::infinity();
     const std::int64_t whole = size - size % kSummaryLanes;
     for (std::int64_t i = 0; i < whole; i += kSummaryLanes) {
-      for (int lane = 0; lane < kSummaryLanes; ++lane) best[lane] = values[i + lane] > best[lane] ? values[i + lane] : best[lane];
       for (int lane = 0; lane < kSummaryLanes; ++lane) sums[lane] += static_cast<double>(values[i + lane]);
+      for (int lane = 0; lane < kMaxima; ++lane) {
+        const W first = values[i + lane], second = values[i + lane + kMaxima];
+        best[lane] = first > best[lane] ? first : best[lane];
+        best[lane] = second > best[lane] ? second : best[lane];
+      }
     }
     for (std::int64_t i = whole; i < size; ++i) {
-      best[i - whole] = std::max(best[i - whole], values[i]);
       sums[i - whole] += static_cast<double>(values[i]);
+      best[i % kMaxima] = values[i] > best[i % kMaxima] ? values[i] : best[i % kMaxima];
     }
-    const W of_block = *std::max_element(best, best + kSummaryLanes);
-    // Also where all is minus infinity, position 0 is the first of the largest.
-    if (of_block > largest) {
-      position = begin + (std::find(values, values + size, of_block) - values);
-      largest = values[position - begin];  // of zeros of both signs, the first
+    for (int half = kMaxima / 2; half > 0; half /= 2)
+      for (int lane = 0; lane < half; ++lane) best[lane] = best[lane + half] > best[lane] ? best[lane + half] : best[lane];
+    if (!(best[0] > largest)) return;  // also where all is minus infinity: position 0 is the first of the largest
+    std::int64_t at = 0;
+    for (; at + kMaxima <= size; at += kMaxima) {
+      int any = 0;
+      for (int lane = 0; lane < kMaxima; ++lane) any |= values[at + lane] == best[0];
+      if (any != 0) break;
     }
+    while (values[at] != best[0]) ++at;
+    position = begin + at;
+    largest = values[at];  // of zeros of both signs, the first
   }
 
   double sum() const {
-    double lanes[kSummaryLanes];
-    std::copy(sums, sums + kSummaryLanes, lanes);
-    for (int half = kSummaryLanes / 2; half > 0; half /= 2)
+    double lanes[kSummaryLanes / 2];
+    for (int lane = 0; lane < kSummaryLanes / 2; ++lane) lanes[lane] = sums[lane] + sums[lane + kSummaryLanes / 2];
+    for (int half = kSummaryLanes / 4; half > 0; half /= 2)
       for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
     return lanes[0];
   }
