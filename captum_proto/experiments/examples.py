@@ -294,7 +294,16 @@ def chosen_units(texts: Sequence[str], units: Mapping[str, int]) -> dict[str, li
 def write_units(examples: Examples, path: Path) -> None:
     """All figures of all units, as CSV."""
     levels = [f"q{q:g}" for q in examples.settings["quantiles"]]
-    header = ["layer", "unit", "highest", *levels, "lowest", "firing_images", "firing_positions", "images"]
+    header = [
+        "layer",
+        "unit",
+        "highest_activation",
+        *levels,
+        "lowest_activation",
+        "firing_images",
+        "firing_positions",
+        "images",
+    ]
     header += [f"{which}_{place}" for which in ("top", "lowest") for place in range(examples.settings["k"])]
 
     def rows() -> Any:

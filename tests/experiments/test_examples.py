@@ -60,7 +60,7 @@ def test_chunks_find_exactly_what_one_pass_finds(photos: Path, tmp_path: Path) -
         assert torch.allclose(found[name].scores, whole[name].scores, atol=1e-6)  # other batches, other rounding
         assert torch.allclose(found[name].quantiles, whole[name].quantiles, atol=1e-6)
     assert found.count == 22
-    rows = list(csv.DictReader((tmp_path / "out" / "units.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "out" / "units.csv").read_text().splitlines()))
     assert [row["unit"] for row in rows if row["layer"] == "1"] == [str(unit) for unit in range(6)]
     assert [int(rows[5][f"top_{place}"]) for place in range(4)] == found["1"].indices[5].tolist()
     page = Page.load(tmp_path / "out")

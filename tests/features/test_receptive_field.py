@@ -243,3 +243,32 @@ def test_the_model_is_left_as_it_was(make_cnn, lived_in, untouched) -> None:
 def test_what_cannot_be(make_cnn, layer: str, position: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         receptive_field(make_cnn(), layer, (3, 12, 12), position)
+
+
+class Negated(nn.Module):
+    """Makes of what is positive something that a ReLU lets nothing through of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(-x)
+
+
+def test_an_activation_function_that_is_off_hides_nothing() -> None:
+    network = nn.Sequential(Negated(), nn.Conv2d(1, 1, 3))
+    assert receptive_field(network, "1", (1, 9, 9), (2, 3)) == Box(2, 3, 5, 6)
+
+
+def test_a_large_map_takes_few_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = seeded(lambda: nn.Sequential(nn.Conv2d(1, 1, 5, 2, 2), nn.ReLU(), nn.Conv2d(1, 1, 3)))
+    finder = FieldFinder(network, ["2"], (1, 96, 80))
+    asked: list[int] = []
+    boxes = finder.boxes
+
+    def counted(name: str, places: Sequence[tuple[int, ...]]) -> Tensor:
+        asked.append(len(places))
+        return boxes(name, places)
+
+    monkeypatch.setattr(finder, "boxes", counted)
+    found = finder.all_boxes("2")
+    assert found is not None
+    assert sum(asked) <= 10
+    assert found[20, 0].tolist() == [38, 0, 47, 7]
