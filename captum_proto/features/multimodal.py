@@ -207,6 +207,7 @@ def multimodal_units(
     *,
     k: int | None = None,
     confidence: float = 0.95,
+    seed: int = 0,
     nearest_texts: Sequence[str] | None = None,
     says: Callable[[str, int], bool] | None = None,
 ) -> list[MultimodalUnit]:
@@ -223,6 +224,7 @@ def multimodal_units(
         written (Tensor): (N, K), bool, whether each image holds its word.
         k (int, optional): How many top images. Default: None, as many as hold the concept in one of both ways
         confidence (float, optional): A unit is found where both p-values are below what this leaves. Default: 0.95
+        seed (int, optional): Of the order in which images of equal scores come. Default: 0
         nearest_texts (sequence of str, optional): The nearest text to each unit, of :func:`text_examples`. Default: None
         says (Callable, optional): Whether a text names a concept: units whose nearest text does not are left out. Default: None
 
@@ -250,7 +252,9 @@ def multimodal_units(
         size = int((shown | read).sum()) if k is None else check_int(k, "k", 1)
         if size > int(pool.sum()):
             raise InputError(f"k is {size}, but {int(pool.sum())} of {count} images are looked at; choose a smaller k.")
-        top = scores[pool].sort(dim=0, descending=True, stable=True).indices[:size]  # (k, U)
+        # Of a unit that is silent on many images most scores are equal: none of them is to be first for its place.
+        order = torch.randperm(int(pool.sum()), generator=torch.Generator().manual_seed(seed))
+        top = order[scores[pool][order].sort(dim=0, descending=True, stable=True).indices[:size]]  # (k, U)
         for unit in range(units):
             found.append((unit, concept))
             for holds in (shown, read):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.errors import InputError
-from captum_proto.data import Collection, ImageBatches, ImageGeometry
+from captum_proto.data import Collection, ImageBatches, ImageCollection, ImageGeometry
 from captum_proto.experiments.direction_agreement.settings import DirectionSettings
 from captum_proto.metrics.directions import nonnegative_directions, principal_directions, random_frame, whitening
 from captum_proto.models import LayerActivations, pooled
@@ -42,6 +42,9 @@ def numbered_batches(
         workers (int): Threads that read files.
     """
     part = collection.take(places.tolist())
+    if isinstance(part, ImageCollection):
+        # Each pass finds for itself what cannot be read, so that a resumed run warns of the same as one that was not interrupted.
+        part.unreadable, part.turned = {}, set()
     batches = part.batches_for(geometry, batch_size, workers)
     if isinstance(batches, ImageBatches):
         files = batches.collection.files
