@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,11 +14,17 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.model import modules_of
+from captum_proto._utils.wrappers import inner_name
 from captum_proto.capture.channels import Place, channel_axes, channel_axis
 from captum_proto.capture.hooks import Hook, InputHook, forward_hooks
 from captum_proto.capture.inputs import attention_of, before_projection, split
 from captum_proto.capture.layout import Layout, find_layouts
 from captum_proto.capture.selection import Layer, find_output
+
+
+class _Recorded(BaseException):
+    """All that was to be recorded is. No Exception, which a model may catch as a failure of its own."""
 
 
 @dataclass
@@ -115,6 +122,8 @@ class LayerRecorder:
         self._calls: dict[Layer, int] = {}
         self._kept: dict[Layer, Any] = {}
         self._edges: dict[Layer, GradientEdge] = {}
+        self._seen: dict[Layer, int] = {}
+        self._goals: dict[Layer, int] = {}
         self._layouts: dict[Layer, Layout | str] = {}
         self._axes: dict[Layer, int] = {}
         self._forward_func = forward_func
@@ -126,7 +135,7 @@ class LayerRecorder:
                 raise InputError(f'layer "{layer}" is no input of a layer; leave the brackets out.')
             attention = attention_of(forward_func, name.partition("#")[0]) if is_input else None
             watched = self._watched[layer] = _Watched(module, call, path, is_input, attention)
-            after, before = watched.hooks(_keeping(self._calls, self._kept, self._edges, layer, call, path))
+            after, before = watched.hooks(_keeping(self._calls, self._kept, self._edges, self._goals, layer, call, path))
             self._hooks += after
             self._input_hooks += before
         self.planned = not self._watched
@@ -190,6 +199,34 @@ class LayerRecorder:
         finally:
             self.clear()
 
+    @property
+    def may_end_early(self) -> bool:
+        """Whether it is known, from a pass that went to its end, after which call of each layer all is recorded."""
+        if not self._watched or set(self._seen) != set(self._watched) or self._is_wrapped:
+            return False
+        # The last of several calls is known as such only when the pass has ended: the next one may have more.
+        return all(watched.call is not None or self._seen[layer] == 0 for layer, watched in self._watched.items())
+
+    @cached_property
+    def _is_wrapped(self) -> bool:
+        """Whether a part of the model is compiled or parallel: what a hook raises there does not come out as it went in."""
+        owners = modules_of(self._forward_func)
+        return any(inner_name(module) is not None for owner in owners for module in owner.modules())
+
+    def run_until_recorded(self, forward: Callable[[], Any]) -> None:
+        """
+        Run a network no farther than the last layer that is recorded, where :attr:`may_end_early`.
+
+        Args:
+            forward (Callable): Runs it once, while :meth:`recording`.
+        """
+        self._goals.update((layer, watched.call or 0) for layer, watched in self._watched.items())
+        try:
+            with contextlib.suppress(_Recorded):
+                forward()
+        finally:
+            self._goals.clear()  # a checkpointed part runs once more for its gradients, then to its end
+
     def clear(self) -> None:
         """Forget what was recorded: the next pass begins."""
         self._calls.clear()
@@ -214,7 +251,7 @@ class LayerRecorder:
     def take_with_sources(self, batch: int) -> dict[Layer, tuple[Tensor, Source]]:
         """As :meth:`take`, each with what it was made of: see :class:`Source`."""
         taken: dict[Layer, tuple[Tensor, Source]] = {}
-        kept, edges = dict(self._kept), dict(self._edges)
+        kept, edges, self._seen = dict(self._kept), dict(self._edges), dict(self._calls)
         self.clear()
         for layer in self._watched:
             value, layout = kept.get(layer), self._layouts.get(layer)
@@ -259,6 +296,7 @@ def _keeping(
     calls: dict[Layer, int],
     kept: dict[Layer, Any],
     edges: dict[Layer, GradientEdge],
+    goals: dict[Layer, int],
     layer: Layer,
     call: int | None,
     path: tuple[str, ...],
@@ -267,13 +305,14 @@ def _keeping(
 
     def keep(output: Any) -> None:
         index = calls[layer] = calls.get(layer, -1) + 1
-        if call is not None and call != index:
-            return
-        for key in path:
-            output = _item(output, key)
-        kept[layer] = output.clone() if isinstance(output, Tensor) else output
-        if isinstance(output, Tensor) and output.requires_grad:
-            edges[layer] = get_gradient_edge(output)
+        if call is None or call == index:
+            for key in path:
+                output = _item(output, key)
+            kept[layer] = output.clone() if isinstance(output, Tensor) else output
+            if isinstance(output, Tensor) and output.requires_grad:
+                edges[layer] = get_gradient_edge(output)
+        if goals and all(calls.get(each, -1) >= goal for each, goal in goals.items()):
+            raise _Recorded
 
     return keep
 

@@ -241,7 +241,7 @@ class Descent:
         outputs = self.forward(seen, random, step, closely=not self.looked)
         if step == 0:
             self.loss.check(outputs)
-            outputs.used = False  # by this phase's loss, that is
+            outputs.used = self.forward.output_wanted = False  # by this phase's loss, that is
         loss = phase.loss(outputs, images)
         if step == 0:
             _check_loss(loss, len(images))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -52,6 +52,8 @@ class ForwardPass:
         self._network: Pipeline | None = None if arranged else pipeline
         self._turn = contextlib.ExitStack()
         self._turning = False
+        #: Whether a loss looked at the model's output in the passes since it was last set to False; where not, they end before it.
+        self.output_wanted = True
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -89,13 +91,45 @@ class ForwardPass:
                 self._turn.enter_context(self._run_loan.own_buffers())
         if not self.recorder.planned:
             self.recorder.plan(self._run_few, prepared[:1].detach())
-        self.recorder.clear()
-        output = self._network.run(prepared)
-        axis = self.recorder.channel_axis
+        output, finish = self._run(self._network, prepared, step)
         layers, sources = self._taken(len(images))
         return Outputs(
-            output, layers, self._rows, step, closely, axis, sources, lambda other: self._beside(other, same, step)
+            output,
+            layers,
+            self._rows,
+            step,
+            closely,
+            self.recorder.channel_axis,
+            sources,
+            lambda other: self._beside(other, same, step),
+            finish,
         )
+
+    def _run(self, network: Pipeline, prepared: Tensor, step: int) -> tuple[Any, Callable[[], Any]]:
+        """
+        Run a network, where that is all that a loss wants no farther than the layers that are recorded.
+
+        Returns:
+            tuple[any, Callable]: Its output, or None; and a function that notes that it is wanted, and gives it.
+        """
+        self.recorder.clear()
+
+        def whole() -> Any:
+            self.output_wanted = True
+            kept = network.run(prepared)
+            self.recorder.clear()
+            return kept
+
+        if step > 0 and not self.output_wanted and self.recorder.may_end_early:
+            self.recorder.run_until_recorded(lambda: network.run(prepared))
+            return None, whole
+        output = network.run(prepared)
+
+        def given() -> Any:
+            self.output_wanted = True
+            return output
+
+        return output, given
 
     def _taken(self, batch: int) -> tuple[dict[Layer, Tensor], dict[Layer, Source]]:
         """What the layers returned in the last pass, and where it came from."""
@@ -112,10 +146,10 @@ class ForwardPass:
                 stack.enter_context(self.loan.frozen())
                 stack.enter_context(self.turn())
             assert self._network is not None  # there was a pass before
-            self.recorder.clear()
-            output = self._network.run(self._prepared(images.to(self._pipeline.image_dtype), copy.copy(random)))
+            prepared = self._prepared(images.to(self._pipeline.image_dtype), copy.copy(random))
+            output, finish = self._run(self._network, prepared, step)
             layers, _ = self._taken(len(images))
-        return Outputs(output, layers, self._rows, step, False, self.recorder.channel_axis)
+        return Outputs(output, layers, self._rows, step, False, self.recorder.channel_axis, finish=finish)
 
     def _run_few(self, prepared: Tensor) -> Any:
         """The network as it came, on a few images: an argument with one row for each image of the batch gives them its first row."""

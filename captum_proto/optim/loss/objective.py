@@ -88,8 +88,9 @@ class Outputs:
         channel_axis: Callable[[Layer, Tensor], int] = _by_rank,
         sources: Mapping[Layer, Source] | None = None,
         beside: Callable[[Tensor], Outputs] | None = None,
+        finish: Callable[[], Any] | None = None,
     ) -> None:
-        self._output = output
+        self._output, self._finish = output, finish
         self.used = False
         self.terms: dict[str, Tensor] = {}
         self._layers, self._rows, self._step, self._closely = layers, rows, step, closely
@@ -101,6 +102,8 @@ class Outputs:
     def output(self) -> Any:
         """What the model returned."""
         self.used = True
+        if self._finish is not None:
+            self._output, self._finish = self._finish(), None
         return self._output
 
     def __getitem__(self, layer: Layer) -> Tensor:
@@ -184,7 +187,7 @@ class Outputs:
 
     @cached_property
     def _logits(self) -> Tensor:
-        output = check_logits(self._output, len(self._rows.keys)) if self._closely else self._output
+        output = check_logits(self.output, len(self._rows.keys)) if self._closely else self.output
         if self._differentiable and not output.requires_grad:
             raise InputError(f"the model's output {NO_GRADIENT}")
         logits: Tensor = output if output.dtype == torch.float64 else output.float()
