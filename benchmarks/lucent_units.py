@@ -7,7 +7,7 @@ Lucent, which makes one after the other, and beside the bare network, forward an
 layer in one batch, until each of them is at least as active. Both are looked at in the same way: the picture as it is, without
 transforms, at 224 pixels, with the network's own preprocessing. Settings of ours were chosen on other units: ``TUNED_ON``.
 
-``python benchmarks/lucent_units.py [--quick] [--channels 64] [--steps 512]`` writes ``results/lucent_units.json`` and a sheet of both,
+``python benchmarks/lucent_units.py [--quick] [--channels 64] [--steps 512] [--units 4]`` writes ``results/lucent_units.json`` and a sheet of both,
 ``results/lucent_units.png``.
 """
 
@@ -109,7 +109,7 @@ def per_image_and_step(report: Report, named: NamedModel, layer: str, count: int
         ],
         [Goal(LUCENT, OURS, least=2)],
         rounds=1 if quick else 2,
-        note="the bare network runs as it came: with batch normalizations folded, ours may be below it",
+        note="the bare network runs as it came, to its end: with batch normalizations folded and nothing run after the layer, ours may be below it",
     )
     report.run([case])
 
@@ -164,6 +164,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--channels", type=int, default=64, help="in the batch of (a) (default: %(default)s)")
     options.add_argument("--steps", type=int, default=512, help="of Lucent in (b) (default: %(default)s)")
+    options.add_argument("--units", type=int, default=4, help="of each layer in (b), at most 4 (default: %(default)s)")
     args = options.parse_args()
     if peer("lucent.optvis.render") is None:
         raise SystemExit(1)
@@ -179,7 +180,7 @@ def main() -> None:
         per_image_and_step(report, named, layer, args.channels, args.quick)
     rows = []
     for layer in [middle] if args.quick else UNITS:
-        channels = UNITS[layer][: min(len(UNITS[layer]), args.channels)]
+        channels = UNITS[layer][: args.units]
         rows += until_as_active(report, named, layer, channels[:2] if args.quick else channels, args.steps)
     cells = [[(label, to_display(theirs)), ("", to_display(own))] for label, theirs, own in rows]
     across = [[*cells[i], *(cells[i + 1] if i + 1 < len(cells) else [])] for i in range(0, len(cells), 2)]

@@ -69,7 +69,6 @@ class Sometimes(Loss):
         return value - outputs.logits[:, 1] if self.step == 5 else value
 
 
-
 def test_the_rest_of_the_network_does_not_run(model):
     assert calls_of(model, ChannelActivation("3", [0, 1])) == 0
     assert calls_of(model, ChannelActivation("7", [0, 1])) == 8  # the last layer there is
@@ -103,7 +102,9 @@ def test_a_residual_network_ends_in_the_middle_of_a_block(monkeypatch):
     early = [made(name) for name in names]
     ran: list[int] = []
     handle = model.fc.register_forward_hook(lambda *_: ran.append(1))
-    InputOptimization(model, ChannelActivation("layer1.0.relu", 0), steps=9, fold_batch_norm=False).optimize((3, 32, 32))
+    InputOptimization(model, ChannelActivation("layer1.0.relu", 0), steps=9, fold_batch_norm=False).optimize(
+        (3, 32, 32)
+    )
     handle.remove()
     assert len(ran) >= 9  # a layer that is called twice: which call is the last is known at the end alone
     monkeypatch.setattr(LayerRecorder, "may_end_early", property(lambda self: False))

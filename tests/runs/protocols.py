@@ -13,6 +13,8 @@ from torch import nn
 
 from captum_proto.data import ImageCollection
 from captum_proto.data.natural import NaturalImages, NaturalSplit
+from captum_proto.experiments.atlas import Atlas
+from captum_proto.experiments.atlas.settings import AtlasSettings
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.dictionary import Dictionary
 from captum_proto.experiments.direction_agreement import CompareDirections, DirectionSettings
@@ -161,6 +163,13 @@ def dictionary(inputs: Path) -> Dictionary:
     )
 
 
+def atlas(inputs: Path) -> Atlas:
+    settings = AtlasSettings(
+        positions="all", method="pca", min_density=1, labels=1, examples=1, steps=1, pair_grid=2, pair_min_density=1
+    )
+    return Atlas(trees(), "1", photos(inputs), [2], settings, (0,), (1,), batch_size=4)
+
+
 def directions(inputs: Path) -> CompareDirections:
     settings = DirectionSettings(count=2, k=2, frames=3, positions=4, whitened=False)
     images = ImageCollection.discover(photos(inputs), NAMES)
@@ -185,6 +194,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "reproduce": reproduce,
     "planted-bias": planted_bias,
     "dictionary": dictionary,
+    "atlas": atlas,
     "directions": directions,
     "examples": examples,
 }
