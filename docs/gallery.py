@@ -55,7 +55,7 @@ def main() -> None:
         "--k", type=int, help="highest and lowest images of each unit (default: 15; of scikit-image's 6)"
     )
     parser.add_argument("--pool", default="max", help="what an image scores: max or mean (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=256, help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=128, help="default: %(default)s")
     parser.add_argument("--lr", type=float, default=0.1, help="default: %(default)s")
     parser.add_argument("--attempts", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=DOCS / "_build" / "gallery", help="default: %(default)s")
