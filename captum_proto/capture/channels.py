@@ -146,7 +146,7 @@ def channels_first(values: Tensor, axis: int | None = None) -> Tensor:
         axis (int, optional): Which axis holds the channels. Default: None, 1
 
     Returns:
-        Tensor: (N, C, *positions), a view.
+        Tensor: ``(N, C, *positions)``, a view.
 
     Raises:
         ValueError: If there is no such axis, or it is the batch's.

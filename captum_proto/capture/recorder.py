@@ -135,7 +135,9 @@ class LayerRecorder:
                 raise InputError(f'layer "{layer}" is no input of a layer; leave the brackets out.')
             attention = attention_of(forward_func, name.partition("#")[0]) if is_input else None
             watched = self._watched[layer] = _Watched(module, call, path, is_input, attention)
-            after, before = watched.hooks(_keeping(self._calls, self._kept, self._edges, self._goals, layer, call, path))
+            after, before = watched.hooks(
+                _keeping(self._calls, self._kept, self._edges, self._goals, layer, call, path)
+            )
             self._hooks += after
             self._input_hooks += before
         self.planned = not self._watched

@@ -22,7 +22,7 @@ class NumberedImages:
 
     Args:
         images (Tensor, Dataset, DataLoader, Collection or iterable): (N, C, H, W); a data set or a list of single images, or of tuples that
-            begin with one; anything that gives batches each time it is iterated, as what :meth:`ImageCollection.batches` makes does; a
+            begin with one; anything that gives batches each time it is iterated, as what ``ImageCollection.batches`` makes does; a
             collection in memory. A DataLoader must not shuffle.
         batch_size (int, optional): Images at a time, where ``images`` does not come in batches. Default: 32
 

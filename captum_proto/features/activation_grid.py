@@ -112,7 +112,7 @@ class ActivationGrid:
     An image as a layer sees it: at every position, a picture of that position's activation vector.
 
     Of Olah et al., "The Building Blocks of Interpretability" (Distill 2018). The icon of position p maximizes
-    :class:`~captum_proto.optim.loss.AngledNeuronDirection` of :math:`v = a_p`: it makes the middle of the layer's map point where the image
+    :class:`~captum_proto.optim.AngledNeuronDirection` of :math:`v = a_p`: it makes the middle of the layer's map point where the image
     made position p point. The area of a cell goes with :math:`|v|`.
 
     Args:
@@ -170,7 +170,7 @@ class ActivationGrid:
             **choices: Of :func:`~captum_proto.optim.visualize`. Default: 128 steps, 32 at a time
 
         Returns:
-            Visualizations: In their order; ``activations`` are the cosines of :attr:`ActivationGridResult.cosines`.
+            Visualizations: In their order; ``activations`` are the cosines of ``cosines``.
         """
         forward_func, layer, preprocess, axis = self._given
         loss = AngledNeuronDirection(layer, vectors.cpu(), self._power, axis)

@@ -138,7 +138,7 @@ class FieldFinder:
 
     def all_boxes(self, name: str) -> Tensor | None:
         """
-        The boxes of all positions of a layer, (*positions, 4) in int32.
+        The boxes of all positions of a layer, ``(*positions, 4)`` in int32.
 
         Along each axis of a map, boxes usually move on by as many pixels as a step of the network: a few gradients tell it, and further
         ones check it. Where they do not agree, each position has its own gradient.

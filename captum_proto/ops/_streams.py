@@ -16,7 +16,7 @@ def unit_summary(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Maximum, its position, and mean of each unit over positions, in one pass over the activations.
 
     Args:
-        values (Tensor): Shape (N, C, *positions), floating point, any strides: N images, C units.
+        values (Tensor): Shape ``(N, C, *positions)``, floating point, any strides: N images, C units.
 
     Returns:
         tuple[Tensor, Tensor, Tensor]: Of shape (N, C): the maximum; its position, int64, as in the flattened positions, and of several

@@ -132,13 +132,13 @@ class ActivationAtlas:
         Where vectors lie on the plane; grids of an earlier layout go.
 
         Args:
-            method, seed, reduce, choices: As in :func:`lay_out`.
+            method, seed, reduce, choices: As in :func:`~captum_proto.features.activation_atlas.lay_out`.
 
         Returns:
-            Tensor: (N, 2) in [0, 1], outliers drawn in: :func:`normalize_layout`.
+            Tensor: (N, 2) in [0, 1], outliers drawn in: :func:`~captum_proto.features.activation_atlas.normalize_layout`.
 
         Raises:
-            ImportError, TypeError, ValueError: As :func:`lay_out`.
+            ImportError, TypeError, ValueError: As :func:`~captum_proto.features.activation_atlas.lay_out`.
         """
         result = self.result
         found = lay_out(result.vectors.vectors, method, 2, seed, reduce, **choices)
@@ -180,7 +180,8 @@ class ActivationAtlas:
 
         Args:
             level (AtlasLevel): A grid.
-            whiten (bool, optional): Whether to multiply by :meth:`AtlasVectors.whitening`. Default: True
+            whiten (bool, optional): Whether to multiply by :meth:`~captum_proto.features.activation_atlas.AtlasVectors.whitening`.
+                Default: True
             regularization (float, optional): Of the whitening. Default: 0.01
 
         Returns:
@@ -257,7 +258,7 @@ class ActivationAtlas:
             image_shape (tuple[int, int, int]): (C, H, W) of a picture.
             power (float, optional): p: 4 in Carter et al.'s notebooks, 2 in their recipe. Default: 4
             whiten (bool, optional): Whether directions are whitened, which takes out what all cells share. Default: True
-            regularization (float, optional): See :meth:`AtlasVectors.whitening`. Default: 0.01
+            regularization (float, optional): See :meth:`~captum_proto.features.activation_atlas.AtlasVectors.whitening`. Default: 0.01
             attempts (int, optional): Pictures of each cell, from different seeds, of which the one with the greatest objective is kept.
                 Default: 1
             seed (int, optional): The first seed. Default: 0
@@ -329,7 +330,9 @@ class ActivationAtlas:
 
     def class_atlas(self, target: Any, count: int = 2500) -> ActivationAtlas:
         """
-        The atlas of the vectors that speak for a class, to be laid out anew: :meth:`AtlasVectors.favoring`.
+        The atlas of the vectors that speak for a class, to be laid out anew.
+
+        See :meth:`~captum_proto.features.activation_atlas.AtlasVectors.favoring`.
 
         Args:
             target (int or iterable of int): One of those that were collected.
@@ -359,7 +362,7 @@ class ActivationAtlas:
         Args:
             first, second (int or iterable of int): Of those that were collected.
             count (int, optional): For each class. Default: 2500
-            method, seed, reduce, choices: Of the layout, as in :func:`lay_out`.
+            method, seed, reduce, choices: Of the layout, as in :func:`~captum_proto.features.activation_atlas.lay_out`.
 
         Returns:
             ActivationAtlas: Laid out; to be gridded.
@@ -395,7 +398,7 @@ class ActivationAtlas:
             target (int or iterable of int): The class of the images.
             against (int or iterable of int): The class that the patch is to turn them into.
             level (int, optional): The size of the grid to choose from. Default: None, the finest
-            **choices: Further arguments of :func:`try_patch`.
+            **choices: Further arguments of :func:`~captum_proto.features.activation_atlas.try_patch`.
 
         Returns:
             PatchResult: How many images change their class, by the patch and by the controls.

@@ -57,7 +57,7 @@ class AtlasVectors:
         What each vector contributes to one class or superclass.
 
         Args:
-            target (int or iterable of int): One of :attr:`targets`.
+            target (int or iterable of int): One of ``targets``.
 
         Returns:
             Tensor: (N,).
@@ -68,7 +68,7 @@ class AtlasVectors:
         return self.attributions[:, self.column(target)]
 
     def column(self, target: Any) -> int:
-        """The place of a target among :attr:`targets`; a ``ValueError`` says which there are."""
+        """The place of a target among ``targets``; a ``ValueError`` says which there are."""
         wanted = class_set(target)
         if wanted not in self.targets:
             there = ", ".join(str(each[0] if len(each) == 1 else list(each)) for each in self.targets[:8])

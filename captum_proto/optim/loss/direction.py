@@ -299,7 +299,7 @@ class TensorDirection(LayerLoss):
         return {**super().settings(), "power": self.power, "per_position": self.per_position, "tensors": digests}
 
     def _given(self, outputs: Outputs) -> Tensor:
-        """The tensor with its channels in front: (N, C, *positions)."""
+        """The tensor with its channels in front: ``(N, C, *positions)``."""
         axis = outputs.channel_axis(self.layer, self.channel_axis)
         return channels_first(self.tensor, axis)
 

@@ -123,7 +123,7 @@ class Outputs:
 
     def units(self, layer: Layer, channel_axis: int | None = None) -> Tensor:
         """
-        What a layer returned, its channels in front of its positions: (N, C, *positions).
+        What a layer returned, its channels in front of its positions: ``(N, C, *positions)``.
 
         Args:
             layer (str or nn.Module): One of the loss's ``layers``.

@@ -46,7 +46,7 @@ class LayerLoss(Loss):
         return self.layers[0]
 
     def units(self, outputs: Outputs) -> Tensor:
-        """What the layer returned, (N, C, *positions)."""
+        """What the layer returned, ``(N, C, *positions)``."""
         return outputs.units(self.layer, self.channel_axis)
 
     def rows(self, rows: range) -> LayerLoss:
