@@ -241,8 +241,9 @@ class Descent:
         outputs = self.forward(seen, random, step, closely=not self.looked)
         if step == 0:
             self.loss.check(outputs)
-            outputs.used = self.forward.output_wanted = False  # by this phase's loss, that is
+            outputs.used = outputs.output_used = self.forward.output_wanted = False  # by this phase's loss, that is
         loss = phase.loss(outputs, images)
+        self.forward.output_wanted |= outputs.output_used
         if step == 0:
             _check_loss(loss, len(images))
         return loss, outputs, seen

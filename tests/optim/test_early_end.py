@@ -79,6 +79,18 @@ def test_it_runs_where_its_output_is_looked_at(model):
     assert calls_of(model, ClassLogit([0, 1])) == 8
 
 
+def test_no_pass_is_made_twice_for_an_output_that_the_check_looked_at_too(model):
+    passes: list[int] = []
+    model[0].register_forward_hook(lambda *_: passes.append(1))
+    counts = []
+    for steps in (1, 2, 5):
+        passes.clear()
+        loss = ClassLogit([0, 1]) + ChannelActivation("3", [0, 1])
+        InputOptimization(model, loss, fold_batch_norm=False, channels_last=False, steps=steps).optimize((3, 12, 12))
+        counts.append(len(passes))
+    assert counts == [counts[0], counts[0] + 1, counts[0] + 4]
+
+
 def test_pictures_are_the_same_to_the_last_bit(model, monkeypatch):
     def made() -> tuple[Tensor, Tensor]:
         loss = ChannelActivation("3", [0, 1, 5]) + 0.5 * ChannelActivation("0", [2, 3, 4])

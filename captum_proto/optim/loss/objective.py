@@ -75,6 +75,7 @@ class Outputs:
 
     Attributes:
         used (bool): Whether a loss looked at anything of it.
+        output_used (bool): Whether it looked at the model's output.
         terms (dict[str, Tensor]): What losses recorded, each (N,), without gradient.
     """
 
@@ -91,7 +92,7 @@ class Outputs:
         finish: Callable[[], Any] | None = None,
     ) -> None:
         self._output, self._finish = output, finish
-        self.used = False
+        self.used = self.output_used = False
         self.terms: dict[str, Tensor] = {}
         self._layers, self._rows, self._step, self._closely = layers, rows, step, closely
         self._differentiable = torch.is_grad_enabled()
@@ -101,7 +102,7 @@ class Outputs:
     @property
     def output(self) -> Any:
         """What the model returned."""
-        self.used = True
+        self.used = self.output_used = True
         if self._finish is not None:
             self._output, self._finish = self._finish(), None
         return self._output
@@ -182,7 +183,7 @@ class Outputs:
         Raises:
             TypeError, ValueError: If it is none, or has no gradient with respect to the images.
         """
-        self.used = True
+        self.used = self.output_used = True
         return self._logits
 
     @cached_property
