@@ -17,6 +17,8 @@ from captum_proto._utils.targets import Target
 from captum_proto.optim.result import ZERO_GRADIENT
 
 _KIND, _HISTORY, _SNAPSHOTS, _ATTEMPTS = "visualizations", "history.", "snapshots.", "attempts"
+#: How far the mean of a map that stays as it is may vary from step to step, as a share of its size, in float32.
+_ROUNDING = 1e-5
 
 
 @dataclass
@@ -60,7 +62,8 @@ class Visualizations:
     def responds(self) -> Tensor:
         """
         (N,), bool: whether a unit responded to anything. False where the model had no gradient for a picture in any step, and where the
-        activation was the same in all of two or more steps, as that of a unit is that never fires: the picture then shows nothing.
+        activation was the same in all of two or more steps but for rounding, as that of a unit is that never fires: the picture then
+        shows nothing.
         """
         responds = torch.ones(len(self), dtype=torch.bool)
         zero = self.history.get(ZERO_GRADIENT)
@@ -68,8 +71,11 @@ class Visualizations:
             responds &= ~(zero.nan_to_num(1.0) > 0).all(0)
         values = self.history.get("activation")
         if values is not None and len(values) > 1:
-            same = (values == values[:1]) | values.isnan()
-            responds &= ~same.all(0)
+            known = values.double().nan_to_num(0.0)
+            missing = values.isnan()
+            least = known.masked_fill(missing, torch.inf).amin(0)
+            most = known.masked_fill(missing, -torch.inf).amax(0)
+            responds &= most - least > _ROUNDING * known.abs().amax(0)
         return responds
 
     def of(self, rows: int | Sequence[int] | Tensor) -> Visualizations:

@@ -106,6 +106,18 @@ def test_a_unit_that_never_fires_is_known(steps: int) -> None:
     assert Visualizations.concatenate([made, made.of(1)]).responds.tolist() == [False, True, True]
 
 
+def test_a_unit_whose_weights_have_died_does_not_respond_though_its_mean_is_rounded_otherwise_each_time() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2)).eval()
+    with torch.no_grad():
+        model[0].weight[0] *= 1e-5
+        model[1].bias.copy_(torch.tensor([-2.569, -2.569]))
+    made = visualize(model, ChannelActivation("1", [0, 1]), SHAPE, **PLAIN)
+    values = made.history["activation"][:, 0]
+    assert float(values.max() - values.min()) > 0  # or the test is of nothing
+    assert made.responds.tolist() == [False, True]
+
+
 def test_rows_and_multiples_of_natural_activations(network: nn.Module) -> None:
     made = visualize(network, ChannelActivation("2", range(4)), SHAPE, **PLAIN)
     last = made.of([-1, 0])
