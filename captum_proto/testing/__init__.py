@@ -18,6 +18,7 @@ from captum_proto.testing.marked_digits import (
     with_marks,
 )
 from captum_proto.testing.quadrants import QuadrantNetwork, quadrant_pictures
+from captum_proto.testing.slingshots import fine_tune, slingshot
 from captum_proto.testing.two_tower import small_two_tower, train_two_tower, with_concept_units
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "colorfulness",
     "digits_vae",
     "draw_face",
+    "fine_tune",
     "fool",
     "framed_digits",
     "make_decoy",
@@ -45,6 +47,7 @@ __all__ = [
     "planted_classifier",
     "quadrant_pictures",
     "read_off",
+    "slingshot",
     "small_classifier",
     "small_two_tower",
     "train_classifier",
