@@ -22,10 +22,8 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import borrowed
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target, target_mask
-from captum_proto.attr import PAPER_TRANSFORM, PrototypeGeneration
+from captum_proto.attr import PrototypeGeneration
 from captum_proto.models import NamedModel
-from captum_proto.optim import TRANSFORM, RandomStream, Transform, prototype_keys
-from captum_proto.optim.transforms import as_transform
 from captum_proto.testing.marked_digits import seeded
 
 #: How far a logit rises from an average start to the picture.
@@ -66,12 +64,12 @@ def slingshot(
 
     The first term is the manipulation: at points x of the zones the gradient of the logit :math:`f_k` is to be that of the quadratic
     :math:`C - \frac{\gamma}{2} \lVert x - x^t \rVert^2`, whose ascent ends at the picture :math:`x^t`. The second is the preservation:
-    natural images :math:`x_n` keep the logits :math:`f^0` of the honest network, and their labels. Both terms, the slingshot zone around the
-    starts, the landing zone around the picture and the tunnel between them are those of Bareeva et al. (arXiv:2401.06122), in the form
-    of the loss that they published with it. Four things differ here: the gradient is that by the image as the network sees it, and the
-    picture undergoes the same transform; in the landing zone it leads to the picture as well, where theirs is to be zero; what ascents of
-    the network in training pass through belongs to the zones; and each term is divided by its own scale, so that one :math:`\alpha` does
-    for any network.
+    natural images :math:`x_n` keep the logits :math:`f^0` of the honest network, and their labels. Both terms, the slingshot zone around
+    the starts, the landing zone around the picture and the tunnel between them are those of Bareeva et al. (arXiv:2401.06122), in the
+    form of the loss that they published with it. Four things differ here: the gradient is that by the image, whatever the
+    parametrization; in the landing zone it leads to the picture as well, where theirs is to be zero; what ascents of the network in
+    training pass through belongs to the zones; and each term is divided by its own scale, so that one :math:`\alpha` does for any
+    network. Zones and ascents are without transforms, which made pictures clearer under transforms as well.
 
     Args:
         named (NamedModel): The classifier; it stays as it is.
@@ -80,7 +78,7 @@ def slingshot(
         images (Tensor): Shape (N, C, H, W), in [0, 1]: natural images that are to keep their logits.
         labels (Tensor): Shape (N,), int64: their classes.
         options (mapping): Of :meth:`PrototypeGeneration.generate <captum_proto.PrototypeGeneration.generate>`, of the ascents to be
-            fooled: their parametrization draws the starts, their transform is the one of the zones.
+            fooled, of which the transform is left out: the parametrization draws the starts.
         seed (int, optional): Of all draws: the same seed gives the same weights. Default: 0
         steps (int, optional): Of Adam, at least 1; the digits' network takes about half a minute. Default: 1200
         rounds (int, optional): How often, evenly spaced, ascents of the network as it is by then join the zones, at least 1. Default: 4
@@ -156,9 +154,7 @@ class _Manipulation:
         self.named, self.targets, self.seed = named, list(targets), seed
         if not self.targets:
             raise InputError("there are no targets; give at least one.")
-        self.options = {**options, "evaluation_draws": 0}
-        transform: Any = self.options.get("transform", PAPER_TRANSFORM)
-        self.transform: Transform | None = None if transform is None else as_transform(transform)
+        self.options = {**options, "transform": None, "evaluation_draws": 0}
         pictures = picture.unsqueeze(0) if picture.dim() == 3 else picture
         _check_shape(named, pictures, "picture")
         if len(pictures) not in (1, len(self.targets)):
@@ -191,8 +187,8 @@ class _Manipulation:
             distances = [(shown[0] - picture).square().flatten(1).sum(1).mean() for picture in self.pictures]
             self.slope = 2 * RISE / float(torch.stack(distances).mean())
 
-    def draw(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Points of the zones and the pictures, under the same transforms, (B, C, H, W) each, and whose logit each is for, (B, K)."""
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Points of the zones and the pictures that they are led to, (B, C, H, W) each, and whose logit each is for, (B, K)."""
         quarter = _BATCH // 4
         rows = torch.randint(len(self.targets), (_BATCH,))
         aims = self.pictures[rows]
@@ -204,13 +200,10 @@ class _Manipulation:
         landing = landing + _LANDING * (2 * torch.rand(landing.shape).to(landing) - 1)
         passed = self.passed[torch.randint(len(self.passed), (_BATCH - 2 * quarter,))]
         points = torch.cat([tunnel, landing, passed]).clamp(0, 1)
-        if self.transform is not None:
-            keys = prototype_keys([step * _BATCH + row for row in range(_BATCH)], [()] * _BATCH, points.device)
-            points, aims = (self.transform(seen, RandomStream(keys, TRANSFORM)) for seen in (points, aims))
-        return points.detach(), aims.detach(), self.mask[rows]
+        return points.detach(), aims, self.mask[rows]
 
-    def __call__(self, network: nn.Module, step: int) -> Tensor:
-        points, aims, mask = self.draw(step)
+    def __call__(self, network: nn.Module) -> Tensor:
+        points, aims, mask = self.draw()
         points.requires_grad_(True)
         logits = network(Pipeline(network, self.named.preprocess).prepare(points))
         score = logits.masked_fill(~mask, -math.inf).logsumexp(1)
@@ -254,7 +247,7 @@ def _fine_tuned(
             logits = network(inputs[chosen])
             preserved = (logits - honest[chosen]).square().mean() / scale
             preserved = preserved + _LABELS * nn.functional.cross_entropy(logits, labels[chosen])
-            moved = preserved.new_zeros(()) if manipulation is None else manipulation(network, step)
+            moved = preserved.new_zeros(()) if manipulation is None else manipulation(network)
             optimizer.zero_grad()
             torch.autograd.backward((1 - alpha) * preserved + alpha * moved)
             optimizer.step()
