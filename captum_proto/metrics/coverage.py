@@ -134,9 +134,10 @@ def coverage(
         \frac{1}{n} \sum_i \bigl[ \min_{p \in P} d(x_i, p) \le d_k(x_i) \bigr]
 
     with d one less the cosine. That is where fewer than k natural images are nearer than the nearest prototype: where it is among the k
-    nearest of prototypes and natural images together. The value for a number of prototypes is the exact mean over all choices of so many from
-    those given: where b of P cover an image, :math:`1 - \binom{P - b}{m} / \binom{P}{m}`. Beside it, in the same way exact, what m other
-    photographs of the class in place of prototypes cover (they are no longer among the neighbors then), and m photographs of any class.
+    nearest of prototypes and natural images together. The value for a number m of prototypes is the exact mean over all choices of so many
+    from those given: where b of P cover an image, :math:`1 - \binom{P - b}{m} / \binom{P}{m}`. Beside it, in the same way exact, what m
+    other photographs of the class in place of prototypes cover (they are no longer among the neighbors then), and m photographs of any
+    class.
 
     Args:
         features (Tensor): (N, D), of prototypes in a network that did not make them.

@@ -189,7 +189,7 @@ def _superclasses(given: Any) -> dict[str, Target]:
         )
     groups = {str(name): class_set(classes) for name, classes in given.items()}
     if len(groups) < 2:
-        raise InputError(f"there are {len(groups)} superclasses; expected at least 2 to choose from.")
+        raise InputError(f"superclasses holds {len(groups)}; expected at least 2 to choose from.")
     home: dict[int, str] = {}
     for name, classes in groups.items():
         for index in classes:

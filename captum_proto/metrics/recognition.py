@@ -294,32 +294,29 @@ def _ratio(p: NDArray[np.float64], n: NDArray[np.float64], confidence: float, re
     value = _quotient(p, n)
     if not math.isfinite(value) or len(p) < 2:
         return Estimate(value if math.isfinite(value) else math.nan, math.nan, math.nan)
-    low, high = math.nan, math.nan
-    drawn = np.full(1, value)
-    if not ((p == p[0]).all() and (n == n[0]).all()):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of resamples that are all equal; seen to below
-            found = stats.bootstrap(
-                (p, n),
-                _quotient,
-                paired=True,
-                vectorized=True,
-                n_resamples=resamples,
-                batch=max(1, _AT_A_TIME // len(p)),
-                confidence_level=confidence,
-                method="BCa",
-                rng=np.random.default_rng(seed),
-            )
-        low, high = map(float, found.confidence_interval)
-        drawn = found.bootstrap_distribution
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of resamples that are all equal; seen to below
+        found = stats.bootstrap(
+            (p, n),
+            _quotient,
+            paired=True,
+            vectorized=True,
+            n_resamples=resamples,
+            batch=max(1, _AT_A_TIME // len(p)),
+            confidence_level=confidence,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        )
+    low, high = map(float, found.confidence_interval)
     if not (math.isfinite(low) and math.isfinite(high)):
         # A draw of classes of which no natural image is recognized has no ratio; it is as great as any.
+        drawn = found.bootstrap_distribution
         ranked = np.sort(np.where(np.isnan(drawn), np.inf, drawn))
         ends = [round(end * (len(ranked) - 1)) for end in ((1 - confidence) / 2, (1 + confidence) / 2)]
         low, high = float(ranked[ends[0]]), float(ranked[ends[1]])
     if high - low < 1e-12:
         ours, theirs = (proportion(round(each.mean() * len(each)), len(each), confidence) for each in (p, n))
-        low, high = ours.low / theirs.high, ours.high / theirs.low if theirs.low else math.inf
+        low, high = ours.low / theirs.high, (ours.high / theirs.low if theirs.low else math.inf)
     return Estimate(value, low, high)
 
 

@@ -55,7 +55,7 @@ class Retrieval:
     def median_rank(self) -> Estimate:
         """The median rank, with its exact interval by order statistics; NaN where there are too few pictures for an end."""
         ranks = self.rank.numpy()
-        found = stats.quantile_test(ranks, q=0, p=0.5).confidence_interval(self.confidence)
+        found: Any = stats.quantile_test(ranks, q=0, p=0.5).confidence_interval(self.confidence)
         return Estimate(float(self.rank.quantile(0.5)), float(found.low), float(found.high))
 
     @property

@@ -71,8 +71,8 @@ def sized_for(images: Tensor, verifier: NamedModel) -> Tensor:
     channels, height, width = verifier.image_shape
     if images.shape[1] != channels:
         raise InputError(
-            f'images have {images.shape[1]} channels, but the verifier "{verifier.name}" takes {channels}; choose a verifier of such '
-            "images."
+            f'images have {images.shape[1]} channel{"s" if images.shape[1] > 1 else ""}, but the verifier "{verifier.name}" takes '
+            f"{channels}; choose a verifier of such images."
         )
     if tuple(images.shape[-2:]) == (height, width):
         return images
