@@ -1,12 +1,19 @@
 """How far to trust a prototype, a picture of a unit, or a direction."""
 
-from captum_proto.metrics.comparison import ConditionSummary, PathComparison, smooth, summarize
+from captum_proto.metrics.comparison import ConditionSummary, PathComparison, summarize
 from captum_proto.metrics.controls import CONTROLS, DATA_FREE
+from captum_proto.metrics.depth import DepthSummary, depth_above_half, depth_table, smooth, summarize_depths
 from captum_proto.metrics.direction_agreement import agreement, expected_agreement
 from captum_proto.metrics.group_comparison import PairResult, SubgroupComparison, SubgroupResult, compare_groups
+from captum_proto.metrics.nearest_class import NearestClass, nearest_class
+from captum_proto.metrics.nearest_result import NearestClassResult, NearestClassSummary, nearest_class_table
 from captum_proto.metrics.pairwise import PairwiseSimilarity, pairwise_similarity
-from captum_proto.metrics.path_similarity import PathScores, PathSimilarity, path_similarity
+from captum_proto.metrics.path_scores import PathScores
+from captum_proto.metrics.path_similarity import PathSimilarity, path_similarity
 from captum_proto.metrics.reference import PathReference
+from captum_proto.metrics.sorted_comparison import SortedComparison, SortedSummary, summarize_sorted
+from captum_proto.metrics.sorted_reference import SortedReference
+from captum_proto.metrics.sorted_similarity import SortedScores, SortedSimilarity
 from captum_proto.metrics.visualization_score import (
     VisualizationScore,
     VisualizationScores,
@@ -19,24 +26,39 @@ __all__ = [
     "CONTROLS",
     "DATA_FREE",
     "ConditionSummary",
+    "DepthSummary",
     "Estimate",
+    "NearestClass",
+    "NearestClassResult",
+    "NearestClassSummary",
     "PairResult",
     "PairwiseSimilarity",
     "PathComparison",
     "PathReference",
     "PathScores",
     "PathSimilarity",
+    "SortedComparison",
+    "SortedReference",
+    "SortedScores",
+    "SortedSimilarity",
+    "SortedSummary",
     "SubgroupComparison",
     "SubgroupResult",
     "VisualizationScore",
     "VisualizationScores",
     "agreement",
     "compare_groups",
+    "depth_above_half",
+    "depth_table",
     "expected_agreement",
+    "nearest_class",
+    "nearest_class_table",
     "pairwise_similarity",
     "path_similarity",
     "smooth",
     "summarize",
+    "summarize_depths",
+    "summarize_sorted",
     "visualization_score",
     "visualization_scores",
 ]
