@@ -117,6 +117,7 @@ class ActivationSums:
 
     def is_alike(self, layer: int, other: int) -> bool:
         """Whether two layers have equal sums, as a container and its last child."""
+        self._move(layer, self.sums[other].device)  # a loaded reference is moved layer by layer
         return torch.equal(self.sums[layer], self.sums[other])
 
     def _move(self, layer: int, device: torch.device) -> None:
