@@ -26,6 +26,8 @@ from captum_proto.attr import PrototypeGeneration
 from captum_proto.models import NamedModel
 from captum_proto.testing.marked_digits import seeded
 
+#: Ways to change a classifier's weights alone: with a slingshot, and, as a control, without.
+TUNED = ("slingshot", "fine_tuned")
 #: How far a logit rises from an average start to the picture.
 RISE = 30.0
 #: Natural images in each step, and as many points of the zones.
@@ -267,4 +269,4 @@ def _check_shape(named: NamedModel, images: Tensor, name: str) -> None:
         )
 
 
-__all__ = ["RISE", "fine_tune", "slingshot"]
+__all__ = ["RISE", "TUNED", "fine_tune", "slingshot"]
