@@ -95,7 +95,8 @@ class Score:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Score:
         """What :meth:`to_json` gave."""
-        return cls(**{key: math.nan if value is None else value for key, value in values.items()})
+        known: dict[str, Any] = {key: math.nan if value is None else value for key, value in values.items()}
+        return cls(**known)
 
 
 def score_pictures(
