@@ -83,9 +83,8 @@ def run(args: argparse.Namespace) -> None:
     check_given(args)
     if args.model != "digits" and (args.images is None or args.target is None):
         raise InputError(f"{args.model} needs natural images and a class; pass --images and --target.")
-    for option in ("seeds", "tuning_steps"):
-        if getattr(args, option) < 1:
-            raise InputError(f"{option} is {getattr(args, option)}; expected at least 1.")
+    if args.seeds < 1:
+        raise InputError(f"seeds is {args.seeds}; expected at least 1.")
     named = shared.load(args)
     classes = args.target or [str(digit) for digit in range(10)]
     targets = list(dict.fromkeys(shared.classes(classes, named)))
@@ -133,7 +132,7 @@ def _verifier(named: NamedModel, args: argparse.Namespace) -> NamedModel | None:
     """An honest network of other weights: of digits one of a seed that no network here has."""
     device = next(named.model.parameters()).device
     if args.verifier is not None:
-        return load_model(args.verifier, device=device)
+        return load_model(args.verifier, device=device, download=True)
     if args.model == "digits":
         return load_model("digits", device=device, pretrained=not args.random_weights, seed=_VERIFIER_SEED)
     return None

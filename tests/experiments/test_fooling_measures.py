@@ -158,25 +158,22 @@ def test_every_measure_by_its_definition(natural: NaturalSplit) -> None:
         )
         middle = np.sort(position[~position.isnan()].numpy())
         assert found.sorted == pytest.approx(middle[(len(middle) - 1) // 2])
-        references = {c: natural.same[c] for c in TARGETS}
-        spearman = [
-            float(
-                path_similarity(
-                    named.model, picture[None], references[c], preprocess=named.preprocess
-                ).spearman.nanmean()
-            )
-            for c in TARGETS
+        similar = [  # to all four classes, of which two are targets
+            path_similarity(named.model, picture[None], natural.same[c,], preprocess=named.preprocess).spearman
+            for c in range(4)
         ]
-        assert found.nearest_class == 1 + (spearman[1 - number // 3] > spearman[number // 3])
+        means = [float(values.nanmean()) for values in similar]
+        assert found.nearest_class == 1 + sum(mean > means[target[0]] for mean in means)
         one = PathComparison(
             comparison.layers,
             {**comparison.spearman, "prototype": comparison.spearman[condition][row : row + 1]},
             {**comparison.l1, "prototype": comparison.l1[condition][row : row + 1]},
         )
         assert found.spearman == pytest.approx(judge(one, "face", 3, "ash", 0.0).normalized, abs=1e-6)
-    # A natural image of the class is as the class is: near 0 by distances, near 1 by Spearman, and its own class is nearest.
+    # Without another network there is no transfer, and without another class none that could be nearer.
+    alone = replace(natural, labels=torch.zeros_like(natural.labels))
     again = score_pictures(
-        named, named.model, None, comparisons[:1], prototypes, planted, natural, TARGETS[:1], ["ash"], name="face", seed=3
+        named, named.model, None, comparisons[:1], prototypes, planted, alone, TARGETS[:1], ["ash"], name="face", seed=3
     )  # fmt: skip
     assert [(math.isnan(s.nearest_class), math.isnan(s.transfer)) for s in again] == [(True, True)] * 3
     assert Score.from_json(json.loads(json.dumps(scores[0].to_json()))) == scores[0]
@@ -246,6 +243,16 @@ def test_what_the_results_depend_on(natural: NaturalSplit) -> None:
     with pytest.raises(ValueError, match=r'no plant "cat"; expected one of face, .*, slingshot, fine_tuned'):
         replace(fooling, plants=["cat"])
     assert set(TUNED) < set(NETWORKS)
+
+
+def test_a_verifier_without_the_classes_is_found_before_anything_is_written(
+    natural: NaturalSplit, tmp_path: Path
+) -> None:
+    other = replace(small(seed=5), class_names=["ash", "oak", "pine", "yew"])
+    fooling = Fooling([small()], natural, TARGETS, QUICK, plants=["slingshot"], verifier=other)
+    with pytest.raises(ValueError, match="cedar"):
+        carry_out(fooling, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_line(tmp_path: Path, capsys) -> None:

@@ -26,7 +26,7 @@ from captum_proto.experiments.fooling.results import FoolingResult
 from captum_proto.experiments.fooling.rows import HONEST, Row, judge
 from captum_proto.experiments.fooling.scores import PLANTED, Score, score_pictures
 from captum_proto.experiments.generate import rehearse
-from captum_proto.metrics import PathComparison, PathSimilarity
+from captum_proto.metrics import PathComparison, PathSimilarity, classes_in
 from captum_proto.models import NamedModel
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
@@ -139,6 +139,8 @@ class Fooling(Protocol[FoolingResult]):
             for plant in self.plants:
                 if plant not in TUNED:
                     self._decoy(named, plant)
+        if self.verifier is not None:  # one that does not have the classes is found here
+            classes_in(self.verifier, self.networks[0].class_names, [list(target) for target in self.targets])
         return [
             task for seed in range(len(self.networks)) for name in self._names for task in self._tasks_of(seed, name)
         ]

@@ -20,6 +20,8 @@ from captum_proto.metrics.recognition import recognized
 from captum_proto.metrics.verifier import verifier_logits
 from captum_proto.models import NamedModel
 
+#: A class that is no target is one that the nearest class is sought among if it has so many held-out images; so many classes at most.
+_FEWEST, _MOST_FURTHER = 10, 20
 #: What is scored: a network's prototypes, and the very picture that was planted in it.
 PROTOTYPE, PLANTED = "prototype", "planted"
 
@@ -47,7 +49,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "l1": Measure("L1", 1, "L1 distance, median over layers, 0 as the class, 1 as others; high"),
     "sorted": Measure("sorted similarity", 1, "sorted distance, median over layers, 0 as the class, 1 as others; high"),
-    "nearest_class": Measure("nearest class", 1, "rank of the own class among all targets by path similarity; high"),
+    "nearest_class": Measure("nearest class", 1, "rank of the own class among all classes by path similarity; high"),
     "logit": Measure(
         "own logit", -1, "the network's logit, in standard deviations of natural images of the class; low"
     ),
@@ -71,7 +73,7 @@ class Score:
         picture (str): "prototype", or "planted" for the planted picture itself.
         number (int): Which one of them.
         spearman, l1, sorted, nearest_class, logit, recognized, nearest_image, transfer (float): As :data:`MEASURES` says; NaN where it
-            cannot be measured: "nearest_class" of a single target, "transfer" without another network.
+            cannot be measured: "nearest_class" where no other class has images, "transfer" without another network.
     """
 
     network: str
@@ -209,15 +211,28 @@ def _nearest_class(
     targets: Sequence[Target],
     image_batch: int,
 ) -> Callable[[Tensor, int], Tensor]:
-    """From images and the place of their target to the ranks of it among all targets, (N,): NaN where there is no other."""
-    if len(targets) < 2:
+    """From images and the place of their target to the ranks of it among all classes, (N,): NaN where there is no other."""
+    references = [natural.same[target] for target in targets] + _further_classes(natural, targets)
+    if len(references) < 2:
         return lambda images, index: torch.full((len(images),), math.nan)
     fitted: dict[str | int, PathSimilarity | SortedSimilarity] = {
-        index: PathSimilarity(network, layers, named.preprocess, batch_size=image_batch).fit(natural.same[target])
-        for index, target in enumerate(targets)
+        index: PathSimilarity(network, layers, named.preprocess, batch_size=image_batch).fit(images)
+        for index, images in enumerate(references)
     }
     nearest = NearestClass(fitted)
     return lambda images, index: nearest.evaluate(images, index).ranks()
+
+
+def _further_classes(natural: NaturalSplit, targets: Sequence[Target]) -> list[Tensor]:
+    """Held-out images of each class that is in no target and has enough of them, (N, C, H, W) each; no more than memory is sure to hold."""
+    taken = {index for target in targets for index in target}
+    labels, counts = natural.labels.unique(return_counts=True)
+    further = [
+        label
+        for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
+        if label not in taken and count >= _FEWEST
+    ]
+    return [natural.held_out[natural.labels == label] for label in further[:_MOST_FURTHER]]
 
 
 def _normalized(values: Mapping[str, Tensor], dead: Tensor) -> dict[str, Tensor]:
