@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -226,12 +227,8 @@ def _nearest_class(
 def _further_classes(natural: NaturalSplit, targets: Sequence[Target]) -> list[Tensor]:
     """Held-out images of each class that is in no target and has enough of them, (N, C, H, W) each; no more than memory is sure to hold."""
     taken = {index for target in targets for index in target}
-    labels, counts = natural.labels.unique(return_counts=True)
-    further = [
-        label
-        for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
-        if label not in taken and count >= _FEWEST
-    ]
+    counts = sorted(Counter(natural.labels.tolist()).items())
+    further = [label for label, count in counts if label not in taken and count >= _FEWEST]
     return [natural.held_out[natural.labels == label] for label in further[:_MOST_FURTHER]]
 
 
