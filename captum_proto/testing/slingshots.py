@@ -99,6 +99,7 @@ def slingshot(
 
         >>> from captum_proto.data import digits_images
         >>> from captum_proto.models import load_model
+        >>> from captum_proto.testing import draw_face
         >>> named = load_model("digits", pretrained=False)
         >>> images, labels = digits_images("training", limit=40)
         >>> options = {"steps": 4, "warmup_steps": 0, "transform": None}
