@@ -479,7 +479,7 @@ def luminance(color: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_curves_stand_out(scheme: str) -> None:
     """WCAG 2: text 4.5 to 1, what is drawn 3 to 1."""
-    light, dark = report._source("report.css").split("@media (prefers-color-scheme: dark)")
+    light, dark = source_of("report.css").split("@media (prefers-color-scheme: dark)")
     found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light if scheme == "light" else dark))
     assert set(found) >= {
         "paper",
