@@ -22,16 +22,24 @@ _EXAMPLES = """examples:
   captum-proto blind pictures --by-method --limit 2 --out blind
   captum-proto blind dogs-blind --answers ann.csv bob.csv --out dogs-scores
 
-First without --answers: the form is OUT/form/blind.html, which is all that others are to see; OUT/blind_key.json tells what its pictures are.
-Then with --answers, of the folder that the form was written to: a file for each person.
+First without --answers: the form is OUT/form/blind.html, which is all that others are to see; OUT/blind_key.json tells what its pictures
+are. Then with --answers, of the folder that the form was written to: a file for each person.
 """
 #: What is for making a form alone, and what for scoring answers.
-_OF_FORM = ("labels", "by_method", "include", "class_table", *(each.name for each in fields(BlindSettings) if each.name != "seed"))
+_OF_FORM = (
+    "labels",
+    "by_method",
+    "include",
+    "class_table",
+    *(each.name for each in fields(BlindSettings) if each.name != "seed"),
+)
 _OF_SCORES = ("synonyms", "confidence")
 
 
 def add(commands: shared.Commands) -> None:
-    parser = shared.command(commands, "blind", "let people name pictures without being told what they are, and score it", _EXAMPLES)
+    parser = shared.command(
+        commands, "blind", "let people name pictures without being told what they are, and score it", _EXAMPLES
+    )
     parser.add_argument(
         "folder",
         type=Path,
@@ -46,7 +54,10 @@ def add(commands: shared.Commands) -> None:
         help="which class each picture is of: CSV with the columns picture (within DIR), class and, if there are several, method",
     )
     pictures.add_argument(
-        "--by-method", action="store_true", default=None, help="the folders in DIR are methods, each with images by class"
+        "--by-method",
+        action="store_true",
+        default=None,
+        help="the folders in DIR are methods, each with images by class",
     )
     pictures.add_argument(
         "--include",
@@ -54,7 +65,12 @@ def add(commands: shared.Commands) -> None:
         metavar="DIR:NAME",
         help="further images to mix in, called NAME: by class, or of no class such as noise; repeat for several",
     )
-    shared.add_class_table(pictures)
+    pictures.add_argument(
+        "--class-table",
+        type=Path,
+        metavar="FILE",
+        help="the names of classes that pictures call by wnid or index: CSV with the columns index, wnid and name",
+    )
     pictures.add_argument(
         "--classes",
         type=Path,
@@ -65,7 +81,11 @@ def add(commands: shared.Commands) -> None:
     add_fields(parser.add_argument_group("form"), BlindSettings)
     scoring = parser.add_argument_group("scoring")
     scoring.add_argument(
-        "--answers", type=Path, nargs="+", metavar="FILE", help="what people saved from the form, a file for each person"
+        "--answers",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="what people saved from the form, a file for each person",
     )
     scoring.add_argument(
         "--synonyms",

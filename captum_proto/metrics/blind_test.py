@@ -60,7 +60,9 @@ class BlindClasses:
     def __post_init__(self) -> None:
         for name in self.groups:
             if name not in self.names:
-                raise InputError(f'a group is given for "{name}", which is not among the names of classes; add it there.')
+                raise InputError(
+                    f'a group is given for "{name}", which is not among the names of classes; add it there.'
+                )
         self.spellings()
 
     def spellings(self) -> ClassSpellings:
@@ -200,7 +202,7 @@ class BlindScores:
 
     Args:
         judged (list[JudgedAnswer]): Every person's answer to every picture.
-        methods (list[MethodScore]): In the order in which they were given.
+        methods (list[MethodScore]): The one named most often first; those without a class last.
         comparisons (list[PairedComparison]): Each method whose pictures have classes with each other one, p corrected after Holm.
         agreement (Estimate): Kappa of the people; NaN for one.
         confidence (float): Of all intervals.
@@ -255,9 +257,12 @@ def score_answers(
     by_method: dict[str, list[JudgedAnswer]] = {}
     for one in judged:
         by_method.setdefault(one.method, []).append(one)
-    methods = [_score(method, rows, classes, confidence, seed) for method, rows in by_method.items()]
+    found_of = [_score(method, rows, classes, confidence, seed) for method, rows in by_method.items()]
+    methods = sorted(found_of, key=lambda score: (1.0 if score.right is None else -score.right.value, score.method))
     with_class = {
-        method: [one for one in rows if one.label] for method, rows in by_method.items() if any(one.label for one in rows)
+        score.method: [one for one in by_method[score.method] if one.label]
+        for score in methods
+        if score.right is not None
     }
     found = [
         compare_shares(first, second, _by_class(with_class[first]), _by_class(with_class[second]), seed=seed)
@@ -300,9 +305,7 @@ def _score(
                 group_chance = float(np.mean(of_each))
     outcomes = {name: sum(one.outcome == name for one in rows) for name in (NAMED, UNMATCHED, UNKNOWN, UNANSWERED)}
     pictures = len({one.number for one in rows})
-    return MethodScore(
-        method, pictures, len(rows), right, over, group_right, chance, group_chance, shuffled, outcomes
-    )
+    return MethodScore(method, pictures, len(rows), right, over, group_right, chance, group_chance, shuffled, outcomes)
 
 
 def _shuffled(rows: Sequence[JudgedAnswer]) -> float:

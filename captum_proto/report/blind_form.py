@@ -46,16 +46,20 @@ def render_form(pictures: Sequence[bytes], size: int, question: str, names: Sequ
         str: The whole file.
     """
     script, style = source_of("blind.js"), source_of("blind.css")
-    return environment().get_template("blind.html").render(
-        form=form_digest(pictures, question, names),
-        question=question,
-        pictures=[f"data:image/jpeg;base64,{base64.b64encode(content).decode()}" for content in pictures],
-        size=size,
-        names=names,
-        names_printed=0 < len(names) <= MOST_PRINTED,
-        style=Markup(style),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    return (
+        environment()
+        .get_template("blind.html")
+        .render(
+            form=form_digest(pictures, question, names),
+            question=question,
+            pictures=[f"data:image/jpeg;base64,{base64.b64encode(content).decode()}" for content in pictures],
+            size=size,
+            names=names,
+            names_printed=0 < len(names) <= MOST_PRINTED,
+            style=Markup(style),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )
 
 

@@ -93,7 +93,9 @@ def compare_shares(
     """
     for name, answers in ((first, right_of_first), (second, right_of_second)):
         if not answers or not all(answers.values()):
-            raise InputError(f'there are no answers to "{name}", or none of one of its classes; give at least one of each.')
+            raise InputError(
+                f'there are no answers to "{name}", or none of one of its classes; give at least one of each.'
+            )
     shared = [name for name in right_of_first if name in right_of_second]
     if not shared:
         one, other = ([each for answers in of.values() for each in answers] for of in (right_of_first, right_of_second))
@@ -106,9 +108,7 @@ def compare_shares(
     alone = all(len(of[name]) == 1 for of in (right_of_first, right_of_second) for name in shared)
     p_value = _sign_flips(changed, resamples, seed)
     test = MCNEMAR if alone else SIGNS
-    return PairedComparison(
-        first, second, float(differences.mean()), p_value, p_value, test, len(shared), above, below
-    )
+    return PairedComparison(first, second, float(differences.mean()), p_value, p_value, test, len(shared), above, below)
 
 
 def _sign_flips(changed: np.ndarray[tuple[int], np.dtype[np.float64]], resamples: int, seed: int) -> float:

@@ -23,7 +23,6 @@ from PIL import Image
 from captum_proto import PathComparison
 from captum_proto.metrics.comparison import condition_label
 from captum_proto.report import blocks
-from captum_proto.report import html as report
 from captum_proto.report.blocks import (
     Block,
     Curves,
@@ -42,6 +41,7 @@ from captum_proto.report.context import Context
 from captum_proto.report.glossary import MEANINGS
 from captum_proto.report.html import render, write_page, write_report
 from captum_proto.report.page import Page, Section
+from captum_proto.report.templating import source_of
 from captum_proto.report.views.layer_curves import CONDITION_STYLES, MEASURES
 from captum_proto.runs.folder import PAGE, REPORT
 

@@ -52,7 +52,7 @@ def read_answers(path: Path, form: str, count: int) -> Answers:
         where = f'"{path}", line {row["line"]}'
         if row["form"] != form:
             raise InputError(
-                f'{where}: form is "{row["form"]}", but the key is of form {form}; give the answers to this form, or the folder of the other.'
+                f'{where}: form is "{row["form"]}", but the key is of form {form}; give answers to this form, or the folder of the other.'
             )
         number = int(row["number"]) if row["number"].isascii() and row["number"].isdigit() else 0
         if not 1 <= number <= count:

@@ -30,7 +30,7 @@ from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task
 
 #: So many pictures are a task.
-_AT_A_TIME = 16
+_AT_A_TIME = 8
 #: A picture with fewer pixels a side is one of pixels that are to be seen, and is enlarged as such.
 _COARSE = 64
 _QUALITY = 92
@@ -81,7 +81,12 @@ class MakeForm(Protocol[BlindKey]):
             {
                 "step": "form",
                 "pictures": [
-                    {"file": readable(source.path.name), "class": source.label, "method": source.method, "sha256": digest}
+                    {
+                        "file": readable(source.path.name),
+                        "class": source.label,
+                        "method": source.method,
+                        "sha256": digest,
+                    }
                     for source, digest in zip(self._shown, self._digests, strict=True)
                 ],
                 "names": self._classes.names,
@@ -93,7 +98,9 @@ class MakeForm(Protocol[BlindKey]):
     def tasks(self) -> list[Task]:
         self._check()
         begins = range(0, len(self._shown), _AT_A_TIME)
-        return [Task(f"{PICTURES}/{begin:05d}", weight=len(self._shown[begin : begin + _AT_A_TIME])) for begin in begins]
+        return [
+            Task(f"{PICTURES}/{begin:05d}", weight=len(self._shown[begin : begin + _AT_A_TIME])) for begin in begins
+        ]
 
     def make(self, task: Task, run: Run) -> None:
         begin = int(task.name.rpartition("/")[2])
@@ -143,7 +150,9 @@ class MakeForm(Protocol[BlindKey]):
         given = self.classes
         if given is None:
             given = ClassList(different_names(source.label for source in [*self.sources, *self._further]))
-        return ClassList(sorted(given.names, key=lambda name: (name.casefold(), name)), dict(sorted(given.groups.items())))
+        return ClassList(
+            sorted(given.names, key=lambda name: (name.casefold(), name)), dict(sorted(given.groups.items()))
+        )
 
     @cached_property
     def _further(self) -> list[Source]:

@@ -65,7 +65,11 @@ def form_page(folder: Path) -> Page:
     labels = sorted({one.label for one in key.pictures})
     counts = Counter((one.label, one.method) for one in key.pictures)
     rows = [[label or "(no class)", *(str(counts[label, method]) for method in methods)] for label in labels]
-    names = f"{len(key.names)} names to choose from" if key.listed else "no names to choose from: people write what they like"
+    names = (
+        f"{len(key.names)} names to choose from"
+        if key.listed
+        else "no names to choose from: people write what they like"
+    )
     page = Page(f"Blind test {key.form}: the key", settings=settings, failures=warnings_of(folder))
     page.summary = [
         f"A form with {len(key.pictures)} pictures in random order, and {names}. This page tells what they are: give others the folder "
@@ -73,12 +77,11 @@ def form_page(folder: Path) -> Page:
         "People open blind.html in a browser, name what they see, save their answers as a file and send it back; or they print it. "
         "captum-proto blind with --answers and these files scores them.",
     ]
-    shown = [
-        Picture(one.picture, f"{one.number}: {one.label or 'no class'}, {one.method}")
-        for one in key.pictures
-    ]
+    shown = [Picture(one.picture, f"{one.number}: {one.label or 'no class'}, {one.method}") for one in key.pictures]
     page.sections = [
-        Section("The form", [Files([FORM, KEY, SETTINGS]), Table(["class", *methods], rows, "Pictures of each method.")]),
+        Section(
+            "The form", [Files([FORM, KEY, SETTINGS]), Table(["class", *methods], rows, "Pictures of each method.")]
+        ),
         Section("The pictures and what they are", [Pictures(shown)], shown=0),
     ]
     return page
@@ -109,15 +112,15 @@ def scores_page(folder: Path) -> Page:
     """
     scores, settings = load_scores(folder), read_settings(folder)
     paths = {
-        one.number: path
-        for one in scores.judged
-        if (folder / (path := f"{PICTURES}/{one.number:05d}.jpg")).is_file()
+        one.number: path for one in scores.judged if (folder / (path := f"{PICTURES}/{one.number:05d}.jpg")).is_file()
     }
     gallery, pictures = answered_pictures(scores, paths)
     people = len(scores.people)
     page = Page(f"Blind test {settings[RECORDED]['form']}", settings=settings, failures=warnings_of(folder))
     page.lead = [gallery] if paths else []
-    page.legend = ["Beneath each picture: its class, how it was made, and how many answers name the class."] if paths else []
+    page.legend = (
+        ["Beneath each picture: its class, how it was made, and how many answers name the class."] if paths else []
+    )
     page.summary = [
         f"{people} {'person' if people == 1 else 'people'} named what {len({one.number for one in scores.judged})} pictures show, in "
         "random order and without being told how they were made.",

@@ -145,7 +145,9 @@ def _listed(folder: Path, labels: Path) -> list[Source]:
     for row in read_table(labels, ["picture", "class"], ["method"], "which class each picture is of"):
         path = folder / row["picture"]
         if not row["picture"] or not path.is_file():
-            raise InputError(f'"{labels}", line {row["line"]}: there is no picture "{path}"; give paths within "{folder}".')
+            raise InputError(
+                f'"{labels}", line {row["line"]}: there is no picture "{path}"; give paths within "{folder}".'
+            )
         found.append(Source(path, row["class"], row["method"] or PICTURE))
     if not found:
         raise InputError(f'"{labels}" names no picture; expected a line for each.')

@@ -9,7 +9,7 @@
   const notes = all.map((_, i) => at(`note-${i + 1}`));
   const person = at("person");
   const place = `captum-proto blind ${form}`;
-  let here = 0;
+  let here = -1; // before the first picture: what the form is about
   let single = true;
   let unsaved = false;
 
@@ -60,7 +60,7 @@
     person.value = String(found.person ?? "");
     answers.forEach((field, i) => { field.value = String(found.answers[i] ?? ""); });
     unknown.forEach((box, i) => { box.checked = found.unknown[i] === true; });
-    here = Number.isInteger(found.here) ? Math.min(Math.max(found.here, 0), count) : 0;
+    here = Number.isInteger(found.here) ? Math.min(Math.max(found.here, -1), count) : -1;
     single = found.single !== false;
   }
 
@@ -74,13 +74,14 @@
     const last = here >= count;
     document.body.classList.toggle("single", single);
     document.body.classList.toggle("listed", !single);
-    document.body.classList.toggle("begun", here > 0);
+    document.body.classList.toggle("begun", here >= 0);
     all.forEach((item, i) => item.classList.toggle("here", i === here));
     at("end").hidden = single && !last;
     at("end-title").textContent = single ? "That was the last picture" : "That is all";
-    at("back").disabled = here === 0;
+    at("back").disabled = here < 0;
     at("next").disabled = last;
-    at("view").setAttribute("aria-pressed", String(!single));
+    at("begin").textContent = here < 0 && !all.some((_, i) => answered(i)) ? "Begin" : "Go on";
+    at("view").textContent = single ? "All pictures as a list" : "One picture at a time";
     const done = all.filter((_, i) => answered(i)).length;
     at("progress").textContent = `${done} of ${count} answered`;
     const open = count - done;
@@ -91,11 +92,11 @@
   }
 
   function go(i, typing) {
-    here = Math.min(Math.max(i, 0), count);
+    here = Math.min(Math.max(i, -1), count);
     show();
     keep();
-    const target = here >= count ? at("end") : all[here];
-    if (here < count && typing) {
+    const target = here >= count ? at("end") : here < 0 ? at("top") : all[here];
+    if (here >= 0 && here < count && typing) {
       answers[here].focus();
     } else {
       target.focus({ preventScroll: true });
@@ -116,7 +117,7 @@
       if (event.key !== "Enter" || event.isComposing) return;
       event.preventDefault();
       note(i);
-      go(event.shiftKey ? i - 1 : i + 1, true);
+      go(event.shiftKey ? Math.max(i - 1, 0) : i + 1, true);
     });
   });
   unknown.forEach((box, i) => {
@@ -134,23 +135,24 @@
     if (!single) here = i;
   }));
   person.addEventListener("input", keep);
+  at("begin").addEventListener("click", () => go(Math.max(missing(), 0), false));
   at("back").addEventListener("click", () => go(here - 1, false));
   at("next").addEventListener("click", () => go(here + 1, false));
   at("to-missing").addEventListener("click", () => go(missing(), true));
   at("view").addEventListener("click", () => {
     single = !single;
-    if (single && here >= count) here = 0;
+    if (single && here >= count) here = -1;
     show();
     keep();
   });
   at("anew").addEventListener("click", () => {
-    if (!window.confirm("Remove your name and all answers from this page?")) return;
+    if (!window.confirm("Remove your name and all answers?")) return;
     person.value = "";
     answers.forEach((field) => { field.value = ""; });
     unknown.forEach((box) => { box.checked = false; });
     notes.forEach((line) => { line.textContent = ""; });
     at("saved").hidden = true;
-    go(0, false);
+    go(-1, false);
     unsaved = false;
     try {
       storage?.removeItem(place);
@@ -189,7 +191,7 @@
   document.body.classList.add("runs");
   document.querySelectorAll(".scripted").forEach((part) => { part.hidden = false; });
   at("kept").textContent = storage
-    ? "Your answers are kept in this browser until you begin anew."
+    ? "Your answers are kept in this browser."
     : "This browser keeps nothing: save your answers before you close the page.";
   recall();
   unsaved = false;

@@ -7,7 +7,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from captum_proto._utils.tables import bare_percent, between, number, p_equals, p_text, percent, text_table
-from captum_proto.metrics.blind_test import NAMED, UNANSWERED, UNKNOWN, UNMATCHED, BlindScores, JudgedAnswer, MethodScore
+from captum_proto.metrics.blind_test import (
+    NAMED,
+    UNANSWERED,
+    UNKNOWN,
+    UNMATCHED,
+    BlindScores,
+    JudgedAnswer,
+    MethodScore,
+)
 from captum_proto.report.blocks import Gallery, Picture, Pictures, Shown, Table
 from captum_proto.stats.intervals import Estimate
 
@@ -73,7 +81,7 @@ def summary(scores: BlindScores) -> str:
 
 def conclusion(scores: BlindScores) -> list[str]:
     """What was found, a sentence each: of every method beside chance, of methods beside each other, and how far people agree."""
-    sentences = [_told(score, scores.confidence) for score in scores.methods]
+    sentences = [_told(score) for score in scores.methods]
     for pair in scores.comparisons:
         if pair.order.certain:
             better, worse = (pair.first, pair.second) if pair.difference > 0 else (pair.second, pair.first)
@@ -97,7 +105,9 @@ def trust(scores: BlindScores) -> str:
     people = len(scores.people)
     text = [f"{people} {'person' if people == 1 else 'people'} answered"]
     if people < 3:
-        text.append("another one may see things differently" if people == 1 else "more would tell how far people differ")
+        text.append(
+            "another one may see things differently" if people == 1 else "more would tell how far people differ"
+        )
     fewest = min(score.pictures for score in labeled)
     if fewest < 30:
         text.append(f"the fewest pictures of a method are {fewest}, so that the intervals are wide")
@@ -127,8 +137,8 @@ def methods_table(scores: BlindScores) -> Table:
 def pairs_table(scores: BlindScores) -> Table:
     """Methods beside each other."""
     caption = (
-        "Difference: of the shares of right answers, the mean over classes that both methods have. McNemar's exact test compares one answer "
-        "of each class, the sign-flip test is the same for several; Fisher's compares methods that share no class."
+        "Difference: of the shares of right answers, the mean over classes that both methods have. McNemar's exact test compares one "
+        "answer of each class, the sign-flip test is the same for several; Fisher's compares methods that share no class."
     )
     return Table(*pair_rows(scores), caption, brief=[0, 1, 7, 8])
 
@@ -139,7 +149,12 @@ def confused_table(scores: BlindScores) -> Table:
     for one in scores.judged:
         rows.setdefault((one.label, one.method), []).append(one)
     table = [
-        [label or "(no class)", method, f"{sum(one.right for one in answers)} of {len(answers)}", _instead(answers) or "–"]
+        [
+            label or "(no class)",
+            method,
+            f"{sum(one.right for one in answers)} of {len(answers)}",
+            _instead(answers) or "–",
+        ]
         for (label, method), answers in sorted(rows.items())
     ]
     return Table(["class", "method", "right", "what else was said"], table, sortable=True)
@@ -170,18 +185,19 @@ def answered_pictures(scores: BlindScores, paths: Mapping[int, str]) -> tuple[Ga
     return Gallery(leading), Pictures(every)
 
 
-def _told(score: MethodScore, confidence: float) -> str:
+def _told(score: MethodScore) -> str:
     if score.right is None:
         named = score.outcomes[NAMED] + score.outcomes[UNMATCHED]
         return f"In pictures of “{score.method}”, which are of no class, people saw something in {named} of {score.answers} answers."
-    text = (
-        f"Of {score.answers} answers to “{score.method}”, {percent(score.right.value)} name the class (interval {_ends(score.right)}"
-    )
+    text = f"Of {score.answers} answers to “{score.method}”, {percent(score.right.value)} name the class (interval {_ends(score.right)}"
     expected = score.shuffled if math.isnan(score.chance) else max(score.chance, score.shuffled)
     source = "the same answers in random order" if math.isnan(score.chance) else "chance"
-    if score.right.low > expected:
+    # Of several people's answers to the same pictures the wider of the two intervals decides.
+    ends = [score.right.low, score.right.high, score.over_pictures.low, score.over_pictures.high]
+    low, high = (pick(end for end in ends if not math.isnan(end)) for pick in (min, max))
+    if low > expected:
         judged = f"more than {source} gives, {percent(expected)}"
-    elif score.right.high < expected:
+    elif high < expected:
         judged = f"less than {source} gives, {percent(expected)}"
     else:
         judged = f"no more than {source} may give, {percent(expected)}"
@@ -196,7 +212,13 @@ def _instead(answers: Sequence[JudgedAnswer], most: int = 5) -> str:
 
 
 def _said(one: JudgedAnswer) -> str:
-    return "don't know" if one.outcome == UNKNOWN else f"“{one.text}”" if one.outcome == UNMATCHED else " or ".join(one.meant)
+    return (
+        "don't know"
+        if one.outcome == UNKNOWN
+        else f"“{one.text}”"
+        if one.outcome == UNMATCHED
+        else " or ".join(one.meant)
+    )
 
 
 def _share(share: Estimate | None) -> list[str]:
