@@ -7,6 +7,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+#: What tells classes of one name apart.
+_IN_BRACKETS = re.compile(r"\s*\([^()]*\)$")
+
 
 def normalized(name: str) -> str:
     """
@@ -24,7 +27,8 @@ class ClassSpellings:
     """
     Which classes a text may stand for.
 
-    A name may hold synonyms, with commas between them as ImageNet's have: each of them stands for the class, and so does the whole.
+    A name may hold synonyms, with commas between them as ImageNet's have: each of them stands for the class, and so does the whole. What
+    stands in brackets at the end, such as the index in "crane (134)", tells classes of one name apart and may be left out.
 
     Args:
         names (sequence of str): The name of each class.
@@ -42,7 +46,7 @@ class ClassSpellings:
         self.names = list(names)
         self._classes: dict[str, list[int]] = {}
         for index, name in enumerate(self.names):
-            for spelling in (name, *name.split(",")):
+            for spelling in (name, *name.split(","), _IN_BRACKETS.sub("", name)):
                 self._add(spelling, index)
 
     def add(self, spelling: str, name: str) -> None:

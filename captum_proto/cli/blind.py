@@ -44,7 +44,7 @@ def add(commands: shared.Commands) -> None:
         "folder",
         type=Path,
         metavar="DIR",
-        help="a run of generate or evaluate, or images by class (folders or names of files); with --answers, what a form was written to",
+        help="a run of generate, evaluate or quality, or images by class, in folders or by name; with --answers, the folder of a form",
     )
     pictures = parser.add_argument_group("pictures and their classes")
     pictures.add_argument(

@@ -170,7 +170,7 @@ def test_answers_are_scored_by_the_key(made: tuple[Path, BlindKey], tmp_path: Pa
     assert sum(int(row["right"]) for row in every) == 5
     page = Page.load(tmp_path / "scores")
     assert {path for path in page.files() if not (tmp_path / "scores" / path).is_file()} == set()
-    assert any("1 answers are no name of a class" in text for text in page.failures)
+    assert any("no name of a class, 1 in all" in text for text in page.failures)
     assert "66.7 %" in (tmp_path / "scores" / "summary.txt").read_text(encoding="utf-8")
 
 
@@ -251,6 +251,28 @@ def test_prototypes_of_a_run_are_called_as_it_calls_them(tmp_path: Path) -> None
     assert len({one.path for one in found}) == 5
 
 
+def test_pictures_by_class_and_method_are_found_in_runs_of_other_commands(tmp_path: Path) -> None:
+    recorded = {"0000_ash-fraxinus": "ash, Fraxinus", "0001-0002": "classes 1–2"}
+    evaluated, compared = tmp_path / "evaluated", tmp_path / "compared"
+    for folder, command, classes in (
+        (evaluated, "evaluate", recorded),
+        (compared, "quality", list(recorded.values())),
+    ):
+        folder.mkdir()
+        settings = {"command": command, "recorded": {"classes": classes}}
+        (folder / "settings.json").write_text(json.dumps(settings))
+    for seed, stem in enumerate(recorded):
+        for method, other in (("prototypes", "best"), ("plain", "mean_image")):
+            picture(evaluated / stem / method / f"{stem}_seed0.png", seed)
+            picture(compared / "pictures" / other / f"{stem}_seed0.png", seed)
+    picture(evaluated / "0000_ash-fraxinus" / "curves.png", 9)
+    labels = list(recorded.values())
+    found = [(one.label, one.method) for one in find_sources(evaluated)]
+    assert sorted(found) == sorted((label, method) for label in labels for method in ("plain", "prototype"))
+    found = [(one.label, one.method) for one in find_sources(compared)]
+    assert sorted(found) == sorted((label, method) for label in labels for method in ("best", "mean_image"))
+
+
 @pytest.mark.parametrize(
     ("files", "labels"),
     [
@@ -276,6 +298,23 @@ def test_a_table_says_what_pictures_are(tmp_path: Path) -> None:
     picture(tmp_path / "wnids" / "n01440764" / "1.png", 0)
     (tmp_path / "names.csv").write_text('index,wnid,name\n0,n01440764,"tench, Tinca tinca"\n')
     assert find_sources(tmp_path / "wnids", class_table=tmp_path / "names.csv")[0].label == "tench, Tinca tinca"
+
+
+def test_classes_of_one_name_are_told_apart_by_their_index(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "0134_n02012849.png", 0)
+    picture(tmp_path / "in" / "0002_n01484850.png", 1)
+    table = tmp_path / "in" / "classes.csv"
+    table.write_text("index,wnid,name\n2,n01484850,great_white_shark\n134,n02012849,crane\n517,n03126707,crane\n")
+    classes = ClassList.read(table)
+    assert classes.names == ["great white shark", "crane (134)", "crane (517)"]
+    key = carry_out(MakeForm(find_sources(tmp_path / "in"), classes, settings=SMALL), tmp_path / "out")
+    assert {one.label for one in key.pictures} == {"great white shark", "crane (134)"}
+    path = answer(tmp_path / "a.csv", key, dict.fromkeys(truth(key), "Crane"))
+    judged = carry_out(ScoreAnswers(tmp_path / "out", [path]), tmp_path / "scores").judged
+    assert [one.right for one in judged] == [one.label == "crane (134)" for one in key.pictures]
+    table.write_text("index,wnid,name\n2,n01484850,great_white_shark\n134,n02012849,\n")
+    with pytest.raises(ValueError, match="has no name for class 134, of which there are images"):
+        find_sources(tmp_path / "in")
 
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
@@ -351,7 +390,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["in", "--by-method", "--synonyms", "few.txt"], "--synonyms is for scoring"),
     (["in", "--labels", "few.txt"], "has the columns zebu; expected picture and class"),
     (["empty", "--by-method"], "holds no folders with images; expected one for each method"),
-    (["others"], "holds the results of captum-proto sweep; give a run of generate or evaluate"),
+    (["others"], "holds the results of captum-proto sweep; give a run of generate, evaluate, quality, a"),
     (["units"], "holds pictures of units, and nothing says what they are to be called"),
     (["wnids"], "names classes by wnid (n01440764), which nobody would type; give their names with --class-table"),
     (["broken"], "cannot be read: not an image"),

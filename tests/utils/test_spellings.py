@@ -6,7 +6,7 @@ import pytest
 
 from captum_proto._utils.spellings import ClassSpellings, normalized
 
-NAMES = ["goldfish, Carassius auratus", "crane", "crane, lifting machine", "jack-o'-lantern", "café", "+", "-"]
+NAMES = ["goldfish, Carassius auratus", "crane (134)", "crane, lifting machine", "jack-o'-lantern", "café", "+", "-"]
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ NAMES = ["goldfish, Carassius auratus", "crane", "crane, lifting machine", "jack
         ("gold fish", ()),
         ("crane", (1, 2)),
         ("Lifting Machine", (2,)),
+        ("crane 134", (1,)),
         ("jack o lantern", (3,)),
         ("cafe\u0301", (4,)),
         ("cafe", ()),
@@ -35,7 +36,7 @@ def test_found_by_spelling(text: str, found: tuple[int, ...]) -> None:
 def test_nearest_names_are_told_and_not_taken() -> None:
     spellings = ClassSpellings(NAMES)
     assert spellings.nearest("goldfisch") == ["goldfish, Carassius auratus"]
-    assert spellings.nearest("crame", 2) == ["crane", "crane, lifting machine"]
+    assert spellings.nearest("crame", 2) == ["crane (134)", "crane, lifting machine"]
     assert spellings.nearest("qqqq") == []
 
 

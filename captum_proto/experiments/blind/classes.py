@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,22 +32,38 @@ class ClassList:
         """
         A file of names: CSV with the columns name and, if there are groups, group; or a name a line, whatever follows a comma its synonyms.
 
+        Names that several classes share need a column index: they are told apart by it, as in "crane (134)".
+
         Raises:
             MissingFileError: If there is no such file.
             InputError: If it has no names, or a name twice.
         """
         if path.suffix.lower() == ".csv":
-            rows = read_table(path, ["name"], ["group"], "the names of classes")
-            names, groups = [row["name"] for row in rows], {row["name"]: row["group"] for row in rows if row["group"]}
+            rows = [
+                row for row in read_table(path, ["name"], ["group", "index"], "the names of classes") if row["name"]
+            ]
+            names = told_apart([(as_shown(row["name"]), row["index"]) for row in rows])
+            groups = {name: row["group"] for name, row in zip(names, rows, strict=True) if row["group"]}
         else:
-            names, groups = [line.strip() for line in read_text(path, "the names of classes").splitlines()], {}
-        names = [name for name in names if name]
+            lines = read_text(path, "the names of classes").splitlines()
+            names, groups = [as_shown(line) for line in lines if line.strip()], {}
         if not names:
             raise InputError(f'"{path}" holds no names; expected one a line, or CSV with the columns name and group.')
         twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
         if twice is not None:
             raise InputError(f'"{path}" has the name "{twice}" twice; give each class a name of its own.')
         return cls(names, groups)
+
+
+def as_shown(name: str) -> str:
+    """A name as people read it: "great white shark", where a table has "great_white_shark"."""
+    return " ".join(name.replace("_", " ").split())
+
+
+def told_apart(names: Sequence[tuple[str, str]]) -> list[str]:
+    """Names of classes, each with its index behind it where several classes share it and the index is known."""
+    count = Counter(name for name, _ in names)
+    return [f"{name} ({index})" if index and count[name] > 1 else name for name, index in names]
 
 
 def read_text(path: Path, what: str) -> str:

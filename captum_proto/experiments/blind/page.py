@@ -130,8 +130,8 @@ def scores_page(folder: Path) -> Page:
     unmatched = scores.unmatched()
     if unmatched:
         page.failures.append(
-            f"{sum(unmatched.values())} answers are no name of a class and count as wrong; fill in {TABLES['unmatched']} where they stand "
-            "for one, and give it with --synonyms."
+            f"Answers that are no name of a class, {sum(unmatched.values())} in all, count as wrong; fill in {TABLES['unmatched']} where "
+            "they stand for one, and give it with --synonyms."
         )
     blocks: list[Block] = [methods_table(scores)]
     if scores.comparisons:

@@ -12,11 +12,14 @@ from typing import Any
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.spellings import ClassSpellings, normalized
 from captum_proto.data import ImageCollection
+from captum_proto.data.class_tables import read_table as read_class_table
 from captum_proto.data.images import is_image_name
 from captum_proto.data.labels import existing_folder, images_below
-from captum_proto.experiments.blind.classes import ClassList, read_table
+from captum_proto.experiments.blind.classes import ClassList, as_shown, read_table, told_apart
 from captum_proto.runs.folder import RECORDED, SETTINGS, read_settings
 
+#: A table of classes that may lie beside images.
+_TABLE = "classes.csv"
 #: What pictures are called whose method nothing tells.
 PROTOTYPE, PICTURE = "prototype", "picture"
 _WNID = re.compile(r"n\d{8}")
@@ -44,13 +47,14 @@ def find_sources(
     folder: Path, *, labels: Path | None = None, class_table: Path | None = None, by_method: bool = False
 ) -> list[Source]:
     """
-    The pictures in a folder: what a run of generate or evaluate wrote, or any images, with their classes as folders and names tell them.
+    The pictures in a folder: what a run of generate, evaluate or quality wrote, or any images whose folders or names tell classes.
 
     Args:
         folder (Path): Of a run, or of images: a folder for each class, or files named by class.
         labels (Path, optional): A table that says which class each picture is of, instead: CSV with the columns picture, a path within the
             folder, and class, and method where there are several. Pictures that it does not name are left out. Default: None
-        class_table (Path, optional): Which class a wnid or an index in the names of images is. Default: None
+        class_table (Path, optional): Which class a wnid or an index in the names of images is. Default: None, a classes.csv beside them
+            if there is one
         by_method (bool, optional): Whether the folders in ``folder`` are methods, with images by class in each. Default: False
 
     Returns:
@@ -78,7 +82,7 @@ def find_sources(
         )
     if command not in _OF_RUNS:
         raise InputError(
-            f'"{folder}" holds the results of captum-proto {command}; give a run of {" or ".join(_OF_RUNS)}, a folder of images, or '
+            f'"{folder}" holds the results of captum-proto {command}; give a run of {", ".join(_OF_RUNS)}, a folder of images, or '
             "a table of the pictures with --labels FILE."
         )
     found = _OF_RUNS[str(command)](folder, settings)
@@ -119,8 +123,8 @@ def with_names_of(sources: Sequence[Source], names: Sequence[str], where: str) -
     called: dict[str, str] = {"": ""}
     for label in dict.fromkeys(one.label for one in sources if one.label):
         found = spellings.find(label)
-        if len(found) > 1 and label in names:
-            found = (list(names).index(label),)
+        if len(found) > 1 and as_shown(label) in names:
+            found = (list(names).index(as_shown(label)),)
         if len(found) != 1:
             near = spellings.nearest(label, 1)
             hint = f'did you mean "{near[0]}"?' if near else "add it, or rename the pictures."
@@ -133,7 +137,7 @@ def with_names_of(sources: Sequence[Source], names: Sequence[str], where: str) -
 def different_names(labels: Iterable[str]) -> list[str]:
     """The names of classes without those that another one stands for as well: "goldfish" beside "goldfish, Carassius auratus"."""
     found: dict[str, str] = {}
-    for label in sorted(dict.fromkeys(labels), key=lambda label: (-label.count(","), label)):
+    for label in sorted(dict.fromkeys(map(as_shown, labels)), key=lambda label: (-label.count(","), label)):
         if label and normalized(label) not in found:
             for spelling in (label, *label.split(",")):
                 found.setdefault(normalized(spelling), label)
@@ -185,8 +189,26 @@ def _of_evaluate(folder: Path, settings: Mapping[str, Any]) -> list[Source]:
     return found
 
 
+def _of_quality(folder: Path, settings: Mapping[str, Any]) -> list[Source]:
+    """The pictures of each method in a folder of its name; which class a file is of follows from its name."""
+    labels = {_slug(str(label)): str(label) for label in (settings.get(RECORDED) or {}).get("classes") or ()}
+    found = []
+    for place in sorted(each for each in (folder / "pictures").glob("*") if each.is_dir()):
+        for path in sorted(place.glob("*_seed*.png")):
+            stem = path.stem.rpartition("_seed")[0]
+            several = _slug("classes " + " ".join(str(int(number)) for number in re.findall(r"\d+", stem)))
+            label = labels.get(stem.partition("_")[2]) or labels.get(several) or _words_of_file(path.stem)
+            found.append(Source(path, label, place.name))
+    return found
+
+
+def _slug(label: str) -> str:
+    """What names of files call a class, but for its index."""
+    return re.sub(r"[^0-9A-Za-z]+", "-", label).strip("-").lower()
+
+
 #: By command: the pictures of its run.
-_OF_RUNS = {"generate": _of_generate, "evaluate": _of_evaluate}
+_OF_RUNS = {"generate": _of_generate, "evaluate": _of_evaluate, "quality": _of_quality}
 
 
 def _in_folders(folder: Path) -> bool:
@@ -195,11 +217,20 @@ def _in_folders(folder: Path) -> bool:
 
 def _images_by_class(folder: Path, method: str, class_table: Path | None) -> list[Source]:
     """Images with the names of their classes: by a table, else as the folder that holds each is called, else as its file is."""
-    if class_table is not None:
-        images = ImageCollection.discover(folder, class_table=class_table)
-        names = images.class_names
-        labels = [names[index] if names else f"class {index}" for index in images.labels]
-        return [Source(path, label, method) for path, label in zip(images.paths, labels, strict=True)]
+    beside = folder / _TABLE
+    if class_table is not None or beside.is_file():
+        table = str(class_table or beside)
+        images = ImageCollection.discover(folder, class_table=table)
+        named = sorted(read_class_table(table)[1].items())
+        names = dict(
+            zip([index for index, _ in named], told_apart([(name, str(index)) for index, name in named]), strict=True)
+        )
+        missing = next((index for index in images.labels if index not in names), None)
+        if missing is not None:
+            raise InputError(
+                f'"{table}" has no name for class {missing}, of which there are images in "{folder}"; add it.'
+            )
+        return [Source(path, names[index], method) for path, index in zip(images.paths, images.labels, strict=True)]
     if _in_folders(folder):
         found = list(_by_folder(folder, method))
     else:
@@ -230,6 +261,8 @@ def _words_of_folder(name: str) -> str:
 
 def _words_of_file(stem: str) -> str:
     """The name of a class in that of a file, between an index and a seed or a count; the index where there is nothing else."""
+    if wnid := _WNID.search(stem):
+        return wnid[0]
     number = _BEFORE.match(stem)
     return _words(_BEHIND.sub("", _BEFORE.sub("", stem))) or (str(int(number[0])) if number else stem)
 

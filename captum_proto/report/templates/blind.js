@@ -28,7 +28,8 @@
   const spelled = (text) => text.normalize("NFC").toLowerCase().replace(/[^\p{L}\p{N}]+/gu, " ").trim();
   const names = new Set();
   for (const option of document.querySelectorAll("#names option")) {
-    for (const name of [option.value, ...option.value.split(",")]) names.add(spelled(name));
+    const alone = option.value.replace(/\s*\([^()]*\)$/u, ""); // "crane" of "crane (134)"
+    for (const name of [option.value, alone, ...option.value.split(",")]) names.add(spelled(name));
   }
 
   const answered = (i) => unknown[i].checked || answers[i].value.trim() !== "";
