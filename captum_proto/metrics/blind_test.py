@@ -265,7 +265,9 @@ def score_answers(
         if score.right is not None
     }
     found = [
-        compare_shares(first, second, _by_class(with_class[first]), _by_class(with_class[second]), seed=seed)
+        compare_shares(
+            first, second, _by_class(with_class[first]), _by_class(with_class[second]), confidence, seed=seed
+        )
         for first, second in combinations(with_class, 2)
     ]
     corrected = holm([comparison.p_value for comparison in found])

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from captum_proto._utils.errors import InputError
-from captum_proto.stats.intervals import fisher_exact
+from captum_proto.stats.intervals import Estimate, difference_estimate, fisher_exact, mean_estimate
 from captum_proto.stats.judgments import Order, order_by_test
 
 #: What a test is called.
@@ -25,7 +25,8 @@ class PairedComparison:
     Args:
         first (str): What the first share is of.
         second (str): What the second is of.
-        difference (float): First less second: the mean over shared classes, or of all answers where no class is shared.
+        difference (Estimate): First less second, the mean over shared classes, or of all answers where no class is shared; with its
+            bootstrap interval.
         p_value (float): Two-sided, of a single test.
         p_corrected (float): For several tests at once.
         test (str): Its name.
@@ -36,7 +37,7 @@ class PairedComparison:
 
     first: str
     second: str
-    difference: float
+    difference: Estimate
     p_value: float
     p_corrected: float
     test: str
@@ -47,7 +48,7 @@ class PairedComparison:
     @property
     def order(self) -> Order:
         """How the first stands to the second, by the corrected p-value."""
-        return order_by_test(self.difference, self.p_corrected)
+        return order_by_test(self.difference.value, self.p_corrected)
 
     def corrected(self, p_value: float) -> PairedComparison:
         """The same with a corrected p-value."""
@@ -59,6 +60,7 @@ def compare_shares(
     second: str,
     right_of_first: Mapping[str, Sequence[bool]],
     right_of_second: Mapping[str, Sequence[bool]],
+    confidence: float = 0.95,
     resamples: int = 9999,
     seed: int = 0,
 ) -> PairedComparison:
@@ -74,8 +76,9 @@ def compare_shares(
         second (str): What the second are answers to.
         right_of_first (mapping[str, sequence of bool]): By class, whether each answer is right.
         right_of_second (mapping[str, sequence of bool]): The same of the second.
-        resamples (int, optional): Random sign flips, where there are too many to try all. Default: 9999
-        seed (int, optional): Of these. Default: 0
+        confidence (float, optional): Of the interval of the difference, between 0 and 1. Default: 0.95
+        resamples (int, optional): Of the bootstrap, and random sign flips where there are too many to try all. Default: 9999
+        seed (int, optional): Of both. Default: 0
 
     Returns:
         PairedComparison: Its ``p_corrected`` is the p-value itself.
@@ -100,7 +103,7 @@ def compare_shares(
     if not shared:
         one, other = ([each for answers in of.values() for each in answers] for of in (right_of_first, right_of_second))
         p_value = fisher_exact((sum(one), len(one)), (sum(other), len(other)))
-        difference = float(np.mean(one) - np.mean(other))
+        difference = difference_estimate(one, other, confidence, resamples, seed)
         return PairedComparison(first, second, difference, p_value, p_value, FISHER, 0, 0, 0)
     differences = np.array([float(np.mean(right_of_first[name]) - np.mean(right_of_second[name])) for name in shared])
     changed = differences[differences != 0]
@@ -108,7 +111,17 @@ def compare_shares(
     alone = all(len(of[name]) == 1 for of in (right_of_first, right_of_second) for name in shared)
     p_value = _sign_flips(changed, resamples, seed)
     test = MCNEMAR if alone else SIGNS
-    return PairedComparison(first, second, float(differences.mean()), p_value, p_value, test, len(shared), above, below)
+    return PairedComparison(
+        first,
+        second,
+        mean_estimate(differences, confidence, resamples, seed),
+        p_value,
+        p_value,
+        test,
+        len(shared),
+        above,
+        below,
+    )
 
 
 def _sign_flips(changed: np.ndarray[tuple[int], np.dtype[np.float64]], resamples: int, seed: int) -> float:

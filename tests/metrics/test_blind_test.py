@@ -77,7 +77,7 @@ def test_shares_chance_and_counts_by_hand() -> None:
     assert noise.outcomes[NAMED] == 1
     (pair,) = scores.comparisons
     assert (pair.first, pair.second, pair.test, pair.classes) == ("prototype", "ascent", SIGNS, 3)
-    assert pair.difference == pytest.approx(((0.5 - 0) + (1 - 0) + (0 - 0.5)) / 3)
+    assert pair.difference.value == pytest.approx(((0.5 - 0) + (1 - 0) + (0 - 0.5)) / 3)
     assert scores.unmatched() == {"recorder": 1}
     assert scores.people == ["Ann", "Bob"]
 

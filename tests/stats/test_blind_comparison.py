@@ -24,7 +24,8 @@ def test_one_answer_of_each_class_is_mcnemars_test(seed: int) -> None:
     assert found.test == MCNEMAR
     assert (found.only_first, found.only_second, found.classes) == (only_first, only_second, 40)
     assert found.p_value == pytest.approx(stats.binomtest(only_first, only_first + only_second).pvalue)
-    assert found.difference == pytest.approx((only_first - only_second) / 40)
+    assert found.difference.value == pytest.approx((only_first - only_second) / 40)
+    assert found.difference.low < found.difference.value < found.difference.high
 
 
 def test_several_answers_are_a_sign_flip_test() -> None:
@@ -36,7 +37,7 @@ def test_several_answers_are_a_sign_flip_test() -> None:
     found = compare_shares("a", "b", first, second)
     assert found.test == SIGNS
     assert found.p_value == pytest.approx(expected)
-    assert found.difference == pytest.approx(0.3)
+    assert found.difference.value == pytest.approx(0.3)
 
 
 def test_with_many_classes_flips_are_drawn_and_the_same_each_time() -> None:

@@ -62,7 +62,7 @@ def form_page(folder: Path) -> Page:
     """
     key, settings = BlindKey.load(folder / KEY), read_settings(folder)
     methods = list(dict.fromkeys(one.method for one in key.pictures))
-    labels = sorted({one.label for one in key.pictures})
+    labels = sorted({one.label for one in key.pictures}, key=lambda label: (label.casefold(), label))
     counts = Counter((one.label, one.method) for one in key.pictures)
     rows = [[label or "(no class)", *(str(counts[label, method]) for method in methods)] for label in labels]
     names = (

@@ -55,11 +55,23 @@ def method_rows(scores: BlindScores, bare: bool = False) -> tuple[list[str], lis
 
 def pair_rows(scores: BlindScores) -> tuple[list[str], list[list[str]]]:
     """A row for each pair of methods: the difference, its test, and what may be said."""
-    header = ["methods", "difference", "classes", "first higher", "second higher", "test", "p", "p, Holm", "judgment"]
+    header = [
+        "methods",
+        "difference",
+        f"{100 * scores.confidence:g} %",
+        "classes",
+        "first higher",
+        "second higher",
+        "test",
+        "p",
+        "p, Holm",
+        "judgment",
+    ]
     rows = [
         [
             f"{pair.first} – {pair.second}",
-            number(100 * pair.difference, 1) + " points",
+            f"{100 * pair.difference.value:.1f} points",
+            between((100 * pair.difference.low, 100 * pair.difference.high), lambda end: number(end, 1)),
             *(str(count) if pair.classes else "–" for count in (pair.classes, pair.only_first, pair.only_second)),
             pair.test,
             p_text(pair.p_value),
@@ -84,9 +96,9 @@ def conclusion(scores: BlindScores) -> list[str]:
     sentences = [_told(score) for score in scores.methods]
     for pair in scores.comparisons:
         if pair.order.certain:
-            better, worse = (pair.first, pair.second) if pair.difference > 0 else (pair.second, pair.first)
+            better, worse = (pair.first, pair.second) if pair.difference.value > 0 else (pair.second, pair.first)
             sentences.append(
-                f"Pictures of “{better}” were named more often than those of “{worse}”, by {abs(100 * pair.difference):.1f} points "
+                f"Pictures of “{better}” were named more often than those of “{worse}”, by {abs(100 * pair.difference.value):.1f} points "
                 f"({pair.test}, p {p_equals(pair.p_corrected)} after Holm's correction)."
             )
     if not math.isnan(scores.agreement.value):
@@ -137,10 +149,11 @@ def methods_table(scores: BlindScores) -> Table:
 def pairs_table(scores: BlindScores) -> Table:
     """Methods beside each other."""
     caption = (
-        "Difference: of the shares of right answers, the mean over classes that both methods have. McNemar's exact test compares one "
-        "answer of each class, the sign-flip test is the same for several; Fisher's compares methods that share no class."
+        "Difference: of the shares of right answers, the mean over classes that both methods have, with its bootstrap interval. "
+        "McNemar's exact test compares one answer of each class, the sign-flip test is the same for several; Fisher's compares methods that "
+        "share no class."
     )
-    return Table(*pair_rows(scores), caption, brief=[0, 1, 7, 8])
+    return Table(*pair_rows(scores), caption, brief=[0, 1, 2, 8, 9])
 
 
 def confused_table(scores: BlindScores) -> Table:
