@@ -21,7 +21,7 @@ def form_digest(pictures: Sequence[bytes], question: str, names: Sequence[str]) 
     Examples::
 
         >>> form_digest([b"one", b"two"], "What is it?", [])
-        '5f0eb0f96ddd'
+        'd00bf16f1594'
     """
     digest = hashlib.sha256()
     for part in (question.encode(), *(name.encode() for name in names), *pictures):

@@ -169,6 +169,7 @@ def test_answers_are_scored_by_the_key(made: tuple[Path, BlindKey], tmp_path: Pa
     every = list(csv.DictReader((tmp_path / "scores" / "answers.csv").open(encoding="utf-8")))
     assert sum(int(row["right"]) for row in every) == 5
     page = Page.load(tmp_path / "scores")
+    assert page.summary[0].endswith("Named rightly: 66.7 % of “ours”, 16.7 % of “theirs”; chance gives 33.3 %.")
     assert {path for path in page.files() if not (tmp_path / "scores" / path).is_file()} == set()
     assert any("no name of a class, 1 in all" in text for text in page.failures)
     assert "66.7 %" in (tmp_path / "scores" / "summary.txt").read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ from captum_proto.report.views.blind import (
     answered_pictures,
     conclusion,
     confused_table,
+    headline,
     methods_table,
     pairs_table,
     trust,
@@ -123,7 +124,7 @@ def scores_page(folder: Path) -> Page:
     )
     page.summary = [
         f"{people} {'person' if people == 1 else 'people'} named what {len({one.number for one in scores.judged})} pictures show, in "
-        "random order and without being told how they were made.",
+        f"random order and without being told how they were made. {headline(scores)}",
         *conclusion(scores),
     ]
     page.trust = trust(scores)

@@ -16,6 +16,7 @@ from captum_proto.metrics.blind_test import (
     JudgedAnswer,
     MethodScore,
 )
+from captum_proto.metrics.controls import DATA_FREE
 from captum_proto.report.blocks import Gallery, Picture, Pictures, Shown, Table
 from captum_proto.stats.intervals import Estimate
 
@@ -111,6 +112,14 @@ def conclusion(scores: BlindScores) -> list[str]:
     return sentences
 
 
+def headline(scores: BlindScores) -> str:
+    """The share of right answers of each method, in one sentence."""
+    labeled = [score for score in scores.methods if score.right is not None]
+    shares = ", ".join(f"{percent(score.right.value)} of “{score.method}”" for score in labeled if score.right)
+    chance = labeled[0].chance
+    return f"Named rightly: {shares}" + ("." if math.isnan(chance) else f"; chance gives {percent(chance)}.")
+
+
 def trust(scores: BlindScores) -> str:
     """Whether a blind test allows a conclusion, with the most important reason."""
     labeled = [score for score in scores.methods if score.right is not None]
@@ -123,8 +132,8 @@ def trust(scores: BlindScores) -> str:
     fewest = min(score.pictures for score in labeled)
     if fewest < 30:
         text.append(f"the fewest pictures of a method are {fewest}, so that the intervals are wide")
-    if not any(one.method in ("noise", "gray") for one in scores.judged):
-        text.append("no pictures of noise were mixed in, which would tell how often people name what is not there")
+    if all(one.label and one.method not in DATA_FREE for one in scores.judged):
+        text.append("no pictures such as noise were mixed in, which would tell how often people name what is not there")
     return "; ".join(text) + "."
 
 
@@ -150,8 +159,8 @@ def pairs_table(scores: BlindScores) -> Table:
     """Methods beside each other."""
     caption = (
         "Difference: of the shares of right answers, the mean over classes that both methods have, with its bootstrap interval. "
-        "McNemar's exact test compares one answer of each class, the sign-flip test is the same for several; Fisher's compares methods that "
-        "share no class."
+        "McNemar's exact test compares one answer of each class, the sign-flip test is the same for several; Fisher's compares methods "
+        "that share no class."
     )
     return Table(*pair_rows(scores), caption, brief=[0, 1, 2, 8, 9])
 
@@ -165,7 +174,7 @@ def confused_table(scores: BlindScores) -> Table:
         [
             label or "(no class)",
             method,
-            f"{sum(one.right for one in answers)} of {len(answers)}",
+            f"{sum(one.right for one in answers)} of {len(answers)}" if label else "–",
             _instead(answers) or "–",
         ]
         for (label, method), answers in sorted(rows.items())
@@ -181,7 +190,7 @@ def answered_pictures(scores: BlindScores, paths: Mapping[int, str]) -> tuple[Ga
         scores (BlindScores): What was found.
         paths (mapping[int, str]): By number, the file of a picture relative to the folder of the page.
     """
-    by_method: dict[str, list[Shown]] = {}
+    by_method: dict[str, list[Shown]] = {score.method: [] for score in scores.methods}
     every = []
     for picture in dict.fromkeys((one.number, one.label, one.method) for one in scores.judged):
         number_, label, method = picture
@@ -192,7 +201,7 @@ def answered_pictures(scores: BlindScores, paths: Mapping[int, str]) -> tuple[Ga
         instead = _instead(answers, 3)
         text = f"{number_}: {label or 'no class'}, {method}; {right}" + (f"; {instead}" if instead else "")
         every.append(Picture(paths[number_], text))
-        by_method.setdefault(method, []).append(Shown(paths[number_], label or method, [method, right], text))
+        by_method[method].append(Shown(paths[number_], label or method, [method, right], text))
     turns = max(map(len, by_method.values()), default=0)
     leading = [shown[place] for place in range(turns) for shown in by_method.values() if place < len(shown)]
     return Gallery(leading), Pictures(every)
@@ -259,6 +268,7 @@ __all__ = [
     "answered_pictures",
     "conclusion",
     "confused_table",
+    "headline",
     "method_rows",
     "methods_table",
     "pair_rows",
