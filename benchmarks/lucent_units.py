@@ -14,6 +14,7 @@ it, a sheet of both.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import time
 import warnings
@@ -38,8 +39,6 @@ TUNED_ON = {"_blocks.2._bn0": [3, 40], "_blocks.8._bn0": [10, 100]}
 FAST: dict[str, Any] = {"lr": 0.1, "betas": (0.3, 0.7)}
 #: After so many steps it is looked whether a picture is active enough; the last is the most that is tried.
 LOOKED_AT = (4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256)
-#: Where 64 pictures at once need more than 24 GiB, for the gradients of all layers before; batches of 16 do not.
-TOO_LARGE_AT_ONCE = ("_blocks.14._bn0",)
 SHAPE = (3, 224, 224)
 
 
@@ -53,10 +52,15 @@ def activations(named: NamedModel, images: Tensor, layer: str, channels: list[in
 
 
 def with_lucent(named: NamedModel, layer: str, channel: int, steps: int) -> tuple[float, Tensor]:
-    """Lucent's own loop, objective, image and transforms; the network's preprocessing goes last, as its user puts it there."""
+    """
+    Lucent's own loop, objective, image and transforms; the network's preprocessing goes last, as its user puts it there.
+
+    On a copy of the network: Lucent leaves its hooks on every layer, which would hold what the next of us computes.
+    """
     from lucent.optvis import objectives, param, render, transform
 
     torch.manual_seed(0)
+    network = copy.deepcopy(named.model)
     image: list[Callable[[], Tensor]] = []
 
     def remembered() -> tuple[Any, Callable[[], Tensor]]:
@@ -68,7 +72,7 @@ def with_lucent(named: NamedModel, layer: str, channel: int, steps: int) -> tupl
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         render.render_vis(
-            named.model,
+            network,
             objectives.channel(layer.replace(".", "_"), channel),
             remembered,
             transforms=[*transform.standard_transforms, named.preprocess],
@@ -77,7 +81,6 @@ def with_lucent(named: NamedModel, layer: str, channel: int, steps: int) -> tupl
             progress=False,
             show_image=False,
         )
-    named.model.zero_grad(set_to_none=True)
     return time.perf_counter() - begin, image[0]().detach()
 
 
@@ -111,8 +114,6 @@ def per_image_and_step(report: Report, named: NamedModel, layer: str, count: int
     channels = list(range(count))
     images = torch.rand(count, *SHAPE, requires_grad=True)
     batches = {OURS: channels, PARTED: channels[:16]}
-    if layer in TOO_LARGE_AT_ONCE:
-        del batches[OURS]
     times: dict[str, list[float]] = {name: [] for name in (*batches, LUCENT, FLOOR)}
     alone = 4 if quick else 16
     for _ in range(1 if quick else 2):
