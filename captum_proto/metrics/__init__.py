@@ -18,7 +18,7 @@ from captum_proto.metrics.recognition import (
 )
 from captum_proto.metrics.reference import PathReference
 from captum_proto.metrics.retrieval import Retrieval, retrieval
-from captum_proto.metrics.verifier import as_saved, classes_in, verifier_features, verifier_logits
+from captum_proto.metrics.verifier import as_saved, classes_in, verifier_features, verifier_logits, verifier_view
 from captum_proto.metrics.visualization_score import (
     VisualizationScore,
     VisualizationScores,
@@ -69,6 +69,7 @@ __all__ = [
     "summarize",
     "verifier_features",
     "verifier_logits",
+    "verifier_view",
     "visualization_score",
     "visualization_scores",
 ]

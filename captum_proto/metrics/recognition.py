@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from captum_proto.models import NamedModel
 
 _TOP = 5
+#: An interval narrower than this comes from classes that are all alike.
+_NO_WIDTH = 1e-12
 #: Classes that a bootstrap draws at a time.
 _AT_A_TIME = 10_000_000
 MEASURES = ("top1", "top5", "probability")
@@ -191,7 +193,8 @@ class RelativeRecognition:
     Attributes:
         ratio (Estimate): R, the pictures' mean over classes divided by that of natural images; 1 where they are recognized alike. NaN
             where no natural image is recognized.
-        pictures (Estimate): The pictures' mean over classes, with its bootstrap interval over classes.
+        pictures (Estimate): The pictures' mean over classes, with its bootstrap interval over classes, or Wilson's where that has no
+            width.
         natural (Estimate): That of natural images.
         chance (float): The ratio of pictures that are recognized by chance alone.
         classes (int): How many classes or superclasses.
@@ -265,7 +268,7 @@ def relative_recognition(
     targets = sorted(first)
     p, n = (np.array([float(means[classes]) for classes in targets]) for means in (first, second))
     options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
-    means = mean_estimate(p, **options), mean_estimate(n, **options)
+    means = _mean(p, **options), _mean(n, **options)
     chance = _chance(targets, pictures.outcomes)[measure]
     relative_chance = chance / means[1].value if means[1].value else math.nan
     return RelativeRecognition(_ratio(p, n, **options), *means, relative_chance, len(targets), measure)
@@ -314,10 +317,23 @@ def _ratio(p: NDArray[np.float64], n: NDArray[np.float64], confidence: float, re
         ranked = np.sort(np.where(np.isnan(drawn), np.inf, drawn))
         ends = [round(end * (len(ranked) - 1)) for end in ((1 - confidence) / 2, (1 + confidence) / 2)]
         low, high = float(ranked[ends[0]]), float(ranked[ends[1]])
-    if high - low < 1e-12:
-        ours, theirs = (proportion(round(each.mean() * len(each)), len(each), confidence) for each in (p, n))
+    if high - low < _NO_WIDTH:
+        ours, theirs = (_wilson(each, confidence) for each in (p, n))
         low, high = ours.low / theirs.high, (ours.high / theirs.low if theirs.low else math.inf)
     return Estimate(value, low, high)
+
+
+def _mean(values: NDArray[np.float64], confidence: float, resamples: int, seed: int) -> Estimate:
+    found = mean_estimate(values, confidence, resamples, seed)
+    if found.high - found.low < _NO_WIDTH:
+        wide = _wilson(values, confidence)
+        return Estimate(found.value, min(wide.low, found.value), max(wide.high, found.value))
+    return found
+
+
+def _wilson(shares: NDArray[np.float64], confidence: float) -> Estimate:
+    """Wilson's interval where each class counts as one picture: it has a width where all classes have the same share."""
+    return proportion(round(shares.mean() * len(shares)), len(shares), confidence)
 
 
 def _quotient(p: NDArray[np.float64], n: NDArray[np.float64], axis: int = -1) -> Any:

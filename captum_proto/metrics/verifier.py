@@ -139,14 +139,49 @@ def verifier_features(images: Images, verifier: NamedModel, layer: str | None = 
         >>> verifier_features(torch.rand(2, 1, 8, 8), load_model("digits", pretrained=False)).shape[0]
         2
     """
+    return _features_and_outputs(images, verifier, layer, batch_size)[0]
+
+
+def verifier_view(
+    images: Images, verifier: NamedModel, layer: str | None = None, batch_size: int = 32
+) -> tuple[Tensor, Tensor]:
+    r"""
+    Logits and pooled features of whole pictures from the same pass, in about the time of one of them.
+
+    Args:
+        images, verifier, layer, batch_size: As in :func:`verifier_features`.
+
+    Returns:
+        tuple[Tensor, Tensor]: What :func:`verifier_logits` gives, (N, K), and what :func:`verifier_features` gives, (N, D).
+
+    Raises:
+        TypeError, ValueError: As both.
+
+    Examples::
+
+        >>> from captum_proto.models import load_model
+        >>> logits, features = verifier_view(torch.rand(2, 1, 8, 8), load_model("digits", pretrained=False))
+        >>> logits.shape, len(features)
+        (torch.Size([2, 10]), 2)
+    """
+    features, outputs = _features_and_outputs(images, verifier, layer, batch_size)
+    given = next((output for output in outputs if not isinstance(output, Tensor)), None)
+    together = torch.cat([output.detach().cpu() for output in outputs]) if given is None else given
+    return check_logits(together, len(features)).double(), features
+
+
+def _features_and_outputs(
+    images: Images, verifier: NamedModel, layer: str | None, batch_size: int
+) -> tuple[Tensor, list[Any]]:
     from captum_proto.models import PooledFeatures
 
     embed = PooledFeatures(verifier, layer, batch_size=check_int(batch_size, "batch_size", 1))
-    parts = [
-        embed(sized_for(batch.detach(), verifier)).double()
-        for batch in image_batches(images, batch_size, (0.0, 1.0), "images")
-    ]
-    return torch.cat(parts)
+    parts, outputs = [], []
+    for batch in image_batches(images, batch_size, (0.0, 1.0), "images"):
+        features, output = embed.with_output(sized_for(batch.detach(), verifier))
+        parts.append(features.double())
+        outputs += output
+    return torch.cat(parts), outputs
 
 
 def classes_in(verifier: NamedModel, class_names: Sequence[str] | None, target: Any = None) -> dict[int, int]:
@@ -234,4 +269,12 @@ def _listed(indices: Iterable[int], class_names: Sequence[str] | None = None) ->
     return ", ".join(named[:_MOST_NAMED]) + (f" and {further} more" if further > 0 else "")
 
 
-__all__ = ["as_saved", "classes_in", "mapped_targets", "sized_for", "verifier_features", "verifier_logits"]
+__all__ = [
+    "as_saved",
+    "classes_in",
+    "mapped_targets",
+    "sized_for",
+    "verifier_features",
+    "verifier_logits",
+    "verifier_view",
+]
