@@ -20,14 +20,13 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.tables import between, number, percent, text_table
 from captum_proto._utils.targets import Target, class_probabilities, outcomes, target_mask
 from captum_proto.metrics.verifier import as_saved, classes_in, mapped_targets, verifier_logits
-from captum_proto.stats.intervals import Estimate, mean_estimate, proportion
+from captum_proto.stats.intervals import Estimate, proportion
+from captum_proto.stats.shares import NO_WIDTH, mean_share, wilson_of_mean
 
 if TYPE_CHECKING:
     from captum_proto.models import NamedModel
 
 _TOP = 5
-#: An interval narrower than this comes from classes that are all alike.
-_NO_WIDTH = 1e-12
 #: Classes that a bootstrap draws at a time.
 _AT_A_TIME = 10_000_000
 MEASURES = ("top1", "top5", "probability")
@@ -37,6 +36,9 @@ MEASURES = ("top1", "top5", "probability")
 class Recognition:
     """
     What a network makes of pictures of known targets.
+
+    Its intervals take pictures as independent. Several of one class are not quite, and the interval is then of these pictures, not of
+    classes: :func:`relative_recognition` counts by class.
 
     Attributes:
         target (list[tuple[int, ...]]): The classes of each picture, as the network numbers them.
@@ -69,8 +71,8 @@ class Recognition:
 
     @property
     def mean_probability(self) -> Estimate:
-        """The mean probability of the target, with its bootstrap interval (BCa)."""
-        return mean_estimate(self.probability.numpy(), self.confidence)
+        """The mean probability of the target, with its interval by :func:`~captum_proto.stats.shares.mean_share`."""
+        return mean_share(self.probability.numpy(), self.confidence)
 
     @property
     def chance(self) -> dict[str, float]:
@@ -154,7 +156,7 @@ def recognized(
     As :func:`recognition`, of logits that are there already.
 
     Args:
-        logits (Tensor): (N, K), such as :func:`~captum_proto.metrics.verifier.verifier_logits` gives.
+        logits (Tensor): (N, K), such as :func:`~captum_proto.metrics.verifier_logits` gives.
         target, classes, confidence: As in :func:`recognition`.
 
     Returns:
@@ -193,8 +195,8 @@ class RelativeRecognition:
     Attributes:
         ratio (Estimate): R, the pictures' mean over classes divided by that of natural images; 1 where they are recognized alike. NaN
             where no natural image is recognized.
-        pictures (Estimate): The pictures' mean over classes, with its bootstrap interval over classes, or Wilson's where that has no
-            width.
+        pictures (Estimate): The pictures' mean over classes, with its interval over classes, by
+            :func:`~captum_proto.stats.shares.mean_share`.
         natural (Estimate): That of natural images.
         chance (float): The ratio of pictures that are recognized by chance alone.
         classes (int): How many classes or superclasses.
@@ -268,7 +270,7 @@ def relative_recognition(
     targets = sorted(first)
     p, n = (np.array([float(means[classes]) for classes in targets]) for means in (first, second))
     options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
-    means = _mean(p, **options), _mean(n, **options)
+    means = mean_share(p, **options), mean_share(n, **options)
     chance = _chance(targets, pictures.outcomes)[measure]
     relative_chance = chance / means[1].value if means[1].value else math.nan
     return RelativeRecognition(_ratio(p, n, **options), *means, relative_chance, len(targets), measure)
@@ -317,23 +319,10 @@ def _ratio(p: NDArray[np.float64], n: NDArray[np.float64], confidence: float, re
         ranked = np.sort(np.where(np.isnan(drawn), np.inf, drawn))
         ends = [round(end * (len(ranked) - 1)) for end in ((1 - confidence) / 2, (1 + confidence) / 2)]
         low, high = float(ranked[ends[0]]), float(ranked[ends[1]])
-    if high - low < _NO_WIDTH:
-        ours, theirs = (_wilson(each, confidence) for each in (p, n))
+    if high - low < NO_WIDTH:
+        ours, theirs = (wilson_of_mean(float(each.mean()), len(each), confidence) for each in (p, n))
         low, high = ours.low / theirs.high, (ours.high / theirs.low if theirs.low else math.inf)
     return Estimate(value, low, high)
-
-
-def _mean(values: NDArray[np.float64], confidence: float, resamples: int, seed: int) -> Estimate:
-    found = mean_estimate(values, confidence, resamples, seed)
-    if found.high - found.low < _NO_WIDTH:
-        wide = _wilson(values, confidence)
-        return Estimate(found.value, min(wide.low, found.value), max(wide.high, found.value))
-    return found
-
-
-def _wilson(shares: NDArray[np.float64], confidence: float) -> Estimate:
-    """Wilson's interval where each class counts as one picture: it has a width where all classes have the same share."""
-    return proportion(round(shares.mean() * len(shares)), len(shares), confidence)
 
 
 def _quotient(p: NDArray[np.float64], n: NDArray[np.float64], axis: int = -1) -> Any:
