@@ -2,18 +2,30 @@
 
 from captum_proto.metrics.comparison import ConditionSummary, PathComparison, summarize
 from captum_proto.metrics.controls import CONTROLS, DATA_FREE
+from captum_proto.metrics.coverage import Coverage, CoverageRow, TargetCoverage, coverage
 from captum_proto.metrics.depth import DepthSummary, depth_above_half, depth_table, smooth, summarize_depths
 from captum_proto.metrics.direction_agreement import agreement, expected_agreement
 from captum_proto.metrics.group_comparison import PairResult, SubgroupComparison, SubgroupResult, compare_groups
+from captum_proto.metrics.kernel_distance import KernelDistance, kernel_distance
+from captum_proto.metrics.naming import Naming, name_by_features, name_by_logits
 from captum_proto.metrics.nearest_class import NearestClass, nearest_class
 from captum_proto.metrics.nearest_result import NearestClassResult, NearestClassSummary, nearest_class_table
 from captum_proto.metrics.pairwise import PairwiseSimilarity, pairwise_similarity
 from captum_proto.metrics.path_scores import PathScores
 from captum_proto.metrics.path_similarity import PathSimilarity, path_similarity
+from captum_proto.metrics.recognition import (
+    Recognition,
+    RelativeRecognition,
+    recognition,
+    recognized,
+    relative_recognition,
+)
 from captum_proto.metrics.reference import PathReference
+from captum_proto.metrics.retrieval import Retrieval, retrieval
 from captum_proto.metrics.sorted_comparison import SortedComparison, SortedSummary, summarize_sorted
 from captum_proto.metrics.sorted_reference import SortedReference
 from captum_proto.metrics.sorted_similarity import SortedScores, SortedSimilarity
+from captum_proto.metrics.verifier import as_saved, classes_in, verifier_features, verifier_logits, verifier_view
 from captum_proto.metrics.visualization_score import (
     VisualizationScore,
     VisualizationScores,
@@ -26,8 +38,12 @@ __all__ = [
     "CONTROLS",
     "DATA_FREE",
     "ConditionSummary",
+    "Coverage",
+    "CoverageRow",
     "DepthSummary",
     "Estimate",
+    "KernelDistance",
+    "Naming",
     "NearestClass",
     "NearestClassResult",
     "NearestClassSummary",
@@ -37,6 +53,9 @@ __all__ = [
     "PathReference",
     "PathScores",
     "PathSimilarity",
+    "Recognition",
+    "RelativeRecognition",
+    "Retrieval",
     "SortedComparison",
     "SortedReference",
     "SortedScores",
@@ -44,21 +63,35 @@ __all__ = [
     "SortedSummary",
     "SubgroupComparison",
     "SubgroupResult",
+    "TargetCoverage",
     "VisualizationScore",
     "VisualizationScores",
     "agreement",
+    "as_saved",
+    "classes_in",
     "compare_groups",
+    "coverage",
     "depth_above_half",
     "depth_table",
     "expected_agreement",
+    "kernel_distance",
+    "name_by_features",
+    "name_by_logits",
     "nearest_class",
     "nearest_class_table",
     "pairwise_similarity",
     "path_similarity",
+    "recognition",
+    "recognized",
+    "relative_recognition",
+    "retrieval",
     "smooth",
     "summarize",
     "summarize_depths",
     "summarize_sorted",
+    "verifier_features",
+    "verifier_logits",
+    "verifier_view",
     "visualization_score",
     "visualization_scores",
 ]
