@@ -74,6 +74,7 @@ class ClassLogit(Loss):
     """
 
     terms = ("logit", "probability")
+    of_classes = True
 
     def __init__(self, target: Any) -> None:
         self._all = parse_targets(target)

@@ -56,6 +56,8 @@ class MatchActivations(Loss):
         torch.Size([3, 3, 8, 8])
     """
 
+    of_classes = True
+
     def __init__(
         self,
         reference: NaturalActivations,

@@ -92,6 +92,10 @@ class NaturalActivations:
             raise InputError("images is empty; give natural images of at least one class: {3: images_of_3}.")
         names, each = [] if layers is None else _names(layers), []
         for target, of_class in images.items():
+            if isinstance(target, str):
+                raise InputTypeError(
+                    f'images has the key "{target}"; expected the index of a class, or a tuple of them.'
+                )
             image, batches = with_first(of_class, batch_size, value_range)
             names = names or stage_layers(forward_func, image, preprocess)
             natural = NaturalUnits(forward_func, names, preprocess, transform, value_range, batch_size)
