@@ -104,7 +104,7 @@ class NaturalStatistics(Loss):
         self.names = list(statistics)
         self.layers = tuple(input_of(name) for name in self.names)
         self.weights, self.power = layer_weights(self.names, weights), int(power)
-        self._wanted = {input_of(name): _Wanted.of(each) for name, each in statistics.items()}
+        self._wanted: dict[Layer, _Wanted] = {input_of(name): _Wanted.of(each) for name, each in statistics.items()}
         self._ready: dict[tuple[Any, ...], _Wanted] = {}
         self.seen: dict[str, Any] | None = None
 
@@ -219,7 +219,8 @@ class NaturalStatistics(Loss):
                 (far.abs() - tolerance).clamp(min=0) / wanted.scale
                 for far, tolerance in ((mean, wanted.mean_tolerance), (deviation, wanted.deviation_tolerance))
             ]
-            value = sum((each if self.power == 1 else each.square()).mean(1) for each in apart)
+            of_mean, of_deviation = ((each if self.power == 1 else each.square()).mean(1) for each in apart)
+            value = of_mean + of_deviation
             total = weight * value if total is None else total + weight * value
         assert total is not None  # there is a layer
         return outputs.record("natural_statistics", total)

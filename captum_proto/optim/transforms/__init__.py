@@ -4,6 +4,7 @@ from captum_proto.optim.transforms.affine import EachAffine, RandomAffine, Rando
 from captum_proto.optim.transforms.alpha import BlendAlpha, IgnoreAlpha
 from captum_proto.optim.transforms.base import Compose, Pad, PerImage, SameSize, Transform, as_transform
 from captum_proto.optim.transforms.crops import CenterCrop, RandomCrop, RandomResizedCrop, RandomSpatialJitter
+from captum_proto.optim.transforms.flip import RandomHorizontalFlip
 from captum_proto.optim.transforms.standard import (
     GaussianSmoothing,
     RandomRotation,
@@ -23,6 +24,7 @@ __all__ = [
     "RandomAffine",
     "RandomChoiceAffine",
     "RandomCrop",
+    "RandomHorizontalFlip",
     "RandomResizedCrop",
     "RandomRotation",
     "RandomScale",
