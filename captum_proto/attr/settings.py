@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -121,7 +122,7 @@ class GenerationSettings(OptimizationSettings):
     class_loss: str = field(default="logit", metadata={"choices": tuple(CLASS_LOSSES)})
     natural_statistics: Any = field(default=None, metadata={"choices": (RUNNING, "none")})
     natural_statistics_weight: float | None = None
-    match: Any = field(default=None, metadata={"metavar": "FILE"})
+    match: Any = field(default=None, metadata={"metavar": "FILE", "type": Path})
     match_weight: float | None = None
     regularizer: Any = field(default=None, metadata={"choices": (DEEP_INVERSION, "none")})
     evaluation_draws: int = 16

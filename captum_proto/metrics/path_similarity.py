@@ -18,13 +18,12 @@ from tqdm.auto import tqdm
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import check_images, check_int
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
-from captum_proto._utils.files import image_digest
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, LayerSelection, PreviousOutput, warn_of_layers
 from captum_proto.metrics.comparison import PathComparison
 from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
-from captum_proto.metrics.reference import PathReference
+from captum_proto.metrics.reference import PathReference, digest
 from captum_proto.stats.moments import Moments
 
 
@@ -171,7 +170,7 @@ class PathSimilarity:
             self._probe(plan, batch)
             plan.stream(batch, moments.batch())
             reference.pixel_sum += batch.to("cpu", torch.float64).sum(0)
-            reference.digests += [image_digest(image) for image in batch]
+            reference.digests += [digest(image) for image in batch]
         if reference is None or reference.count < 2:
             count = 0 if reference is None else reference.count
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from dataclasses import dataclass, field
@@ -11,10 +12,15 @@ from torch import Tensor
 
 from captum_proto import ops
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import alike, image_digest, intact, load_tensors, save_tensors
+from captum_proto._utils.files import alike, intact, load_tensors, save_tensors, tensor_bytes
 
 #: How many values a leave-one-out mean may hold at once: memory stays flat however many images come in a batch.
 _LEAVE_ONE_OUT_VALUES = 2**23
+
+
+def digest(image: Tensor) -> str:
+    """A fingerprint of one image's values, by which an image is known as part of the mean it is compared with."""
+    return hashlib.blake2b(tensor_bytes(image.float()), digest_size=16).hexdigest()
 
 
 @dataclass
@@ -130,7 +136,7 @@ class PathReference:
         """Whether this very image is part of the sums."""
         if len(self._members) != len(set(self.digests)):
             self._members = frozenset(self.digests)
-        return image_digest(image) in self._members
+        return digest(image) in self._members
 
     def _move(self, layer: int, device: torch.device) -> None:
         if self.sums[layer].device != device:

@@ -12,20 +12,12 @@ from captum_proto.optim.transforms import (
     RandomAffine,
     RandomHorizontalFlip,
     RandomResizedCrop,
-    RandomSpatialJitter,
+    RandomRoll,
     feature_visualization_transform,
 )
 
 #: The transform of the paper.
 PAPER_TRANSFORM = RandomAffine(180, translate=(0.5, 0.5), scale=(0.7, 1.3))
-#: By how many pixels pictures are shifted in DeepInversion and VITAL, of 224.
-_JITTER = 30
-
-
-def _shifted(pixels: int, flip: bool) -> Compose:
-    """Whole-pixel shifts that bring in the picture's other side, and with ``flip`` its mirror image."""
-    return Compose([RandomSpatialJitter(pixels, mode="circular"), *([RandomHorizontalFlip()] if flip else [])])
-
 
 _PRESETS: dict[str, dict[str, Any]] = {
     # Prototype Generation as in arXiv:2309.17144, section 3.1; what it leaves open is as in generate's own defaults.
@@ -78,7 +70,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "betas": (0.5, 0.9),
         "high_frequency_weight": 0.0,
         "warmup_steps": 0,
-        "transform": _shifted(_JITTER, flip=False),
+        "transform": RandomRoll(),
         "parametrization": FFTImage(),
         "lr_schedule": "cosine",
         "class_loss": "none",
@@ -106,7 +98,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "betas": (0.5, 0.9),
         "high_frequency_weight": 0.0,
         "warmup_steps": 0,
-        "transform": _shifted(_JITTER, flip=True),
+        "transform": Compose([RandomRoll(), RandomHorizontalFlip()]),
         "parametrization": "pixels",
         "lr_schedule": "cosine",
         "class_loss": "cross_entropy",
@@ -117,7 +109,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 
 def preset_for(name: str, image_shape: tuple[int, ...]) -> dict[str, Any]:
     """
-    A preset for images of a size: frames and shifts that are of so many pixels at 224 go with the size.
+    A preset for images of a size: the frame and the shifts of feature visualization are of so many pixels at 224, and go with the size.
 
     Args:
         name (str): Of a preset.
@@ -128,11 +120,9 @@ def preset_for(name: str, image_shape: tuple[int, ...]) -> dict[str, Any]:
         >>> preset_for("feature_visualization", (3, 112, 112))["transform"].settings()["transform"]["transforms"][0]
         {'name': 'Pad', 'pixels': 6, 'fill': 0.5}
     """
-    options, size = dict(_PRESETS[name]), min(image_shape[-2:])
+    options = dict(_PRESETS[name])
     if name == "feature_visualization":
-        options["transform"] = feature_visualization_transform(size)
-    if name in ("matched", "deep_inversion"):
-        options["transform"] = _shifted(max(1, round(_JITTER * size / 224)), flip=name == "deep_inversion")
+        options["transform"] = feature_visualization_transform(min(image_shape[-2:]))
     return options
 
 

@@ -8,8 +8,8 @@ import torch
 from networks import SmallCNN, seeded
 from torch import nn
 
-from captum_proto import PRESETS, PrototypeGeneration
-from captum_proto.optim import MACOImage, RandomHorizontalFlip, RandomStream, prototype_keys
+from captum_proto import PrototypeGeneration
+from captum_proto.optim import MACOImage, RandomHorizontalFlip, RandomRoll, RandomStream, prototype_keys
 from captum_proto.optim.presets import preset_for
 from captum_proto.optim.random import START, TRANSFORM
 
@@ -84,6 +84,22 @@ def test_flips_are_each_pictures_own():
     assert torch.equal(RandomHorizontalFlip(0.0)(images, RandomStream(keys, TRANSFORM)), images)
     with pytest.raises(ValueError, match="between 0 and 1"):
         RandomHorizontalFlip(1.5)
+
+
+def test_rolls_are_numpys_and_each_pictures_own():
+    keys = prototype_keys(list(range(200)), [(1,)] * 200)
+    image = photographs(1)
+    rolled = RandomRoll(0.3)(image.expand(200, -1, -1, -1), RandomStream(keys, TRANSFORM))
+    shifts = [(down, right) for down in range(-4, 5) for right in range(-3, 4)]  # 0.3 of 12 and of 10
+    known = np.stack([np.roll(image[0].numpy(), shift, (1, 2)) for shift in shifts])
+    drawn = [int(np.flatnonzero((known == each.numpy()).all((1, 2, 3)))[0]) for each in rolled]
+    assert len(set(drawn)) > 50  # of 63
+    alone = RandomRoll(0.3)(image, RandomStream(keys[7:8], TRANSFORM))
+    assert torch.equal(alone[0], rolled[7])
+    assert torch.equal(RandomRoll(0.0)(image, RandomStream(keys[:1], TRANSFORM)), image)
+    assert RandomRoll().settings()["share"] * 224 == 30
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        RandomRoll(-0.1)
 
 
 def options(name: str, **changes) -> dict:
@@ -163,11 +179,3 @@ def test_a_network_without_batch_normalization_has_no_deep_inversion():
     for choices in (options("deep_inversion"), {"natural_statistics": "running"}):
         with pytest.raises(ValueError, match="the model has no batch normalization"):
             generated(model, 1, **choices)
-
-
-def test_presets_are_of_the_size_of_images():
-    assert (
-        preset_for("deep_inversion", (3, 224, 224))["transform"].settings()
-        == PRESETS["deep_inversion"]["transform"].settings()
-    )
-    assert preset_for("matched", (3, 12, 12))["transform"].settings()["transforms"][0]["pixels"] == 2

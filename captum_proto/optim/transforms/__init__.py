@@ -4,13 +4,13 @@ from captum_proto.optim.transforms.affine import EachAffine, RandomAffine, Rando
 from captum_proto.optim.transforms.alpha import BlendAlpha, IgnoreAlpha
 from captum_proto.optim.transforms.base import Compose, Pad, PerImage, SameSize, Transform, as_transform
 from captum_proto.optim.transforms.crops import CenterCrop, RandomCrop, RandomResizedCrop, RandomSpatialJitter
-from captum_proto.optim.transforms.flip import RandomHorizontalFlip
 from captum_proto.optim.transforms.standard import (
     GaussianSmoothing,
     RandomRotation,
     RandomScale,
     feature_visualization_transform,
 )
+from captum_proto.optim.transforms.symmetries import RandomHorizontalFlip, RandomRoll
 
 __all__ = [
     "BlendAlpha",
@@ -26,6 +26,7 @@ __all__ = [
     "RandomCrop",
     "RandomHorizontalFlip",
     "RandomResizedCrop",
+    "RandomRoll",
     "RandomRotation",
     "RandomScale",
     "RandomSpatialJitter",
