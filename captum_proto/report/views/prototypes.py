@@ -168,7 +168,7 @@ def images_matched(prototypes: Prototypes) -> list[str]:
         return []
     return [
         f"Unlike prototypes from the network alone, they were made to match what the network makes of {count} natural "
-        f"{'image' if count == 1 else 'images'} of these classes, and can be judged only by others."
+        f"{'image' if count == 1 else 'images'}, and can be judged only by others."
     ]
 
 
