@@ -23,6 +23,7 @@ from captum_proto.report.page import Page, Section
 from captum_proto.report.views.first_screen import gallery, legend, scored
 from captum_proto.report.views.prototypes import (
     PROTOTYPES,
+    images_matched,
     labels_of_pictures,
     logit_table,
     prototype_pictures,
@@ -160,8 +161,9 @@ def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str,
         chosen = {name: value for name, value in options.items() if name in _SETTINGS}
         chosen |= {name: min(1, chosen[name]) for name in ("steps", "warmup_steps") if name in chosen}
         settings = GenerationSettings(**{"steps": 1, "warmup_steps": 1, **chosen})
-        settings = settings.resolved(named.image_shape, named.model)
-        objective = settings.objective([list(targets[0])] * count)
+        classes = [list(targets[0])] * count
+        settings = settings.resolved(named.image_shape, named.model, named.preprocess, classes)
+        objective = settings.objective(classes)
         InputOptimization(named.model, objective, named.preprocess, settings, warmup=ProbabilityVariance()).optimize(
             tuple(named.image_shape)
         )
@@ -219,7 +221,7 @@ def generation_page(folder: Path) -> Page:
         Files([name for name in (PROTOTYPES, "prototypes.png", SETTINGS) if (folder / name).exists()]),
     ]
     page.sections = [Section("Prototypes", blocks, shown=0)]
-    page.summary = [what_prototypes_are(len(prototypes), len(set(prototypes.target)))]
+    page.summary = [what_prototypes_are(len(prototypes), len(set(prototypes.target))), *images_matched(prototypes)]
     page.trust = unmeasured_trust(prototypes)
     return page
 
