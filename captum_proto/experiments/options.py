@@ -36,7 +36,8 @@ def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         values (mapping): By the name of an argument of generate, and: ``preset``, the name of the preset that the others change;
-            ``degrees``, ``translate``, ``scale`` and ``fill``, parts of the affine transform, each possibly "none"; ``transform`` as
+            ``degrees``, ``translate``, ``scale`` and ``fill``, parts of the affine transform, each possibly "none", and ``fill`` possibly
+            "reflect" or "replicate"; ``transform`` as
             "none", "paper", "feature_visualization" or a table of those parts; ``parametrization`` as a name or a table with ``name`` and
             the arguments of its class; ``autocast`` as "bfloat16", "float16" or "none".
 
@@ -125,7 +126,7 @@ def _affine(parts: Mapping[str, Any], base: RandomAffine) -> RandomAffine:
         if isinstance(values[name], (int, float)):
             values[name] = (values[name], values[name])
     try:
-        if any(isinstance(value, str) for value in values.values()):
+        if any(isinstance(value, str) for name, value in values.items() if name != "fill"):
             raise InputTypeError("a text")
         return RandomAffine(**values)
     except (TypeError, AttributeError) as error:

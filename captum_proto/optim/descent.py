@@ -20,7 +20,7 @@ from captum_proto.optim.gradient import cause_of, gradients_of, where_lost
 from captum_proto.optim.loss.objective import NO_GRADIENT, Loss, Outputs, Rows
 from captum_proto.optim.random import BACKGROUND, START, TRANSFORM, RandomStream
 from captum_proto.optim.result import ZERO_GRADIENT, Callback, OptimizationResult, Step
-from captum_proto.optim.settings import SCHEDULES, OptimizationSettings
+from captum_proto.optim.settings import OPTIMIZERS, SCHEDULES, OptimizationSettings
 
 #: How often the host looks at values that the device has computed. Every look makes a GPU wait.
 _LOOK_EVERY = 32
@@ -121,7 +121,7 @@ class Descent:
             "ascent",
             self.loss,
             settings.steps,
-            transformed=settings.transform is not None,
+            transformed=settings.draws,
             schedule=SCHEDULES[settings.lr_schedule],
             snapshot_steps=self.snapshot_steps,
         )
@@ -155,13 +155,7 @@ class Descent:
         losses: list[Tensor] = []
         zero: list[Tensor] = []
         active: Tensor | None = None
-        optimizer = torch.optim.Adam(
-            list(self.parameters.values()),
-            lr=settings.lr,
-            betas=settings.betas,
-            eps=settings.eps,
-            fused=self.pipeline.device.type in ("cpu", "cuda"),
-        )
+        optimizer = self._optimizer()
         if 0 in phase.snapshot_steps:
             result.snapshots[0] = self._look().cpu()
         try:
@@ -188,6 +182,13 @@ class Descent:
             result.history |= {name: _stack(values, len(self.rows.keys)) for name, values in history.items()}
             if phase.name == "ascent" and zero and bool(torch.stack(zero).any()):
                 result.history[ZERO_GRADIENT] = _stack(zero, len(self.rows.keys)).float()
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        settings = self.settings
+        options: dict[str, Any] = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
+        if settings.optimizer == "adam":  # the one of the two that has a fused kernel
+            options["fused"] = self.pipeline.device.type in ("cpu", "cuda")
+        return OPTIMIZERS[settings.optimizer](list(self.parameters.values()), **options)
 
     def _evaluate(self, phase: _Phase, step: int) -> tuple[list[Tensor], Tensor, dict[str, Tensor], Tensor]:
         """
@@ -297,8 +298,8 @@ class Descent:
         return f"{', '.join(units[:3])}{more} never fired: "
 
     @torch.no_grad()
-    def _update(self, optimizer: torch.optim.Adam, gradients: list[Tensor], active: Tensor | None) -> None:
-        """One step of Adam, for the ``active`` rows; a row whose scaled gradient overflowed waits for a smaller scale."""
+    def _update(self, optimizer: torch.optim.Optimizer, gradients: list[Tensor], active: Tensor | None) -> None:
+        """One step of the optimizer, for the ``active`` rows; a row whose scaled gradient overflowed waits for a smaller scale."""
         parameters = list(self.parameters.values())
         if self.loss_scale is not None:
             finite = torch.stack([gradient.isfinite().flatten(1).all(1) for gradient in gradients]).all(0)

@@ -28,6 +28,7 @@ def test_parts_of_an_affine_transform_change_that_of_the_preset():
     assert affine(degrees=30) == {**paper, "degrees": [-30.0, 30.0]}
     assert affine(translate=0.1) == {**paper, "translate": [0.1, 0.1]}
     assert affine(scale=[0.5, 1.5], fill=0.5) == {**paper, "scale": [0.5, 1.5], "fill": 0.5}
+    assert affine(fill="reflect") == {**paper, "fill": "reflect"}
     nothing = affine(degrees="none", translate="none", scale="none")
     assert nothing == RandomAffine(0).settings()
     assert affine(preset="feature_visualization", degrees=5) == {**paper, "degrees": [-5.0, 5.0]}
@@ -61,6 +62,9 @@ def test_precision_by_name():
         ({"transform": {"degree": 3}}, ValueError, 'transform has "degree"; did you mean "degrees"'),
         ({"degrees": "x"}, TypeError, "is no affine transform"),
         ({"scale": [[1], 2]}, TypeError, "is no affine transform"),
+        ({"fill": "reflection"}, ValueError, 'fill is "reflection"; did you mean "reflect"'),
+        ({"fill": "black"}, ValueError, 'fill is "black"; expected a number, or one of reflect, replicate'),
+        ({"fill": [0.5]}, TypeError, "is no affine transform"),
         (
             {"parametrization": {"name": "phase", "contras": 1}},
             ValueError,
