@@ -47,7 +47,7 @@ SCHEMAS = {
     ),
 }
 
-#: What is outside of an image that is sampled, in the order of ``Border`` of ``csrc/kernels/limits.h``: a number, the image's mirror
+#: What is outside of an image that is sampled, in the order of ``Border`` of ``csrc/kernels/border.h``: a number, the image's mirror
 #: image, or its nearest pixel.
 BORDERS = ("constant", "reflect", "replicate")
 
