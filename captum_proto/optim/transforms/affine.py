@@ -308,7 +308,10 @@ def affine(
         torch.stack([cos, sin * aspect, -cos * shift_x - sin * aspect * shift_y], 1),
         torch.stack([-sin / aspect, cos, sin / aspect * shift_x - cos * shift_y], 1),
     ]
+    return sampled(images, torch.stack(rows, 1), fill, mean=mean, std=std, channels_last=channels_last)
+
+
+def sampled(images: Tensor, matrix: Tensor, fill: float | str, **options: Any) -> Tensor:
+    """:func:`captum_proto.ops.affine_sample` of images of any floating-point dtype; half types are sampled in float32."""
     wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
-    matrix = torch.stack(rows, 1).to(wide.device, wide.dtype)
-    sampled = ops.affine_sample(wide, matrix, mean=mean, std=std, fill=fill, channels_last=channels_last)
-    return sampled.to(images.dtype)
+    return ops.affine_sample(wide, matrix.to(wide.device, wide.dtype), fill=fill, **options).to(images.dtype)
