@@ -37,6 +37,8 @@ CLASS = (
     'an index, a name, or a group of classes as one: "151-268" or "3,5,8"; names go before indices: where classes are named by numbers, a '
     "number is a name, in a group too"
 )
+
+
 def _fill(text: str) -> float | str:
     """The ``type`` of an option that takes a number, or the name of what an image goes on with."""
     try:

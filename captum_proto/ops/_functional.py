@@ -124,7 +124,7 @@ def affine_sample(
         matrix = matrix.float()
     border = 0 if not isinstance(fill, str) else BORDERS.index(fill) if fill in BORDERS[1:] else -1
     if border < 0:
-        raise ValueError(f'fill is {fill!r}; affine_sample expects a number, or one of {", ".join(BORDERS[1:])}.')
+        raise ValueError(f"fill is {fill!r}; affine_sample expects a number, or one of {', '.join(BORDERS[1:])}.")
     value = 0.0 if isinstance(fill, str) else float(fill)
     scale = images.new_ones(images.shape[1]) if std is None else _per_channel(std, "std", images).reciprocal()
     shift = images.new_full((images.shape[1],), value)

@@ -18,9 +18,10 @@ from captum_proto.capture import redirected_activations, warn_of_outputs
 from captum_proto.optim.forward import ForwardPass
 from captum_proto.optim.gradient import cause_of, gradients_of, where_lost
 from captum_proto.optim.loss.objective import NO_GRADIENT, Loss, Outputs, Rows
+from captum_proto.optim.optimizers import optimizer_of
 from captum_proto.optim.random import BACKGROUND, START, TRANSFORM, RandomStream
 from captum_proto.optim.result import ZERO_GRADIENT, Callback, OptimizationResult, Step
-from captum_proto.optim.settings import OPTIMIZERS, SCHEDULES, OptimizationSettings
+from captum_proto.optim.settings import SCHEDULES, OptimizationSettings
 
 #: How often the host looks at values that the device has computed. Every look makes a GPU wait.
 _LOOK_EVERY = 32
@@ -38,6 +39,7 @@ class _Phase:
     unit: str = "step"  # what a step is called in a message
     total: str | None = "loss"  # the name under which the loss itself is recorded
     transformed: bool = False
+    advances: bool = False  # whether it is along its steps that a parametrization goes from coarse to fine
     schedule: Callable[[float], float] = SCHEDULES["constant"]
     tolerance: float = 0.0  # a row rests from when the first of what is recorded is at most this
     snapshot_steps: frozenset[int] = frozenset()
@@ -122,6 +124,7 @@ class Descent:
             self.loss,
             settings.steps,
             transformed=settings.draws,
+            advances=True,
             schedule=SCHEDULES[settings.lr_schedule],
             snapshot_steps=self.snapshot_steps,
         )
@@ -155,7 +158,9 @@ class Descent:
         losses: list[Tensor] = []
         zero: list[Tensor] = []
         active: Tensor | None = None
-        optimizer = self._optimizer()
+        optimizer = optimizer_of(
+            self.parameters.values(), settings.optimizer, settings.lr, settings.betas, settings.eps
+        )
         if 0 in phase.snapshot_steps:
             result.snapshots[0] = self._look().cpu()
         try:
@@ -182,13 +187,6 @@ class Descent:
             result.history |= {name: _stack(values, len(self.rows.keys)) for name, values in history.items()}
             if phase.name == "ascent" and zero and bool(torch.stack(zero).any()):
                 result.history[ZERO_GRADIENT] = _stack(zero, len(self.rows.keys)).float()
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        settings = self.settings
-        options: dict[str, Any] = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
-        if settings.optimizer == "adam":  # the one of the two that has a fused kernel
-            options["fused"] = self.pipeline.device.type in ("cpu", "cuda")
-        return OPTIMIZERS[settings.optimizer](list(self.parameters.values()), **options)
 
     def _evaluate(self, phase: _Phase, step: int) -> tuple[list[Tensor], Tensor, dict[str, Tensor], Tensor]:
         """
@@ -234,9 +232,10 @@ class Descent:
 
     def _forward(self, phase: _Phase, step: int) -> tuple[Tensor, Outputs, Tensor]:
         """The loss, what it saw of the model, and the images as the model got them: what goes by them goes through the model."""
-        images = self.inputs.render(self.parameters)
-        behind = RandomStream(self.rows.keys, BACKGROUND, step) if self.inputs.draws else None
-        composed = self.inputs.composed(images, behind)
+        inputs = self.inputs.at(step / phase.steps if phase.advances else 0.0)
+        images = inputs.render(self.parameters)
+        behind = RandomStream(self.rows.keys, BACKGROUND, step) if inputs.draws else None
+        composed = inputs.composed(images, behind)
         seen = composed.view_as(composed)
         random = RandomStream(self.rows.keys, TRANSFORM, step) if phase.transformed else None
         outputs = self.forward(seen, random, step, closely=not self.looked)

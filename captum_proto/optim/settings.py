@@ -16,6 +16,7 @@ from torch import Tensor
 from captum_proto._utils.checks import as_int
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS, as_parametrization
+from captum_proto.optim.optimizers import OPTIMIZERS
 from captum_proto.optim.transforms import Transform, as_transform
 
 #: The learning rate at a share of the steps, as a share of what it is at the start.
@@ -23,10 +24,6 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda share: 1.0,
     "cosine": lambda share: 0.5 * (1 + math.cos(math.pi * share)),
 }
-
-
-#: The optimizers by name, each working element by element: what it does to a row does not depend on the others.
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam}
 
 
 #: The transforms that have a name.
@@ -175,4 +172,4 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "TRANSFORMS", "OptimizationSettings"]
+__all__ = ["SCHEDULES", "TRANSFORMS", "OptimizationSettings"]

@@ -119,7 +119,8 @@ def gradient_in_order(grad_output: Tensor, matrix: Tensor, scale: Tensor, border
     out = np.zeros_like(g)
     for given, coefficients, result in zip(g * scale.numpy()[:, None, None], matrix.double().numpy(), out, strict=True):
         inside, i, j, weight = (
-            np.stack(each, -1) for each in zip(*_taps(coefficients, *given.shape[1:], g.dtype.type, border), strict=True)
+            np.stack(each, -1)
+            for each in zip(*_taps(coefficients, *given.shape[1:], g.dtype.type, border), strict=True)
         )
         terms = given[..., None] * weight.astype(g.dtype)
         for channel, values in zip(result, terms, strict=True):

@@ -178,8 +178,9 @@ def test_the_gradient_is_that_of_the_value() -> None:
     images = random((2, 5, 4, 6)).requires_grad_()
     for fill in PADDING:
         for name in ("turned", "turned far", "shrunk", "enlarged", "a diagonal"):
+            matrix = maps(name, 2)
 
-            def sample(x: Tensor, matrix: Tensor = maps(name, 2), fill: str = fill) -> Tensor:
+            def sample(x: Tensor, matrix: Tensor = matrix, fill: str = fill) -> Tensor:
                 return ops.affine_sample(x, matrix, mean=[0.5], std=[0.25], fill=fill)
 
             assert torch.autograd.gradcheck(sample, images)

@@ -303,7 +303,10 @@ RECORDED = [1518.2233612290197, 1531.5506672370768]
         (lambda: RandomCrop((1, 2, 3)), "size is"),
         (lambda: RandomResizedCrop((0.5, 1.5)), "size is"),
         (lambda: RandomResizedCrop(output=0), "output is 0; expected a positive number"),
-        (lambda: RandomResizedCrop(output=10)(images_of(1), stream(1)), "output 10 x 10 and images are 9 x 12; make lar"),
+        (
+            lambda: RandomResizedCrop(output=10)(images_of(1), stream(1)),
+            "output 10 x 10 and images are 9 x 12; make lar",
+        ),
         (lambda: GaussianNoise(-0.1), "sd is -0.1; expected a standard deviation of at least 0"),
         (lambda: GaussianNoise(float("nan")), "sd is nan"),
         (lambda: RandomAffine(3, fill="reflected"), 'fill is "reflected"; did you mean "reflect"'),

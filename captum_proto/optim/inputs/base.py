@@ -40,6 +40,17 @@ class Parametrization(ABC):
         made.shape, made.value_range = shape, value_range
         return made
 
+    def at(self: Self, progress: float) -> Self:
+        """
+        What the model is shown when a share of the steps is done: itself, unless it goes from coarse to fine.
+
+        Parameters are the same at any time; snapshots and what comes back are of the parametrization itself.
+
+        Args:
+            progress (float): From 0, at the first step of the main objective and in a warm-up, to 1, when all are done.
+        """
+        return self
+
     @abstractmethod
     def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:
         """

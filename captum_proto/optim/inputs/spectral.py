@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,8 +18,46 @@ from captum_proto.optim.inputs.colors import planes_of, squeezed
 from captum_proto.optim.random import RandomStream
 from captum_proto.stats.moments import Moments
 
+Self = TypeVar("Self", bound="_Spectral")
 
-class FFTImage(Parametrization):
+
+class _Spectral(Parametrization):
+    """Of frequencies, which may open one after the other while the optimization goes on."""
+
+    def __init__(self, coarse_to_fine: float) -> None:
+        if not 0 <= coarse_to_fine <= 1:
+            raise InputError(f"coarse_to_fine is {coarse_to_fine}; expected a share of the steps, from 0 to 1.")
+        self.coarse_to_fine = float(coarse_to_fine)
+        self._opened = 1.0  # of the way from the lowest frequencies to all
+        self._scales: dict[tuple[Any, ...], Tensor] = {}
+        self._octaves: dict[tuple[Any, ...], tuple[Tensor, float]] = {}
+
+    def at(self: Self, progress: float) -> Self:
+        opened = progress / self.coarse_to_fine if progress < self.coarse_to_fine else 1.0
+        if opened == self._opened:
+            return self
+        made = copy.copy(self)
+        made._opened = opened
+        return made
+
+    def _coarse(self) -> dict[str, float]:
+        """What is recorded of it: nothing where all frequencies are open at once."""
+        return {"coarse_to_fine": self.coarse_to_fine} if self.coarse_to_fine else {}
+
+    def _open(self, scale: Tensor) -> Tensor:
+        """Of a scale (…, H, W // 2 + 1) what is open: the lowest octave at first, then one after the other, while the next fades in."""
+        if self._opened == 1:
+            return scale
+        _, height, width = self.shape
+        key = (height, width, scale.dtype, scale.device)
+        if key not in self._octaves:
+            above = _power_law(height, width, -1.0).mul(max(height, width)).log2()  # the lowest frequency, in octaves
+            self._octaves[key] = above.to(scale.device, scale.dtype), float(above.max())
+        above, last = self._octaves[key]
+        return scale * (2 + self._opened * (last - 1) - above).clamp(0, 1)
+
+
+class FFTImage(_Spectral):
     r"""
     Images from Fourier coefficients that are scaled as natural images' are, with decorrelated colors, squeezed into the value range.
 
@@ -35,9 +74,11 @@ class FFTImage(Parametrization):
         sd (float, optional): Standard deviation of the parameters at the start. Default: 0.01
         decorrelate (bool, optional): Whether three channels are mixed by the color correlations; other numbers of channels never are.
             Default: True
+        coarse_to_fine (float, optional): During which share of the steps frequencies open, from the lowest octaves on, one octave after the
+            other; then all are open. Before, and in a warm-up, only the lowest are seen. Default: 0, all are open from the start
 
     Raises:
-        ValueError: If ``sd`` is not positive.
+        ValueError: If ``sd`` is not positive, or ``coarse_to_fine`` is no share.
 
     Examples::
 
@@ -50,13 +91,15 @@ class FFTImage(Parametrization):
     #: By what Lucid divides: "increasing this seems to reduce saturation".
     _DIVISOR = 4.0
 
-    def __init__(self, decay_power: float = 1.0, sd: float = 0.01, decorrelate: bool = True) -> None:
+    def __init__(
+        self, decay_power: float = 1.0, sd: float = 0.01, decorrelate: bool = True, coarse_to_fine: float = 0.0
+    ) -> None:
+        super().__init__(coarse_to_fine)
         if not sd > 0:
             raise InputError(f"sd is {sd}; expected a positive standard deviation.")
         self.decay_power = float(decay_power)
         self.sd = float(sd)
         self.decorrelate = bool(decorrelate)
-        self._scales: dict[tuple[Any, ...], Tensor] = {}
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -64,10 +107,12 @@ class FFTImage(Parametrization):
             "decay_power": self.decay_power,
             "sd": self.sd,
             "decorrelate": self.decorrelate,
+            **self._coarse(),
         }
 
     def __repr__(self) -> str:
-        return f"FFTImage(decay_power={self.decay_power:g}, sd={self.sd:g}, decorrelate={self.decorrelate})"
+        coarse = f", coarse_to_fine={self.coarse_to_fine:g}" if self.coarse_to_fine else ""
+        return f"FFTImage(decay_power={self.decay_power:g}, sd={self.sd:g}, decorrelate={self.decorrelate}{coarse})"
 
     def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:
         channels, height, width = shape
@@ -77,7 +122,7 @@ class FFTImage(Parametrization):
     def render(self, parameters: dict[str, Tensor]) -> Tensor:
         _, height, width = self.shape
         coefficients = parameters["coefficients"]
-        spectrum = torch.view_as_complex(coefficients) * self._scale(height, width, coefficients)
+        spectrum = torch.view_as_complex(coefficients) * self._open(self._scale(height, width, coefficients))
         planes = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho") / self._DIVISOR
         return squeezed(planes, self.value_range, self.decorrelate)
 
@@ -94,7 +139,7 @@ class FFTImage(Parametrization):
         return self._scales[key]
 
 
-class PhaseImage(Parametrization):
+class PhaseImage(_Spectral):
     r"""
     Images of which the magnitude spectrum is fixed and only the phase is free, with decorrelated colors.
 
@@ -114,9 +159,11 @@ class PhaseImage(Parametrization):
         magnitudes (Tensor, optional): Shape (C, H, W // 2 + 1): m itself, in place of the power law; see :meth:`measured`. Default: None
         decorrelate (bool, optional): Whether three channels are mixed by the color correlations; other numbers of channels never are.
             Default: True
+        coarse_to_fine (float, optional): As in :class:`FFTImage`. Default: 0, all frequencies are open from the start
 
     Raises:
-        ValueError: If ``contrast`` is not positive, ``brightness`` is negative, or ``magnitudes`` are not finite and at least 0.
+        ValueError: If ``contrast`` is not positive, ``brightness`` is negative, ``magnitudes`` are not finite and at least 0, or
+            ``coarse_to_fine`` is no share.
 
     Examples::
 
@@ -135,7 +182,9 @@ class PhaseImage(Parametrization):
         brightness: float = 0.0,
         magnitudes: Tensor | None = None,
         decorrelate: bool = True,
+        coarse_to_fine: float = 0.0,
     ) -> None:
+        super().__init__(coarse_to_fine)
         if not contrast > 0:
             raise InputError(f"contrast is {contrast}; expected a positive standard deviation.")
         if not brightness >= 0:
@@ -152,11 +201,14 @@ class PhaseImage(Parametrization):
         self.brightness = float(brightness)
         self.magnitudes = magnitudes
         self.decorrelate = bool(decorrelate)
-        self._scales: dict[tuple[Any, ...], Tensor] = {}
 
     @classmethod
     def measured(
-        cls, images: Tensor | Iterable[Any], value_range: tuple[float, float] = (0.0, 1.0), decorrelate: bool = True
+        cls,
+        images: Tensor | Iterable[Any],
+        value_range: tuple[float, float] = (0.0, 1.0),
+        decorrelate: bool = True,
+        coarse_to_fine: float = 0.0,
     ) -> PhaseImage:
         """
         With the mean magnitudes of given images, such as photographs of other classes.
@@ -165,6 +217,7 @@ class PhaseImage(Parametrization):
             images (Tensor or iterable): (N, C, H, W), or batches of them, all of the size of the images to be made.
             value_range (tuple[float, float], optional): The range of a pixel. Default: (0, 1)
             decorrelate (bool, optional): As in the constructor. Default: True
+            coarse_to_fine (float, optional): As in the constructor. Default: 0
 
         Raises:
             TypeError, ValueError: If they are not images in ``value_range``, or of different sizes.
@@ -179,10 +232,10 @@ class PhaseImage(Parametrization):
                 f"images have the shapes {sorted(moments)}; give them all of the size of the images to be made."
             )
         (mean,) = (each.compute() for each in moments.values())
-        return cls(magnitudes=mean, decorrelate=decorrelate)
+        return cls(magnitudes=mean, decorrelate=decorrelate, coarse_to_fine=coarse_to_fine)
 
     def settings(self) -> dict[str, Any]:
-        settings: dict[str, Any] = {"name": "PhaseImage", "decorrelate": self.decorrelate}
+        settings: dict[str, Any] = {"name": "PhaseImage", "decorrelate": self.decorrelate, **self._coarse()}
         if self.magnitudes is None:
             return settings | {
                 "decay_power": self.decay_power,
@@ -196,7 +249,8 @@ class PhaseImage(Parametrization):
         what = f"decay_power={self.decay_power:g}, contrast={self.contrast:g}, brightness={self.brightness:g}"
         if self.magnitudes is not None:
             what = f"magnitudes={tuple(self.magnitudes.shape)}"
-        return f"PhaseImage({what}, decorrelate={self.decorrelate})"
+        coarse = f", coarse_to_fine={self.coarse_to_fine:g}" if self.coarse_to_fine else ""
+        return f"PhaseImage({what}, decorrelate={self.decorrelate}{coarse})"
 
     def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:
         channels, height, width = shape
@@ -206,7 +260,7 @@ class PhaseImage(Parametrization):
     def render(self, parameters: dict[str, Tensor]) -> Tensor:
         channels, height, width = self.shape
         phases = parameters["phases"]
-        magnitudes = self._scale(channels, height, width, phases)
+        magnitudes = self._open(self._scale(channels, height, width, phases))
         spectrum = torch.complex(magnitudes * phases.cos(), magnitudes * phases.sin())
         planes = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho")
         return squeezed(planes, self.value_range, self.decorrelate)

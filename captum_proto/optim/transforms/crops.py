@@ -198,8 +198,8 @@ class RandomResizedCrop:
         height, width = images.shape[-2:]
         if output[0] > height or output[1] > width:
             raise InputError(
-                f"RandomResizedCrop has the output {output[0]} x {output[1]} and images are {height} x {width}; make larger images, or take "
-                "a smaller output."
+                f"RandomResizedCrop has the output {output[0]} x {output[1]} and images are {height} x {width}; make larger images, or "
+                "take a smaller output."
             )
         # What the operator makes is as large as the image; a part fills as much of it as is wanted, from the upper left on.
         zero = torch.zeros_like(side)
