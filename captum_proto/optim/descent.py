@@ -103,6 +103,8 @@ class Descent:
         result = OptimizationResult(self._look(), self.rows, self.forward.arrangement)
         if not self.probed and result.images.dim() == 4 and self.settings.steps + self.settings.warmup_steps:
             warn_of_outputs(self.pipeline, self.inputs.composed(result.images, None))
+        if self.inputs.resizes:
+            self._check_small()
         phases = self._phases()
         result.history = {name: torch.empty(0, len(self.rows.keys)) for phase in phases for name in phase.recorded}
         try:
@@ -151,6 +153,18 @@ class Descent:
         images = self.inputs.render(self.parameters)
         held = {value.untyped_storage().data_ptr() for value in self.parameters.values()}
         return images.clone() if images.untyped_storage().data_ptr() in held else images
+
+    @torch.no_grad()
+    def _check_small(self) -> None:
+        """See that the model takes the smaller pictures that it is shown at first."""
+        small = self.inputs.at(0.0).render(self.parameters)
+        try:
+            self.pipeline(small)
+        except Exception as error:  # whatever a model raises that does not take them
+            raise InputError(
+                f"the model does not take pictures of {small.shape[-2]} x {small.shape[-1]}, which half_size shows it at first; leave "
+                f"half_size out. It says: {error}"
+            ) from error
 
     def _minimize(self, phase: _Phase, result: OptimizationResult) -> None:
         settings = self.settings

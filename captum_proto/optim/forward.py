@@ -51,6 +51,7 @@ class ForwardPass:
         self._pipeline, self._settings, self._rows = pipeline, settings, rows
         self._noise = GaussianNoise(settings.noise) if settings.noise else None
         self._network: Pipeline | None = None if arranged else pipeline
+        self._planned_shape: tuple[int, ...] = ()
         self._turn = contextlib.ExitStack()
         self._turning = False
         #: Whether a loss looked at the model's output in the passes since it was last set to False; where not, they end before it.
@@ -90,8 +91,10 @@ class ForwardPass:
             if self.arrangement.folded:
                 self._run_loan = Loan(self.arrangement.forward_func)
                 self._turn.enter_context(self._run_loan.own_buffers())
-        if not self.recorder.planned:
+        if not self.recorder.planned or self._planned_shape not in ((), prepared.shape[1:]):
+            # How layers lie is found for one size, and a parametrization may show smaller pictures at first.
             self.recorder.plan(self._run_few, prepared[:1].detach())
+            self._planned_shape = prepared.shape[1:]
         output, finish = self._run(self._network, prepared, step)
         layers, sources = self._taken(len(images))
         return Outputs(

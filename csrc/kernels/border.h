@@ -11,8 +11,9 @@ enum class Border {
 };
 constexpr int kBorders = 3;
 
-/// Added to a double of less than 2^51 and taken away again, it leaves the nearest whole number, ties to even: the same two additions
-/// on every processor, four at a time where there are vectors. Of larger ones it leaves what the same additions leave everywhere.
+/// Added to a double of less than 2^51 and taken away again, it leaves the nearest whole number, ties to even: the same two
+/// additions on every processor, four at a time where there are vectors. Of larger ones it leaves what the same additions leave
+/// everywhere.
 constexpr double kRounder = 6755399441055744.0;  // 1.5 * 2^52
 
 }  // namespace captum_proto

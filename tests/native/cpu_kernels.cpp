@@ -360,9 +360,9 @@ void check_samples(const char* dtype, ImageShape shape, bool in_last, bool out_l
   const auto place = [](const ImageStrides& strides, std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) {
     return static_cast<std::size_t>(n * strides.n + c * strides.c + h * strides.h + w * strides.w);
   };
-  const std::string where = std::string("affine samples, border ") + std::to_string(static_cast<int>(border)) + ", " + dtype + ", " + std::to_string(shape.c) + " x " +
-                            std::to_string(shape.h) + " x " + std::to_string(shape.w) + (in_last ? ", from channels_last" : "") +
-                            (out_last ? ", to channels_last" : "");
+  const std::string where = std::string("affine samples, border ") + std::to_string(static_cast<int>(border)) + ", " + dtype +
+                            ", " + std::to_string(shape.c) + " x " + std::to_string(shape.h) + " x " + std::to_string(shape.w) +
+                            (in_last ? ", from channels_last" : "") + (out_last ? ", to channels_last" : "");
   const double special[][6] = {
       {1, 0, 0, 0, 1, 0},     {0, 1, 0, -1, 0, 0},      {0, 0, 0.2, 0, 0, -0.1},   {1, 0, 3, 0, 1, 0},
       {1, 0.3, 0, 0, 0, 0.3}, {NAN, 0, 0, 0, 1, 0},     {1, 0, 0, 0, INFINITY, 0}, {1e308, -1e308, 1e308, 0, 1e308, 0},

@@ -172,10 +172,10 @@ void sample(bool backward, const std::vector<Tensor>& tensors) {
   const auto channels = [](const Tensor& values) { return ChannelValues<T>{values.data<const T>(), values.strides[0]}; };
   if (backward) {
     affine_sample_backward<border>(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), result.layout(),
-                           result.data<T>(), nullptr);
+                                   result.data<T>(), nullptr);
   } else {
     affine_sample<border>(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), channels(tensors.at(3)),
-                  *tensors.at(4).data<double>(), result.layout(), result.data<T>(), nullptr);
+                          *tensors.at(4).data<double>(), result.layout(), result.data<T>(), nullptr);
   }
 }
 

@@ -15,7 +15,10 @@ from captum_proto import PrototypeGeneration
 from captum_proto.experiments.options import generation_options
 from captum_proto.optim import (
     AlphaImage,
+    ChannelActivation,
     FFTImage,
+    HighFrequency,
+    InputOptimization,
     MaskedImage,
     Parametrization,
     PhaseImage,
@@ -154,3 +157,87 @@ def test_a_sweep_and_a_file_may_name_it():
 def test_what_is_no_share_is_told_in_a_sentence(kind, value):
     with pytest.raises(ValueError, match=r"coarse_to_fine is .*; expected a share of the steps, from 0 to 1"):
         kind(coarse_to_fine=value)
+
+
+# --- at half the size ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", SPECTRAL)
+@pytest.mark.parametrize("size", [(22, 18), (26, 14)])
+def test_at_half_the_size_every_second_pixel_of_what_has_no_higher_frequencies_is_shown(kind, size):
+    made = kind(decorrelate=False, half_size=0.25).for_images((3, *size), (0.0, 1.0))
+    parameters = made.start(RandomStream(prototype_keys([3, 4], [(1,)] * 2), START), (3, *size))
+    height, width = size
+    rows, columns = height // 2, width // 2
+    whole = made.render(parameters)
+    planes = torch.fft.fft2(colors_of(whole))
+    near = np.abs(np.fft.fftfreq(height) * height)[:, None] < rows / 2
+    near = near & (np.abs(np.fft.fftfreq(width) * width)[None] < columns / 2)
+    lower = torch.fft.ifft2(planes * torch.from_numpy(near)).real
+    shown = made.at(0.24).render(parameters)
+    assert shown.shape == (2, 3, rows, columns)
+    torch.testing.assert_close(colors_of(shown), lower[..., ::2, ::2], rtol=0, atol=1e-9)
+    assert torch.equal(made.at(0.25).render(parameters), whole)
+
+
+def colors_of(images: Tensor) -> Tensor:
+    """What is squeezed into the range of an image."""
+    return images.double().logit()
+
+
+class Seen(nn.Module):
+    """A network of any size that remembers the sizes it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = seeded(lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU()))
+        self.head = seeded(lambda: nn.Linear(6, 5))
+        self.sizes: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(x.shape[-2])
+        return self.head(self.body(x).mean((2, 3)))
+
+
+def test_the_network_sees_small_pictures_first_and_full_ones_come_back():
+    model = Seen().double()
+    options: dict[str, Any] = {"steps": 8, "warmup_steps": 2, "evaluation_draws": 2, "lr": 0.1}
+    options |= {"transform": RandomAffine(20, fill="reflect"), "fold_batch_norm": False}
+    generation, kind = PrototypeGeneration(model), PhaseImage(coarse_to_fine=0.5, half_size=0.5)
+    made = generation.generate([1, 2], SHAPE, **options, parametrization=kind, snapshot_steps=(0, 3, 8))
+    assert model.sizes.count(12) >= 6
+    assert model.sizes[-7:] == [24] * 7  # four steps and what is recorded of what comes back
+    assert made.images.shape == (2, *SHAPE)
+    assert [snapshot.shape[1:] for snapshot in made.snapshots.values()] == [SHAPE] * 3
+    assert torch.equal(made.snapshots[8], made.images)
+    alone = generation.generate(2, SHAPE, **options, parametrization=kind)
+    torch.testing.assert_close(alone.images, made.images[1:], rtol=0, atol=1e-9)
+    assert made.settings["parametrization"]["half_size"] == 0.5
+    folded = generation.generate([1, 2], SHAPE, **options | {"fold_batch_norm": True}, parametrization=kind)
+    torch.testing.assert_close(folded.images, made.images, rtol=0, atol=1e-6)
+
+
+def test_losses_of_layers_and_regularizers_take_both_sizes():
+    loss = ChannelActivation("body.0", [1, 4]) + 0.1 * HighFrequency()
+    optimization = InputOptimization(Seen().double(), loss, steps=6, lr=0.1, parametrization=FFTImage(half_size=0.5))
+    result = optimization.optimize(SHAPE)
+    assert result.images.shape == (2, *SHAPE)
+    assert bool(result.history["loss"].isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: FFTImage(half_size=2.0), "half_size is 2.0; expected a share of the steps"),
+        (lambda: FFTImage(half_size=0.5).for_images((3, 3, 8), (0.0, 1.0)), "images are 3 x 8; leave it out"),
+        (lambda: StackImage([FFTImage(half_size=0.5)]), r"half_size=0.5\) cannot be a part of another"),
+        (lambda: AlphaImage(PhaseImage(half_size=0.5)), "leave half_size out"),
+        (
+            lambda: PrototypeGeneration(network()).generate(1, SHAPE, steps=2, parametrization=FFTImage(half_size=0.5)),
+            "the model does not take pictures of 12 x 8, which half_size shows it at first; leave half_size out",
+        ),
+    ],
+)
+def test_what_cannot_be_shown_at_half_the_size_is_told_in_a_sentence(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()

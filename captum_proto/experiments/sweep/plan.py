@@ -147,7 +147,10 @@ def batch_options(
         photographs = natural.elsewhere(points[0].target, MEASURED_IMAGES)
         plain = options["parametrization"]
         options["parametrization"] = PhaseImage.measured(
-            photographs, decorrelate=plain.decorrelate, coarse_to_fine=plain.coarse_to_fine
+            photographs,
+            decorrelate=plain.decorrelate,
+            coarse_to_fine=plain.coarse_to_fine,
+            half_size=plain.half_size,
         )
     return options
 
@@ -162,7 +165,7 @@ def _batch_key(combination: Combination, target: Target) -> str:
     }
     if combination.measured:  # on images of other classes than the target's: each target has magnitudes of its own
         spectrum = options["parametrization"]
-        plain["parametrization"] = ["measured", target, spectrum.decorrelate, spectrum.coarse_to_fine]
+        plain["parametrization"] = ["measured", target, repr(spectrum)]
     transform = options["transform"]
     shape = transform.fill if type(transform) is RandomAffine else None if transform is None else transform.settings()
     return json.dumps([plain, type(transform).__name__, shape], sort_keys=True)

@@ -28,11 +28,13 @@ class Parametrization(ABC):
         shape (tuple[int, ...]): Of one input, (C, H, W) for an image.
         value_range (tuple[float, float]): The least and the greatest value of an input.
         draws (bool): Whether :meth:`composed` takes random numbers.
+        resizes (bool): Whether :meth:`at` may show smaller inputs than those that come back.
     """
 
     shape: tuple[int, ...] = ()
     value_range: tuple[float, float] = (0.0, 1.0)
     draws: bool = False
+    resizes: bool = False
 
     def for_images(self: Self, shape: tuple[int, ...], value_range: tuple[float, float]) -> Self:
         """The same parametrization of inputs of this shape and range: a copy, for the original may be shared."""

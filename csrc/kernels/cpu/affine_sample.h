@@ -32,8 +32,8 @@ struct Taps {
   std::int32_t place[kMost];  // of the upper left one, in a patch
   T upper_left[kMost], upper_right[kMost], lower_left[kMost], lower_right[kMost];
 
-  /// For output columns [begin, begin + count) of images of a shape. With a constant border all taps have to lie in the patch; else,
-  /// the place of one in other rows is of no pixel in the patch that has one below it.
+  /// For output columns [begin, begin + count) of images of a shape. With a constant border all taps have to lie in the patch;
+  /// else, the place of one in other rows is of no pixel in the patch that has one below it.
   template <Border border>
   void find(const RowCoordinate& x, const RowCoordinate& y, std::int64_t begin, int count, const Patch<T>& patch,
             const ImageShape& shape) {
@@ -144,8 +144,8 @@ struct AffineUnit {
 /// The first of the pixels that the coordinates of output rows [first_row, end_row) touch along one side of `size` pixels, and how
 /// many there are; those one step outside the image included. None: count 0.
 template <Border border>
-void touched(const RowCoordinate& first, const RowCoordinate& last, std::int64_t width, std::int64_t size,
-                    std::int64_t& begin, std::int64_t& count) {
+void touched(const RowCoordinate& first, const RowCoordinate& last, std::int64_t width, std::int64_t size, std::int64_t& begin,
+             std::int64_t& count) {
   const double corners[] = {first.at(0), first.at(width - 1), last.at(0), last.at(width - 1)};
   double low = corners[0], high = corners[0];
   bool finite = true;
@@ -156,7 +156,8 @@ void touched(const RowCoordinate& first, const RowCoordinate& last, std::int64_t
   }
   const double outside = -1, end = static_cast<double>(size);
   if constexpr (border != Border::kConstant) {
-    if (border == Border::kReflect && !(low >= -0.5 && high <= end - 0.5)) finite = false;  // what is reflected may be read anywhere
+    if (border == Border::kReflect && !(low >= -0.5 && high <= end - 0.5))
+      finite = false;  // what is reflected may be read anywhere
     low = std::min(std::max(low, 0.0), end - 1);
     high = std::min(std::max(high, 0.0), end - 1);
   }

@@ -73,8 +73,8 @@ struct Between {
   }
 };
 
-/// Where a coordinate along a side of `size` pixels is within it, 0 to size - 1: one that is not finite too. Between its first and its
-/// last pixel it stays what it is, to the last bit.
+/// Where a coordinate along a side of `size` pixels is within it, 0 to size - 1: one that is not finite too. Between its first and
+/// its last pixel it stays what it is, to the last bit.
 template <Border border>
 __device__ __forceinline__ double inside(double coordinate, int size) {
   if constexpr (border == Border::kConstant) return coordinate;
@@ -189,8 +189,8 @@ __device__ __forceinline__ bool keep_columns(const Coordinate& coordinate, doubl
   return columns.begin < columns.end;
 }
 
-/// The columns of an output row from which a pixel of a reflected or replicated image may be read, in their order, a range at a time:
-/// those near each repetition of the pixel along one side. Where these are too many or too far to be told apart, all.
+/// The columns of an output row from which a pixel of a reflected or replicated image may be read, in their order, a range at a
+/// time: those near each repetition of the pixel along one side. Where these are too many or too far to be told apart, all.
 template <Border border>
 class ColumnsThatRead {
  public:
@@ -341,8 +341,8 @@ template <Border border, typename T>
 void affine_sample_backward(const T* grad_output, const Layout& layout, const Matrices& matrices, const ChannelValues<T>& scale,
                             const Layout& gradient_layout, T* gradients, cudaStream_t stream) {
   const int64_t tasks = layout.images * ceil_div(layout.channels, kChannelsTogether) * layout.height * layout.width;
-  launch("gathering from samples", gather_from_samples<border, T>, grid_for(ceil_div(tasks, kBlockThreads)), kBlockThreads, 0, stream,
-         grad_output, layout, matrices, scale, gradient_layout, gradients);
+  launch("gathering from samples", gather_from_samples<border, T>, grid_for(ceil_div(tasks, kBlockThreads)), kBlockThreads, 0,
+         stream, grad_output, layout, matrices, scale, gradient_layout, gradients);
 }
 
 }  // namespace captum_proto::cuda
