@@ -97,9 +97,9 @@ class FFTImage(_Spectral):
             Default: True
         coarse_to_fine (float, optional): During which share of the steps frequencies open, from the lowest octaves on, one octave after the
             other; then all are open. Before, and in a warm-up, only the lowest are seen. Default: 0, all are open from the start
-        half_size (float, optional): During which share of the steps, and in a warm-up, the network is shown pictures of half the sides, at a
-            quarter of the work. What comes back is of full size. For networks that take any size; what a transform or a loss counts in
-            pixels counts double there. Default: 0
+        half_size (float, optional): During which share of the steps, and in a warm-up, the network is shown pictures of half the sides, at
+            a quarter of the work. What comes back is of full size. For networks that take any size; what a transform or a loss counts
+            in pixels counts double there. Default: 0
 
     Raises:
         ValueError: If ``sd`` is not positive, or ``coarse_to_fine`` or ``half_size`` is no share.

@@ -157,9 +157,11 @@ __device__ __forceinline__ double extent(const Coordinate& coordinate, int heigh
 }
 
 /// The rows of the output from which a pixel may be read: those of the parallelogram that maps onto the pixel's neighborhood, less
-/// than one pixel away on each side.
+/// than one pixel away on each side. Of images that go on, any.
+template <Border border>
 __device__ __forceinline__ Range rows_that_read(const AffineMap& map, int row, int column, int height, int width) {
   Range rows{0, height};
+  if constexpr (border != Border::kConstant) return rows;
   const double straight = map.x.by_column * map.y.by_row, crossed = map.x.by_row * map.y.by_column;
   const double determinant = straight - crossed;
   // A matrix that is singular, or nearly so, does not say where to look: then every row is looked at.
@@ -203,10 +205,9 @@ class ColumnsThatRead {
       const double from = floor((fmin(first, last) + 0.5) / size) - 1, to = floor((fmax(first, last) + 0.5) / size) + 1;
       if (to - from < width && fabs(first) < kFar && fabs(last) < kFar) {
         repetitions_ = static_cast<int>(to - from) + 1;
-        step_ = inverse > 0 ? 1 : -1;
-        repetition_ = inverse > 0 ? from : to;
+        repetition_ = static_cast<int>(inverse > 0 ? from : to);
       } else {
-        all_ = true;
+        repetitions_ = kAll;
       }
     } else {
       repetitions_ = 1;
@@ -216,11 +217,11 @@ class ColumnsThatRead {
   /// The next range, no column of which was in one before. False: there are no more.
   __device__ __forceinline__ bool next(Range& columns) {
     columns = Range{0, width_};
-    if (all_) {
-      all_ = false;
+    if (repetitions_ == kAll) {
+      repetitions_ = 0;
       return true;
     }
-    for (; repetitions_ > 0; --repetitions_, repetition_ += step_) {
+    for (; repetitions_ > 0; --repetitions_, repetition_ += inverse_ > 0 ? 1 : -1) {
       columns.begin = seen_;
       columns.end = width_;
       keep_near(columns);
@@ -233,16 +234,16 @@ class ColumnsThatRead {
   }
 
  private:
-  /// Beyond, rounding takes the place of pixels.
-  static constexpr double kFar = 1e12;
+  /// In pixels: up to here repetitions are counted in 32 bits.
+  static constexpr double kFar = 1e9;
+  static constexpr int kAll = -1;
 
   /// Keeps the columns whose coordinate may be less than one and a half from the pixel's repetition: up to half a pixel outside of
   /// an image is read as its rim.
   __device__ __forceinline__ void keep_near(Range& columns) const {
     double center = target_;
     if constexpr (border == Border::kReflect) {
-      const bool mirrored = floor(repetition_ / 2) * 2 != repetition_;
-      center = repetition_ * size_ + (mirrored ? size_ - 1 - target_ : target_);
+      center = static_cast<double>(repetition_) * size_ + (repetition_ & 1 ? size_ - 1 - target_ : target_);
     }
     const double at_low = (center - 1.5 - start_) * inverse_, at_high = (center + 1.5 - start_) * inverse_;
     const double margin = 1 + kRounding * (fabs(start_) + fabs(center) + 2) * fabs(inverse_);
@@ -255,16 +256,21 @@ class ColumnsThatRead {
     }
   }
 
-  double start_, inverse_, repetition_ = 0, step_ = 1;
-  int target_, size_, width_, repetitions_ = 0, seen_ = 0;
-  bool all_ = false;
+  double start_, inverse_;
+  int target_, size_, width_, repetition_ = 0, repetitions_ = 0, seen_ = 0;
 };
+
+/// Blocks of a multiprocessor at a time: to look for repetitions takes more registers than the compiler would give to it, for which
+/// a third block is not worth it.
+template <Border border>
+constexpr int kBlocksTogether = border == Border::kConstant ? 0 : 2;  // 0: as the compiler chooses
 
 /// gradients = what each pixel of the images gives to the samples that it is part of, gathered in the samples' order. A thread
 /// writes one pixel, up to four of its channels.
 template <Border border, typename T>
-__global__ void __launch_bounds__(kBlockThreads) gather_from_samples(const T* grad_output, Layout layout, Matrices matrices,
-                                                                     ChannelValues<T> scale, Layout gradient_layout, T* gradients) {
+__global__ void __launch_bounds__(kBlockThreads, kBlocksTogether<border>)
+    gather_from_samples(const T* grad_output, Layout layout, Matrices matrices, ChannelValues<T> scale, Layout gradient_layout,
+                        T* gradients) {
   const int height = static_cast<int>(layout.height), width = static_cast<int>(layout.width);
   const int64_t groups = ceil_div(layout.channels, kChannelsTogether);
   const int64_t tasks = layout.images * groups * layout.height * layout.width;
@@ -285,9 +291,7 @@ __global__ void __launch_bounds__(kBlockThreads) gather_from_samples(const T* gr
       factors[c] = c < channels ? scale.at(first_channel + c) : T(0);
       sums[c] = T(0);
     }
-    Range rows{0, height};
-    if constexpr (border == Border::kConstant) rows = rows_that_read(map, row, column, height, width);
-    [[maybe_unused]] const bool along_x = fabs(map.x.by_column) > fabs(map.y.by_column);  // on which the row moves faster
+    const Range rows = rows_that_read<border>(map, row, column, height, width);
     for (int i = rows.begin; i < rows.end; ++i) {
       const double x_start = map.x.start_of(i), y_start = map.y.start_of(i);
       const auto take = [&](const Range& columns) {
@@ -312,6 +316,7 @@ __global__ void __launch_bounds__(kBlockThreads) gather_from_samples(const T* gr
         if (!keep_columns(map.y, y_start, inverse_y, row, width, columns)) continue;
         take(columns);
       } else {
+        const bool along_x = fabs(map.x.by_column) > fabs(map.y.by_column);  // on which the row moves faster
         ColumnsThatRead<border> ranges(along_x ? map.x : map.y, along_x ? x_start : y_start, along_x ? inverse_x : inverse_y,
                                        along_x ? column : row, along_x ? width : height, width);
         for (Range columns; ranges.next(columns);) take(columns);
