@@ -88,8 +88,8 @@ def affine_sample(
     Returns:
         Tensor: Shape and dtype of ``images``. Differentiable once, with respect to ``images`` alone. An infinite or missing (NaN) pixel
         affects those outputs that have it among the four pixels around their coordinate, also where its weight is zero.
-        To the native kernels, coordinates that are not finite are outside the image, and where there is no outside in its first row or
-        column; PyTorch leaves them open.
+        To the native kernels, coordinates that are not finite are outside the image, and where there is no outside on its rim; PyTorch
+        leaves them open.
 
     Raises:
         ValueError: If shapes or devices do not match, ``std`` holds a zero, ``fill`` is a text that is none of these, or ``matrix``
