@@ -7,7 +7,7 @@ import torch
 
 from captum_proto import PRESETS, RandomAffine
 from captum_proto.experiments.options import generation_options
-from captum_proto.optim import FFTImage, PhaseImage, PixelImage
+from captum_proto.optim import Compose, FFTImage, PhaseImage, PixelImage, RandomResizedCrop
 
 
 def affine(**values) -> dict:
@@ -37,6 +37,11 @@ def test_parts_of_an_affine_transform_change_that_of_the_preset():
 def test_a_transform_by_name_or_as_a_table():
     assert generation_options({"transform": "none"})["transform"] is None
     assert affine(transform={"degrees": 3, "translate": [0.1, 0.2]}) == RandomAffine(3, (0.1, 0.2)).settings()
+    crop = RandomResizedCrop((0.1, 0.5))
+    assert affine(transform={"crop": [0.1, 0.5]}) == crop.settings()
+    both = Compose([crop, RandomAffine(15, fill="reflect")])
+    assert affine(transform={"crop": [0.1, 0.5], "degrees": 15, "fill": "reflect"}) == both.settings()
+    assert affine(transform={"crop": "none", "degrees": 15}) == RandomAffine(15).settings()
     assert generation_options({"transform": "feature_visualization"})["transform"].settings()["name"] == "SameSize"
 
 
@@ -60,6 +65,9 @@ def test_precision_by_name():
         ({"preset": "bset"}, ValueError, 'preset is "bset"; did you mean "best"'),
         ({"transform": "affin"}, ValueError, "expected one of none, paper, feature_visualization"),
         ({"transform": {"degree": 3}}, ValueError, 'transform has "degree"; did you mean "degrees"'),
+        ({"transform": {"crop": 0.5}}, TypeError, "crop = 0.5 is no part of an image; expected two fractions"),
+        ({"transform": {"crop": ["a", 0.5]}}, TypeError, "expected two fractions of its side"),
+        ({"transform": {"crop": [0.5, 1.5]}}, ValueError, "fractions of the image's side"),
         ({"degrees": "x"}, TypeError, "is no affine transform"),
         ({"scale": [[1], 2]}, TypeError, "is no affine transform"),
         ({"fill": "reflection"}, ValueError, 'fill is "reflection"; did you mean "reflect"'),
