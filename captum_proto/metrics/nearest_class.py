@@ -14,13 +14,14 @@ from captum_proto import ops
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import as_int, nearest, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.files import image_digest
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import LayerSelection, PreviousOutput
 from captum_proto.metrics.class_similarities import Similarity, checked_similarities, chosen_layers, warn_of_counts
 from captum_proto.metrics.nearest_result import MEASURES, Label, NearestClassResult
 from captum_proto.metrics.path_similarity import PathSimilarity
 from captum_proto.metrics.rank_correlation import rank_correlations
-from captum_proto.metrics.reference import PathReference, digest
+from captum_proto.metrics.reference import PathReference
 from captum_proto.metrics.sorted_reference import SortedReference
 from captum_proto.metrics.sorted_similarity import SortedSimilarity
 
@@ -159,7 +160,7 @@ class NearestClass:
         def held_out() -> Iterable[Tensor]:
             for batch in self._first.batches(images, "images", False, ""):
                 for image in batch.to(pipeline.device, pipeline.image_dtype):
-                    if (known := digest(image)) in self._members:
+                    if (known := image_digest(image)) in self._members:
                         label = self.labels[self._members[known][0]]
                         raise InputError(
                             f'an image is part of the reference of class "{label}", which makes that class look nearer than it is; give '
@@ -205,7 +206,7 @@ class NearestClass:
         self._first.probe(plan, batch)
         inside = torch.zeros(len(batch), len(self.labels), dtype=torch.bool)
         for row, image in enumerate(batch if leave_one_out else ()):
-            inside[row, self._members.get(digest(image), [])] = True
+            inside[row, self._members.get(image_digest(image), [])] = True
         total, count = torch.zeros(inside.shape, dtype=torch.float64), torch.zeros(len(batch), 1, dtype=torch.int64)
         previous, latest = PreviousOutput(), [total]
 

@@ -78,10 +78,13 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
     # Fel et al., "Unlocking Feature Visualization for Deeper Networks with MAgnitude Constrained Optimization" (arXiv:2306.06805), with the
     # steps and the lr of the authors' library Xplique. There a step is of 32 crops, whose mean side falls from a half to a twentieth of the
-    # picture's; here it is of one, of a tenth to a half throughout, which never reaches beyond the border. The spectrum is to be given.
+    # picture's; here it is of one, of a tenth to a half throughout, which never reaches beyond the border. Its noise of 0.08 is in a range
+    # of width 2. The spectrum is to be given.
     "maco": {
         "steps": 256,
+        "optimizer": "nadam",
         "lr": 1.0,
+        "noise": 0.04,
         "high_frequency_weight": 0.0,
         "warmup_steps": 0,
         "transform": RandomResizedCrop((0.1, 0.5)),
