@@ -197,9 +197,8 @@ def figure(measure: str, values: Mapping[str, Sequence[float]], verifier: str = 
     known = MEASURES.get(measure)
     if known is None or known.kind == WHOLE:
         single = [name for name, each in MEASURES.items() if each.kind != WHOLE]
-        raise InputError(
-            f'"{measure}" is no measure of single pictures{nearest(str(measure), single) or f"; expected one of {", ".join(single)}."}'
-        )
+        hint = nearest(str(measure), single) or f"; expected one of {', '.join(single)}."
+        raise InputError(f'"{measure}" is no measure of single pictures{hint}')
     kept = {name: [float(value) for value in each if not math.isnan(value)] for name, each in values.items()}
     kept = {name: each for name, each in kept.items() if each}
     if not kept:
