@@ -6,7 +6,15 @@ from captum_proto.metrics.direction_agreement import agreement, expected_agreeme
 from captum_proto.metrics.group_comparison import PairResult, SubgroupComparison, SubgroupResult, compare_groups
 from captum_proto.metrics.pairwise import PairwiseSimilarity, pairwise_similarity
 from captum_proto.metrics.path_similarity import PathScores, PathSimilarity, path_similarity
+from captum_proto.metrics.recognition import (
+    Recognition,
+    RelativeRecognition,
+    recognition,
+    recognized,
+    relative_recognition,
+)
 from captum_proto.metrics.reference import PathReference
+from captum_proto.metrics.verifier import as_saved, classes_in, verifier_features, verifier_logits
 from captum_proto.metrics.visualization_score import (
     VisualizationScore,
     VisualizationScores,
@@ -26,17 +34,26 @@ __all__ = [
     "PathReference",
     "PathScores",
     "PathSimilarity",
+    "Recognition",
+    "RelativeRecognition",
     "SubgroupComparison",
     "SubgroupResult",
     "VisualizationScore",
     "VisualizationScores",
     "agreement",
+    "as_saved",
+    "classes_in",
     "compare_groups",
     "expected_agreement",
     "pairwise_similarity",
     "path_similarity",
+    "recognition",
+    "recognized",
+    "relative_recognition",
     "smooth",
     "summarize",
+    "verifier_features",
+    "verifier_logits",
     "visualization_score",
     "visualization_scores",
 ]
