@@ -1,0 +1,233 @@
+"""Every measure of prototypes for several methods, beside controls and natural images: pictures, views, references, tables and the page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from captum_proto._utils.class_names import labels_of, model_stem
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.model import fingerprint
+from captum_proto._utils.targets import Target
+from captum_proto.data.natural import NaturalImages
+from captum_proto.experiments.quality.pictures import PICTURES, PictureMaker
+from captum_proto.experiments.quality.result import QualityResult
+from captum_proto.experiments.quality.seen import Seen, see_photographs, see_pictures
+from captum_proto.experiments.quality.sources import Key, Source, check_sources, controls_of, read_picture
+from captum_proto.experiments.quality.summary import Measured, quality_tables
+from captum_proto.metrics import CONTROLS, classes_in
+from captum_proto.metrics.quality import METHOD
+from captum_proto.models import NamedModel
+from captum_proto.report.figures import save_figure, to_display
+from captum_proto.report.html import write_page
+from captum_proto.report.views.quality import quality_page, quality_sheet
+from captum_proto.runs.provenance import plain, provenance
+from captum_proto.runs.tasks import Protocol, Run, Task
+
+PHOTOGRAPHS, VIEWS = "photographs", "views"
+_EVERY_CLASS = "all classes"
+
+
+@dataclass(frozen=True)
+class Quality(Protocol[QualityResult]):
+    """
+    Pictures of several methods, and every measure of them in one table, with controls and natural images in it.
+
+    Methods, verifiers, classes and seeds are not part of what a folder is of: a run that goes on in it with more of them keeps what is
+    there, and a finished task is made again only where its own inputs have changed.
+
+    Args:
+        named (NamedModel): The model that pictures are made with.
+        targets (sequence of Target): Classes and superclasses.
+        natural (NaturalImages): Natural images of these classes, and of others.
+        methods (mapping[str, mapping]): By name, arguments of generate as a TOML file has them, such as ``{"preset": "best"}``.
+        verifiers (sequence of NamedModel): Other networks that pictures are shown to. Default: none, features are the model's own
+        pictures (mapping[str, Path]): By name, a folder of finished pictures, such as another program's; see
+            :class:`~captum_proto.experiments.quality.sources.Finished`. Default: none
+        seeds (sequence of int): Of each method and class. Default: 0
+        parts (mapping[str, sequence of Target]): By title, the classes of each table, such as those that a method was tuned on and those
+            that were held out. Default: one table of all
+        controls (sequence of str): Of :data:`~captum_proto.metrics.CONTROLS`. Default: all
+        control_steps (int, optional): Of the controls by gradient ascent. Default: None, their presets'
+        batch_size (int): Pictures at a time; each finished batch is on disk at once. Default: 8
+
+    Raises:
+        InputError: If there is no method, two have one name, an argument is out of its range, or a verifier lacks a class.
+    """
+
+    named: NamedModel
+    targets: Sequence[Target]
+    natural: NaturalImages
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    verifiers: Sequence[NamedModel] = ()
+    pictures: Mapping[str, Path] = field(default_factory=dict)
+    seeds: Sequence[int] = (0,)
+    parts: Mapping[str, Sequence[Target]] = field(default_factory=dict)
+    controls: Sequence[str] = CONTROLS
+    control_steps: int | None = None
+    batch_size: int = 8
+
+    unit = "picture"
+
+    def __post_init__(self) -> None:
+        if not self.methods and not self.pictures:
+            raise InputError("there is no method; name at least one, or give a folder of finished pictures.")
+        if self.batch_size < 1:
+            raise InputError(f"batch_size is {self.batch_size}; expected at least 1.")
+        for name, values in (("targets", self.targets), ("seeds", self.seeds)):
+            if not values or len(set(values)) < len(values):
+                raise InputError(f"{name} are {list(values)}; expected at least one, each once.")
+        strangers = [target for part in self.parts.values() for target in part if target not in self.targets]
+        if strangers:
+            raise InputError(f"a table is of the classes {list(strangers[0])}, which are not among the targets.")
+        check_sources(self.sources)
+        prints = {fingerprint(self.named.model): self.named.name}
+        for verifier in self.verifiers:
+            same = prints.setdefault(fingerprint(verifier.model), verifier.name)
+            if same != verifier.name or verifier.name == self.named.name:
+                raise InputError(
+                    f'the verifier "{verifier.name}" is "{same}" itself, with the same weights; choose another network.'
+                )
+            if verifier.image_shape[0] != self.named.image_shape[0]:
+                raise InputError(
+                    f'the verifier "{verifier.name}" takes images of {verifier.image_shape[0]} channels, the model of '
+                    f"{self.named.image_shape[0]}; choose a verifier of such images."
+                )
+        names = [model_stem(network.name) for network in self.networks]
+        if len(set(names)) < len(names):
+            raise InputError(f"networks are {names}; expected different ones.")
+        _ = self.classes
+
+    @cached_property
+    def sources(self) -> list[Source]:
+        """Methods first, then controls."""
+        return [
+            *(Source(name, METHOD, values) for name, values in self.methods.items()),
+            *(Source(name, METHOD, folder=folder) for name, folder in self.pictures.items()),
+            *controls_of(self.controls, self.control_steps),
+        ]
+
+    @property
+    def networks(self) -> list[NamedModel]:
+        """The model, and the verifiers."""
+        return [self.named, *self.verifiers]
+
+    @cached_property
+    def classes(self) -> dict[str, dict[int, int]]:
+        """By verifier, its class by the model's."""
+        needed = [list(target) for target in self.targets]
+        return {verifier.name: classes_in(verifier, self.named.class_names, needed) for verifier in self.verifiers}
+
+    def provenance(self) -> dict[str, Any]:
+        return provenance(
+            "quality",
+            {"model": self.named.provenance(), "image_shape": self.named.image_shape, "images": self.natural},
+        )
+
+    def begun(self) -> dict[str, Any]:
+        return {
+            "methods": plain(self.methods),
+            "pictures": {name: str(folder) for name, folder in self.pictures.items()},
+            "verifiers": [verifier.provenance() for verifier in self.verifiers],
+            "classes": list(self.labels.values()),
+            "seeds": list(self.seeds),
+            "parts": {title: [self.labels[target] for target in part] for title, part in self._parts().items()},
+            "controls": list(self.controls),
+            "control_steps": self.control_steps,
+            "batch_size": self.batch_size,
+        }
+
+    def tasks(self) -> list[Task]:
+        self._check()
+        made = [task for source in self.sources for task in self._maker.tasks(source)]
+        seen = []
+        for network in self.networks:
+            inputs = {"network": fingerprint(network.model), "shape": list(network.image_shape)}
+            stem = model_stem(network.name)
+            seen.append(Task(f"{PHOTOGRAPHS}/{stem}", {**inputs, "images": self._images}, weight=0))
+            for source in self.sources:
+                needs = tuple(task.name for task in made if task.name.startswith(f"{PICTURES}/{source.stem}/"))
+                seen.append(Task(f"{VIEWS}/{stem}/{source.stem}", inputs, needs, weight=0))
+        return [*made, *seen]
+
+    def make(self, task: Task, run: Run) -> None:
+        kind, first, *rest = task.name.split("/")
+        if kind == PICTURES:
+            self._maker.make(task.name, run.folder)
+            return
+        network = next(network for network in self.networks if model_stem(network.name) == first)
+        path = run.folder / f"{task.name}.safetensors"
+        if kind == PHOTOGRAPHS:
+            see_photographs(network, self.natural).save(path)
+        else:
+            source = next(source for source in self.sources if source.stem == rest[0])
+            see_pictures(network, self._maker.listed(source, run.folder), self.batch_size).save(path)
+
+    def summarize(self, run: Run) -> QualityResult:
+        measured = self._measured(run)
+        tables = quality_tables(measured, self._parts(), self.labels)
+        result = QualityResult(self.named.name, [verifier.name for verifier in self.verifiers], tables)
+        result.write(run.folder)
+        shown = {source.name: dict(self._maker.listed(source, run.folder)) for source in self.sources}
+        for number, part in enumerate(self._parts().values()):
+            sheet = quality_sheet(
+                {self.labels[target]: self._shown(target, shown) for target in part},
+                [each.name for each in self.sources],
+            )
+            save_figure(sheet, run.folder / f"sheet_{number}.png", overwrite=True)
+        write_page(quality_page(tables, result.model, result.verifiers, run.provenance, run.warnings()), run.folder)
+        return result
+
+    def _measured(self, run: Run) -> Measured:
+        """Everything that the tasks found."""
+        photographs, views = {}, {}
+        for network in self.networks:
+            stem = model_stem(network.name)
+            photographs[network.name] = Seen.load(run.folder / PHOTOGRAPHS / f"{stem}.safetensors")
+            views[network.name] = {
+                source.name: Seen.load(run.folder / VIEWS / stem / f"{source.stem}.safetensors")
+                for source in self.sources
+                if self._maker.listed(source, run.folder)
+            }
+        return Measured(self.named, list(self.verifiers), self.classes, self.sources, photographs, views)
+
+    @cached_property
+    def labels(self) -> dict[Target, str]:
+        """What targets are called."""
+        return dict(zip(self.targets, labels_of(self.targets, self.named.class_names), strict=True))
+
+    @cached_property
+    def _maker(self) -> PictureMaker:
+        return PictureMaker(
+            self.named, self.natural, self._images, self.targets, self.seeds, self.sources, self.batch_size
+        )
+
+    @cached_property
+    def _images(self) -> str:
+        """A digest of all natural images."""
+        listed = self.natural.afresh().collection.listed()
+        content = json.dumps([*listed, [self.natural.limit, self.natural.seed]])
+        return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
+
+    def _parts(self) -> Mapping[str, Sequence[Target]]:
+        return self.parts or {_EVERY_CLASS: self.targets}
+
+    def _shown(self, target: Target, shown: Mapping[str, Mapping[Key, Path]]) -> Iterator[Any]:
+        """The first picture of a class by each source, or None."""
+        for source in self.sources:
+            paths = [path for (classes, _), path in shown[source.name].items() if classes == target]
+            yield to_display(read_picture(paths[0], self.named.image_shape[0])) if paths else None
+
+    def _check(self) -> None:
+        """See that everything can be made, as far as that can be seen before anything takes time."""
+        self._maker.check()
+        for target in self.targets:
+            self.natural.of(target)
+
+
+__all__ = ["Quality"]

@@ -1,0 +1,79 @@
+"""From what networks make of pictures to the rows of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from captum_proto._utils.targets import Target
+from captum_proto.experiments.quality.recognized import own_figures, transfer_figures
+from captum_proto.experiments.quality.seen import Seen
+from captum_proto.experiments.quality.sources import Source
+from captum_proto.metrics.quality import NATURAL, Figure, QualityRow, QualityTable
+from captum_proto.models import NamedModel
+
+
+@dataclass(frozen=True)
+class Measured:
+    """
+    What the tasks of a run found.
+
+    Attributes:
+        named (NamedModel): The model that pictures were made with.
+        verifiers (list[NamedModel]): Other networks.
+        classes (mapping): By verifier, its class by the model's.
+        sources (list[Source]): Methods and controls.
+        photographs (mapping[str, Seen]): By network, what it makes of natural images of all classes.
+        views (mapping[str, mapping[str, Seen]]): By network and source, what it makes of the pictures.
+    """
+
+    named: NamedModel
+    verifiers: list[NamedModel]
+    classes: Mapping[str, Mapping[int, int]]
+    sources: list[Source]
+    photographs: Mapping[str, Seen]
+    views: Mapping[str, Mapping[str, Seen]]
+
+
+def quality_tables(
+    measured: Measured, parts: Mapping[str, Sequence[Target]], labels: Mapping[Target, str]
+) -> list[QualityTable]:
+    """
+    A table for each part of the classes.
+
+    Args:
+        measured (Measured): What was found.
+        parts (mapping[str, sequence of Target]): By title, the classes.
+        labels (mapping[Target, str]): What targets are called.
+    """
+    return [_table(measured, title, targets, labels) for title, targets in parts.items()]
+
+
+def _table(measured: Measured, title: str, targets: Sequence[Target], labels: Mapping[Target, str]) -> QualityTable:
+    chosen = set(targets)
+    natural = {name: seen.as_photographs_of(targets) for name, seen in measured.photographs.items()}
+    rows, notes = [], []
+    for source in measured.sources:
+        seen = {name: views[source.name].of(chosen) for name, views in measured.views.items() if source.name in views}
+        if not any(map(len, seen.values())):
+            notes.append(f"“{source.name}” has no picture of these classes.")
+            continue
+        there = set(seen[measured.named.name].targets)
+        if len(there) < len(targets):
+            notes.append(f"“{source.name}” has pictures of {len(there)} of {len(targets)} classes.")
+        rows.append(QualityRow.of(source.name, source.kind, _figures(measured, seen, natural, labels)))
+    rows.append(QualityRow.of(NATURAL, NATURAL, _figures(measured, natural, natural, labels)))
+    return QualityTable(title, [labels[target] for target in targets], rows, notes)
+
+
+def _figures(
+    measured: Measured, seen: Mapping[str, Seen], natural: Mapping[str, Seen], labels: Mapping[Target, str]
+) -> Iterator[Figure]:
+    """All figures of a row."""
+    yield from own_figures(seen[measured.named.name], labels)
+    for verifier in measured.verifiers:
+        name = verifier.name
+        yield from transfer_figures(seen[name], natural[name], verifier, measured.classes[name], labels)
+
+
+__all__ = ["Measured", "quality_tables"]

@@ -1,0 +1,130 @@
+"""The page of a comparison of methods: the sheet of pictures, the tables, what tests say, and what has to be read with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from captum_proto.metrics.quality import FEATURES, MEASURES, METHOD, PATH, RECOGNITION, QualityTable
+from captum_proto.metrics.quality_tests import QualityTest, power_note, quality_tests, verdicts
+from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table
+from captum_proto.report.figures import picture_sheet
+from captum_proto.report.page import Page, Section
+
+#: The side of a picture on the sheet, in pixels.
+_SIDE = 128
+_HEADINGS = {
+    RECOGNITION: "Is it recognized?",
+    FEATURES: "Does it look like photographs to another network?",
+    PATH: "Is it processed like natural images?",
+}
+
+
+def quality_sheet(rows: Mapping[str, Iterable[np.ndarray | None]], names: Sequence[str]) -> Figure:
+    """
+    A row for each class, a column for each method, always in the same order.
+
+    Args:
+        rows (mapping[str, iterable]): By the label of the class, a picture of each method as
+            :func:`~captum_proto.report.figures.to_display` gives it, or None.
+        names (sequence of str): Of the methods.
+
+    Returns:
+        Figure: To be saved with :func:`~captum_proto.report.figures.save_figure`.
+    """
+    cells = [
+        [("" if number else name.replace("_", " "), picture) for name, picture in zip(names, pictures, strict=True)]
+        for number, pictures in enumerate(rows.values())
+    ]
+    return picture_sheet(cells, _SIDE, labels=list(rows))
+
+
+def quality_page(
+    tables: Sequence[QualityTable],
+    model: str,
+    verifiers: Sequence[str],
+    settings: dict[str, Any],
+    failures: Sequence[str] = (),
+) -> Page:
+    """
+    What the page of a comparison of methods says.
+
+    Args:
+        tables (sequence of QualityTable): One for each part of the classes.
+        model (str): That the pictures were made with.
+        verifiers (sequence of str): Other networks that they were shown to.
+        settings (dict): What is recorded of the run.
+        failures (sequence of str, optional): What was warned of. Default: nothing
+
+    Returns:
+        Page: Its paths are relative to the folder of the run.
+    """
+    tested = [quality_tests(table) for table in tables]
+    methods = [row.name for row in tables[0].rows if row.kind == METHOD]
+    page = Page(f"Quality of prototypes of {model}", settings=settings, failures=list(failures))
+    shown = "; ".join(f"{len(table.classes)} {_classes(table)} ({table.title})" for table in tables)
+    page.summary = [
+        f"Pictures of {shown} by {len(methods)} {'method' if len(methods) == 1 else 'methods'}, each beside controls and natural images: "
+        "each was computed to raise the network's output for its class.",
+        *(sentence for table, tests in zip(tables, tested, strict=True) for sentence in _told(table, tests)),
+    ]
+    page.lead = [Pictures([Picture("sheet_0.png", _caption(tables[0]), small=False)])]
+    page.legend = [
+        f"A row for each class, a column for each method. “Own” is {model}, the network that the pictures were made with"
+        + (f"; verifiers, which had no part in it: {', '.join(verifiers)}." if verifiers else ".")
+    ]
+    page.trust = _trust(tables, verifiers)
+    for number, (table, tests) in enumerate(zip(tables, tested, strict=True)):
+        page.sections.append(_section(number, table, tests, alone=len(tables) == 1))
+    page.sections.append(Section("What the columns mean", [Paragraphs(_meanings(tables, verifiers))]))
+    page.sections.append(Section("Files", [Files(["quality.csv", "tests.csv", "quality.txt", "quality.json"])]))
+    return page
+
+
+def _classes(table: QualityTable) -> str:
+    return "class" if len(table.classes) == 1 else "classes"
+
+
+def _caption(table: QualityTable) -> str:
+    return f"{table.title}: the first picture of each class by each method."
+
+
+def _told(table: QualityTable, tests: Sequence[QualityTest]) -> list[str]:
+    return [f"{table.title}: {sentence}" for sentence in verdicts(table, tests)]
+
+
+def _section(number: int, table: QualityTable, tests: Sequence[QualityTest], alone: bool) -> Section:
+    blocks: list[Block] = []
+    if number:
+        blocks.append(Pictures([Picture(f"sheet_{number}.png", _caption(table), small=False)]))
+    for family, heading in _HEADINGS.items():
+        header, rows = table.cells(family)
+        if len(header) > 1:
+            blocks.append(Table(header, rows, f"{heading} 95 % intervals in brackets.", sortable=True))
+    blocks.append(Paragraphs([*verdicts(table, tests), power_note(tests), *table.notes]))
+    return Section("Every measure" if alone else table.title, blocks)
+
+
+def _trust(tables: Sequence[QualityTable], verifiers: Sequence[str]) -> str:
+    if not verifiers:
+        return (
+            "Not known, since no other network was shown the pictures: what the network they were made with says of them, noise that was "
+            "optimized says as well."
+        )
+    return " ".join(verdicts(tables[-1], quality_tests(tables[-1])))
+
+
+def _meanings(tables: Sequence[QualityTable], verifiers: Sequence[str]) -> list[str]:
+    keys = dict.fromkeys(key.partition("@")[0] for table in tables for key in table.columns())
+    return [
+        f"{MEASURES[name].label.format('verifier')}: {MEASURES[name].meaning}"
+        + ("" if MEASURES[name].higher else " Less is better.")
+        for name in MEASURES
+        if name in keys
+    ]
+
+
+__all__ = ["quality_page", "quality_sheet"]
