@@ -2,8 +2,11 @@
 
 from captum_proto.metrics.comparison import ConditionSummary, PathComparison, smooth, summarize
 from captum_proto.metrics.controls import CONTROLS, DATA_FREE
+from captum_proto.metrics.coverage import Coverage, CoverageRow, TargetCoverage, coverage
 from captum_proto.metrics.direction_agreement import agreement, expected_agreement
 from captum_proto.metrics.group_comparison import PairResult, SubgroupComparison, SubgroupResult, compare_groups
+from captum_proto.metrics.kernel_distance import KernelDistance, kernel_distance
+from captum_proto.metrics.naming import Naming, name_by_features, name_by_logits
 from captum_proto.metrics.pairwise import PairwiseSimilarity, pairwise_similarity
 from captum_proto.metrics.path_similarity import PathScores, PathSimilarity, path_similarity
 from captum_proto.metrics.recognition import (
@@ -14,6 +17,7 @@ from captum_proto.metrics.recognition import (
     relative_recognition,
 )
 from captum_proto.metrics.reference import PathReference
+from captum_proto.metrics.retrieval import Retrieval, retrieval
 from captum_proto.metrics.verifier import as_saved, classes_in, verifier_features, verifier_logits
 from captum_proto.metrics.visualization_score import (
     VisualizationScore,
@@ -27,7 +31,11 @@ __all__ = [
     "CONTROLS",
     "DATA_FREE",
     "ConditionSummary",
+    "Coverage",
+    "CoverageRow",
     "Estimate",
+    "KernelDistance",
+    "Naming",
     "PairResult",
     "PairwiseSimilarity",
     "PathComparison",
@@ -36,20 +44,27 @@ __all__ = [
     "PathSimilarity",
     "Recognition",
     "RelativeRecognition",
+    "Retrieval",
     "SubgroupComparison",
     "SubgroupResult",
+    "TargetCoverage",
     "VisualizationScore",
     "VisualizationScores",
     "agreement",
     "as_saved",
     "classes_in",
     "compare_groups",
+    "coverage",
     "expected_agreement",
+    "kernel_distance",
+    "name_by_features",
+    "name_by_logits",
     "pairwise_similarity",
     "path_similarity",
     "recognition",
     "recognized",
     "relative_recognition",
+    "retrieval",
     "smooth",
     "summarize",
     "verifier_features",
