@@ -211,7 +211,7 @@ def figure(measure: str, values: Mapping[str, Sequence[float]], verifier: str = 
     elif known.kind == MEAN:
         estimate = mean_estimate(independent)
     else:
-        ends = stats.quantile_test(independent, q=float(np.median(independent)), p=0.5).confidence_interval(0.95)
+        ends: Any = stats.quantile_test(independent, q=float(np.median(independent)), p=0.5).confidence_interval(0.95)
         estimate = Estimate(float(np.median(independent)), float(ends.low), float(ends.high))
     return Figure(measure, estimate, kept, verifier)
 

@@ -132,7 +132,7 @@ def quality_tests(table: QualityTable) -> list[QualityTest]:
 
 def verdicts(table: QualityTable, tests: Sequence[QualityTest]) -> list[str]:
     """
-    Sentences on each method: on which measures it beats every control that knows no data by more than chance, and where it does not.
+    A sentence on each method: on which measures it beats every control that knows no data, by more than chance.
 
     Args:
         table (QualityTable): Of some classes.
@@ -141,21 +141,45 @@ def verdicts(table: QualityTable, tests: Sequence[QualityTest]) -> list[str]:
     controls = [row.name for row in table.rows if row.kind == CONTROL]
     sentences = []
     for row in table.rows:
-        if row.kind != METHOD or not controls:
-            continue
         of_method = [each for each in tests if each.method == row.name and each.other in controls]
-        beaten, open_ = [], []
-        for key in dict.fromkeys(each.key for each in of_method):
-            missed = [each for each in of_method if each.key == key and each.order is not Order.ABOVE]
-            if missed:
-                open_.append(f"{column_label(key)} ({', '.join(f'{each.other}: {_short(each)}' for each in missed)})")
-            else:
-                beaten.append(column_label(key))
+        if not of_method:
+            continue
+        keys = list(dict.fromkeys(each.key for each in of_method))
+        beaten = [
+            column_label(key)
+            for key in keys
+            if all(each.order is Order.ABOVE for each in of_method if each.key == key)
+            and sum(each.key == key for each in of_method) == len(controls)
+        ]
+        on = f"{len(beaten)} of {len(keys)} measures" + (f": {'; '.join(beaten)}" if beaten else "")
         sentences.append(
-            f"“{row.name}” beats every control that knows no data ({', '.join(controls)}) by more than chance on "
-            f"{'; '.join(beaten) or 'no measure'}. {'Not on ' + '; '.join(open_) + '.' if open_ else ''}".strip()
+            f"“{row.name}” beats every control that knows no data ({', '.join(controls)}) by more than chance on {on}."
         )
     return sentences
+
+
+def cells_of_tests(table: QualityTable, tests: Sequence[QualityTest], method: str) -> tuple[list[str], list[list[str]]]:
+    """
+    The tests of one method as cells of a table: a row for each measure, a column for each other method.
+
+    Args:
+        table (QualityTable): Of some classes.
+        tests (sequence of QualityTest): From :func:`quality_tests`.
+        method (str): Its name.
+    """
+    found = {(each.key, each.other): each for each in tests if each.method == method}
+    others = [row.name for row in table.rows if any(other == row.name for _, other in found)]
+    keys = [key for key in table.columns() if any(key == other for other, _ in found)]
+    rows = [
+        [column_label(key), *(_told(found[key, other]) if (key, other) in found else "–" for other in others)]
+        for key in keys
+    ]
+    return [f"{method} against", *others], rows
+
+
+def _told(test: QualityTest) -> str:
+    words = test.order.told("better", "worse", "equal")
+    return f"{words}, p {p_equals(test.corrected)}" if test.order.certain else words.removeprefix("that ")
 
 
 def power_note(tests: Sequence[QualityTest]) -> str:
@@ -175,12 +199,6 @@ def power_note(tests: Sequence[QualityTest]) -> str:
     return f"{note}, so that after correction no difference is significant; with {needed} classes the largest can be."
 
 
-def _short(test: QualityTest) -> str:
-    corrected = "" if math.isnan(test.corrected) else f", p {p_equals(test.corrected)}"
-    words = {Order.BELOW: "worse", Order.EQUAL: "equal", Order.CHANCE: "may be chance"}
-    return words.get(test.order, "not tested") + (corrected if test.order in (Order.BELOW, Order.CHANCE) else "")
-
-
 def lines_of_tests(title: str, tests: Sequence[QualityTest]) -> tuple[list[str], list[list[Any]]]:
     """A line for each test, for a CSV file."""
     header = ["classes", "method", "other", "measure", "verifier", "difference", "low", "high", "p", "p_holm", "test"]
@@ -196,4 +214,4 @@ def lines_of_tests(title: str, tests: Sequence[QualityTest]) -> tuple[list[str],
     return header, rows
 
 
-__all__ = ["QualityTest", "lines_of_tests", "paired_test", "power_note", "quality_tests", "verdicts"]
+__all__ = ["QualityTest", "cells_of_tests", "lines_of_tests", "paired_test", "power_note", "quality_tests", "verdicts"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from captum_proto.experiments.examples import FindExamples
 from captum_proto.experiments.fooling import Fooling
 from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.planted_bias import PlantedBias
+from captum_proto.experiments.quality import Quality
 from captum_proto.experiments.reproduce import Reproduce, ReproduceSettings, Stage
 from captum_proto.experiments.sweep import RunSweep, Sweep
 from captum_proto.experiments.visualize import LayerUnits, NaturalExamples, Visualize
@@ -176,6 +178,28 @@ def directions(inputs: Path) -> CompareDirections:
     return CompareDirections(trees(), trees(seed=1), images, ["0", "1"], settings, batch_size=5)
 
 
+def quality(inputs: Path) -> Quality:
+    named, folder = trees(), photos(inputs)
+    natural = NaturalImages(str(folder), named.geometry, NAMES, others=4, workers=0)
+    given = inputs / "elsewhere"
+    if not given.exists():
+        given.mkdir()
+        for name in NAMES[:2]:
+            (given / f"{name}.png").write_bytes((folder / name / "0.png").read_bytes())
+    return Quality(
+        named,
+        [(0,), (1,), (2,)],
+        natural,
+        {"plain": {"preset": "ascent", "steps": 2}},
+        [replace(trees(seed=1), name="others")],
+        {"elsewhere": given},
+        seeds=(0, 1),
+        controls=("gray", "ascent", "mean_image"),
+        control_steps=1,
+        batch_size=2,
+    )
+
+
 def examples(inputs: Path) -> FindExamples:
     photos(inputs)
     return FindExamples(
@@ -196,6 +220,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "dictionary": dictionary,
     "atlas": atlas,
     "directions": directions,
+    "quality": quality,
     "examples": examples,
 }
 #: Those with a prototypes file that was given.

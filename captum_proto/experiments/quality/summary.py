@@ -6,11 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from captum_proto._utils.targets import Target
+from captum_proto.experiments.quality.alikeness import Judge
 from captum_proto.experiments.quality.recognized import own_figures, transfer_figures
 from captum_proto.experiments.quality.seen import Seen
 from captum_proto.experiments.quality.sources import Source
 from captum_proto.metrics.quality import NATURAL, Figure, QualityRow, QualityTable
 from captum_proto.models import NamedModel
+
+#: Why a control may lack a picture.
+_WHY = {"mean_image": ", which needs at least two natural images of a class"}
 
 
 @dataclass(frozen=True)
@@ -52,28 +56,52 @@ def quality_tables(
 def _table(measured: Measured, title: str, targets: Sequence[Target], labels: Mapping[Target, str]) -> QualityTable:
     chosen = set(targets)
     natural = {name: seen.as_photographs_of(targets) for name, seen in measured.photographs.items()}
+    judges = _judges(measured, targets, labels)
     rows, notes = [], []
     for source in measured.sources:
         seen = {name: views[source.name].of(chosen) for name, views in measured.views.items() if source.name in views}
         if not any(map(len, seen.values())):
-            notes.append(f"“{source.name}” has no picture of these classes.")
+            notes.append(f"“{source.name}” has no picture of these classes{_WHY.get(source.name, '')}.")
             continue
         there = set(seen[measured.named.name].targets)
         if len(there) < len(targets):
-            notes.append(f"“{source.name}” has pictures of {len(there)} of {len(targets)} classes.")
-        rows.append(QualityRow.of(source.name, source.kind, _figures(measured, seen, natural, labels)))
-    rows.append(QualityRow.of(NATURAL, NATURAL, _figures(measured, natural, natural, labels)))
+            notes.append(
+                f"“{source.name}” has pictures of {len(there)} of {len(targets)} classes{_WHY.get(source.name, '')}."
+            )
+        rows.append(QualityRow.of(source.name, source.kind, _figures(measured, judges, seen, natural, labels)))
+    rows.append(QualityRow.of(NATURAL, NATURAL, _figures(measured, judges, natural, natural, labels)))
+    notes += dict.fromkeys(note for judge in judges for note in judge.notes())
     return QualityTable(title, [labels[target] for target in targets], rows, notes)
 
 
+def _judges(measured: Measured, targets: Sequence[Target], labels: Mapping[Target, str]) -> list[Judge]:
+    """The networks in whose features pictures are compared with photographs: verifiers, or the model itself where there is none."""
+    return [
+        Judge(
+            network.name,
+            measured.photographs[network.name],
+            targets,
+            labels,
+            measured.classes.get(network.name) or {index: index for target in targets for index in target},
+        )
+        for network in measured.verifiers or [measured.named]
+    ]
+
+
 def _figures(
-    measured: Measured, seen: Mapping[str, Seen], natural: Mapping[str, Seen], labels: Mapping[Target, str]
+    measured: Measured,
+    judges: Sequence[Judge],
+    seen: Mapping[str, Seen],
+    natural: Mapping[str, Seen],
+    labels: Mapping[Target, str],
 ) -> Iterator[Figure]:
     """All figures of a row."""
     yield from own_figures(seen[measured.named.name], labels)
     for verifier in measured.verifiers:
         name = verifier.name
         yield from transfer_figures(seen[name], natural[name], verifier, measured.classes[name], labels)
+    for judge in judges:
+        yield from judge.figures(seen[judge.name], natural[judge.name])
 
 
 __all__ = ["Measured", "quality_tables"]

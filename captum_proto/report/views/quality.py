@@ -9,13 +9,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from captum_proto.metrics.quality import FEATURES, MEASURES, METHOD, PATH, RECOGNITION, QualityTable
-from captum_proto.metrics.quality_tests import QualityTest, power_note, quality_tests, verdicts
+from captum_proto.metrics.quality_tests import QualityTest, cells_of_tests, power_note, quality_tests, verdicts
 from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table
 from captum_proto.report.figures import picture_sheet
 from captum_proto.report.page import Page, Section
 
 #: The side of a picture on the sheet, in pixels.
 _SIDE = 128
+#: What the tests are.
+_TESTED = (
+    "Paired by class: McNemar's exact test where each class has one picture that is right or wrong, else Wilcoxon's signed-rank test; p "
+    "after Holm's correction over all tests of the method."
+)
 _HEADINGS = {
     RECOGNITION: "Is it recognized?",
     FEATURES: "Does it look like photographs to another network?",
@@ -104,7 +109,11 @@ def _section(number: int, table: QualityTable, tests: Sequence[QualityTest], alo
         header, rows = table.cells(family)
         if len(header) > 1:
             blocks.append(Table(header, rows, f"{heading} 95 % intervals in brackets.", sortable=True))
-    blocks.append(Paragraphs([*verdicts(table, tests), power_note(tests), *table.notes]))
+    blocks.append(Paragraphs([*table.notes, power_note(tests)]))
+    for row in table.rows:
+        header, rows = cells_of_tests(table, tests, row.name)
+        if rows:
+            blocks.append(Table(header, rows, _TESTED))
     return Section("Every measure" if alone else table.title, blocks)
 
 
