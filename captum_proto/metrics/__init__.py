@@ -1,14 +1,18 @@
 """How far to trust a prototype, a picture of a unit, or a direction."""
 
-from captum_proto.metrics.comparison import ConditionSummary, PathComparison, smooth, summarize
+from captum_proto.metrics.comparison import ConditionSummary, PathComparison, summarize
 from captum_proto.metrics.controls import CONTROLS, DATA_FREE
 from captum_proto.metrics.coverage import Coverage, CoverageRow, TargetCoverage, coverage
+from captum_proto.metrics.depth import DepthSummary, depth_above_half, depth_table, smooth, summarize_depths
 from captum_proto.metrics.direction_agreement import agreement, expected_agreement
 from captum_proto.metrics.group_comparison import PairResult, SubgroupComparison, SubgroupResult, compare_groups
 from captum_proto.metrics.kernel_distance import KernelDistance, kernel_distance
 from captum_proto.metrics.naming import Naming, name_by_features, name_by_logits
+from captum_proto.metrics.nearest_class import NearestClass, nearest_class
+from captum_proto.metrics.nearest_result import NearestClassResult, NearestClassSummary, nearest_class_table
 from captum_proto.metrics.pairwise import PairwiseSimilarity, pairwise_similarity
-from captum_proto.metrics.path_similarity import PathScores, PathSimilarity, path_similarity
+from captum_proto.metrics.path_scores import PathScores
+from captum_proto.metrics.path_similarity import PathSimilarity, path_similarity
 from captum_proto.metrics.recognition import (
     Recognition,
     RelativeRecognition,
@@ -18,6 +22,9 @@ from captum_proto.metrics.recognition import (
 )
 from captum_proto.metrics.reference import PathReference
 from captum_proto.metrics.retrieval import Retrieval, retrieval
+from captum_proto.metrics.sorted_comparison import SortedComparison, SortedSummary, summarize_sorted
+from captum_proto.metrics.sorted_reference import SortedReference
+from captum_proto.metrics.sorted_similarity import SortedScores, SortedSimilarity
 from captum_proto.metrics.verifier import as_saved, classes_in, verifier_features, verifier_logits
 from captum_proto.metrics.visualization_score import (
     VisualizationScore,
@@ -33,9 +40,13 @@ __all__ = [
     "ConditionSummary",
     "Coverage",
     "CoverageRow",
+    "DepthSummary",
     "Estimate",
     "KernelDistance",
     "Naming",
+    "NearestClass",
+    "NearestClassResult",
+    "NearestClassSummary",
     "PairResult",
     "PairwiseSimilarity",
     "PathComparison",
@@ -45,6 +56,11 @@ __all__ = [
     "Recognition",
     "RelativeRecognition",
     "Retrieval",
+    "SortedComparison",
+    "SortedReference",
+    "SortedScores",
+    "SortedSimilarity",
+    "SortedSummary",
     "SubgroupComparison",
     "SubgroupResult",
     "TargetCoverage",
@@ -55,10 +71,14 @@ __all__ = [
     "classes_in",
     "compare_groups",
     "coverage",
+    "depth_above_half",
+    "depth_table",
     "expected_agreement",
     "kernel_distance",
     "name_by_features",
     "name_by_logits",
+    "nearest_class",
+    "nearest_class_table",
     "pairwise_similarity",
     "path_similarity",
     "recognition",
@@ -67,6 +87,8 @@ __all__ = [
     "retrieval",
     "smooth",
     "summarize",
+    "summarize_depths",
+    "summarize_sorted",
     "verifier_features",
     "verifier_logits",
     "visualization_score",

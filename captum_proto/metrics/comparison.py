@@ -4,64 +4,27 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
-from captum_proto._utils.tables import number, percent, text_table
+from captum_proto.metrics.depth import WINDOW, DepthSummary, depth_above_half
+from captum_proto.metrics.summaries import (
+    FURTHER,
+    OTHER,
+    SAME,
+    ConditionSummary,
+    condition_label,
+    save_summaries,
+    summary_table,
+)
 from captum_proto.runs.files import write_rows
 from captum_proto.stats.intervals import spread
-
-SAME, OTHER = "same_class", "other_class"
-
-
-def condition_label(condition: str) -> str:
-    """A condition's name for people: "same class" for ``same_class``."""
-    return condition.replace("_", " ")
-
-
-@dataclass(frozen=True)
-class ConditionSummary:
-    r"""
-    One row of the table: what path similarity says of one condition.
-
-    Attributes:
-        condition (str): "prototype", "same_class", "other_class", or a control.
-        images (int): How many.
-        spearman (float): Mean over layers of the mean over images; dead and undefined layers left out.
-        spearman_over_layers (float): Standard deviation of a layer's mean, over layers.
-        spearman_over_images (float): Standard deviation of an image's mean over layers, over images; NaN for a single image.
-        normalized_spearman (float): Median over layers of (SS - SS_dc) / (SS_I - SS_dc): 1 as the same class, 0 as other classes.
-        normalized_l1 (float): Median over layers of (D - D_I) / (D_dc - D_I): 0 as the same class, 1 as other classes.
-        spearman_above_mean (float): Share of the living layers with SS ≥ the *mean* over same-class images: assertion (2), read mildly.
-        spearman_above_every (float): Share of the living layers with SS ≥ that of *every* same-class image: assertion (2), as written.
-        l1_below_mean (float): Share of the living layers with D ≤ D_I: assertion (1).
-        undefined (int): Living layers in which no image of the condition has a rank correlation, because its activations are constant.
-            They count as failing assertion (2).
-        classes (int): Over how many classes the row is a mean.
-        spearman_over_classes (float): Standard deviation of ``spearman`` over classes; NaN for a single one.
-    """
-
-    condition: str
-    images: int
-    spearman: float
-    spearman_over_layers: float
-    spearman_over_images: float
-    normalized_spearman: float
-    normalized_l1: float
-    spearman_above_mean: float
-    spearman_above_every: float
-    l1_below_mean: float
-    undefined: int
-    classes: int = 1
-    spearman_over_classes: float = math.nan
 
 
 @dataclass
@@ -74,6 +37,8 @@ class PathComparison:
         spearman (dict[str, Tensor]): By condition, (N, L) float64: "prototype", "same_class", "other_class", and the controls.
         l1 (dict[str, Tensor]): By condition, (N, L) float64.
         settings (dict): How it was made.
+        cosine (dict[str, Tensor]): By condition, (N, L) float64; empty where it was not computed.
+        pearson (dict[str, Tensor]): By condition, (N, L) float64; empty where it was not computed.
 
     Examples::
 
@@ -86,6 +51,8 @@ class PathComparison:
     spearman: dict[str, Tensor]
     l1: dict[str, Tensor]
     settings: dict[str, Any] = field(default_factory=dict)
+    cosine: dict[str, Tensor] = field(default_factory=dict)
+    pearson: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def conditions(self) -> list[str]:
@@ -128,11 +95,37 @@ class PathComparison:
         """(L,) bool: layers in which assertion (1), D ≤ D_I, holds."""
         return self.mean_l1(condition) <= self.mean_l1(SAME)
 
+    def depth_above_half(self, condition: str, window: int = WINDOW) -> float:
+        """
+        The depth from which on a condition's normalized Spearman curve stays above one half: see
+        :func:`~captum_proto.metrics.depth_above_half`.
+
+        Layers in which the curve has no scale, because they are dead or same and other class are equal, are left out. A living layer in
+        which no image of the condition has a rank correlation counts as processed like other classes.
+
+        Args:
+            condition (str): Of :attr:`conditions`.
+            window (int, optional): Over how many layers the curve is smoothed; 1 is the raw curve. Default: 10, the paper's
+
+        Returns:
+            float: In [0, 1]: 0 from the first layer on, 1 nowhere; NaN where no layer has a scale.
+        """
+        curve, known = self.normalized_spearman(condition), ~self.normalized_spearman(SAME).isnan()
+        return depth_above_half(torch.where(known, curve.nan_to_num(0.0), math.nan), window)
+
+    def depths(self, window: int = WINDOW) -> list[DepthSummary]:
+        """Every condition's depth, on the smoothed and on the raw curve."""
+        return [
+            DepthSummary(name, self.depth_above_half(name, window), self.depth_above_half(name, 1))
+            for name in self.conditions
+        ]
+
     def summary(self, condition: str) -> ConditionSummary:
         """A condition's row of the table."""
         living = ~self.dead
         by_layer = self.mean_spearman(condition)[living]
         by_image = self.spearman[condition][:, living].nanmean(1)
+        further = {name: float(values[condition][:, living].nanmean(0).nanmean()) for name, values in self._further()}
         return ConditionSummary(
             condition=condition,
             images=len(self.spearman[condition]),
@@ -145,6 +138,8 @@ class PathComparison:
             spearman_above_every=_share(self.above_every(condition)[living]),
             l1_below_mean=_share(self.below_mean(condition)[living]),
             undefined=int(by_layer.isnan().sum()),
+            cosine=further.get("cosine"),
+            pearson=further.get("pearson"),
         )
 
     def summaries(self) -> list[ConditionSummary]:
@@ -168,19 +163,21 @@ class PathComparison:
         Raises:
             FileExistsError: If the file exists and ``overwrite`` is False.
         """
+        measures = {"spearman": self.spearman, "l1": self.l1, **dict(self._further())}
         rows = (
-            [condition, image, index, layer, repr(correlation), repr(distance)]
+            [condition, image, index, layer, *map(repr, numbers)]
             for condition in self.conditions
             for image, values in enumerate(
-                zip(self.spearman[condition].tolist(), self.l1[condition].tolist(), strict=True)
+                zip(*(measured[condition].tolist() for measured in measures.values()), strict=True)
             )
-            for index, (layer, correlation, distance) in enumerate(zip(self.layers, *values, strict=True))
+            for index, (layer, *numbers) in enumerate(zip(self.layers, *values, strict=True))
         )
-        write_rows(path, ["condition", "image", "index", "layer", "spearman", "l1"], rows, overwrite)
+        write_rows(path, ["condition", "image", "index", "layer", *measures], rows, overwrite)
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write everything to one safetensors file; :meth:`load` reads it."""
-        tensors = {f"spearman.{g}": v for g, v in self.spearman.items()} | {f"l1.{g}": v for g, v in self.l1.items()}
+        measures = {"spearman": self.spearman, "l1": self.l1, **dict(self._further())}
+        tensors = {f"{name}.{g}": v for name, measured in measures.items() for g, v in measured.items()}
         save_tensors(
             path,
             "path comparison",
@@ -207,11 +204,21 @@ class PathComparison:
                 spearman={condition: tensors[f"spearman.{condition}"] for condition in metadata["conditions"]},
                 l1={condition: tensors[f"l1.{condition}"] for condition in metadata["conditions"]},
                 settings=dict(metadata["settings"]),
+                **{
+                    name: {condition: tensors[f"{name}.{condition}"] for condition in metadata["conditions"]}
+                    for name in FURTHER
+                    if any(tensor.startswith(f"{name}.") for tensor in tensors)  # earlier files have none
+                },
             )
             for condition, values in loaded.spearman.items():
-                alike(f"images of {condition}", len(values), len(loaded.l1[condition]))
-                alike("layers", len(loaded.layers), values.shape[1], loaded.l1[condition].shape[1])
+                for measured in (loaded.l1, *dict(loaded._further()).values()):
+                    alike(f"images of {condition}", len(values), len(measured[condition]))
+                    alike("layers", len(loaded.layers), values.shape[1], measured[condition].shape[1])
         return loaded
+
+    def _further(self) -> list[tuple[str, dict[str, Tensor]]]:
+        """The measures beside Spearman and L1 that were computed."""
+        return [(name, getattr(self, name)) for name in FURTHER if getattr(self, name)]
 
 
 def summarize(comparisons: Sequence[PathComparison]) -> list[ConditionSummary]:
@@ -239,7 +246,7 @@ def summarize(comparisons: Sequence[PathComparison]) -> list[ConditionSummary]:
     rows = []
     for condition in first.conditions:
         each = [asdict(comparison.summary(condition)) for comparison in comparisons]
-        numbers = [name for name, value in each[0].items() if isinstance(value, float)]
+        numbers = [name for name in each[0] if all(isinstance(row[name], float) for row in each)]
         means = {name: _mean([row[name] for row in each]) for name in numbers}
         means["spearman_over_classes"] = spread([row["spearman"] for row in each])
         totals = {name: sum(row[name] for row in each) for name in ("images", "undefined")}
@@ -250,6 +257,7 @@ def summarize(comparisons: Sequence[PathComparison]) -> list[ConditionSummary]:
 def pooled(comparisons: Sequence[PathComparison]) -> PathComparison:
     """All images of several classes together, each with the scores against its own class's reference: for curves over classes."""
     first = comparisons[0]
+    further = [name for name in FURTHER if all(getattr(each, name) for each in comparisons)]
     return PathComparison(
         layers=first.layers,
         spearman={
@@ -257,32 +265,14 @@ def pooled(comparisons: Sequence[PathComparison]) -> PathComparison:
         },
         l1={condition: torch.cat([each.l1[condition] for each in comparisons]) for condition in first.conditions},
         settings=first.settings,
+        **{
+            name: {
+                condition: torch.cat([getattr(each, name)[condition] for each in comparisons])
+                for condition in first.conditions
+            }
+            for name in further
+        },
     )
-
-
-def summary_table(summaries: Sequence[ConditionSummary]) -> str:
-    """Rows of a table as aligned text."""
-    over_classes = any(row.classes > 1 for row in summaries)
-    header = ["condition", "images", "Spearman", "± layers", "± classes" if over_classes else "± images"]
-    header += ["SS ≥ SS_I", "SS ≥ every I", "D ≤ D_I", "SS norm.", "D norm.", "undefined"]
-    rows = []
-    for row in summaries:
-        spread = row.spearman_over_classes if over_classes else row.spearman_over_images
-        shares = [percent(share) for share in (row.spearman_above_mean, row.spearman_above_every, row.l1_below_mean)]
-        if row.condition == SAME:  # it is what the others are measured by
-            shares = ["–", "–", "–"]
-        values = [number(value) for value in (row.spearman, row.spearman_over_layers, spread)]
-        normalized = [number(row.normalized_spearman, 2), number(row.normalized_l1, 2)]
-        rows.append(
-            [condition_label(row.condition), str(row.images), *values, *shares, *normalized, str(row.undefined)]
-        )
-    return text_table(header, rows)
-
-
-def smooth(curve: Tensor, window: int) -> Tensor:
-    """A curve over layers as the paper plots it: a moving mean by ``scipy.ndimage.convolve``, the ends repeated by reflection."""
-    values = np.asarray(curve, dtype=np.float64)
-    return torch.from_numpy(ndimage.convolve(values, np.full(window, 1 / window), mode="reflect"))
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -303,17 +293,14 @@ def _mean(values: list[float]) -> float:
     return sum(finite) / len(finite) if finite else math.nan
 
 
-def save_summaries(
-    summaries: Mapping[str, Sequence[ConditionSummary]], path: str | os.PathLike[str], overwrite: bool = False
-) -> None:
-    """
-    Write rows of a table as CSV, one block for each class.
-
-    Args:
-        summaries (mapping[str, sequence of ConditionSummary]): By the name of the class.
-        path (path): The file.
-        overwrite (bool, optional): Whether an existing file may be replaced. Default: False
-    """
-    columns = [column.name for column in fields(ConditionSummary)]
-    lines = ([label, *asdict(row).values()] for label, rows in summaries.items() for row in rows)
-    write_rows(path, ["class", *columns], lines, overwrite)
+__all__ = [
+    "OTHER",
+    "SAME",
+    "ConditionSummary",
+    "PathComparison",
+    "condition_label",
+    "pooled",
+    "save_summaries",
+    "summarize",
+    "summary_table",
+]

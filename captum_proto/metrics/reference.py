@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,10 @@ from torch import Tensor
 from captum_proto import ops
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import alike, intact, load_tensors, save_tensors, tensor_bytes
+from captum_proto.metrics.linear_similarity import cosine_and_pearson
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: How many values a leave-one-out mean may hold at once: memory stays flat however many images come in a batch.
 _LEAVE_ONE_OUT_VALUES = 2**23
@@ -24,9 +29,9 @@ def digest(image: Tensor) -> str:
 
 
 @dataclass
-class PathReference:
+class ActivationSums:
     r"""
-    Sums of every layer's activations over natural images: all that path similarity needs to know of them.
+    Sums over natural images of what every layer returns, and what was summed: the part that every kind of reference shares.
 
     Attributes:
         layers (list[str]): Names, in the order in which the layers return.
@@ -49,8 +54,16 @@ class PathReference:
     repeat: str = "last"
     alias: str = "value"
     skipped: dict[str, str] = field(default_factory=dict)
-    _prepared: dict[int, tuple[Tensor, ops.SpearmanReference]] = field(default_factory=dict, repr=False, init=False)
     _members: frozenset[str] = field(default=frozenset(), repr=False, init=False)
+
+    #: What a file of this kind of reference is called.
+    _kind: ClassVar[str]
+    #: What two references must have in common to be added.
+    _common: ClassVar[tuple[str, ...]] = ("image_shape", "layers", "shapes", "model", "repeat", "alias")
+    #: What of a layer is summed, by the name of the attribute that holds it.
+    _summed: ClassVar[tuple[str, ...]] = ("sums",)
+    #: What is written beside the sums.
+    _described: ClassVar[tuple[str, ...]] = ("layers", "shapes", "digests", "model", "repeat", "alias", "skipped")
 
     @property
     def count(self) -> int:
@@ -78,28 +91,98 @@ class PathReference:
         """The pixelwise mean of the images, (C, H, W) in float32."""
         return (self.pixel_sum / self.count).float()
 
-    def mean(self, layer: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """A layer's mean activations A(𝕀), (D,): summed in float64 and rounded once."""
-        return (self.sums[layer] / self.count).to(dtype)
-
-    def __add__(self, other: PathReference) -> PathReference:
+    def __add__(self, other: Self) -> Self:
         """The reference over both sets of images: parts fitted on several machines add up to the whole."""
-        for name in ("image_shape", "layers", "shapes", "model", "repeat", "alias"):
+        for name in self._common:
             if getattr(self, name) != getattr(other, name):
                 raise InputError(
                     f"the references differ in {name} and cannot be added; fit both on the same model with the same options."
                 )
-        return PathReference(
-            self.layers,
-            [a + b.to(a.device) for a, b in zip(self.sums, other.sums, strict=True)],
-            self.shapes,
-            self.pixel_sum + other.pixel_sum.to(self.pixel_sum.device),
-            self.digests + other.digests,
-            self.model,
-            self.repeat,
-            self.alias,
-            self.skipped,
-        )
+        totals: dict[str, Any] = {
+            name: [a + b.to(a.device) for a, b in zip(getattr(self, name), getattr(other, name), strict=True)]
+            for name in self._summed
+        }
+        pixel_sum = self.pixel_sum + other.pixel_sum.to(self.pixel_sum.device)
+        return replace(self, **totals, pixel_sum=pixel_sum, digests=self.digests + other.digests)
+
+    def contains(self, image: Tensor) -> bool:
+        """Whether this very image is part of the sums."""
+        return digest(image) in self.members()
+
+    def members(self) -> frozenset[str]:
+        """The digests of the images, each once."""
+        if len(self._members) != len(set(self.digests)):
+            self._members = frozenset(self.digests)
+        return self._members
+
+    def is_alike(self, layer: int, other: int) -> bool:
+        """Whether two layers have equal sums, as a container and its last child."""
+        return torch.equal(self.sums[layer], self.sums[other])
+
+    def _move(self, layer: int, device: torch.device) -> None:
+        if self.sums[layer].device != device:
+            self.sums[layer] = self.sums[layer].to(device)
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write the reference to one safetensors file; :meth:`load` reads it."""
+        metadata = {name: getattr(self, name) for name in self._described}
+        tensors = {f"{name}.{i}": total for name in self._summed for i, total in enumerate(getattr(self, name))}
+        save_tensors(path, self._kind, tensors | {"pixel_sum": self.pixel_sum}, metadata, overwrite)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """
+        Read what :meth:`save` wrote, onto the CPU.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged or holds something else.
+        """
+        tensors, metadata = load_tensors(path, cls._kind)
+        with intact(path, cls._kind):
+            described: dict[str, Any] = {name: metadata[name] for name in cls._described}
+            described["shapes"] = [tuple(shape) for shape in described["shapes"]]
+            for name in ("layers", "digests"):
+                described[name] = list(described[name])
+            described["skipped"] = dict(described["skipped"])
+            sums: dict[str, Any] = {
+                name: [tensors[f"{name}.{i}"] for i in range(len(described["layers"]))] for name in cls._summed
+            }
+            loaded = cls(**described, **sums, pixel_sum=tensors["pixel_sum"])
+            alike("layers", len(loaded.layers), len(loaded.shapes))
+            for name, total, shape in zip(loaded.layers, loaded.sums, loaded.shapes, strict=True):
+                alike(f"values of {name}", len(total), math.prod(shape))
+            loaded._check()
+        return loaded
+
+    def _check(self) -> None:
+        """Raise where further parts of a file do not fit the others."""
+
+
+@dataclass
+class PathReference(ActivationSums):
+    r"""
+    Sums of every layer's activations over natural images: all that path similarity needs to know of them.
+
+    Attributes:
+        layers (list[str]): Names, in the order in which the layers return.
+        sums (list[Tensor]): For each layer (D,), float64.
+        shapes (list[tuple[int, ...]]): For each layer the shape of one image's output.
+        pixel_sum (Tensor): (C, H, W), float64: the sum of the images themselves.
+        digests (list[str]): Of every image, for leaving it out of its own mean.
+        model (str): Fingerprint of the model's weights.
+        repeat (str): Which calls of a layer were read.
+        alias (str): When they were read.
+        skipped (dict[str, str]): Outputs that were left out, and why.
+    """
+
+    _prepared: dict[int, tuple[Tensor, ops.SpearmanReference]] = field(default_factory=dict, repr=False, init=False)
+
+    _kind: ClassVar[str] = "path reference"
+
+    def mean(self, layer: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A layer's mean activations A(𝕀), (D,): summed in float64 and rounded once."""
+        return (self.sums[layer] / self.count).to(dtype)
 
     def prepared(self, layer: int, x: Tensor) -> tuple[Tensor, ops.SpearmanReference]:
         """A layer's mean and its ranks, computed at first use; layers of equal sums, as a container and its last child, share them."""
@@ -132,47 +215,13 @@ class PathReference:
             results.append(ops.path_distance(rows, mean))
         return torch.cat([r[0] for r in results]), torch.cat([r[1] for r in results])
 
-    def contains(self, image: Tensor) -> bool:
-        """Whether this very image is part of the sums."""
-        if len(self._members) != len(set(self.digests)):
-            self._members = frozenset(self.digests)
-        return digest(image) in self._members
-
-    def _move(self, layer: int, device: torch.device) -> None:
-        if self.sums[layer].device != device:
-            self.sums[layer] = self.sums[layer].to(device)
-
-    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write the reference to one safetensors file; :meth:`load` reads it."""
-        metadata = {
-            name: getattr(self, name) for name in ("layers", "shapes", "digests", "model", "repeat", "alias", "skipped")
-        }
-        tensors = {f"sums.{i}": total for i, total in enumerate(self.sums)} | {"pixel_sum": self.pixel_sum}
-        save_tensors(path, "path reference", tensors, metadata, overwrite)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> PathReference:
-        """
-        Read what :meth:`save` wrote, onto the CPU.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is damaged or holds something else.
-        """
-        tensors, metadata = load_tensors(path, "path reference")
-        with intact(path, "path reference"):
-            loaded = cls(
-                layers=list(metadata["layers"]),
-                sums=[tensors[f"sums.{i}"] for i in range(len(metadata["layers"]))],
-                shapes=[tuple(shape) for shape in metadata["shapes"]],
-                pixel_sum=tensors["pixel_sum"],
-                digests=list(metadata["digests"]),
-                model=metadata["model"],
-                repeat=metadata["repeat"],
-                alias=metadata["alias"],
-                skipped=dict(metadata["skipped"]),
-            )
-            alike("layers", len(loaded.layers), len(loaded.shapes))
-            for name, total, shape in zip(loaded.layers, loaded.sums, loaded.shapes, strict=True):
-                alike(f"values of {name}", len(total), math.prod(shape))
-        return loaded
+    def linear_similarity(self, layer: int, x: Tensor, leave_one_out: bool = False) -> tuple[Tensor, Tensor]:
+        """Cosine and Pearson correlation of each row with the mean, or with that of the *other* images: (N,) and (N,)."""
+        self._move(layer, x.device)
+        results = []
+        for rows in torch.split(x, max(1, _LEAVE_ONE_OUT_VALUES // max(1, x.shape[1]))):
+            values = rows.to(torch.float64)
+            total = self.sums[layer]
+            mean = (total - values) / (self.count - 1) if leave_one_out else total / self.count
+            results.append(cosine_and_pearson(values, mean))
+        return torch.cat([r[0] for r in results]), torch.cat([r[1] for r in results])

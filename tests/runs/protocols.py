@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +37,14 @@ QUICK: dict[str, Any] = {"steps": 2, "warmup_steps": 1, "transform": None}
 
 def trees(seed: int = 0) -> NamedModel:
     """A small network for images of 8 x 8 pixels, the same each time."""
+    return _network("trees", seed)
+
+
+def _network(name: str, seed: int) -> NamedModel:
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)]
-    return NamedModel("trees", nn.Sequential(*layers).eval(), None, (3, 8, 8), NAMES, resize_ratio=1.0)
+    return NamedModel(name, nn.Sequential(*layers).eval(), None, (3, 8, 8), NAMES, resize_ratio=1.0)
 
 
 def photos(inputs: Path) -> Path:
@@ -191,7 +194,7 @@ def quality(inputs: Path) -> Quality:
         [(0,), (1,), (2,)],
         natural,
         {"plain": {"preset": "ascent", "steps": 2}},
-        [replace(trees(seed=1), name="others")],
+        [_network("others", 1)],
         {"elsewhere": given},
         seeds=(0, 1),
         controls=("gray", "ascent", "mean_image"),

@@ -19,7 +19,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from captum_proto.metrics.comparison import OTHER, SAME, PathComparison, condition_label, smooth
+from captum_proto.metrics.comparison import OTHER, SAME, PathComparison, condition_label
+from captum_proto.metrics.depth import smooth
 from captum_proto.stats.intervals import spreads
 
 #: The paper's moving averages: of means and of standard deviations, in layers.

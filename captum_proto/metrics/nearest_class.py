@@ -1,0 +1,404 @@
+"""Nearest class: of the references of all classes, which one an image's activations are nearest to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from captum.log import log_usage
+from torch import Tensor, nn
+
+from captum_proto import ops
+from captum_proto._utils.batches import Images
+from captum_proto._utils.checks import as_int, nearest, type_name
+from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto.capture import LayerSelection, PreviousOutput
+from captum_proto.metrics.nearest_result import Label, NearestClassResult
+from captum_proto.metrics.path_similarity import PathSimilarity
+from captum_proto.metrics.reference import PathReference, digest
+from captum_proto.metrics.sorted_reference import SortedReference
+from captum_proto.metrics.sorted_similarity import SortedSimilarity
+
+Similarity = PathSimilarity | SortedSimilarity
+#: How many positions of a layer are compared at once with all classes, in float64.
+_COLUMNS = 2**15
+
+
+class NearestClass:
+    r"""
+    Which of several classes an image's activations are nearest to, and where its own class comes among them.
+
+    A prototype may be more like natural images of its class than other images are, and still be more like those of another class: a
+    picture of another class planted in the network is. So each image is compared with the references of *all* classes, in one forward
+    pass, by the mean over layers of Spearman's correlation (:class:`PathSimilarity`) or of the sorted distance
+    (:class:`SortedSimilarity`, there in units of the natural variance averaged over classes, so that a class that varies much is not near
+    to everything). The rank of the image's own class is 1 where it is the nearest.
+
+    A layer counts for an image where it can compare the image with every class; constant layers of images or references do not.
+
+    An image that is *part* of its class's reference is left out of that mean, or it would be compared with itself. But this makes its own
+    class look farther than the others, whose means are whole: for a ceiling take images that are in no reference (:meth:`ceiling`).
+
+    Memory: for each class and activation of one image 8 bytes of the reference, and by Spearman's correlation 4 more for its ranks. Over
+    all layers of EfficientNet-Lite0 (about 8 million activations) that is about 96 MB a class, 9.6 GB for 100 classes: fit with the layers
+    of interest, or name some of the references' in ``layers``, and of the others no ranks are made.
+
+    Args:
+        similarities (mapping[str or int, PathSimilarity or SortedSimilarity]): By class, each fitted or loaded; of one model, with one
+            preprocessing and the same layers.
+        layers (iterable of str, optional): Which of the references' layers to compare by. Default: None, all
+
+    Raises:
+        TypeError: If ``similarities`` are of another type, or of several.
+        ValueError: If there are fewer than two, or they are of different models, options, layers or image sizes.
+
+    Examples::
+
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        >>> dark, bright = torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8)
+        >>> dark[..., :4], bright[..., 4:] = 0, 0
+        >>> fitted = {name: PathSimilarity(model).fit(images) for name, images in {"dark": dark, "bright": bright}.items()}
+        >>> result = NearestClass(fitted).evaluate(dark, "dark")
+        >>> result.summary().median_rank
+        1.0
+    """
+
+    def __init__(self, similarities: Mapping[Label, Similarity], layers: Iterable[str] | None = None) -> None:
+        self.similarities = _checked(similarities)
+        self.labels: list[Label] = list(self.similarities)
+        self._first = next(iter(self.similarities.values()))
+        names = self._first.reference.layers
+        self._chosen = _chosen(names, layers)
+        self.measure = "spearman" if isinstance(self._first, PathSimilarity) else "sorted"
+        self._ranks: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
+        members: dict[str, list[int]] = {}
+        for number, similarity in enumerate(self.similarities.values()):
+            for known in similarity.reference.members():
+                members.setdefault(known, []).append(number)
+        self._members = members
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers to compare by."""
+        return [self._first.reference.layers[index] for index in self._chosen]
+
+    @log_usage()
+    def evaluate(
+        self,
+        images: Images,
+        target: Label | Sequence[Label] | Tensor,
+        additional_forward_args: Any = None,
+        *,
+        leave_one_out: bool = True,
+        show_progress: bool = False,
+    ) -> NearestClassResult:
+        r"""
+        Compare images with the references of all classes, in one forward pass.
+
+        Args:
+            images (Tensor or iterable): (N, C, H, W), or a DataLoader or any iterable of such batches. In the ``value_range`` of the
+                similarities.
+            target (str, int or sequence of them): The class of the images, as the similarities are named, or one for each image.
+            additional_forward_args (any, optional): Further arguments of the model, the same for every batch. Default: None
+            leave_one_out (bool, optional): Whether an image that is part of a reference is compared with the mean of the others in it.
+                Default: True
+            show_progress (bool, optional): Whether to show a progress bar. Default: False
+
+        Returns:
+            NearestClassResult: (N, K).
+
+        Raises:
+            TypeError, ValueError: If the images are not as described, a target is none of the classes, there are more or fewer targets than
+                images, or the model's weights are others than the references were fitted on.
+        """
+        self._first.check_weights()
+        targets = self._targets(target)
+        pipeline = self._first.pipeline(additional_forward_args)
+        values, members = [], []
+        for batch in self._first.batches(images, "images", show_progress, "comparing with all classes"):
+            plan = self._first.planned(pipeline, batch)
+            batch = batch.to(pipeline.device, pipeline.image_dtype)
+            self._first.probe(plan, batch)
+            inside = torch.zeros(len(batch), len(self.labels), dtype=torch.bool)
+            for row, image in enumerate(batch if leave_one_out else ()):
+                inside[row, self._members.get(digest(image), [])] = True
+            total = torch.zeros(len(batch), len(self.labels), dtype=torch.float64)
+            count = torch.zeros(len(batch), 1, dtype=torch.int64)
+            chosen, previous = frozenset(self._chosen), PreviousOutput()
+            last: list[Tensor] = []
+
+            def add(
+                index: int,
+                rows: Tensor,
+                inside: Tensor = inside,
+                total: Tensor = total,
+                count: Tensor = count,
+                previous: PreviousOutput = previous,
+                last: list[Tensor] = last,
+            ) -> None:
+                if index not in chosen:  # noqa: B023  # the same for every batch
+                    return
+                if not (previous.is_same(rows) and self._alike(index, previous.index)):
+                    last[:] = [self._layer(index, rows, inside).cpu()]
+                    previous.set(index, rows)
+                defined = ~last[0].isnan().any(1, keepdim=True)
+                total += torch.where(defined, last[0], 0.0)
+                count += defined
+
+            plan.stream(batch, add)
+            values.append(total / count)  # NaN where no layer is defined
+            members.append(inside)
+        found = torch.cat(values)
+        own = targets if len(targets) != 1 else targets.expand(len(found)).clone()
+        if len(own) != len(found):
+            raise InputError(
+                f"there are {len(found)} images and {len(own)} targets; give one target for each image, or one for all of them."
+            )
+        left_out = torch.cat(members).gather(1, own[:, None]).squeeze(1)
+        return NearestClassResult(self.labels, found, own, left_out, self.measure, self.layers)
+
+    def ceiling(
+        self,
+        images: Images,
+        target: Label | Sequence[Label] | Tensor,
+        additional_forward_args: Any = None,
+        *,
+        show_progress: bool = False,
+    ) -> NearestClassResult:
+        r"""
+        What natural images of the classes reach that are in no reference: the ceiling of what pictures of a class can be asked for.
+
+        Args:
+            images, target, additional_forward_args, show_progress: As in :meth:`evaluate`.
+
+        Returns:
+            NearestClassResult: (N, K).
+
+        Raises:
+            ValueError: If an image is part of a reference; and as :meth:`evaluate`.
+        """
+
+        def held_out(batches: Iterable[Any]) -> Iterable[Any]:
+            for batch in batches:
+                for image in batch[0] if isinstance(batch, (tuple, list)) else batch:
+                    if isinstance(image, Tensor) and digest(image) in self._members:
+                        label = self.labels[self._members[digest(image)][0]]
+                        raise InputError(
+                            f'an image is part of the reference of class "{label}", which makes that class nearer or its own farther; '
+                            "give images that no reference was fitted on."
+                        )
+                yield batch
+
+        batches = self._first.batches(images, "images", False, "")
+        return self.evaluate(
+            held_out(batches), target, additional_forward_args, leave_one_out=False, show_progress=show_progress
+        )
+
+    def _targets(self, target: Label | Sequence[Label] | Tensor) -> Tensor:
+        given: Any = target.tolist() if isinstance(target, (Tensor, np.ndarray)) else target
+        each = [given] if isinstance(given, str) or as_int(given) is not None else given
+        if not isinstance(each, Iterable):
+            raise InputTypeError(
+                f"target is a {type_name(target)}; expected the name of a class, or one for each image."
+            )
+        found = []
+        for label in each:
+            number = as_int(label)
+            label = label if number is None else number
+            if label not in self.similarities:
+                known = [str(name) for name in self.labels]
+                raise InputError(
+                    f'target "{label}" is none of the {len(known)} classes{nearest(str(label), known) or "."} '
+                    f"Expected one of those with a reference, such as {self.labels[0]!r}."
+                )
+            found.append(self.labels.index(label))
+        return torch.tensor(found, dtype=torch.int64)
+
+    def _references(self) -> list[Any]:
+        return [similarity.reference for similarity in self.similarities.values()]
+
+    def _alike(self, index: int, other: int) -> bool:
+        return all(reference.is_alike(index, other) for reference in self._references())
+
+    def _layer(self, index: int, rows: Tensor, inside: Tensor) -> Tensor:
+        """(N, K), float64: a layer's rows compared with the reference of each class."""
+        return (self._spearman if self.measure == "spearman" else self._sorted)(index, rows, inside)
+
+    def _spearman(self, index: int, rows: Tensor, inside: Tensor) -> Tensor:
+        values = rank_correlations(ops.SpearmanReference(rows).doubled_ranks, self._ranks_of(index, rows))
+        for number in inside.any(0).nonzero().flatten().tolist():
+            known = inside[:, number].to(rows.device)
+            values[known, number] = self._references()[number].distance_without(index, rows[known])[0]
+        return values
+
+    def _ranks_of(self, index: int, rows: Tensor) -> Tensor:
+        """(K, D), int32: the doubled ranks of each class's mean activations, made at first use."""
+        dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
+        key = index, dtype, rows.device
+        if key not in self._ranks:
+            self._ranks[key] = torch.stack(
+                [
+                    ops.SpearmanReference(reference.mean(index, dtype).to(rows.device)).doubled_ranks
+                    for reference in self._references()
+                ]
+            )
+        return self._ranks[key]
+
+    def _sorted(self, index: int, rows: Tensor, inside: Tensor) -> Tensor:
+        references: list[SortedReference] = self._references()
+        ordered = references[0].sort(index, rows)
+        values = torch.stack([reference.squared_distance(index, ordered) for reference in references], 1)
+        without = [(reference.count / (reference.count - 1)) ** 2 for reference in references]
+        values *= torch.where(inside, torch.tensor(without, dtype=torch.float64), 1.0).to(values.device)
+        variance = sum(reference.variance(index) for reference in references) / len(references)
+        return values / variance if variance else torch.full_like(values, torch.nan)
+
+
+def rank_correlations(ranks: Tensor, references: Tensor) -> Tensor:
+    r"""
+    Spearman's correlation of each row with each of several references, from ranks that were made once: a product of centered ranks.
+
+    Args:
+        ranks (Tensor): (N, D), int32: doubled ranks, as :class:`~captum_proto.ops.SpearmanReference` has them; 0 where a row holds a NaN.
+        references (Tensor): (K, D), int32, the same.
+
+    Returns:
+        Tensor: (N, K), float64, in [-1, 1], as :func:`captum_proto.ops.spearman` up to rounding. NaN where a row or its reference is
+        constant or holds a NaN.
+
+    Examples::
+
+        >>> x, y = torch.randn(3, 50), torch.randn(2, 50)
+        >>> pairs = rank_correlations(ops.SpearmanReference(x).doubled_ranks, ops.SpearmanReference(y).doubled_ranks)
+        >>> torch.allclose(pairs[:, 1], ops.spearman(x, y[1]))
+        True
+    """
+    center = ranks.shape[1] + 1
+    products = torch.zeros(len(ranks), len(references), dtype=torch.float64, device=ranks.device)
+    own, others = products.new_zeros(len(ranks)), products.new_zeros(len(references))
+    for a, b in zip(torch.split(ranks, _COLUMNS, 1), torch.split(references, _COLUMNS, 1), strict=True):
+        u, q = (a - center).to(torch.float64), (b - center).to(torch.float64)
+        products += u @ q.T
+        own += u.square().sum(1)
+        others += q.square().sum(1)
+    lengths = own.sqrt()[:, None] * others.sqrt()[None, :]
+    missing = (ranks[:, :1] == 0) | (references[:, :1] == 0).T | (lengths == 0)
+    return torch.where(missing, torch.nan, (products / lengths).clamp(-1.0, 1.0))
+
+
+@log_usage()
+def nearest_class(
+    forward_func: nn.Module,
+    inputs: Images,
+    target: Label | Sequence[Label] | Tensor,
+    references: Mapping[Label, PathReference | SortedReference | Images],
+    layers: LayerSelection = None,
+    additional_forward_args: Any = None,
+    *,
+    preprocess: Callable[[Tensor], Tensor] | None = None,
+    measure: str = "spearman",
+    leave_one_out: bool = True,
+    **options: Any,
+) -> NearestClassResult:
+    r"""
+    The nearest class in the style of :mod:`captum.metrics`: one call, no object. See :class:`NearestClass`.
+
+    Args:
+        forward_func (nn.Module): The model.
+        inputs (Tensor or iterable): Images to compare, (N, C, H, W).
+        target (str, int or sequence of them): The class of the images, as in ``references``, or one for each image.
+        references (mapping[str or int, PathReference, SortedReference, Tensor or iterable]): By class, a fitted reference, or natural
+            images to fit one on.
+        layers (LayerSelection, optional): As in :class:`PathSimilarity`. Default: None, every module but the root
+        additional_forward_args (any, optional): Further arguments of the model. Default: None
+        preprocess (Callable, optional): From images to the model's input. Default: None
+        measure (str, optional): "spearman" or "sorted": what is fitted on images. Fitted references have theirs. Default: "spearman"
+        leave_one_out (bool, optional): As in :meth:`NearestClass.evaluate`. Default: True
+        **options: Further ones of :class:`PathSimilarity` or :class:`SortedSimilarity`; for fitted references ``repeat`` and ``alias`` are
+            their own.
+
+    Returns:
+        NearestClassResult: (N, K).
+
+    Raises:
+        TypeError, ValueError: As :class:`NearestClass` and :meth:`NearestClass.evaluate`.
+
+    Examples::
+
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        >>> natural = {"a": torch.rand(4, 1, 8, 8), "b": 1 - torch.rand(4, 1, 8, 8).square()}
+        >>> nearest_class(model, torch.rand(2, 1, 8, 8), "a", natural).values.shape
+        torch.Size([2, 2])
+    """
+    if not isinstance(references, Mapping):
+        raise InputTypeError(f"references is a {type_name(references)}; expected a mapping from classes to references.")
+    if measure not in ("spearman", "sorted"):
+        raise InputError(
+            f'measure is "{measure}"{nearest(str(measure), ("spearman", "sorted"))}; expected "spearman" or "sorted".'
+        )
+    similarities: dict[Label, Similarity] = {}
+    for label, reference in references.items():
+        kind: Any = SortedSimilarity if measure == "sorted" else PathSimilarity
+        own = dict(options)
+        if isinstance(reference, (PathReference, SortedReference)):
+            kind = PathSimilarity if isinstance(reference, PathReference) else SortedSimilarity
+            own |= {"repeat": reference.repeat, "alias": reference.alias}
+            similarities[label] = kind(forward_func, layers, preprocess, **own).with_reference(reference)
+        else:
+            similarities[label] = kind(forward_func, layers, preprocess, **own).fit(reference, additional_forward_args)
+    return NearestClass(similarities).evaluate(inputs, target, additional_forward_args, leave_one_out=leave_one_out)
+
+
+def _checked(similarities: Mapping[Label, Similarity]) -> dict[Label, Similarity]:
+    if not isinstance(similarities, Mapping):
+        raise InputTypeError(
+            f"similarities is a {type_name(similarities)}; expected a mapping from classes to fitted PathSimilarity or SortedSimilarity."
+        )
+    for label, similarity in similarities.items():
+        if not isinstance(label, str) and as_int(label) is None:
+            raise InputTypeError(f"a class is called {label!r}; expected a string or a whole number.")
+        if not isinstance(similarity, (PathSimilarity, SortedSimilarity)):
+            raise InputTypeError(
+                f'the similarity of class "{label}" is a {type_name(similarity)}; expected a fitted PathSimilarity or SortedSimilarity.'
+            )
+    if len(similarities) < 2:
+        raise InputError(
+            f"there is a reference of {len(similarities)} class; which class is nearest needs at least two: fit one on images of another."
+        )
+    (name, first), *others = similarities.items()
+    for label, other in others:
+        if type(other) is not type(first):
+            raise InputTypeError(
+                f'class "{name}" has a {type(first).__name__} and class "{label}" a {type(other).__name__}; use one kind for all classes.'
+            )
+        if other.forward_func is not first.forward_func or other.preprocess is not first.preprocess:
+            raise InputError(
+                f'the similarities of classes "{name}" and "{label}" are of different models or preprocessings; use one for all classes.'
+            )
+        mine, theirs = first.reference, other.reference
+        kept = ("model", "repeat", "alias", "image_shape", "layers", "shapes")
+        for what in kept + (("axes",) if isinstance(first, SortedSimilarity) else ()):
+            if getattr(mine, what) != getattr(theirs, what):
+                raise InputError(
+                    f'the references of classes "{name}" and "{label}" differ in {what}; fit all on one model with the same options.'
+                )
+    return {label if isinstance(label, str) else int(label): value for label, value in similarities.items()}
+
+
+def _chosen(names: list[str], layers: Iterable[str] | None) -> list[int]:
+    if layers is None:
+        return list(range(len(names)))
+    wanted = [layers] if isinstance(layers, str) else list(layers)
+    for name in wanted:
+        if name not in names:
+            raise InputError(
+                f'the references have no layer "{name}"{nearest(str(name), names) or "; choose some of theirs."}'
+            )
+    if not wanted:
+        raise InputError("layers is empty; name at least one layer of the references, or pass None for all.")
+    return sorted({names.index(name) for name in wanted})
+
+
+__all__ = ["NearestClass", "nearest_class", "rank_correlations"]
