@@ -96,6 +96,14 @@ _EVERY = [
     Measure("above_mean", "SS ≥ SS_I", MEAN, PATH, f"layers in which it is at least that of the mean of {_OF}."),
     Measure("above_every", "SS ≥ every I", MEAN, PATH, f"layers in which it is at least that of each of {_OF}."),
     Measure("l1_below", "D ≤ D_I", MEAN, PATH, f"layers whose L1 distance is at most that of {_OF}."),
+    Measure(
+        "criteria",
+        "all three",
+        SHARE,
+        PATH,
+        "classes in which the paper's criteria are met at once: Spearman at least that of natural images, in 56.7 % of the layers too, and "
+        "D ≤ D_I in 82 %.",
+    ),
     Measure("cosine", "cosine", MEAN, PATH, "mean cosine over layers with the mean natural activations."),
     Measure("pearson", "Pearson", MEAN, PATH, "mean Pearson correlation over layers with these."),
     Measure(
@@ -115,6 +123,13 @@ _EVERY = [
         higher=False,
     ),
     Measure(
+        "sorted_median",
+        "sorted ≤ median",
+        MEAN,
+        PATH,
+        f"pictures that are at most as far by it as the median of {_OF}.",
+    ),
+    Measure(
         "nearest",
         "class rank",
         MEDIAN,
@@ -125,6 +140,10 @@ _EVERY = [
 ]
 #: Every measure, by name, in the order of the tables.
 MEASURES = {measure.name: measure for measure in _EVERY}
+
+
+#: Numbers that a table has in per cent, beside what is right or wrong.
+_PERCENT = {"above_mean", "above_every", "l1_below", "sorted_median", *(f"coverage_{count}" for count in COVERAGES)}
 
 
 @dataclass(frozen=True)
@@ -157,7 +176,7 @@ class Figure:
     def shown(self) -> str:
         """The figure with its interval, as a table has it."""
         kind = MEASURES[self.measure].kind
-        share = kind == SHARE or self.measure in ("above_mean", "above_every", "l1_below") or "coverage" in self.measure
+        share = kind == SHARE or self.measure in _PERCENT
         digits = 1 if kind == MEDIAN else 4 if self.measure == "kid" else 2 if self.measure == "relative" else 3
         show = percent if share else lambda value: number(value, digits)
         ends = (self.estimate.low, self.estimate.high)
@@ -173,7 +192,8 @@ def figure(measure: str, values: Mapping[str, Sequence[float]], verifier: str = 
 
     Pictures of one class made from several seeds are not independent of each other. So where there are several classes, the interval
     counts classes: of a share Wilson's, with as many trials as classes; of a mean BCa's bootstrap over the means of classes; of a median
-    the order statistics of the medians of classes (:func:`scipy.stats.quantile_test`). Of a single class it counts pictures.
+    the order statistics of the medians of classes (:func:`scipy.stats.quantile_test`). Of a single class it counts pictures. There is none
+    for a mean of equal values.
 
     Args:
         measure (str): Of :data:`MEASURES`, but none of a whole row.
@@ -210,6 +230,8 @@ def figure(measure: str, values: Mapping[str, Sequence[float]], verifier: str = 
         estimate = _share(float(by_class.mean()), len(independent))
     elif known.kind == MEAN:
         estimate = mean_estimate(independent)
+        if estimate.low == estimate.high:  # equal values: a bootstrap of them tells nothing of others
+            estimate = Estimate(estimate.value, math.nan, math.nan)
     else:
         ends: Any = stats.quantile_test(independent, q=float(np.median(independent)), p=0.5).confidence_interval(0.95)
         estimate = Estimate(float(np.median(independent)), float(ends.low), float(ends.high))

@@ -199,6 +199,8 @@ def quality(inputs: Path) -> Quality:
         seeds=(0, 1),
         controls=("gray", "ascent", "mean_image"),
         control_steps=1,
+        similarity={"layers": ["0", "3"]},
+        least=3,
         batch_size=2,
     )
 

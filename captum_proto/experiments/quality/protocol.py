@@ -15,11 +15,12 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target
 from captum_proto.data.natural import NaturalImages
+from captum_proto.experiments.quality.paths import CLASSES, REFERENCES, SCORES, PathMeasurer
 from captum_proto.experiments.quality.pictures import PICTURES, PictureMaker
 from captum_proto.experiments.quality.result import QualityResult
 from captum_proto.experiments.quality.seen import Seen, see_photographs, see_pictures
 from captum_proto.experiments.quality.sources import Key, Source, check_sources, controls_of, read_picture
-from captum_proto.experiments.quality.summary import Measured, quality_tables
+from captum_proto.experiments.quality.summary import NATURAL_STEM, Measured, quality_tables
 from captum_proto.metrics import CONTROLS, classes_in
 from captum_proto.metrics.quality import METHOD
 from captum_proto.models import NamedModel
@@ -54,6 +55,8 @@ class Quality(Protocol[QualityResult]):
             that were held out. Default: one table of all
         controls (sequence of str): Of :data:`~captum_proto.metrics.CONTROLS`. Default: all
         control_steps (int, optional): Of the controls by gradient ascent. Default: None, their presets'
+        similarity (mapping): Further arguments of :class:`~captum_proto.PathSimilarity`, such as layers. Default: its own
+        least (int): Natural images that a class needs for path similarity. Default: 8
         batch_size (int): Pictures at a time; each finished batch is on disk at once. Default: 8
 
     Raises:
@@ -70,6 +73,8 @@ class Quality(Protocol[QualityResult]):
     parts: Mapping[str, Sequence[Target]] = field(default_factory=dict)
     controls: Sequence[str] = CONTROLS
     control_steps: int | None = None
+    similarity: Mapping[str, Any] = field(default_factory=dict)
+    least: int = 8
     batch_size: int = 8
 
     unit = "picture"
@@ -153,20 +158,57 @@ class Quality(Protocol[QualityResult]):
             for source in self.sources:
                 needs = tuple(task.name for task in made if task.name.startswith(f"{PICTURES}/{source.stem}/"))
                 seen.append(Task(f"{VIEWS}/{stem}/{source.stem}", inputs, needs, weight=0))
-        return [*made, *seen]
+        return [*made, *seen, *self._path_tasks(made)]
+
+    def _path_tasks(self, made: Sequence[Task]) -> list[Task]:
+        paths, fitted, scored, ranked = self._paths, list[Task](), list[Task](), list[Task]()
+        inputs = {"images": self._images, "similarity": plain(self.similarity), "others": self.natural.others}
+        for target in paths.measured:
+            fitted.append(Task(f"{REFERENCES}/{paths.stem(target)}", {**inputs, "target": list(target)}, weight=0))
+        every = tuple(task.name for task in fitted)
+        for source in self.sources:
+            pictures = tuple(task.name for task in made if task.name.startswith(f"{PICTURES}/{source.stem}/"))
+            for target, reference in zip(paths.measured, every, strict=True):
+                name = f"{SCORES}/{source.stem}/{paths.stem(target)}"
+                scored.append(Task(name, needs=(reference, *pictures), weight=0))
+            ranked.append(Task(f"{CLASSES}/{source.stem}", needs=(*every, *pictures), weight=0))
+        ranked.append(Task(f"{CLASSES}/{NATURAL_STEM}", needs=every, weight=0))
+        return [*fitted, *scored, *(ranked if len(every) > 1 else [])]
 
     def make(self, task: Task, run: Run) -> None:
         kind, first, *rest = task.name.split("/")
+        path = run.folder / f"{task.name}.safetensors"
         if kind == PICTURES:
             self._maker.make(task.name, run.folder)
-            return
-        network = next(network for network in self.networks if model_stem(network.name) == first)
-        path = run.folder / f"{task.name}.safetensors"
-        if kind == PHOTOGRAPHS:
-            see_photographs(network, self.natural).save(path)
+        elif kind == PHOTOGRAPHS:
+            see_photographs(self._network(first), self.natural).save(path)
+        elif kind == VIEWS:
+            files = self._maker.listed(self._source(rest[0]), run.folder)
+            if files:  # else it has no row
+                see_pictures(self._network(first), files, self.batch_size).save(path)
+        elif kind == REFERENCES:
+            self._paths.fit(self._target(first), run.folder)
+        elif kind == SCORES:
+            if files := self._files(first, run.folder).get(self._target(rest[0]), []):
+                self._paths.score(self._target(rest[0]), files, run.folder, path)
         else:
-            source = next(source for source in self.sources if source.stem == rest[0])
-            see_pictures(network, self._maker.listed(source, run.folder), self.batch_size).save(path)
+            self._paths.rank(None if first == NATURAL_STEM else self._files(first, run.folder), run.folder, path)
+
+    def _network(self, stem: str) -> NamedModel:
+        return next(network for network in self.networks if model_stem(network.name) == stem)
+
+    def _source(self, stem: str) -> Source:
+        return next(source for source in self.sources if source.stem == stem)
+
+    def _target(self, stem: str) -> Target:
+        return next(target for target in self.targets if self._paths.stem(target) == stem)
+
+    def _files(self, stem: str, folder: Path) -> dict[Target, list[Path]]:
+        """The pictures of a source by target."""
+        found: dict[Target, list[Path]] = {}
+        for (target, _), path in self._maker.listed(self._source(stem), folder):
+            found.setdefault(target, []).append(path)
+        return found
 
     def summarize(self, run: Run) -> QualityResult:
         measured = self._measured(run)
@@ -194,7 +236,16 @@ class Quality(Protocol[QualityResult]):
                 for source in self.sources
                 if self._maker.listed(source, run.folder)
             }
-        return Measured(self.named, list(self.verifiers), self.classes, self.sources, photographs, views)
+        return Measured(
+            self.named,
+            list(self.verifiers),
+            self.classes,
+            self.sources,
+            photographs,
+            views,
+            self._paths,
+            run.folder,
+        )
 
     @cached_property
     def labels(self) -> dict[Target, str]:
@@ -206,6 +257,10 @@ class Quality(Protocol[QualityResult]):
         return PictureMaker(
             self.named, self.natural, self._images, self.targets, self.seeds, self.sources, self.batch_size
         )
+
+    @cached_property
+    def _paths(self) -> PathMeasurer:
+        return PathMeasurer(self.named, self.natural, self.targets, self.similarity, self.least)
 
     @cached_property
     def _images(self) -> str:
@@ -226,6 +281,7 @@ class Quality(Protocol[QualityResult]):
     def _check(self) -> None:
         """See that everything can be made, as far as that can be seen before anything takes time."""
         self._maker.check()
+        self._paths.check()
         for target in self.targets:
             self.natural.of(target)
 

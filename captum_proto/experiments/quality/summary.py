@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from captum_proto._utils.targets import Target
 from captum_proto.experiments.quality.alikeness import Judge
+from captum_proto.experiments.quality.paths import PathMeasurer
 from captum_proto.experiments.quality.recognized import own_figures, transfer_figures
 from captum_proto.experiments.quality.seen import Seen
 from captum_proto.experiments.quality.sources import Source
 from captum_proto.metrics.quality import NATURAL, Figure, QualityRow, QualityTable
 from captum_proto.models import NamedModel
 
+#: What files call natural images.
+NATURAL_STEM = "natural-images"
 #: Why a control may lack a picture.
 _WHY = {"mean_image": ", which needs at least two natural images of a class"}
 
@@ -29,6 +33,8 @@ class Measured:
         sources (list[Source]): Methods and controls.
         photographs (mapping[str, Seen]): By network, what it makes of natural images of all classes.
         views (mapping[str, mapping[str, Seen]]): By network and source, what it makes of the pictures.
+        paths (PathMeasurer): How the model processes them.
+        folder (Path): Of the run.
     """
 
     named: NamedModel
@@ -37,6 +43,8 @@ class Measured:
     sources: list[Source]
     photographs: Mapping[str, Seen]
     views: Mapping[str, Mapping[str, Seen]]
+    paths: PathMeasurer
+    folder: Path
 
 
 def quality_tables(
@@ -68,8 +76,12 @@ def _table(measured: Measured, title: str, targets: Sequence[Target], labels: Ma
             notes.append(
                 f"“{source.name}” has pictures of {len(there)} of {len(targets)} classes{_WHY.get(source.name, '')}."
             )
-        rows.append(QualityRow.of(source.name, source.kind, _figures(measured, judges, seen, natural, labels)))
-    rows.append(QualityRow.of(NATURAL, NATURAL, _figures(measured, judges, natural, natural, labels)))
+        paths = measured.paths.figures(source.name, source.stem, targets, labels, measured.folder)
+        figures = [*_figures(measured, judges, seen, natural, labels), *paths]
+        rows.append(QualityRow.of(source.name, source.kind, figures))
+    paths = measured.paths.figures(NATURAL, NATURAL_STEM, targets, labels, measured.folder)
+    rows.append(QualityRow.of(NATURAL, NATURAL, [*_figures(measured, judges, natural, natural, labels), *paths]))
+    notes += measured.paths.notes(targets, labels)
     notes += dict.fromkeys(note for judge in judges for note in judge.notes())
     return QualityTable(title, [labels[target] for target in targets], rows, notes)
 
@@ -104,4 +116,4 @@ def _figures(
         yield from judge.figures(seen[judge.name], natural[judge.name])
 
 
-__all__ = ["Measured", "quality_tables"]
+__all__ = ["NATURAL_STEM", "Measured", "quality_tables"]
