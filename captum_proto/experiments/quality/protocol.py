@@ -22,11 +22,13 @@ from captum_proto.experiments.quality.seen import Seen, see_photographs, see_pic
 from captum_proto.experiments.quality.sources import Key, Source, check_sources, controls_of, read_picture
 from captum_proto.experiments.quality.summary import NATURAL_STEM, Measured, quality_tables
 from captum_proto.metrics import CONTROLS, classes_in
+from captum_proto.metrics.controls import check_controls
 from captum_proto.metrics.quality import METHOD
 from captum_proto.models import NamedModel
 from captum_proto.report.figures import save_figure, to_display
 from captum_proto.report.html import write_page
 from captum_proto.report.views.quality import quality_page, quality_sheet
+from captum_proto.runs.folder import read_settings
 from captum_proto.runs.provenance import plain, provenance
 from captum_proto.runs.tasks import Protocol, Run, Task
 
@@ -90,6 +92,7 @@ class Quality(Protocol[QualityResult]):
         strangers = [target for part in self.parts.values() for target in part if target not in self.targets]
         if strangers:
             raise InputError(f"a table is of the classes {list(strangers[0])}, which are not among the targets.")
+        check_controls(self.controls)
         check_sources(self.sources)
         prints = {fingerprint(self.named.model): self.named.name}
         for verifier in self.verifiers:
@@ -222,7 +225,9 @@ class Quality(Protocol[QualityResult]):
                 [each.name for each in self.sources],
             )
             save_figure(sheet, run.folder / f"sheet_{number}.png", overwrite=True)
-        write_page(quality_page(tables, result.model, result.verifiers, run.provenance, run.warnings()), run.folder)
+        write_page(
+            quality_page(tables, result.model, result.verifiers, read_settings(run.folder), run.warnings()), run.folder
+        )
         return result
 
     def _measured(self, run: Run) -> Measured:
