@@ -107,15 +107,7 @@ def see_pictures(network: NamedModel, files: Sequence[tuple[Key, Path]], batch_s
 
 def picture_batches(paths: Iterable[Path], channels: int, batch_size: int) -> Iterator[Tensor]:
     """Pictures as they were saved, (N, C, H, W), those of one size that follow each other together."""
-    waiting: list[Tensor] = []
-    for path in paths:
-        image = read_picture(path, channels)
-        if waiting and (image.shape != waiting[0].shape or len(waiting) == batch_size):
-            yield torch.stack(waiting)
-            waiting = []
-        waiting.append(image)
-    if waiting:
-        yield torch.stack(waiting)
+    yield from _together((read_picture(path, channels) for path in paths), batch_size)
 
 
 def see_photographs(network: NamedModel, natural: NaturalImages) -> Seen:
@@ -132,15 +124,23 @@ def see_photographs(network: NamedModel, natural: NaturalImages) -> Seen:
     if limit is not None:
         counts = everything.counts
         parts = [everything.of(index, min(limit, counts[index]), natural.seed) for index in everything.classes]
-    logits, features, labels = [], [], list[int]()
-    for part in parts:
-        batches = part.batches_for(network.geometry, natural.batch_size, natural.workers)
-        found = see(network, batches, natural.batch_size)
-        logits.append(found[0])
-        features.append(found[1])
-        labels += part.labels
-    keys: list[Key] = [((label,), place) for place, label in enumerate(labels)]
-    return Seen(keys, torch.cat(logits), torch.cat(features))
+    read = (part.batches_for(network.geometry, natural.batch_size, natural.workers) for part in parts)
+    images = (image for batches in read for batch in batches for image in batch)
+    logits, features = see(network, _together(images, natural.batch_size), natural.batch_size)
+    labels = [label for part in parts for label in part.labels]  # of those that could be read
+    return Seen([((label,), place) for place, label in enumerate(labels)], logits, features)
+
+
+def _together(images: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
+    """Images (C, H, W) as batches, those of one size that follow each other together."""
+    waiting: list[Tensor] = []
+    for image in images:
+        if waiting and (image.shape != waiting[0].shape or len(waiting) == batch_size):
+            yield torch.stack(waiting)
+            waiting = []
+        waiting.append(image)
+    if waiting:
+        yield torch.stack(waiting)
 
 
 __all__ = ["Seen", "picture_batches", "see", "see_photographs", "see_pictures"]
