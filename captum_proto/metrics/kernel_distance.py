@@ -104,17 +104,17 @@ def kernel_distance(
     within_x, _ = _sums(x, x, None)
     within_y, of_halves = _sums(y, y, halves)
     between_x, between_y = _cross_sums(x, y)
-    value = _distance(len(x), len(y), within_x.sum(), within_y.sum(), between_x.sum())
+    value = float(_distance(len(x), len(y), within_x.sum(), within_y.sum(), between_x.sum()))
     variance = _jackknife(within_x, within_y, between_x, between_y)
     spread = math.nan
     if subsets is not None:
         found = _over_subsets(x, y, check_int(subsets, "subsets", 2, ", or None for all pairs"), subset_size, random)
-        value, spread = float(found.mean()), float(found.std(ddof=1))
+        value, spread = float(found.mean()), float(found.std())
         variance += spread**2 / subsets
     width = float(stats.t.ppf((1 + confidence) / 2, min(len(x), len(y)) - 1)) * math.sqrt(variance)
     width = width if min(len(x), len(y)) > 2 else math.nan
     return KernelDistance(
-        Estimate(float(value), float(value) - width, float(value) + width),
+        Estimate(value, value - width, value + width),
         _floor(within_y, halves, of_halves, confidence),
         len(x),
         len(y),
