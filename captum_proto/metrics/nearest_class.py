@@ -14,16 +14,16 @@ from captum_proto import ops
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import as_int, nearest, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import LayerSelection, PreviousOutput
-from captum_proto.metrics.nearest_result import Label, NearestClassResult
+from captum_proto.metrics.nearest_result import MEASURES, Label, NearestClassResult
 from captum_proto.metrics.path_similarity import PathSimilarity
+from captum_proto.metrics.rank_correlation import rank_correlations
 from captum_proto.metrics.reference import PathReference, digest
 from captum_proto.metrics.sorted_reference import SortedReference
 from captum_proto.metrics.sorted_similarity import SortedSimilarity
 
 Similarity = PathSimilarity | SortedSimilarity
-#: How many positions of a layer are compared at once with all classes, in float64.
-_COLUMNS = 2**15
 
 
 class NearestClass:
@@ -33,8 +33,8 @@ class NearestClass:
     A prototype may be more like natural images of its class than other images are, and still be more like those of another class: a
     picture of another class planted in the network is. So each image is compared with the references of *all* classes, in one forward
     pass, by the mean over layers of Spearman's correlation (:class:`PathSimilarity`) or of the sorted distance
-    (:class:`SortedSimilarity`, there in units of the natural variance averaged over classes, so that a class that varies much is not near
-    to everything). The rank of the image's own class is 1 where it is the nearest.
+    (:class:`SortedSimilarity`, there in units of the mean over classes of what natural images have, so that a class that varies much is
+    not near to everything). The rank of the image's own class is 1 where it is the nearest.
 
     A layer counts for an image where it can compare the image with every class; constant layers of images or references do not.
 
@@ -70,7 +70,7 @@ class NearestClass:
         self.labels: list[Label] = list(self.similarities)
         self._first = next(iter(self.similarities.values()))
         names = self._first.reference.layers
-        self._chosen = _chosen(names, layers)
+        self._chosen = frozenset(_chosen(names, layers))
         self.measure = "spearman" if isinstance(self._first, PathSimilarity) else "sorted"
         self._ranks: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
         members: dict[str, list[int]] = {}
@@ -82,7 +82,7 @@ class NearestClass:
     @property
     def layers(self) -> list[str]:
         """The layers to compare by."""
-        return [self._first.reference.layers[index] for index in self._chosen]
+        return [self._first.reference.layers[index] for index in sorted(self._chosen)]
 
     @log_usage()
     def evaluate(
@@ -116,47 +116,17 @@ class NearestClass:
         self._first.check_weights()
         targets = self._targets(target)
         pipeline = self._first.pipeline(additional_forward_args)
-        values, members = [], []
-        for batch in self._first.batches(images, "images", show_progress, "comparing with all classes"):
-            plan = self._first.planned(pipeline, batch)
-            batch = batch.to(pipeline.device, pipeline.image_dtype)
-            self._first.probe(plan, batch)
-            inside = torch.zeros(len(batch), len(self.labels), dtype=torch.bool)
-            for row, image in enumerate(batch if leave_one_out else ()):
-                inside[row, self._members.get(digest(image), [])] = True
-            total = torch.zeros(len(batch), len(self.labels), dtype=torch.float64)
-            count = torch.zeros(len(batch), 1, dtype=torch.int64)
-            chosen, previous = frozenset(self._chosen), PreviousOutput()
-            last: list[Tensor] = []
-
-            def add(
-                index: int,
-                rows: Tensor,
-                inside: Tensor = inside,
-                total: Tensor = total,
-                count: Tensor = count,
-                previous: PreviousOutput = previous,
-                last: list[Tensor] = last,
-            ) -> None:
-                if index not in chosen:  # noqa: B023  # the same for every batch
-                    return
-                if not (previous.is_same(rows) and self._alike(index, previous.index)):
-                    last[:] = [self._layer(index, rows, inside).cpu()]
-                    previous.set(index, rows)
-                defined = ~last[0].isnan().any(1, keepdim=True)
-                total += torch.where(defined, last[0], 0.0)
-                count += defined
-
-            plan.stream(batch, add)
-            values.append(total / count)  # NaN where no layer is defined
-            members.append(inside)
-        found = torch.cat(values)
+        parts = [
+            self._batch(pipeline, batch, leave_one_out)
+            for batch in self._first.batches(images, "images", show_progress, "comparing with all classes")
+        ]
+        found, inside = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         own = targets if len(targets) != 1 else targets.expand(len(found)).clone()
         if len(own) != len(found):
             raise InputError(
                 f"there are {len(found)} images and {len(own)} targets; give one target for each image, or one for all of them."
             )
-        left_out = torch.cat(members).gather(1, own[:, None]).squeeze(1)
+        left_out = inside.gather(1, own[:, None]).squeeze(1)
         return NearestClassResult(self.labels, found, own, left_out, self.measure, self.layers)
 
     def ceiling(
@@ -180,20 +150,20 @@ class NearestClass:
             ValueError: If an image is part of a reference; and as :meth:`evaluate`.
         """
 
-        def held_out(batches: Iterable[Any]) -> Iterable[Any]:
-            for batch in batches:
-                for image in batch[0] if isinstance(batch, (tuple, list)) else batch:
-                    if isinstance(image, Tensor) and digest(image) in self._members:
-                        label = self.labels[self._members[digest(image)][0]]
+        def held_out() -> Iterable[Tensor]:
+            for batch in self._first.batches(images, "images", False, ""):
+                for image in batch.to(pipeline.device, pipeline.image_dtype):
+                    if (known := digest(image)) in self._members:
+                        label = self.labels[self._members[known][0]]
                         raise InputError(
-                            f'an image is part of the reference of class "{label}", which makes that class nearer or its own farther; '
-                            "give images that no reference was fitted on."
+                            f'an image is part of the reference of class "{label}", which makes that class look nearer than it is; give '
+                            "images that no reference was fitted on."
                         )
                 yield batch
 
-        batches = self._first.batches(images, "images", False, "")
+        pipeline = self._first.pipeline(additional_forward_args)
         return self.evaluate(
-            held_out(batches), target, additional_forward_args, leave_one_out=False, show_progress=show_progress
+            held_out(), target, additional_forward_args, leave_one_out=False, show_progress=show_progress
         )
 
     def _targets(self, target: Label | Sequence[Label] | Tensor) -> Tensor:
@@ -210,8 +180,8 @@ class NearestClass:
             if label not in self.similarities:
                 known = [str(name) for name in self.labels]
                 raise InputError(
-                    f'target "{label}" is none of the {len(known)} classes{nearest(str(label), known) or "."} '
-                    f"Expected one of those with a reference, such as {self.labels[0]!r}."
+                    f'target "{label}" is none of the {len(known)} classes that have a reference'
+                    f"{nearest(str(label), known) or f'; expected one such as {self.labels[0]!r}.'}"
                 )
             found.append(self.labels.index(label))
         return torch.tensor(found, dtype=torch.int64)
@@ -221,6 +191,30 @@ class NearestClass:
 
     def _alike(self, index: int, other: int) -> bool:
         return all(reference.is_alike(index, other) for reference in self._references())
+
+    def _batch(self, pipeline: Pipeline, batch: Tensor, leave_one_out: bool) -> tuple[Tensor, Tensor]:
+        """(N, K): the mean over layers, NaN where there is none; and which images are left out of which reference."""
+        plan = self._first.planned(pipeline, batch)
+        batch = batch.to(pipeline.device, pipeline.image_dtype)
+        self._first.probe(plan, batch)
+        inside = torch.zeros(len(batch), len(self.labels), dtype=torch.bool)
+        for row, image in enumerate(batch if leave_one_out else ()):
+            inside[row, self._members.get(digest(image), [])] = True
+        total, count = torch.zeros(inside.shape, dtype=torch.float64), torch.zeros(len(batch), 1, dtype=torch.int64)
+        previous, latest = PreviousOutput(), [total]
+
+        def add(index: int, rows: Tensor) -> None:
+            if index not in self._chosen:
+                return
+            if not (previous.is_same(rows) and self._alike(index, previous.index)):
+                latest[0] = self._layer(index, rows, inside).cpu()
+                previous.set(index, rows)
+            defined = ~latest[0].isnan().any(1, keepdim=True)
+            total.add_(torch.where(defined, latest[0], 0.0))
+            count.add_(defined)
+
+        plan.stream(batch, add)
+        return total / count, inside
 
     def _layer(self, index: int, rows: Tensor, inside: Tensor) -> Tensor:
         """(N, K), float64: a layer's rows compared with the reference of each class."""
@@ -250,42 +244,10 @@ class NearestClass:
         references: list[SortedReference] = self._references()
         ordered = references[0].sort(index, rows)
         values = torch.stack([reference.squared_distance(index, ordered) for reference in references], 1)
-        without = [(reference.count / (reference.count - 1)) ** 2 for reference in references]
-        values *= torch.where(inside, torch.tensor(without, dtype=torch.float64), 1.0).to(values.device)
-        variance = sum(reference.variance(index) for reference in references) / len(references)
-        return values / variance if variance else torch.full_like(values, torch.nan)
-
-
-def rank_correlations(ranks: Tensor, references: Tensor) -> Tensor:
-    r"""
-    Spearman's correlation of each row with each of several references, from ranks that were made once: a product of centered ranks.
-
-    Args:
-        ranks (Tensor): (N, D), int32: doubled ranks, as :class:`~captum_proto.ops.SpearmanReference` has them; 0 where a row holds a NaN.
-        references (Tensor): (K, D), int32, the same.
-
-    Returns:
-        Tensor: (N, K), float64, in [-1, 1], as :func:`captum_proto.ops.spearman` up to rounding. NaN where a row or its reference is
-        constant or holds a NaN.
-
-    Examples::
-
-        >>> x, y = torch.randn(3, 50), torch.randn(2, 50)
-        >>> pairs = rank_correlations(ops.SpearmanReference(x).doubled_ranks, ops.SpearmanReference(y).doubled_ranks)
-        >>> torch.allclose(pairs[:, 1], ops.spearman(x, y[1]))
-        True
-    """
-    center = ranks.shape[1] + 1
-    products = torch.zeros(len(ranks), len(references), dtype=torch.float64, device=ranks.device)
-    own, others = products.new_zeros(len(ranks)), products.new_zeros(len(references))
-    for a, b in zip(torch.split(ranks, _COLUMNS, 1), torch.split(references, _COLUMNS, 1), strict=True):
-        u, q = (a - center).to(torch.float64), (b - center).to(torch.float64)
-        products += u @ q.T
-        own += u.square().sum(1)
-        others += q.square().sum(1)
-    lengths = own.sqrt()[:, None] * others.sqrt()[None, :]
-    missing = (ranks[:, :1] == 0) | (references[:, :1] == 0).T | (lengths == 0)
-    return torch.where(missing, torch.nan, (products / lengths).clamp(-1.0, 1.0))
+        without = torch.tensor([reference.without for reference in references], dtype=torch.float64)
+        values *= torch.where(inside, without, 1.0).to(values.device)
+        units = [reference.natural_distance(index) for reference in references]
+        return values * len(units) / sum(units) if all(units) else torch.full_like(values, torch.nan)
 
 
 @log_usage()
@@ -334,10 +296,8 @@ def nearest_class(
     """
     if not isinstance(references, Mapping):
         raise InputTypeError(f"references is a {type_name(references)}; expected a mapping from classes to references.")
-    if measure not in ("spearman", "sorted"):
-        raise InputError(
-            f'measure is "{measure}"{nearest(str(measure), ("spearman", "sorted"))}; expected "spearman" or "sorted".'
-        )
+    if measure not in MEASURES:
+        raise InputError(f'measure is "{measure}"{nearest(str(measure), MEASURES)}; expected "spearman" or "sorted".')
     similarities: dict[Label, Similarity] = {}
     for label, reference in references.items():
         kind: Any = SortedSimilarity if measure == "sorted" else PathSimilarity
@@ -401,4 +361,4 @@ def _chosen(names: list[str], layers: Iterable[str] | None) -> list[int]:
     return sorted({names.index(name) for name in wanted})
 
 
-__all__ = ["NearestClass", "nearest_class", "rank_correlations"]
+__all__ = ["NearestClass", "nearest_class"]

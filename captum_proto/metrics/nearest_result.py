@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -17,6 +17,8 @@ from captum_proto.stats.intervals import Estimate, proportion
 
 #: What a class is called.
 Label = str | int
+#: By what images and references are compared, and whether what is near has a high value.
+MEASURES = {"spearman": True, "sorted": False}
 #: Values nearer to each other than this are equal: sums of the same numbers in another order may differ by less.
 _EQUAL = 1e-12
 
@@ -66,8 +68,8 @@ class NearestClassResult:
 
         >>> values = torch.tensor([[0.6, 0.4], [0.5, 0.5]], dtype=torch.float64)
         >>> result = NearestClassResult(["cat", "dog"], values, torch.tensor([0, 1]), torch.tensor([False, False]))
-        >>> result.ranks()
-        tensor([1.0000, 1.5000], dtype=torch.float64)
+        >>> result.ranks().tolist()
+        [1.0, 1.5]
     """
 
     labels: list[Label]
@@ -75,29 +77,30 @@ class NearestClassResult:
     own: Tensor
     left_out: Tensor
     measure: str = "spearman"
-    layers: list[str] | None = None
+    layers: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def ranks(self) -> Tensor:
         """(N,), float64: the rank of each image's own class, 1 for the nearest; classes that are equally near share the mean rank."""
-        nearness = -self.values if self.measure == "sorted" else self.values
-        nearness = nearness.nan_to_num(0.0)  # a row without values is equally near to all
+        nearness = self._nearness().nan_to_num(0.0)  # a row without values is equally near to all
         own = nearness.gather(1, self.own[:, None])
         apart = nearness - own
         equal = apart.abs() <= _EQUAL * own.abs().clamp(min=1.0)
         nearer = (apart > 0) & ~equal
-        return 1.0 + nearer.sum(1) + (equal.sum(1) - 1) / 2
+        return 1.0 + nearer.sum(1).double() + (equal.sum(1).double() - 1) / 2
 
     def nearest(self) -> list[Label | None]:
         """The class that is nearest to each image, the first of those that are equally near; None where nothing tells."""
-        nearness = -self.values if self.measure == "sorted" else self.values
-        found = nearness.nan_to_num(-math.inf).argmax(1).tolist()
+        found = self._nearness().nan_to_num(-math.inf).argmax(1).tolist()
         return [
             None if bool(row.isnan().any()) else self.labels[index]
             for row, index in zip(self.values, found, strict=True)
         ]
+
+    def _nearness(self) -> Tensor:
+        return self.values if MEASURES[self.measure] else -self.values
 
     def summary(self) -> NearestClassSummary:
         """The share of images to which their own class is the nearest and the median rank, chance beside them."""
@@ -144,14 +147,15 @@ class NearestClassResult:
         """
         tensors, metadata = load_tensors(path, "nearest classes")
         with intact(path, "nearest classes"):
-            layers = metadata["layers"]
+            if metadata["measure"] not in MEASURES:
+                raise ValueError(f"its measure is {metadata['measure']!r}")
             loaded = cls(
                 list(metadata["labels"]),
                 tensors["values"],
                 tensors["own"],
                 tensors["left_out"],
                 metadata["measure"],
-                None if layers is None else list(layers),
+                list(metadata["layers"]),
             )
             alike("images", len(loaded.values), len(loaded.own), len(loaded.left_out))
             alike("classes", len(loaded.labels), loaded.values.shape[1])
@@ -183,4 +187,4 @@ def nearest_class_table(results: Mapping[str, NearestClassResult] | Sequence[tup
     return text_table([*header, "left out", "undefined"], rows)
 
 
-__all__ = ["Label", "NearestClassResult", "NearestClassSummary", "nearest_class_table"]
+__all__ = ["MEASURES", "Label", "NearestClassResult", "NearestClassSummary", "nearest_class_table"]

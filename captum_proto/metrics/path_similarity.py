@@ -14,6 +14,7 @@ from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, LayerSelection
 from captum_proto.metrics.comparison import PathComparison
+from captum_proto.metrics.fitting import Add
 from captum_proto.metrics.layer_moments import LayerMoments
 from captum_proto.metrics.layer_similarity import LayerSimilarity
 from captum_proto.metrics.path_scores import PathScores
@@ -86,7 +87,7 @@ class PathSimilarity(LayerSimilarity[PathReference, PathScores, PathComparison])
 
     def _collecting(
         self, plan: Capture, pipeline: Pipeline, batch: Tensor
-    ) -> tuple[Callable[[], Callable[[int, Tensor], None]], Callable[[dict[str, Any]], PathReference]]:
+    ) -> tuple[Callable[[], Add], Callable[[dict[str, Any]], PathReference]]:
         moments = LayerMoments(len(plan.outputs))
         return moments.batch, lambda known: PathReference(sums=moments.totals(), **known)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: How many values a leave-one-out mean may hold at once: memory stays flat however many images come in a batch.
 _LEAVE_ONE_OUT_VALUES = 2**23
+#: The same of values that are compared in float64, of which there are several copies.
+_LINEAR_VALUES = 2**21
 
 
 def digest(image: Tensor) -> str:
@@ -117,6 +119,7 @@ class ActivationSums:
 
     def is_alike(self, layer: int, other: int) -> bool:
         """Whether two layers have equal sums, as a container and its last child."""
+        self._move(layer, self.sums[other].device)  # a loaded reference is moved layer by layer
         return torch.equal(self.sums[layer], self.sums[other])
 
     def _move(self, layer: int, device: torch.device) -> None:
@@ -219,7 +222,7 @@ class PathReference(ActivationSums):
         """Cosine and Pearson correlation of each row with the mean, or with that of the *other* images: (N,) and (N,)."""
         self._move(layer, x.device)
         results = []
-        for rows in torch.split(x, max(1, _LEAVE_ONE_OUT_VALUES // max(1, x.shape[1]))):
+        for rows in torch.split(x, max(1, _LINEAR_VALUES // max(1, x.shape[1]))):
             values = rows.to(torch.float64)
             total = self.sums[layer]
             mean = (total - values) / (self.count - 1) if leave_one_out else total / self.count

@@ -27,7 +27,8 @@ class SortedSummary:
     Attributes:
         condition (str): "prototype", "same_class", "other_class", or a control.
         images (int): How many.
-        distance (float): Mean over layers of the mean over images, in units of the layers' natural variance; dead layers left out.
+        distance (float): Mean over layers of the mean over images, 1 being natural images of the class, each against
+            the others; dead layers left out.
         distance_over_images (float): Standard deviation of an image's mean over layers, over images; NaN for a single image.
         normalized (float): Median over layers of (D - D_I) / (D_dc - D_I): 0 as the same class, 1 as other classes.
         below_mean (float): Share of the living layers with D ≤ D_I, the mean over same-class images.
@@ -76,7 +77,7 @@ class SortedComparison:
 
     @property
     def dead(self) -> Tensor:
-        """(L,) bool: layers whose natural activations are constant. They are left out of every mean."""
+        """(L,) bool: layers that are the same for all natural images. They are left out of every mean."""
         return self.distance[SAME].isnan().all(0)
 
     def mean(self, condition: str) -> Tensor:
@@ -140,7 +141,8 @@ class SortedComparison:
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write everything to one safetensors file; :meth:`load` reads it."""
         tensors = {f"distance.{condition}": values for condition, values in self.distance.items()}
-        described = {"layers": self.layers, "conditions": self.conditions, "settings": self.settings}
+        images = {condition: len(values) for condition, values in self.distance.items()}
+        described = {"layers": self.layers, "images": images, "settings": self.settings}
         save_tensors(path, "sorted path comparison", tensors, described, overwrite)
 
     @classmethod
@@ -156,10 +158,11 @@ class SortedComparison:
         with intact(path, "sorted path comparison"):
             loaded = cls(
                 layers=list(metadata["layers"]),
-                distance={condition: tensors[f"distance.{condition}"] for condition in metadata["conditions"]},
+                distance={condition: tensors[f"distance.{condition}"] for condition in metadata["images"]},
                 settings=dict(metadata["settings"]),
             )
-            for values in loaded.distance.values():
+            for condition, values in loaded.distance.items():
+                alike(f"images of {condition}", metadata["images"][condition], len(values))
                 alike("layers", len(loaded.layers), values.shape[1])
         return loaded
 

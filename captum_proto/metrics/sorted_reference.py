@@ -16,7 +16,7 @@ from captum_proto.metrics.reference import ActivationSums
 
 #: How many values are compared at once: memory stays flat however many images come in a batch.
 _VALUES = 2**22
-#: A layer is constant if its variance is less than this share of its mean square: what rounding in float32 makes of it.
+#: A layer is the same for all images if they are apart by less than this share of its mean square: what rounding in float32 makes of it.
 _CONSTANT = 1e-12
 
 
@@ -52,11 +52,20 @@ class SortedReference(ActivationSums):
 
     squares: list[Tensor] = field(kw_only=True)
     axes: list[int] = field(kw_only=True)
+    _natural: dict[int, float] = field(default_factory=dict, repr=False, init=False)
 
     _kind: ClassVar[str] = "sorted path reference"
     _common: ClassVar[tuple[str, ...]] = (*ActivationSums._common, "axes")
     _summed: ClassVar[tuple[str, ...]] = ("sums", "squares")
     _described: ClassVar[tuple[str, ...]] = (*ActivationSums._described, "axes")
+
+    @property
+    def without(self) -> float:
+        """
+        By how much the squared distance of one of the images grows when it is left out of the mean: from the mean of the others it is
+        n/(n - 1) times as far as from the mean of all.
+        """
+        return (self.count / (self.count - 1)) ** 2
 
     def channels(self, layer: int) -> int:
         """How many channels a layer has."""
@@ -66,14 +75,19 @@ class SortedReference(ActivationSums):
         """A layer's mean quantile function: the mean sorted activations of each channel, (C, P) in float64."""
         return (self.sums[layer] / self.count).view(self.channels(layer), -1)
 
-    def variance(self, layer: int) -> float:
+    def natural_distance(self, layer: int) -> float:
+        r"""
+        The mean of the natural images' own squared distances, each from the mean of the *others*; 0 where all images are alike but for
+        rounding.
+
+        It comes from the sums alone: :math:`\bigl(\tfrac{n}{n - 1}\bigr)^2 \operatorname{mean}_{c,j} \bigl( \operatorname{mean}_I
+        a_{c(j)}(I)^2 - q_c(j)^2 \bigr)`.
         """
-        The variance of a channel's natural activations over images and positions, the mean over a layer's channels; 0 where all of them
-        are constant but for rounding.
-        """
-        square = self.squares[layer] / self.count
-        total = float((square - self.quantiles(layer).mean(1).square()).clamp(min=0).mean())
-        return total if total > _CONSTANT * float(square.mean()) else 0.0
+        if layer not in self._natural:
+            square = float(self.squares[layer].mean()) / self.count
+            apart = square - float(self.quantiles(layer).square().mean())
+            self._natural[layer] = self.without * apart if apart > _CONSTANT * square else 0.0
+        return self._natural[layer]
 
     def sort(self, layer: int, x: Tensor) -> Tensor:
         """The rows of a layer's output (N, D) sorted by channel, (N, C · P)."""
@@ -98,15 +112,14 @@ class SortedReference(ActivationSums):
             (rows.to(torch.float64) - mean).square().mean(1)
             for rows in torch.split(x, max(1, _VALUES // max(1, x.shape[1])))
         ]
-        # An image's distance from the mean of the others is its distance from the mean of all, n/(n - 1) times.
-        return torch.cat(found) * ((self.count / (self.count - 1)) ** 2 if leave_one_out else 1.0)
+        return torch.cat(found) * (self.without if leave_one_out else 1.0)
 
     def distance(self, layer: int, x: Tensor, leave_one_out: bool = False) -> Tensor:
-        """The same of a layer's own output (N, D), in units of the natural variance: (N,), NaN where that is zero."""
-        variance = self.variance(layer)
+        """The same of a layer's own output (N, D), in units of :meth:`natural_distance`: (N,), NaN where that is zero."""
+        unit = self.natural_distance(layer)
         parts = torch.split(x, max(1, _VALUES // max(1, x.shape[1])))
         squared = torch.cat([self.squared_distance(layer, self.sort(layer, rows), leave_one_out) for rows in parts])
-        return squared / variance if variance else torch.full_like(squared, torch.nan)
+        return squared / unit if unit else torch.full_like(squared, torch.nan)
 
     def is_alike(self, layer: int, other: int) -> bool:
         """Whether two layers have equal sums, as a container and its last child."""
@@ -129,10 +142,8 @@ class SortedSums:
 
     def __init__(self, shapes: list[tuple[int, ...]], axes: list[int]) -> None:
         self.shapes, self.axes = shapes, axes
-        self.sums, self.squares = (
-            LayerMoments(len(shapes), self._sorted, self._like),
-            LayerMoments(len(shapes), self._squared, self._like),
-        )
+        self.sums = LayerMoments(len(shapes), self._sorted, self._like)
+        self.squares = LayerMoments(len(shapes), self._squared, self._like)
 
     def batch(self) -> Callable[[int, Tensor], None]:
         """What to call with each layer's index and its output for one further batch."""

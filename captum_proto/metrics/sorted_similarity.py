@@ -12,6 +12,7 @@ from captum_proto._utils.checks import plain_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, LayerSelection, channel_axes, channel_axis
+from captum_proto.metrics.fitting import Add
 from captum_proto.metrics.layer_similarity import LayerSimilarity
 from captum_proto.metrics.reference import ActivationSums
 from captum_proto.metrics.sorted_comparison import SortedComparison
@@ -25,7 +26,8 @@ class SortedScores:
 
     Attributes:
         layers (list[str]): L names, in the order in which the layers return.
-        distance (Tensor): (N, L), float64 on the CPU, at least 0; in units of the layer's natural variance. NaN where that is zero.
+        distance (Tensor): (N, L), float64 on the CPU, at least 0; 1 is the mean of natural images, each
+            against the others. NaN in layers that are the same for all natural images.
         left_out (Tensor): (N,), bool on the CPU: which images were part of the reference and left out of the mean they were compared with.
     """
 
@@ -44,14 +46,14 @@ class SortedSimilarity(LayerSimilarity[SortedReference, SortedScores, SortedComp
     .. math::
         W_{lc}(x) = \frac{1}{P} \sum_{j=1}^{P} \bigl( a_{lc(j)}(x) - q_{lc}(j) \bigr)^2
         \qquad q_{lc}(j) = \frac{1}{n} \sum_{I \in \mathbb{I}} a_{lc(j)}(I)
-        \qquad D_l(x) = \frac{\sum_c W_{lc}(x)}{\sum_c v_{lc}}
+        \qquad D_l(x) = \frac{\sum_c W_{lc}(x)}{\operatorname{mean}_{I \in \mathbb{I}} \sum_c W^{-I}_{lc}(I)}
 
     where :math:`a_{lc(1)} \le \dots \le a_{lc(P)}` are the activations of channel c of layer l, sorted over its P positions.
     :math:`W_{lc}` is the squared 2-Wasserstein distance between them and the distribution whose quantile function is the mean of those of
-    the n natural images (their Wasserstein barycenter), and :math:`v_{lc}` the variance of the channel's natural activations over images
-    and positions. So a layer's distance is the mean over channels in units of the mean natural variance. Channels are not scaled one by
-    one: else one that natural images nearly leave silent would outweigh all others. Where a layer has no positions, (N, C), W is the
-    squared difference from the mean.
+    the n natural images (their Wasserstein barycenter); :math:`W^{-I}` is the same with the mean of the images other than I. So a layer's
+    distance is the mean over its channels in units of the layer: 1 is what natural images have on average. Channels are not scaled one by
+    one, by their own variance: one that natural images nearly leave silent would outweigh all others. Where a layer has no positions,
+    (N, C), W is the squared difference from the mean.
 
     Path similarity compares a picture with a mean *position by position*, and the nearest thing to a mean is a blur: the mean image itself
     beats natural images by it. What is sorted has no positions: pictures shuffled, mirrored or moved score alike as far as the layer does
@@ -70,7 +72,7 @@ class SortedSimilarity(LayerSimilarity[SortedReference, SortedScores, SortedComp
         value_range (tuple[float, float], optional): The range images must lie in; None for any. Default: (0, 1)
         batch_size (int, optional): Images at a time, where a tensor is given. Default: 32
         channel_axis (int or mapping[str, int], optional): Which axis of a layer's output (N, ...) holds its channels, for all layers or by
-            name; all other axes are positions. Default: None, told from the layers
+            name; all other axes are positions. A reference that is loaded keeps its own. Default: None, told from the layers
 
     Examples::
 
@@ -101,7 +103,7 @@ class SortedSimilarity(LayerSimilarity[SortedReference, SortedScores, SortedComp
 
     def _collecting(
         self, plan: Capture, pipeline: Pipeline, batch: Tensor
-    ) -> tuple[Callable[[], Callable[[int, Tensor], None]], Callable[[dict[str, Any]], SortedReference]]:
+    ) -> tuple[Callable[[], Add], Callable[[dict[str, Any]], SortedReference]]:
         shapes = [output.shape for output in plan.outputs]
         axes = self._axes(plan, pipeline, batch[:1].to(pipeline.device, pipeline.image_dtype))
         sums = SortedSums(shapes, axes)

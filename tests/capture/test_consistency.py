@@ -170,7 +170,7 @@ def test_looking_changes_no_result(make, make_images, monkeypatch: pytest.Monkey
         return [similarity.l1, PrototypeGeneration(model).generate([0, 1], SHAPE, **FEW).images]
 
     looked = results()
-    for user, look in (("metrics.layer_similarity", "warn_of_layers"), ("optim.descent", "warn_of_outputs")):
+    for user, look in (("metrics.fitting", "warn_of_layers"), ("optim.descent", "warn_of_outputs")):
         monkeypatch.setattr(sys.modules[f"captum_proto.{user}"], look, lambda *_: None)
     assert all(torch.equal(a, b) for a, b in zip(looked, results(), strict=True))
 
