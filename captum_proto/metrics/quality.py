@@ -14,6 +14,7 @@ from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.tables import between, number, percent, text_table
 from captum_proto.stats.intervals import Estimate, mean_estimate
+from captum_proto.stats.shares import mean_share
 
 #: The kinds of rows: pictures of a method; of a control that knows no data, and of one that does; photographs.
 METHOD, CONTROL, DATA_CONTROL, NATURAL = "method", "control", "control with data", "natural images"
@@ -145,6 +146,9 @@ MEASURES = {measure.name: measure for measure in _EVERY}
 #: Numbers that a table has in per cent, beside what is right or wrong.
 _PERCENT = {"above_mean", "above_every", "l1_below", "sorted_median", *(f"coverage_{count}" for count in COVERAGES)}
 
+#: Numbers between 0 and 1 that a table has as they are.
+_SHARES = {"own_p", "depth"}
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -193,7 +197,7 @@ def figure(measure: str, values: Mapping[str, Sequence[float]], verifier: str = 
     Pictures of one class made from several seeds are not independent of each other. So where there are several classes, the interval
     counts classes: of a share Wilson's, with as many trials as classes; of a mean BCa's bootstrap over the means of classes; of a median
     the order statistics of the medians of classes (:func:`scipy.stats.quantile_test`). Of a single class it counts pictures. There is none
-    for a mean of equal values.
+    for a mean of equal values that may be greater than 1.
 
     Args:
         measure (str): Of :data:`MEASURES`, but none of a whole row.
@@ -229,7 +233,7 @@ def figure(measure: str, values: Mapping[str, Sequence[float]], verifier: str = 
     if known.kind == SHARE:
         estimate = _share(float(by_class.mean()), len(independent))
     elif known.kind == MEAN:
-        estimate = mean_estimate(independent)
+        estimate = (mean_share if measure in _PERCENT or measure in _SHARES else mean_estimate)(independent)
         if estimate.low == estimate.high:  # equal values: a bootstrap of them tells nothing of others
             estimate = Estimate(estimate.value, math.nan, math.nan)
     else:

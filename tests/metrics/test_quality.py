@@ -74,10 +74,13 @@ def test_each_class_counts_the_same() -> None:
 
 def test_a_mean_has_the_bootstrap_over_classes() -> None:
     values = RANDOM.random(12).tolist()
-    assert figure("own_p", of_classes(values)).estimate == mean_estimate(values)
-    equal = figure("own_p", of_classes([0.5] * 4)).estimate
+    for measure in ("own_p", "spearman", "coverage_1"):
+        assert figure(measure, of_classes(values)).estimate == mean_estimate(values)
+    equal = figure("spearman", of_classes([0.5] * 4)).estimate
     assert equal.value == 0.5
     assert math.isnan(equal.low)
+    share = figure("coverage_1", of_classes([0.0] * 4)).estimate
+    assert (share.low, share.high) == pytest.approx((0.0, proportion(0, 4).high))
 
 
 def test_a_median_has_its_order_statistics() -> None:
@@ -123,7 +126,7 @@ def test_right_or_wrong_by_class_is_mcnemars_test() -> None:
 
 def test_everything_else_is_wilcoxons_test() -> None:
     a, b = RANDOM.random(15), RANDOM.random(15) - 0.2
-    _, p_value, test, _ = paired_test(figure("own_p", of_classes(list(a))), figure("own_p", of_classes(list(b))))
+    _, p_value, test, _ = paired_test(figure("spearman", of_classes(list(a))), figure("spearman", of_classes(list(b))))
     assert test == WILCOXON
     assert p_value == pytest.approx(stats.wilcoxon(a, b).pvalue)
     several = figure("own_top1", {"flute": [1.0, 0.0], "fox": [1.0, 1.0]})

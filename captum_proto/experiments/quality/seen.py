@@ -14,9 +14,8 @@ from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
 from captum_proto._utils.targets import Target
 from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.quality.sources import Key, read_picture
-from captum_proto.metrics import verifier_logits
-from captum_proto.metrics.verifier import sized_for
-from captum_proto.models import NamedModel, PooledFeatures
+from captum_proto.metrics import verifier_view
+from captum_proto.models import NamedModel
 
 _KIND = "views of a network"
 
@@ -83,12 +82,7 @@ class Seen:
 
 def see(network: NamedModel, batches: Iterable[Tensor], batch_size: int) -> tuple[Tensor, Tensor]:
     """The logits and the features that a network has for batches of pictures, each resized as a whole to its size."""
-    embed = PooledFeatures(network, batch_size=batch_size)
-    logits, features = [], []
-    for batch in batches:
-        logits.append(verifier_logits(batch, network, batch_size))
-        features.append(embed(sized_for(batch, network)).double())
-    return torch.cat(logits), torch.cat(features)
+    return verifier_view(batches, network, batch_size=batch_size)
 
 
 def see_pictures(network: NamedModel, files: Sequence[tuple[Key, Path]], batch_size: int) -> Seen:
