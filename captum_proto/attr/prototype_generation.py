@@ -107,6 +107,12 @@ class PrototypeGeneration(Attribution):
         redirect_relu_steps: int = 0,
         diversity: Any = None,
         diversity_weight: float | None = None,
+        class_loss: str = "logit",
+        natural_statistics: Any = None,
+        natural_statistics_weight: float | None = None,
+        match: Any = None,
+        match_weight: float | None = None,
+        regularizer: Any = None,
         autocast: torch.dtype | None = None,
         seed: int | Sequence[int] = 0,
         batch_size: int | None = None,
@@ -155,7 +161,8 @@ class PrototypeGeneration(Attribution):
         shape = _image_shape(image_shape, start, value_range)
         targets = parse_targets(target, expand_to=None if start is None else len(start))
         seeds = occurrence_seeds(targets, seed)
-        settings = GenerationSettings(**chosen).resolved(shape, self.forward_func)
+        classes = [list(target) for target in targets]
+        settings = GenerationSettings(**chosen).resolved(shape, self.forward_func, self.preprocess, classes)
         steps, warmup_steps, evaluation_draws = settings.steps, settings.warmup_steps, settings.evaluation_draws
         if batch_size is not None:
             batch_size = check_int(batch_size, "batch_size", 1, ", or None for all prototypes at once")
@@ -167,7 +174,6 @@ class PrototypeGeneration(Attribution):
                 f"snapshot_steps is {sorted(snapshot_steps)}; expected numbers of steps from 0 to {steps}."
             )
         arguments = _format_additional_forward_args(additional_forward_args) or ()
-        classes = [list(target) for target in targets]
         objective, logit = settings.objective(classes), ClassLogit(classes)
         parts: list[Prototypes] = []
         with tqdm(

@@ -54,6 +54,16 @@ class Prototypes:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def seen_images(self) -> frozenset[str]:
+        """
+        Digests of the natural images that the prototypes were made to match: empty for prototypes from the model alone.
+
+        By these images a prototype cannot be judged; :class:`captum_proto.data.Unseen` leaves them out.
+        """
+        match = self.settings.get("match") or {}
+        return frozenset(digest for of_target in match.get("images", []) for digest in of_target["images"])
+
     def of(self, target: int | Iterable[int]) -> Prototypes:
         """
         The prototypes of one class, or of one superclass.

@@ -17,6 +17,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data.natural import ClassImages
+from captum_proto.data.unseen import Unseen
 from captum_proto.experiments.generate import SAVED, WARNINGS, Generate, check_made_with, generation_page, rehearse
 from captum_proto.metrics import CONTROLS
 from captum_proto.metrics.comparison import (
@@ -177,18 +178,20 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         """The comparison of one class, from the pictures in its folder."""
         label = self._labels()[target]
         images = self.images.afresh().of(target)
+        pictures = Prototypes.load(folder / _PICTURES / PROTOTYPES)
+        same, told = _unseen(images.same, pictures, label)
         similarity = PathSimilarity(self.named.model, preprocess=self.named.preprocess, **self.similarity)
-        similarity.fit(images.same, show_progress=show_progress)
+        similarity.fit(same, show_progress=show_progress)
         comparison = similarity.compare(
-            Prototypes.load(folder / _PICTURES / PROTOTYPES),
-            images.same,
+            pictures,
+            same,
             images.other,
             further={name: Prototypes.load(folder / name / PROTOTYPES).images for name in self.further},
             show_progress=show_progress,
             **self.comparison,
         )
         comparison.settings["class"] = label
-        comparison.settings[_FAILURES] = images.failures()
+        comparison.settings[_FAILURES] = [*images.failures(), *told]
         comparison.to_csv(folder / "scores.csv", overwrite=True)
         save_figure(comparison_figure(comparison, label), folder / "curves.png", overwrite=True)
         comparison.save(folder / COMPARISON, overwrite=True)
@@ -239,7 +242,9 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
             given = Prototypes.load(self.prototypes)
             check_images(given.images, similarity.value_range, "prototypes")
             for target in self.targets:
-                similarity.evaluate(given.of(target).images)
+                mine = given.of(target)
+                similarity.evaluate(mine.images)
+                _unseen(images.of(target).same, mine, self._labels()[target])
 
     def _stems(self) -> dict[str, Target]:
         """The folder of each class."""
@@ -266,6 +271,24 @@ def comparison_tables(comparisons: Mapping[Target, PathComparison], class_names:
 def files_skipped(comparisons: Mapping[Target, PathComparison]) -> list[str]:
     """A sentence for each image file that could not be read, in the comparison of any class."""
     return list(dict.fromkeys(text for comparison in comparisons.values() for text in comparison.settings[_FAILURES]))
+
+
+def _unseen(images: Images, prototypes: Prototypes, label: str) -> tuple[Images, list[str]]:
+    """Natural images without those that prototypes were made to match, and a sentence on these."""
+    if not prototypes.seen_images:
+        return images, []
+    unseen = Unseen(images, prototypes.seen_images)
+    left = sum(len(batch) for batch in unseen)
+    if left < 2:
+        raise InputError(
+            f"the prototypes of {label} were made to match {unseen.left_out} of its {unseen.count} images, and can be judged only by "
+            "others, of which there must be two; give images that they have not seen."
+        )
+    if not unseen.left_out:
+        return images, []
+    return unseen, [
+        f"{label}: {unseen.left_out} of {unseen.count} natural images are left out, since the prototypes were made to match them."
+    ]
 
 
 def _first(images: Images, count: int) -> list[Any]:

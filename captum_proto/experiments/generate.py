@@ -195,8 +195,9 @@ def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str,
         chosen = {name: value for name, value in options.items() if name in _SETTINGS}
         chosen |= {name: min(1, chosen[name]) for name in ("steps", "warmup_steps") if name in chosen}
         settings = GenerationSettings(**{"steps": 1, "warmup_steps": 1, **chosen})
-        settings = settings.resolved(named.image_shape, named.model)
-        objective = settings.objective([list(targets[0])] * count)
+        classes = [list(targets[0])] * count
+        settings = settings.resolved(named.image_shape, named.model, named.preprocess, classes)
+        objective = settings.objective(classes)
         InputOptimization(named.model, objective, named.preprocess, settings, warmup=ProbabilityVariance()).optimize(
             tuple(named.image_shape)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.attr import GenerationSettings
-from captum_proto.optim import OptimizationSettings, RandomAffine
+from captum_proto.optim import NaturalActivations, OptimizationSettings, RandomAffine
 from captum_proto.optim.inputs import PARAMETRIZATIONS
 from captum_proto.optim.presets import PAPER_TRANSFORM, PRESETS
 from captum_proto.optim.transforms import feature_visualization_transform
@@ -38,7 +39,8 @@ def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
         values (mapping): By the name of an argument of generate, and: ``preset``, the name of the preset that the others change;
             ``degrees``, ``translate``, ``scale`` and ``fill``, parts of the affine transform, each possibly "none"; ``transform`` as
             "none", "paper", "feature_visualization" or a table of those parts; ``parametrization`` as a name or a table with ``name`` and
-            the arguments of its class; ``autocast`` as "bfloat16", "float16" or "none".
+            the arguments of its class; ``autocast`` as "bfloat16", "float16" or "none"; ``match`` as the path of a file that
+            :meth:`~captum_proto.optim.NaturalActivations.save` wrote; ``natural_statistics`` and ``regularizer`` by name, possibly "none".
 
     Returns:
         dict[str, Any]: What is not given is the preset's, or where there is none "paper"'s.
@@ -59,6 +61,10 @@ def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
             options[name] = _parametrization(value)
         elif name == "autocast":
             options[name] = _dtype(value)
+        elif name == "match" and isinstance(value, (str, os.PathLike)):
+            options[name] = NaturalActivations.load(value)
+        elif name in ("natural_statistics", "regularizer") and value == "none":
+            options[name] = None
         elif name not in AFFINE and name != "preset":
             options[name] = tuple(value) if isinstance(value, list) else value
     parts = {name: values[name] for name in AFFINE if name in values}

@@ -55,7 +55,7 @@ class OptimizationSettings:
         autocast (torch.dtype, optional): torch.bfloat16 or torch.float16 for mixed precision; gradients of float16 are scaled.
 
     A field's metadata says what an option of the command line needs to know beside its type and documentation: ``choices``, the names that
-    it takes, and ``metavar``, what its help calls the value.
+    it takes, ``metavar``, what its help calls the value, and ``type``, what makes the value of a text.
 
     Raises:
         TypeError, ValueError: If a value is out of its range.

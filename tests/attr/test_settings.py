@@ -50,16 +50,16 @@ def test_every_field_is_documented_and_generate_shows_it() -> None:
 #: Of fields alike: what they do not take.
 WRONG: list[tuple[str, tuple[object, ...]]] = [
     (
-        "lr eps warmup_tolerance high_frequency_weight diversity_weight",
+        "lr eps warmup_tolerance high_frequency_weight diversity_weight natural_statistics_weight match_weight",
         ("a", ["a"], (0.1,), True, {"a": 1}, float("nan"), -1.0, object()),
     ),
     ("betas value_range", ("a", 0.5, None, ("a", "b"), (0.5,), (2.0, 1.0), (0.1, 0.2, 0.3), {"a": 1})),
     ("steps warmup_steps evaluation_draws redirect_relu_steps", ("a", ["a"], 1.5, -1, True, None)),
     ("clamp preprocess_first fold_batch_norm", ("no", ["a"], None, 2, 0.5)),
     ("channels_last", ("no", ["a"], {"a": 1}, 2)),
-    ("lr_schedule", (["a"], {"a": 1}, None, 3)),
+    ("lr_schedule class_loss", (["a"], {"a": 1}, None, 3)),
     ("high_frequency_power", ("a", [1], 3, None)),
-    ("transform parametrization diversity autocast", ("a", ["a"], 3, {"a": 1})),
+    ("transform parametrization diversity autocast natural_statistics match regularizer", ("a", ["a"], 3, {"a": 1})),
 ]
 
 
@@ -156,6 +156,8 @@ def test_every_field_is_recorded() -> None:
         ({"high_frequency_weight": -1}, "high_frequency_weight is -1"),
         ({"evaluation_draws": -1}, "evaluation_draws is -1"),
         ({"diversity_weight": 2.0}, "diversity is None"),
+        ({"natural_statistics_weight": 2.0}, "natural_statistics is None"),
+        ({"class_loss": "logits"}, "class_loss is"),
         ({"value_range": (1, 0)}, "value_range is"),
         ({"lr_schedule": "linear"}, "lr_schedule is"),
     ],

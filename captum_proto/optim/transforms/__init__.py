@@ -10,6 +10,7 @@ from captum_proto.optim.transforms.standard import (
     RandomScale,
     feature_visualization_transform,
 )
+from captum_proto.optim.transforms.symmetries import RandomHorizontalFlip, RandomRoll
 
 __all__ = [
     "BlendAlpha",
@@ -23,7 +24,9 @@ __all__ = [
     "RandomAffine",
     "RandomChoiceAffine",
     "RandomCrop",
+    "RandomHorizontalFlip",
     "RandomResizedCrop",
+    "RandomRoll",
     "RandomRotation",
     "RandomScale",
     "RandomSpatialJitter",
