@@ -16,6 +16,7 @@ from captum_proto.cli import arguments as shared
 from captum_proto.cli import sweep
 from captum_proto.cli.given import check_given
 from captum_proto.data.labels import existing_folder
+from captum_proto.data.natural import NaturalImages, check_source
 from captum_proto.experiments.quality import Quality
 from captum_proto.metrics import CONTROLS
 from captum_proto.models import NamedModel, load_model
@@ -71,6 +72,14 @@ def add(commands: shared.Commands) -> None:
         metavar="NAME=DIR",
         help="finished pictures as a method: PNG files named by class, such as 0558_flute.png; repeat for several",
     )
+    group.add_argument(
+        "--made-from",
+        metavar="DIR",
+        help='natural images that "matched" and "maco" are made from, laid out as --images are and none of them',
+    )
+    group.add_argument(
+        "--spectrum", type=Path, metavar="FILE", help='of "maco" a magnitude spectrum, .safetensors or .npy'
+    )
     group.add_argument("--steps", type=int, help="of every method and of the controls by gradient ascent")
     group.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help='one value for all methods: "lr = 0.1"'
@@ -85,7 +94,14 @@ def add(commands: shared.Commands) -> None:
         metavar="NAME",
         help="another network that is shown the pictures, named as --model; repeat for several",
     )
-    shared.add_evaluation(parser)
+    group.add_argument(
+        "--min-images",
+        type=int,
+        default=8,
+        metavar="N",
+        help="natural images that a class needs for path similarity (default: %(default)s)",
+    )
+    shared.add_evaluation(parser, comparison=False)
     shared.add_output(parser)
     parser.set_defaults(run=run)
 
@@ -94,6 +110,8 @@ def run(args: argparse.Namespace) -> None:
     check_given(args)
     for name in args.verifier:
         check_model_name(name)
+    if args.made_from is not None:
+        check_source(args.made_from)
     if args.steps is not None:
         check_int(args.steps, "steps", 1)
     methods, pictures, seeds = _methods(args), _folders(args.pictures), sweep.seeds_of(args.seeds)
@@ -112,6 +130,10 @@ def run(args: argparse.Namespace) -> None:
         parts,
         controls=CONTROLS if args.controls is None else args.controls,
         control_steps=args.steps if args.ascent_steps is None else args.ascent_steps,
+        similarity=shared.similarity_arguments(args),
+        min_images=check_int(args.min_images, "min_images", 2),
+        made_from=_made_from(args, named),
+        spectrum=args.spectrum,
         batch_size=args.batch_size,
     )
     print(carry_out(protocol, args.out, **shared.output(args)).table())
@@ -186,6 +208,20 @@ def _texts(given: Sequence[str]) -> list[str]:
         else:
             texts.append(text)
     return texts
+
+
+def _made_from(args: argparse.Namespace, named: NamedModel) -> NaturalImages | None:
+    if args.made_from is None:
+        return None
+    return NaturalImages(
+        args.made_from,
+        named.geometry,
+        named.class_names,
+        split=args.split,
+        batch_size=args.image_batch,
+        workers=args.workers,
+        class_table=args.class_table,
+    )
 
 
 def _verifier(name: str, args: argparse.Namespace, named: NamedModel) -> NamedModel:

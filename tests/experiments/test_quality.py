@@ -181,9 +181,9 @@ def test_pictures_that_were_replaced_are_measured_again(digits: NamedModel, tmp_
         "targets": [(0,), (1,)],
         "controls": ["gray"],
     }
-    first = carry_out(quality(digits, **options, least=99), tmp_path / "out").tables[0]
+    first = carry_out(quality(digits, **options, min_images=99), tmp_path / "out").tables[0]
     write_scans(given, {"1": 1})
-    second = carry_out(quality(digits, **options, least=99), tmp_path / "out", resume=True).tables[0]
+    second = carry_out(quality(digits, **options, min_images=99), tmp_path / "out", resume=True).tables[0]
     assert [of(each, "given")["own_top1"].estimate.value for each in (first, second)] == [0.5, 1.0]
     assert "Path similarity needs 99 natural images" in second.table()
     assert "spearman" not in of(second, "given")
@@ -244,13 +244,37 @@ def test_seeds_have_batches_of_their_own_but_where_pictures_are_to_differ() -> N
 
 def test_tables_for_parts_of_the_classes(digits: NamedModel, tmp_path: Path) -> None:
     parts = {"tuned on": [(0,)], "held out": [(1,), (2,)]}
-    options: dict[str, Any] = {"targets": [(0,), (1,), (2,)], "parts": parts, "controls": ["gray"], "least": 99}
+    options: dict[str, Any] = {"targets": [(0,), (1,), (2,)], "parts": parts, "controls": ["gray"], "min_images": 99}
     result = carry_out(quality(digits, **options), tmp_path)
     assert [(table.title, table.classes) for table in result.tables] == [("tuned on", ["0"]), ("held out", ["1", "2"])]
     page = Page.load(tmp_path)
     assert [section.title for section in page.sections][:2] == ["tuned on", "held out"]
     assert {"sheet_0.png", "sheet_1.png"} < set(page.files())
     assert math.isnan(of(result.tables[0], "mine")["own_p"].estimate.low)
+
+
+# Methods that are made from natural images.
+
+
+def other_scans(named: NamedModel) -> NaturalImages:
+    return NaturalImages(digits_collection("training"), named.geometry, named.class_names, limit=6, workers=0)
+
+
+def test_a_method_that_is_made_from_natural_images_is_judged_by_others(digits: NamedModel, tmp_path: Path) -> None:
+    methods = {
+        "matched": {"preset": "matched", "steps": 2, "evaluation_draws": 0, "transform": "none"},
+        "maco": {"preset": "maco", "steps": 2, "evaluation_draws": 0, "transform": "none"},
+    }
+    options: dict[str, Any] = {"targets": [(0,), (1,)], "controls": ["gray"], "methods": methods, "min_images": 99}
+    with pytest.raises(InputError, match='"matched" is made from natural images; give some that are not among'):
+        quality(digits, **options).tasks()
+    with pytest.raises(InputError, match='"maco" needs the magnitude spectrum'):
+        quality(digits, **{**options, "methods": {"maco": methods["maco"]}}).tasks()
+    with pytest.raises(InputError, match='"matched" is made from 445 of the images that it is to be judged by'):
+        quality(digits, **options, made_from=natural(digits)).tasks()
+    table = carry_out(quality(digits, **options, made_from=other_scans(digits)), tmp_path).tables[0]
+    assert [row.name for row in table.rows] == ["matched", "maco", "gray", NATURAL]
+    assert sum("another claim than that of the other methods" in note for note in table.notes) == 2
 
 
 # Bad input.
@@ -310,7 +334,7 @@ def test_a_verifier_with_its_classes_in_another_order(digits: NamedModel, judge:
     turned = replace(judge, name="turned", model=Turned().eval(), class_names=names)
     given = write_scans(tmp_path / "given", {"0": 0, "1": 1})
     options: dict[str, Any] = {"methods": {}, "pictures": {"given": given}, "targets": [(0,), (1,)], "controls": []}
-    result = carry_out(quality(digits, [judge, turned], **options, least=99), tmp_path / "out")
+    result = carry_out(quality(digits, [judge, turned], **options, min_images=99), tmp_path / "out")
     figures = of(result.tables[0], "given")
     for key in [key for key in figures if key.endswith("@judge")]:
         assert figures[key].estimate.value == figures[key.replace("@judge", "@turned")].estimate.value

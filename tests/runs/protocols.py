@@ -200,7 +200,7 @@ def quality(inputs: Path) -> Quality:
         controls=("gray", "ascent", "mean_image"),
         control_steps=1,
         similarity={"layers": ["0", "3"]},
-        least=3,
+        min_images=3,
         batch_size=2,
     )
 

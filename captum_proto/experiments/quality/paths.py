@@ -43,14 +43,14 @@ class PathMeasurer:
         natural (NaturalImages): Natural images of the targets.
         targets (sequence of Target): Classes and superclasses.
         similarity (mapping): Further arguments of :class:`~captum_proto.PathSimilarity`, such as layers.
-        least (int): Natural images that a target needs.
+        min_images (int): Natural images that a target needs.
     """
 
     named: NamedModel
     natural: NaturalImages
     targets: Sequence[Target]
     similarity: Mapping[str, Any]
-    least: int
+    min_images: int
 
     @cached_property
     def measured(self) -> list[Target]:
@@ -60,7 +60,7 @@ class PathMeasurer:
         return [
             target
             for target in self.targets
-            if min(limit, sum(counts.get(index, 0) for index in target)) >= max(2, self.least)
+            if min(limit, sum(counts.get(index, 0) for index in target)) >= self.min_images
         ]
 
     def stem(self, target: Target) -> str:
@@ -112,7 +112,7 @@ class PathMeasurer:
         nearest, ranks = NearestClass(fitted), dict[str, Tensor]()
         for target in self.measured:
             if files is None:
-                shown: Images = _first(self.natural.afresh().of(target).same, max(2, self.least))
+                shown: Images = _first(self.natural.afresh().of(target).same, self.min_images)
             elif files.get(target):
                 shown = list(self._pictures(files[target]))
             else:
@@ -157,7 +157,7 @@ class PathMeasurer:
         notes = []
         if len(there) < len(targets):
             notes.append(
-                f"Path similarity needs {max(2, self.least)} natural images of a class: it is of {len(there)} of {len(targets)} classes."
+                f"Path similarity needs {self.min_images} natural images of a class: it is of {len(there)} of {len(targets)} classes."
             )
         if not there:
             return notes

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 from PIL import Image
 
 from captum_proto._utils.class_names import file_stem
-from captum_proto._utils.files import whole_file
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import sha256, whole_file
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PrototypeGeneration
 from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.generate import rehearse
+from captum_proto.experiments.natural_data import needs_images, needs_spectrum, with_natural_images
 from captum_proto.experiments.quality.sources import (
     Finished,
     Key,
@@ -49,6 +52,8 @@ class PictureMaker:
         seeds (sequence of int): Of each method and class.
         sources (sequence of Source): Methods and controls.
         batch_size (int): Pictures at a time.
+        made_from (NaturalImages, optional): Natural images for methods that are made from some. Default: None
+        spectrum (Path, optional): A file with the magnitude spectrum of photographs, for methods that need one. Default: None
     """
 
     named: NamedModel
@@ -58,6 +63,9 @@ class PictureMaker:
     seeds: Sequence[int]
     sources: Sequence[Source]
     batch_size: int
+    made_from: NaturalImages | None = None
+    spectrum: Path | None = None
+    _spectra: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def finished(self) -> dict[str, Finished]:
@@ -68,10 +76,38 @@ class PictureMaker:
     def check(self) -> None:
         """See that everything can be made, as far as that can be seen before anything takes time."""
         for source in self.sources:
-            if source.generated:
-                rehearse(self.named, self.targets, source.options(self.named.image_shape))
-                self._options(source, [(self.targets[0], self.seeds[0])])
+            if not source.generated:
+                continue
+            options = source.options(self.named.image_shape)
+            if needs_images(options):
+                self._check_unseen(source)
+                # What is matched is measured on the images of each class: of one it is seen whether that works.
+                options = self._options(source, [(self.targets[0], self.seeds[0])])
+                rehearse(self.named, self.targets[:1], options)
+                continue
+            if needs_spectrum(options) and self.made_from is None and self.spectrum is None:
+                raise InputError(
+                    f'the method "{source.name}" needs the magnitude spectrum of photographs; give a file, or images to measure it on.'
+                )
+            self._options(source, [(self.targets[0], self.seeds[0])])
+            rehearse(self.named, self.targets, options if not needs_spectrum(options) else self._spectra[source.name])
         _ = self.finished
+
+    def _check_unseen(self, source: Source) -> None:
+        """See that a method that is made from natural images of the classes is not judged by the same ones."""
+        if self.made_from is None:
+            raise InputError(
+                f'the method "{source.name}" is made from natural images; give some that are not among those it is judged by.'
+            )
+        made_from, judged_by = (
+            {digest: name for name, digest in each.afresh().collection.listed()}
+            for each in (self.made_from, self.natural)
+        )
+        if both := sorted(made_from.keys() & judged_by.keys()):
+            raise InputError(
+                f'the method "{source.name}" is made from {len(both)} of the images that it is to be judged by, such as '
+                f'"{made_from[both[0]]}"; give others for one of the two.'
+            )
 
     def tasks(self, source: Source) -> list[Task]:
         """The tasks of a source: their inputs are all that their pictures depend on, so that other sources leave them as they are."""
@@ -86,6 +122,8 @@ class PictureMaker:
         inputs = plain({"options": source.options(self.named.image_shape), "values": source.values})
         if source.combination.measured:
             inputs["images"] = self.images
+        if source.from_data(self.named.image_shape):
+            inputs["made_from"] = self._made_from
         return [
             Task(f"{name}/{number:04d}", {**inputs, "pictures": plain(keys)}, weight=len(keys))
             for number, keys in enumerate(batches_of(source, self.targets, self.seeds, self.batch_size))
@@ -140,8 +178,32 @@ class PictureMaker:
         """Keyword arguments of generate for a batch."""
         if source.values is None:
             return source.options(self.named.image_shape)
+        if source.name in self._spectra:
+            return self._spectra[source.name]
         points = [Point(0, target, seed) for target, seed in keys]
-        return batch_options([source.combination], points, self.natural)
+        options = batch_options([source.combination], points, self.natural)
+        targets = [target for target, _ in keys]
+        if needs_images(options):
+            return with_natural_images(options, self.named, targets, self._afresh())
+        if needs_spectrum(options):  # the same for all classes
+            given = self.spectrum
+            images = self._afresh() if given is None else None
+            self._spectra[source.name] = with_natural_images(options, self.named, targets, images, given)
+            return self._spectra[source.name]
+        return options
+
+    def _afresh(self) -> NaturalImages | None:
+        return None if self.made_from is None else self.made_from.afresh()
+
+    @cached_property
+    def _made_from(self) -> dict[str, Any]:
+        """What methods that know data are made from."""
+        listed = [] if self.made_from is None else self.made_from.afresh().collection.listed()
+        return {
+            "images": hashlib.sha256(json.dumps(listed).encode(errors="surrogateescape")).hexdigest(),
+            "settings": plain(self.made_from),
+            "spectrum": None if self.spectrum is None else sha256(self.spectrum),
+        }
 
     def _path(self, source: Source, key: Key) -> str:
         """The file of a picture, relative to the folder of the run."""

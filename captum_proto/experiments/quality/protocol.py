@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from captum_proto._utils.checks import check_int
 from captum_proto._utils.class_names import labels_of, model_stem
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import fingerprint
@@ -58,7 +59,10 @@ class Quality(Protocol[QualityResult]):
         controls (sequence of str): Of :data:`~captum_proto.metrics.CONTROLS`. Default: all
         control_steps (int, optional): Of the controls by gradient ascent. Default: None, their presets'
         similarity (mapping): Further arguments of :class:`~captum_proto.PathSimilarity`, such as layers. Default: its own
-        least (int): Natural images that a class needs for path similarity. Default: 8
+        min_images (int): Natural images that a class needs for path similarity. Default: 8
+        made_from (NaturalImages, optional): Natural images for methods that are made from some, such as the preset "matched", which is a
+            claim about these too; none of those that pictures are judged by. Default: None
+        spectrum (Path, optional): A file with the magnitude spectrum of photographs, for the preset "maco". Default: None
         batch_size (int): Pictures at a time; each finished batch is on disk at once. Default: 8
 
     Raises:
@@ -76,7 +80,9 @@ class Quality(Protocol[QualityResult]):
     controls: Sequence[str] = CONTROLS
     control_steps: int | None = None
     similarity: Mapping[str, Any] = field(default_factory=dict)
-    least: int = 8
+    min_images: int = 8
+    made_from: NaturalImages | None = None
+    spectrum: Path | None = None
     batch_size: int = 8
 
     unit = "picture"
@@ -84,8 +90,8 @@ class Quality(Protocol[QualityResult]):
     def __post_init__(self) -> None:
         if not self.methods and not self.pictures:
             raise InputError("there is no method; name at least one, or give a folder of finished pictures.")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size is {self.batch_size}; expected at least 1.")
+        check_int(self.batch_size, "batch_size", 1)
+        check_int(self.min_images, "min_images", 2)  # that of one image is no mean
         for name, values in (("targets", self.targets), ("seeds", self.seeds)):
             if not values or len(set(values)) < len(values):
                 raise InputError(f"{name} are {list(values)}; expected at least one, each once.")
@@ -147,6 +153,8 @@ class Quality(Protocol[QualityResult]):
             "parts": {title: [self.labels[target] for target in part] for title, part in self._parts().items()},
             "controls": list(self.controls),
             "control_steps": self.control_steps,
+            "made_from": plain(self.made_from),
+            "spectrum": None if self.spectrum is None else self.spectrum.name,
             "batch_size": self.batch_size,
         }
 
@@ -260,12 +268,20 @@ class Quality(Protocol[QualityResult]):
     @cached_property
     def _maker(self) -> PictureMaker:
         return PictureMaker(
-            self.named, self.natural, self._images, self.targets, self.seeds, self.sources, self.batch_size
+            self.named,
+            self.natural,
+            self._images,
+            self.targets,
+            self.seeds,
+            self.sources,
+            self.batch_size,
+            self.made_from,
+            self.spectrum,
         )
 
     @cached_property
     def _paths(self) -> PathMeasurer:
-        return PathMeasurer(self.named, self.natural, self.targets, self.similarity, self.least)
+        return PathMeasurer(self.named, self.natural, self.targets, self.similarity, self.min_images)
 
     @cached_property
     def _images(self) -> str:

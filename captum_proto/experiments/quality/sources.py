@@ -19,6 +19,7 @@ from captum_proto._utils.files import sha256
 from captum_proto._utils.targets import Target
 from captum_proto.data.labels import existing_folder
 from captum_proto.data.natural import NaturalImages
+from captum_proto.experiments.natural_data import needs_images, needs_spectrum
 from captum_proto.experiments.sweep.grid import Combination
 from captum_proto.metrics.quality import CONTROL, DATA_CONTROL, METHOD, NATURAL
 from captum_proto.models import NamedModel
@@ -76,6 +77,13 @@ class Source:
             return self.combination.options()
         options = preset_for(self.name, image_shape)
         return options if self.steps is None else {**options, "steps": self.steps}
+
+    def from_data(self, image_shape: tuple[int, int, int]) -> bool:
+        """Whether it is made from natural images, or from the spectrum of some, that are given beside those it is judged by."""
+        if self.values is None:
+            return False
+        options = self.options(image_shape)
+        return needs_images(options) or needs_spectrum(options)
 
 
 def controls_of(names: Sequence[str], steps: int | None) -> list[Source]:

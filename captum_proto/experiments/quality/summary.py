@@ -76,6 +76,11 @@ def _table(measured: Measured, title: str, targets: Sequence[Target], labels: Ma
             notes.append(
                 f"“{source.name}” has pictures of {len(there)} of {len(targets)} classes{_WHY.get(source.name, '')}."
             )
+        if source.from_data(measured.named.image_shape):
+            notes.append(
+                f"“{source.name}” was made from natural images, or their spectrum, not from the network alone: another claim than that of "
+                "the other methods. It is judged by images that it was not made to match."
+            )
         paths = measured.paths.figures(source.name, source.stem, targets, labels, measured.folder)
         figures = [*_figures(measured, judges, seen, natural, labels), *paths]
         rows.append(QualityRow.of(source.name, source.kind, figures))
