@@ -16,6 +16,8 @@ from captum_proto.metrics.quality import CONTROL, MEASURES, METHOD, Figure, Qual
 from captum_proto.stats.intervals import Estimate, holm, mean_estimate
 from captum_proto.stats.judgments import Order, order_by_test
 
+#: Of the interval of each difference: there are many of them.
+_RESAMPLES = 1999
 MCNEMAR, WILCOXON = "McNemar's exact test", "Wilcoxon's signed-rank test"
 
 
@@ -82,7 +84,7 @@ def paired_test(first: Figure, second: Figure) -> tuple[Estimate, float, str, in
     if not names:
         return Estimate(math.nan, math.nan, math.nan), math.nan, test, 0
     differences = np.array([np.mean(first.values[name]) - np.mean(second.values[name]) for name in names])
-    difference = mean_estimate(differences)
+    difference = mean_estimate(differences, resamples=_RESAMPLES)
     if len(names) < 2:
         return difference, math.nan, test, len(names)
     return difference, _mcnemar(differences) if binary else _wilcoxon(differences), test, len(names)
@@ -130,6 +132,31 @@ def quality_tests(table: QualityTable) -> list[QualityTest]:
     return tests
 
 
+def beaten_on(table: QualityTable, tests: Sequence[QualityTest], method: str) -> tuple[list[str], int]:
+    """
+    On which measures a method beats every control that knows no data, by more than chance.
+
+    Args:
+        table (QualityTable): Of some classes.
+        tests (sequence of QualityTest): From :func:`quality_tests`.
+        method (str): Its name.
+
+    Returns:
+        tuple[list[str], int]: Their columns, and how many measures there are that it shares with these controls.
+    """
+    controls = {row.name for row in table.rows if row.kind == CONTROL}
+    by_key: dict[str, list[QualityTest]] = {}
+    for each in tests:
+        if each.method == method and each.other in controls:
+            by_key.setdefault(each.key, []).append(each)
+    beaten = [
+        column_label(key)
+        for key, of_key in by_key.items()
+        if {each.other for each in of_key if each.order is Order.ABOVE} == controls
+    ]
+    return beaten, len(by_key)
+
+
 def verdicts(table: QualityTable, tests: Sequence[QualityTest]) -> list[str]:
     """
     A sentence on each method: on which measures it beats every control that knows no data, by more than chance.
@@ -138,23 +165,16 @@ def verdicts(table: QualityTable, tests: Sequence[QualityTest]) -> list[str]:
         table (QualityTable): Of some classes.
         tests (sequence of QualityTest): From :func:`quality_tests`.
     """
-    controls = [row.name for row in table.rows if row.kind == CONTROL]
+    controls = ", ".join(row.name for row in table.rows if row.kind == CONTROL)
     sentences = []
     for row in table.rows:
-        of_method = [each for each in tests if each.method == row.name and each.other in controls]
-        if not of_method:
-            continue
-        keys = list(dict.fromkeys(each.key for each in of_method))
-        beaten = [
-            column_label(key)
-            for key in keys
-            if all(each.order is Order.ABOVE for each in of_method if each.key == key)
-            and sum(each.key == key for each in of_method) == len(controls)
-        ]
-        on = f"{len(beaten)} of {len(keys)} measures" + (f": {'; '.join(beaten)}" if beaten else "")
-        sentences.append(
-            f"“{row.name}” beats every control that knows no data ({', '.join(controls)}) by more than chance on {on}."
-        )
+        beaten, count = beaten_on(table, tests, row.name)
+        if count:
+            named = f": {'; '.join(beaten)}" if beaten else ""
+            sentences.append(
+                f"“{row.name}” beats every control that knows no data ({controls}) by more than chance on {len(beaten)} of {count} "
+                f"measures{named}."
+            )
     return sentences
 
 
@@ -214,4 +234,13 @@ def lines_of_tests(title: str, tests: Sequence[QualityTest]) -> tuple[list[str],
     return header, rows
 
 
-__all__ = ["QualityTest", "cells_of_tests", "lines_of_tests", "paired_test", "power_note", "quality_tests", "verdicts"]
+__all__ = [
+    "QualityTest",
+    "beaten_on",
+    "cells_of_tests",
+    "lines_of_tests",
+    "paired_test",
+    "power_note",
+    "quality_tests",
+    "verdicts",
+]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from captum_proto.experiments.quality.result import RESULTS, QualityResult
 from captum_proto.experiments.tasks_page import tasks_page
@@ -29,7 +31,12 @@ def compared_methods_page(folder: Path) -> Page:
     if not is_finished(folder) or not (folder / RESULTS).is_file():
         return tasks_page(folder)
     result = QualityResult.load(folder)
-    return quality_page(result.tables, result.model, result.verifiers, read_settings(folder), warnings_of(folder))
+    return result_page(result, read_settings(folder), warnings_of(folder))
 
 
-__all__ = ["compared_methods_page"]
+def result_page(result: QualityResult, settings: dict[str, Any], warned: Sequence[str]) -> Page:
+    """The page of finished results: see :func:`~captum_proto.report.views.quality.quality_page`."""
+    return quality_page(result.tables, result.model, result.verifiers, settings, warned, result.tests)
+
+
+__all__ = ["compared_methods_page", "result_page"]

@@ -16,6 +16,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target
 from captum_proto.data.natural import NaturalImages
+from captum_proto.experiments.quality.page import result_page
 from captum_proto.experiments.quality.paths import CLASSES, REFERENCES, SCORES, PathMeasurer
 from captum_proto.experiments.quality.pictures import PICTURES, PictureMaker
 from captum_proto.experiments.quality.result import QualityResult
@@ -28,7 +29,7 @@ from captum_proto.metrics.quality import METHOD
 from captum_proto.models import NamedModel
 from captum_proto.report.figures import save_figure, to_display
 from captum_proto.report.html import write_page
-from captum_proto.report.views.quality import quality_page, quality_sheet
+from captum_proto.report.views.quality import quality_sheet
 from captum_proto.runs.folder import read_settings
 from captum_proto.runs.provenance import plain, provenance
 from captum_proto.runs.tasks import Protocol, Run, Task
@@ -233,9 +234,7 @@ class Quality(Protocol[QualityResult]):
                 [each.name for each in self.sources],
             )
             save_figure(sheet, run.folder / f"sheet_{number}.png", overwrite=True)
-        write_page(
-            quality_page(tables, result.model, result.verifiers, read_settings(run.folder), run.warnings()), run.folder
-        )
+        write_page(result_page(result, read_settings(run.folder), run.warnings()), run.folder)
         return result
 
     def _measured(self, run: Run) -> Measured:

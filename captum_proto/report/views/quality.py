@@ -9,10 +9,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from captum_proto.metrics.quality import FEATURES, MEASURES, METHOD, PATH, RECOGNITION, QualityTable
-from captum_proto.metrics.quality_tests import QualityTest, cells_of_tests, power_note, quality_tests, verdicts
+from captum_proto.metrics.quality_tests import (
+    QualityTest,
+    beaten_on,
+    cells_of_tests,
+    power_note,
+    quality_tests,
+    verdicts,
+)
 from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table
 from captum_proto.report.figures import picture_sheet
 from captum_proto.report.page import Page, Section
+from captum_proto.runs.folder import RECORDED
 
 #: The side of a picture on the sheet, in pixels.
 _SIDE = 128
@@ -21,6 +29,13 @@ _TESTED = (
     "Paired by class: McNemar's exact test where each class has one picture that is right or wrong, else Wilcoxon's signed-rank test; p "
     "after Holm's correction over all tests of the method."
 )
+#: What methods optimize, and what they do not.
+_OPTIMIZED = (
+    "Methods raise the output of {} for the class: own top-1, own top-5 and own p are what they optimize, and tell no more than that they "
+    "did. Path similarity is measured in the same network; a method optimizes it only if its arguments match activations. Verifiers had no "
+    "part in the pictures: these are the measures to judge by."
+)
+_FAMILY = "Networks of one family share their design and their training images, so they agree more than networks of different families would."
 _HEADINGS = {
     RECOGNITION: "Is it recognized?",
     FEATURES: "Does it look like photographs to another network?",
@@ -53,6 +68,7 @@ def quality_page(
     verifiers: Sequence[str],
     settings: dict[str, Any],
     failures: Sequence[str] = (),
+    tested: Sequence[Sequence[QualityTest]] | None = None,
 ) -> Page:
     """
     What the page of a comparison of methods says.
@@ -63,11 +79,12 @@ def quality_page(
         verifiers (sequence of str): Other networks that they were shown to.
         settings (dict): What is recorded of the run.
         failures (sequence of str, optional): What was warned of. Default: nothing
+        tested (sequence, optional): The tests of each table. Default: None, they are made here
 
     Returns:
         Page: Its paths are relative to the folder of the run.
     """
-    tested = [quality_tests(table) for table in tables]
+    tested = [quality_tests(table) for table in tables] if tested is None else tested
     methods = [row.name for row in tables[0].rows if row.kind == METHOD]
     page = Page(f"Quality of prototypes of {model}", settings=settings, failures=list(failures))
     shown = "; ".join(f"{len(table.classes)} {_classes(table)} ({table.title})" for table in tables)
@@ -81,10 +98,14 @@ def quality_page(
         f"A row for each class, a column for each method. “Own” is {model}, the network that the pictures were made with"
         + (f"; verifiers, which had no part in it: {', '.join(verifiers)}." if verifiers else ".")
     ]
-    page.trust = _trust(tables, verifiers)
+    page.trust = _trust(tables[-1], tested[-1], verifiers)
     for number, (table, tests) in enumerate(zip(tables, tested, strict=True)):
         page.sections.append(_section(number, table, tests, alone=len(tables) == 1))
-    page.sections.append(Section("What the columns mean", [Paragraphs(_meanings(tables, verifiers))]))
+    optimized = [_OPTIMIZED.format(model), *([_FAMILY] if verifiers else [])]
+    page.sections.append(Section("What the columns mean", [Paragraphs([*optimized, *_meanings(tables)])]))
+    if made := (settings.get(RECORDED) or {}).get("methods"):
+        rows = [[name, _arguments(values)] for name, values in made.items()]
+        page.sections.append(Section("Methods", [Table(["method", "arguments of generate"], rows)]))
     page.sections.append(Section("Files", [Files(["quality.csv", "tests.csv", "quality.txt", "quality.json"])]))
     return page
 
@@ -117,16 +138,24 @@ def _section(number: int, table: QualityTable, tests: Sequence[QualityTest], alo
     return Section("Every measure" if alone else table.title, blocks)
 
 
-def _trust(tables: Sequence[QualityTable], verifiers: Sequence[str]) -> str:
+def _trust(table: QualityTable, tests: Sequence[QualityTest], verifiers: Sequence[str]) -> str:
     if not verifiers:
         return (
             "Not known, since no other network was shown the pictures: what the network they were made with says of them, noise that was "
             "optimized says as well."
         )
-    return " ".join(verdicts(tables[-1], quality_tests(tables[-1])))
+    found = {row.name: beaten_on(table, tests, row.name) for row in table.rows if row.kind == METHOD}
+    told = [f"“{name}” on {len(beaten)} of {count}" for name, (beaten, count) in found.items() if count]
+    if not told:
+        return "Not known, since there is no control to compare with."
+    return f"Better than every control that knows no data, by more than chance: {', '.join(told)} measures ({table.title})."
 
 
-def _meanings(tables: Sequence[QualityTable], verifiers: Sequence[str]) -> list[str]:
+def _arguments(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in values.items())
+
+
+def _meanings(tables: Sequence[QualityTable]) -> list[str]:
     keys = dict.fromkeys(key.partition("@")[0] for table in tables for key in table.columns())
     return [
         f"{MEASURES[name].label.format('verifier')}: {MEASURES[name].meaning}"
