@@ -105,7 +105,7 @@ class PathMeasurer:
             folder (Path): Of the run.
             path (Path): The file to write.
         """
-        fitted = {}
+        fitted: dict[str | int, PathSimilarity | SortedSimilarity] = {}
         for target in self.measured:
             similarity = self._similarities()[0]
             fitted[self.stem(target)] = similarity.load(self._files(target, folder)[0])
@@ -170,11 +170,11 @@ class PathMeasurer:
             )
         return notes
 
-    def _similarities(self) -> tuple[PathSimilarity, SortedSimilarity]:
+    def _similarities(self) -> list[PathSimilarity | SortedSimilarity]:
         options = dict(self.similarity)
         layers = options.pop("layers", None)
         path = PathSimilarity(self.named.model, layers, self.named.preprocess, measures=_MEASURES[:-1], **options)
-        return path, SortedSimilarity(self.named.model, layers, self.named.preprocess, **options)
+        return [path, SortedSimilarity(self.named.model, layers, self.named.preprocess, **options)]
 
     def _pictures(self, files: Sequence[Path]) -> Iterator[Tensor]:
         """Pictures as they were saved, as large as the model takes them."""

@@ -201,8 +201,8 @@ class Quality(Protocol[QualityResult]):
         elif kind == REFERENCES:
             self._paths.fit(self._target(first), run.folder)
         elif kind == SCORES:
-            if files := self._files(first, run.folder).get(self._target(rest[0]), []):
-                self._paths.score(self._target(rest[0]), files, run.folder, path)
+            if pictures := self._files(first, run.folder).get(self._target(rest[0])):
+                self._paths.score(self._target(rest[0]), pictures, run.folder, path)
         else:
             self._paths.rank(None if first == NATURAL_STEM else self._files(first, run.folder), run.folder, path)
 

@@ -35,7 +35,7 @@ _OPTIMIZED = (
     "did. Path similarity is measured in the same network; a method optimizes it only if its arguments match activations. Verifiers had no "
     "part in the pictures: these are the measures to judge by."
 )
-_FAMILY = "Networks of one family share their design and their training images, so they agree more than networks of different families would."
+_FAMILY = "Networks of one family share their design and training images, so they agree more than those of several families would."
 _HEADINGS = {
     RECOGNITION: "Is it recognized?",
     FEATURES: "Does it look like photographs to another network?",
