@@ -103,7 +103,10 @@ def test_leaving_out_makes_the_own_class_look_farther(model, classes) -> None:
             **fitted(model, classes),
             "dog": PathSimilarity(model).fit(torch.cat([members[:i], members[i + 1 :]])),
         }
-        never = NearestClass(others).ceiling(image[None], "dog")
+        with pytest.warns(
+            UserWarning, match='class "dog" is the mean of 3 images and that of class "cat" of 4; a mean of fewer'
+        ):
+            never = NearestClass(others).ceiling(image[None], "dog")
         torch.testing.assert_close(never.values[0], without.values[i], rtol=0, atol=1e-9)
         assert never.summary().left_out == 0
 
@@ -196,6 +199,27 @@ def test_a_layer_that_is_constant_for_one_class_counts_for_none() -> None:
         alone = nearest_class(Dark(), images, "bright", natural, ["all"], measure=kind)
         torch.testing.assert_close(both.values, alone.values)
         assert both.layers == ["threshold", "all"]
+
+
+def test_a_layer_that_returns_nothing_counts_for_none() -> None:
+    class WithEmpty(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.nothing, self.conv = nn.Identity(), nn.Conv2d(1, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.nothing(x[:, :0])
+            return self.conv(x)
+
+    model, natural = seeded(WithEmpty), {"a": torch.rand(3, 1, 4, 4), "b": torch.rand(3, 1, 4, 4)}
+    for kind in KINDS:
+        result = nearest_class(model, natural["a"], "a", natural, measure=kind)
+        assert result.layers == ["nothing", "conv"]
+        alone = nearest_class(model, natural["a"], "a", natural, ["conv"], measure=kind)
+        torch.testing.assert_close(result.values, alone.values)
+    scores = PathSimilarity(model, measures=("cosine", "pearson")).fit(natural["a"]).evaluate(natural["b"])
+    assert scores.cosine is not None
+    assert scores.cosine.isnan().all(0).tolist() == [True, False]
 
 
 # --- correlations of ranks ------------------------------------------------------------------------------------------------------
