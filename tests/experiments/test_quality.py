@@ -286,6 +286,7 @@ def test_a_method_that_is_made_from_natural_images_is_judged_by_others(digits: N
         ({"methods": {}}, "there is no method; name at least one"),
         ({"methods": {"gray": FAST}}, '"gray" is among the controls of every table already'),
         ({"methods": {NATURAL: FAST}}, "choose another name"),
+        ({"methods": {"..": FAST}}, r'a method is called "\.\."; choose another name'),
         ({"methods": {"a b": FAST, "a-b": FAST}}, "two would share the names of their files"),
         ({"methods": {"mine": {"preset": "pest"}}}, 'preset is "pest"; did you mean "best"'),
         ({"methods": {"mine": {"stepz": 3}}}, 'there is no argument "stepz"; did you mean "steps"'),

@@ -107,7 +107,7 @@ def check_sources(sources: Sequence[Source]) -> None:
             raise InputError(
                 f'"{source.name}" is among the controls of every table already; leave it out, or give other settings another name.'
             )
-        if source.name == NATURAL or not source.name.strip():
+        if source.name == NATURAL or not source.stem.strip("-_."):
             raise InputError(f'a method is called "{source.name}"; choose another name.')
     stems = [source.stem for source in sources]
     if len(set(names)) < len(names) or len(set(stems)) < len(stems):
