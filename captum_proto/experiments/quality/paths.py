@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,13 +54,26 @@ class PathMeasurer:
     @cached_property
     def measured(self) -> list[Target]:
         """The targets of which there are as many natural images as are needed."""
+        return [target for target in self.targets if self._count(target) >= self.min_images]
+
+    @cached_property
+    def equal(self) -> int:
+        """
+        How many natural images of each target the references are over among which the nearest is looked for, as many as all have.
+
+        The mean of few images is farther from everything than the mean of many.
+        """
+        return min(map(self._count, self.measured), default=0)
+
+    def _count(self, target: Target) -> int:
         counts = self.natural.collection.counts
-        limit = math.inf if self.natural.limit is None else self.natural.limit
-        return [
-            target
-            for target in self.targets
-            if min(limit, sum(counts.get(index, 0) for index in target)) >= self.min_images
-        ]
+        found = sum(counts.get(index, 0) for index in target)
+        return found if self.natural.limit is None else min(found, self.natural.limit)
+
+    def _equal_images(self, target: Target) -> Images:
+        natural = self.natural.afresh()
+        natural.limit = self.equal
+        return natural.of(target).same
 
     def stem(self, target: Target) -> str:
         """What files call a target."""
@@ -75,7 +87,7 @@ class PathMeasurer:
                 similarity.fit(image + torch.tensor([0.0, 0.1]).view(-1, 1, 1, 1))
 
     def fit(self, target: Target, folder: Path) -> None:
-        """Write both references of a target, and the scores of natural images of it and of other classes."""
+        """Write the references of a target, and the scores of natural images of it and of other classes."""
         images = self.natural.afresh().of(target)
         names = self._files(target, folder)
         scores: dict[str, Tensor] = {}
@@ -86,6 +98,8 @@ class PathMeasurer:
                 found = _by_measure(similarity.evaluate(shown, leave_one_out=True))
                 scores |= {f"{measure}.{condition}": values for measure, values in found.items()}
             layers = similarity.reference.layers
+        if self._count(target) > self.equal:
+            self._similarities()[0].fit(self._equal_images(target)).save(names[2], overwrite=True)
         save_tensors(names[-1], _KIND, scores, {"layers": layers}, overwrite=True)
 
     def score(self, target: Target, files: Sequence[Path], folder: Path, path: Path) -> None:
@@ -107,12 +121,12 @@ class PathMeasurer:
         """
         fitted: dict[str | int, PathSimilarity | SortedSimilarity] = {}
         for target in self.measured:
-            similarity = self._similarities()[0]
-            fitted[self.stem(target)] = similarity.load(self._files(target, folder)[0])
+            names = self._files(target, folder)
+            fitted[self.stem(target)] = self._similarities()[0].load(names[2 if self._count(target) > self.equal else 0])
         nearest, ranks = NearestClass(fitted), dict[str, Tensor]()
         for target in self.measured:
             if files is None:
-                shown: Images = _first(self.natural.afresh().of(target).same, self.min_images)
+                shown: Images = _first(self._equal_images(target), self.min_images)
             elif files.get(target):
                 shown = list(self._pictures(files[target]))
             else:
@@ -165,8 +179,8 @@ class PathMeasurer:
             notes.append("The rank among the references of all classes needs two of them: not measured.")
         else:
             notes.append(
-                f"Class rank: among {len(self.measured)} references. A natural image is left out of its own class's mean, which makes "
-                "that class look farther than the others: its rank is no ceiling."
+                f"Class rank: among {len(self.measured)} references, each over {self.equal} images. A natural image is left out of its own "
+                "class's mean, which makes that class look farther than the others: its rank is no ceiling."
             )
         return notes
 
@@ -181,12 +195,13 @@ class PathMeasurer:
         for batch in picture_batches(files, self.named.image_shape[0], self.natural.batch_size):
             yield sized_for(batch, self.named)
 
-    def _files(self, target: Target, folder: Path) -> tuple[Path, Path, Path]:
-        """The two references of a target, and the scores of natural images."""
+    def _files(self, target: Target, folder: Path) -> tuple[Path, Path, Path, Path]:
+        """The references of a target, the last of which is over as many images as all have, and the scores of natural images."""
         stem = folder / REFERENCES / self.stem(target)
         return (
             stem.with_name(f"{stem.name}.path.safetensors"),
             stem.with_name(f"{stem.name}.sorted.safetensors"),
+            stem.with_name(f"{stem.name}.equal.safetensors"),
             stem.with_name(f"{stem.name}.natural.safetensors"),
         )
 

@@ -176,7 +176,8 @@ class Quality(Protocol[QualityResult]):
         paths, fitted, scored, ranked = self._paths, list[Task](), list[Task](), list[Task]()
         inputs = {"images": self._images, "similarity": plain(self.similarity), "others": self.natural.others}
         for target in paths.measured:
-            fitted.append(Task(f"{REFERENCES}/{paths.stem(target)}", {**inputs, "target": list(target)}, weight=0))
+            own = {**inputs, "target": list(target), "equal": paths.equal}
+            fitted.append(Task(f"{REFERENCES}/{paths.stem(target)}", own, weight=0))
         every = tuple(task.name for task in fitted)
         for source in self.sources:
             pictures = tuple(task.name for task in made if task.name.startswith(f"{PICTURES}/{source.stem}/"))
