@@ -13,141 +13,26 @@ from scipy import stats
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.tables import between, number, percent, text_table
+from captum_proto.metrics.quality_measures import (
+    COVERAGES,
+    FEATURES,
+    MEAN,
+    MEASURES,
+    MEDIAN,
+    PATH,
+    PERCENT,
+    RECOGNITION,
+    SHARE,
+    SHARES,
+    WHOLE,
+    Measure,
+    column_label,
+)
 from captum_proto.stats.intervals import Estimate, mean_estimate
 from captum_proto.stats.shares import mean_share
 
 #: The kinds of rows: pictures of a method; of a control that knows no data, and of one that does; photographs.
 METHOD, CONTROL, DATA_CONTROL, NATURAL = "method", "control", "control with data", "natural images"
-#: What the values of a measure are, which decides how they are summed up: right or wrong; a number; a rank; a figure of a whole row.
-SHARE, MEAN, MEDIAN, WHOLE = "share", "mean", "median", "whole"
-#: The tables that the measures are shown in.
-RECOGNITION, FEATURES, PATH = "recognition", "features", "path"
-
-
-@dataclass(frozen=True)
-class Measure:
-    """
-    A column of the table.
-
-    Attributes:
-        name (str): In files.
-        label (str): In tables; "{}" stands for the verifier's name.
-        kind (str): What its values are: "share", right or wrong; "mean", a number; "median", a rank; "whole", a single figure of all
-            pictures, which no test is made of.
-        family (str): The table that shows it: "recognition", "features" or "path".
-        meaning (str): What it says.
-        higher (bool): Whether more of it is better. Default: True
-    """
-
-    name: str
-    label: str
-    kind: str
-    family: str
-    meaning: str
-    higher: bool = True
-
-
-#: For so many prototypes of a class the coverage is measured, where there are as many.
-COVERAGES = (1, 2, 4, 8)
-_OF = "the natural images of its class"
-_EVERY = [
-    Measure("own_top1", "own top-1", SHARE, RECOGNITION, "the network it was made with gives its class first."),
-    Measure("own_top5", "own top-5", SHARE, RECOGNITION, "that network has its class among its first five."),
-    Measure("own_p", "own p", MEAN, RECOGNITION, "the probability of its class in that network."),
-    Measure("top1", "top-1, {}", SHARE, RECOGNITION, "another network, the verifier, gives its class first."),
-    Measure("top5", "top-5, {}", SHARE, RECOGNITION, "the verifier has its class among its first five."),
-    Measure("relative", "R, {}", WHOLE, RECOGNITION, f"top-1 by the verifier over that of {_OF}: 1 is as well."),
-    Measure(
-        "kid",
-        "KID, {}",
-        MEAN,
-        FEATURES,
-        "unbiased squared MMD with a cubic kernel between pictures and natural images in the verifier's features.",
-        higher=False,
-    ),
-    Measure(
-        "retrieval",
-        "rank, {}",
-        MEDIAN,
-        FEATURES,
-        "the rank of the first photograph of its class among all photographs, by cosine in the verifier's features.",
-        higher=False,
-    ),
-    Measure(
-        "naming", "named, {}", SHARE, FEATURES, "of the classes asked for, its own is the nearest in these features."
-    ),
-    Measure(
-        "naming_logits",
-        "named by p, {}",
-        SHARE,
-        FEATURES,
-        "of the classes asked for, the verifier gives its own the highest probability.",
-    ),
-    *(
-        Measure(
-            f"coverage_{count}",
-            f"covered by {count}, {{}}",
-            MEAN,
-            FEATURES,
-            f"the share of {_OF} that has one of {count} prototypes among its nearest neighbors in these features.",
-        )
-        for count in COVERAGES
-    ),
-    Measure("spearman", "Spearman", MEAN, PATH, f"path similarity: mean rank correlation over layers with {_OF}."),
-    Measure("above_mean", "SS ≥ SS_I", MEAN, PATH, f"layers in which it is at least that of the mean of {_OF}."),
-    Measure("above_every", "SS ≥ every I", MEAN, PATH, f"layers in which it is at least that of each of {_OF}."),
-    Measure("l1_below", "D ≤ D_I", MEAN, PATH, f"layers whose L1 distance is at most that of {_OF}."),
-    Measure(
-        "criteria",
-        "all three",
-        SHARE,
-        PATH,
-        "classes in which the paper's criteria are met at once: Spearman at least that of natural images, in 56.7 % of the layers too, and "
-        "D ≤ D_I in 82 %.",
-    ),
-    Measure("cosine", "cosine", MEAN, PATH, "mean cosine over layers with the mean natural activations."),
-    Measure("pearson", "Pearson", MEAN, PATH, "mean Pearson correlation over layers with these."),
-    Measure(
-        "depth",
-        "depth",
-        MEAN,
-        PATH,
-        "the share of the depth from which on the normalized Spearman curve stays above one half.",
-        higher=False,
-    ),
-    Measure(
-        "sorted",
-        "sorted",
-        MEAN,
-        PATH,
-        "sorted path similarity, blind to positions: 0 as the same class, 1 as other classes.",
-        higher=False,
-    ),
-    Measure(
-        "sorted_median",
-        "sorted ≤ median",
-        MEAN,
-        PATH,
-        f"pictures that are at most as far by it as the median of {_OF}.",
-    ),
-    Measure(
-        "nearest",
-        "class rank",
-        MEDIAN,
-        PATH,
-        "the rank of its own class by path similarity among the references of all classes.",
-        higher=False,
-    ),
-]
-#: Every measure, by name, in the order of the tables.
-MEASURES = {measure.name: measure for measure in _EVERY}
-
-
-#: Numbers that a table has in per cent, beside what is right or wrong.
-_PERCENT = {"above_mean", "above_every", "l1_below", "sorted_median", *(f"coverage_{count}" for count in COVERAGES)}
-
-#: Numbers between 0 and 1 that a table has as they are.
-_SHARES = {"own_p", "depth"}
 
 
 @dataclass(frozen=True)
@@ -180,7 +65,7 @@ class Figure:
     def shown(self) -> str:
         """The figure with its interval, as a table has it."""
         kind = MEASURES[self.measure].kind
-        share = kind == SHARE or self.measure in _PERCENT
+        share = kind == SHARE or self.measure in PERCENT
         digits = 1 if kind == MEDIAN else 4 if self.measure == "kid" else 2 if self.measure == "relative" else 3
         show = percent if share else lambda value: number(value, digits)
         ends = (self.estimate.low, self.estimate.high)
@@ -233,7 +118,7 @@ def figure(measure: str, values: Mapping[str, Sequence[float]], verifier: str = 
     if known.kind == SHARE:
         estimate = _share(float(by_class.mean()), len(independent))
     elif known.kind == MEAN:
-        estimate = (mean_share if measure in _PERCENT or measure in _SHARES else mean_estimate)(independent)
+        estimate = (mean_share if measure in PERCENT or measure in SHARES else mean_estimate)(independent)
         if estimate.low == estimate.high:  # equal values: a bootstrap of them tells nothing of others
             estimate = Estimate(estimate.value, math.nan, math.nan)
     else:
@@ -270,6 +155,11 @@ class QualityRow:
     kind: str
     figures: dict[str, Figure]
 
+    @property
+    def label(self) -> str:
+        """What tables call it: of a control, its name for people."""
+        return self.name.replace("_", " ") if self.kind in (CONTROL, DATA_CONTROL) else self.name
+
     @classmethod
     def of(cls, name: str, kind: str, figures: Iterable[Figure]) -> QualityRow:
         """A row of some figures; those without a value are left out."""
@@ -293,19 +183,27 @@ class QualityTable:
     rows: list[QualityRow]
     notes: list[str]
 
-    def columns(self, family: str | None = None) -> list[str]:
-        """The keys of the columns in which some row has a figure, in their order; of one of the tables or of all."""
+    def columns(self, family: str | None = None, verifier: str | None = None) -> list[str]:
+        """The keys of the columns in which some row has a figure, in their order; of one of the tables, and of one verifier, or of all."""
         found = {key: each for row in self.rows for key, each in row.figures.items()}
         order = list(MEASURES)
         verifiers = list(dict.fromkeys(each.verifier for each in found.values()))
         keys = sorted(found, key=lambda key: (verifiers.index(found[key].verifier), order.index(found[key].measure)))
-        return [key for key in keys if family in (None, MEASURES[found[key].measure].family)]
+        return [
+            key
+            for key in keys
+            if family in (None, MEASURES[found[key].measure].family) and verifier in (None, found[key].verifier)
+        ]
 
-    def cells(self, family: str) -> tuple[list[str], list[list[str]]]:
-        """The header and the rows of one of the tables: "recognition", "features" or "path"."""
-        keys = self.columns(family)
+    def verifiers(self, family: str) -> list[str]:
+        """The verifiers of one of the tables, in their order; "" for the network that the pictures were made with."""
+        return list(dict.fromkeys(key.partition("@")[2] for key in self.columns(family)))
+
+    def cells(self, family: str, verifier: str | None = None) -> tuple[list[str], list[list[str]]]:
+        """The header and the rows of one of the tables: "recognition", "features" or "path"; of one verifier, or of all."""
+        keys = self.columns(family, verifier)
         rows = [
-            [row.name, *(row.figures[key].shown() if key in row.figures else "–" for key in keys)] for row in self.rows
+            [row.label, *(row.figures[key].shown() if key in row.figures else "–" for key in keys)] for row in self.rows
         ]
         return ["pictures", *map(column_label, keys)], rows
 
@@ -313,9 +211,10 @@ class QualityTable:
         """All figures as text, a table for each family."""
         parts = [f"{self.title}: {len(self.classes)} {'class' if len(self.classes) == 1 else 'classes'}"]
         for family in (RECOGNITION, FEATURES, PATH):
-            header, rows = self.cells(family)
-            if len(header) > 1:
-                parts.append(text_table(header, rows))
+            for verifier in self.verifiers(family) if family == FEATURES else [None]:
+                header, rows = self.cells(family, verifier)
+                if len(header) > 1:
+                    parts.append(text_table(header, rows))
         return "\n\n".join([*parts, "\n".join(self.notes)]).strip()
 
     def lines(self) -> tuple[list[str], list[list[Any]]]:
@@ -375,12 +274,6 @@ class QualityTable:
             ]
             rows.append(QualityRow.of(row["name"], row["kind"], figures))
         return cls(content["title"], list(content["classes"]), rows, list(content["notes"]))
-
-
-def column_label(key: str) -> str:
-    """What a table calls a column: ``top-1, efficientnet-lite1``."""
-    measure, _, verifier = key.partition("@")
-    return MEASURES[measure].label.format(verifier)
 
 
 def _or_none(value: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from captum_proto.stats.judgments import Order, order_by_test
 
 #: Of the interval of each difference: there are many of them.
 _RESAMPLES = 1999
+_CONFIDENCE = 0.95
 MCNEMAR, WILCOXON = "McNemar's exact test", "Wilcoxon's signed-rank test"
 
 
@@ -165,7 +167,7 @@ def verdicts(table: QualityTable, tests: Sequence[QualityTest]) -> list[str]:
         table (QualityTable): Of some classes.
         tests (sequence of QualityTest): From :func:`quality_tests`.
     """
-    controls = ", ".join(row.name for row in table.rows if row.kind == CONTROL)
+    controls = ", ".join(row.label for row in table.rows if row.kind == CONTROL)
     sentences = []
     for row in table.rows:
         beaten, count = beaten_on(table, tests, row.name)
@@ -188,13 +190,13 @@ def cells_of_tests(table: QualityTable, tests: Sequence[QualityTest], method: st
         method (str): Its name.
     """
     found = {(each.key, each.other): each for each in tests if each.method == method}
-    others = [row.name for row in table.rows if any(other == row.name for _, other in found)]
+    others = {row.name: row.label for row in table.rows if any(other == row.name for _, other in found)}
     keys = [key for key in table.columns() if any(key == other for other, _ in found)]
     rows = [
         [column_label(key), *(_told(found[key, other]) if (key, other) in found else "–" for other in others)]
         for key in keys
     ]
-    return [f"{method} against", *others], rows
+    return [f"{method} against", *others.values()], rows
 
 
 def _told(test: QualityTest) -> str:
@@ -202,21 +204,36 @@ def _told(test: QualityTest) -> str:
     return f"{words}, p {p_equals(test.corrected)}" if test.order.certain else words.removeprefix("that ")
 
 
+def powerless(tests: Sequence[QualityTest]) -> bool:
+    """Whether no test of a method can be significant after the correction, however large a difference is: there are too few classes."""
+    classes, count = _size(tests)
+    return _smallest(classes) * count > 1 - _CONFIDENCE
+
+
 def power_note(tests: Sequence[QualityTest]) -> str:
     """What the tests could find at best: with few classes and many tests no difference is significant, however large it is."""
     if not tests:
         return ""
-    classes = max(each.classes for each in tests)
-    count = max(sum(other.method == each.method for other in tests) for each in tests)
-    smallest = 2.0 ** (1 - classes) if classes > 1 else 1.0
-    needed = 1 + math.ceil(math.log2(count / 0.05))
+    classes, count = _size(tests)
     note = (
         f"Each method has {count} tests, corrected together after Holm. Over {classes} {'class' if classes == 1 else 'classes'} no p is "
-        f"smaller than {smallest:.2g}"
+        f"smaller than {_smallest(classes):.2g}"
     )
-    if smallest * count <= 0.05:
+    if not powerless(tests):
         return f"{note}, which the correction leaves significant."
+    needed = 1 + math.ceil(math.log2(count / (1 - _CONFIDENCE)))
     return f"{note}, so that after correction no difference is significant; with {needed} classes the largest can be."
+
+
+def _size(tests: Sequence[QualityTest]) -> tuple[int, int]:
+    """Over how many classes tests are at most, and how many a method has at most."""
+    counts = Counter(each.method for each in tests)
+    return max((each.classes for each in tests), default=0), max(counts.values(), default=0)
+
+
+def _smallest(classes: int) -> float:
+    """The smallest p-value of either test, two-sided."""
+    return 2.0 ** (1 - classes) if classes > 1 else 1.0
 
 
 def lines_of_tests(title: str, tests: Sequence[QualityTest]) -> tuple[list[str], list[list[Any]]]:

@@ -122,7 +122,9 @@ class PathMeasurer:
         fitted: dict[str | int, PathSimilarity | SortedSimilarity] = {}
         for target in self.measured:
             names = self._files(target, folder)
-            fitted[self.stem(target)] = self._similarities()[0].load(names[2 if self._count(target) > self.equal else 0])
+            fitted[self.stem(target)] = self._similarities()[0].load(
+                names[2 if self._count(target) > self.equal else 0]
+            )
         nearest, ranks = NearestClass(fitted), dict[str, Tensor]()
         for target in self.measured:
             if files is None:

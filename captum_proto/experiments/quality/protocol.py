@@ -25,7 +25,7 @@ from captum_proto.experiments.quality.sources import Key, Source, check_sources,
 from captum_proto.experiments.quality.summary import NATURAL_STEM, Measured, quality_tables
 from captum_proto.metrics import CONTROLS, classes_in
 from captum_proto.metrics.controls import check_controls
-from captum_proto.metrics.quality import METHOD
+from captum_proto.metrics.quality import METHOD, NATURAL
 from captum_proto.models import NamedModel
 from captum_proto.report.figures import save_figure, to_display
 from captum_proto.report.html import write_page
@@ -232,7 +232,7 @@ class Quality(Protocol[QualityResult]):
         for number, part in enumerate(self._parts().values()):
             sheet = quality_sheet(
                 {self.labels[target]: self._shown(target, shown) for target in part},
-                [each.name for each in self.sources],
+                [*(each.name for each in self.sources), NATURAL],
             )
             save_figure(sheet, run.folder / f"sheet_{number}.png", overwrite=True)
         write_page(result_page(result, read_settings(run.folder), run.warnings()), run.folder)
@@ -294,10 +294,11 @@ class Quality(Protocol[QualityResult]):
         return self.parts or {_EVERY_CLASS: self.targets}
 
     def _shown(self, target: Target, shown: Mapping[str, Mapping[Key, Path]]) -> Iterator[Any]:
-        """The first picture of a class by each source, or None."""
+        """The first picture of a class by each source, or None, and a natural image."""
         for source in self.sources:
             paths = [path for (classes, _), path in shown[source.name].items() if classes == target]
             yield to_display(read_picture(paths[0], self.named.image_shape[0])) if paths else None
+        yield to_display(next(iter(self.natural.afresh(batch_size=1, workers=0).of(target).same))[0])
 
     def _check(self) -> None:
         """See that everything can be made, as far as that can be seen before anything takes time."""

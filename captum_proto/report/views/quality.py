@@ -14,6 +14,7 @@ from captum_proto.metrics.quality_tests import (
     beaten_on,
     cells_of_tests,
     power_note,
+    powerless,
     quality_tests,
     verdicts,
 )
@@ -36,6 +37,11 @@ _OPTIMIZED = (
     "part in the pictures: these are the measures to judge by."
 )
 _FAMILY = "Networks of one family share their design and training images, so they agree more than those of several families would."
+#: The measures that are seen at once; the others unfold.
+_BRIEF = {
+    *("own_top1", "top1", "relative", "kid", "retrieval", "naming", "coverage_1"),
+    *("spearman", "above_mean", "l1_below", "sorted_median", "nearest"),
+}
 _HEADINGS = {
     RECOGNITION: "Is it recognized?",
     FEATURES: "Does it look like photographs to another network?",
@@ -87,7 +93,10 @@ def quality_page(
     tested = [quality_tests(table) for table in tables] if tested is None else tested
     methods = [row.name for row in tables[0].rows if row.kind == METHOD]
     page = Page(f"Quality of prototypes of {model}", settings=settings, failures=list(failures))
-    shown = "; ".join(f"{len(table.classes)} {_classes(table)} ({table.title})" for table in tables)
+    named = [f" ({table.title})" if len(tables) > 1 else "" for table in tables]
+    shown = "; ".join(
+        f"{len(table.classes)} {_classes(table)}{title}" for table, title in zip(tables, named, strict=True)
+    )
     page.summary = [
         f"Pictures of {shown} by {len(methods)} {'method' if len(methods) == 1 else 'methods'}, each beside controls and natural images: "
         "each was computed to raise the network's output for its class.",
@@ -95,7 +104,8 @@ def quality_page(
     ]
     page.lead = [Pictures([Picture("sheet_0.png", _caption(tables[0]), small=False)])]
     page.legend = [
-        f"A row for each class, a column for each method. “Own” is {model}, the network that the pictures were made with"
+        "A row for each class, a column for each method and control; natural images at the end. "
+        f"“Own” is {model}, the network that the pictures were made with"
         + (f"; verifiers, which had no part in it: {', '.join(verifiers)}." if verifiers else ".")
     ]
     page.trust = _trust(tables[-1], tested[-1], verifiers)
@@ -127,9 +137,13 @@ def _section(number: int, table: QualityTable, tests: Sequence[QualityTest], alo
     if number:
         blocks.append(Pictures([Picture(f"sheet_{number}.png", _caption(table), small=False)]))
     for family, heading in _HEADINGS.items():
-        header, rows = table.cells(family)
-        if len(header) > 1:
-            blocks.append(Table(header, rows, f"{heading} 95 % intervals in brackets.", sortable=True))
+        # In features each verifier has a table: distances in those of several do not compare.
+        for verifier in table.verifiers(family) if family == FEATURES else [None]:
+            keys = table.columns(family, verifier)
+            brief = [place for place, key in enumerate(keys, 1) if key.partition("@")[0] in _BRIEF]
+            if keys:
+                caption = f"{heading} 95 % intervals in brackets."
+                blocks.append(Table(*table.cells(family, verifier), caption, brief=[0, *brief], sortable=True))
     blocks.append(Paragraphs([*table.notes, power_note(tests)]))
     for row in table.rows:
         header, rows = cells_of_tests(table, tests, row.name)
@@ -148,6 +162,8 @@ def _trust(table: QualityTable, tests: Sequence[QualityTest], verifiers: Sequenc
     told = [f"“{name}” on {len(beaten)} of {count}" for name, (beaten, count) in found.items() if count]
     if not told:
         return "Not known, since there is no control to compare with."
+    if powerless(tests):
+        return f"Not known, since over {len(table.classes)} {_classes(table)} no difference can be told from chance ({table.title})."
     return f"Better than every control that knows no data, by more than chance: {', '.join(told)} measures ({table.title})."
 
 
