@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from captum_proto.experiments.quality.paths import CLASSES, REFERENCES, SCORES, 
 from captum_proto.experiments.quality.pictures import PICTURES, PictureMaker
 from captum_proto.experiments.quality.result import QualityResult
 from captum_proto.experiments.quality.seen import Seen, see_photographs, see_pictures
-from captum_proto.experiments.quality.sources import Key, Source, check_sources, controls_of, read_picture
+from captum_proto.experiments.quality.sources import Source, check_sources, controls_of, read_picture
 from captum_proto.experiments.quality.summary import NATURAL_STEM, Measured, quality_tables
 from captum_proto.metrics import CONTROLS, classes_in
 from captum_proto.metrics.controls import check_controls
@@ -228,13 +228,7 @@ class Quality(Protocol[QualityResult]):
         tables = quality_tables(measured, self._parts(), self.labels)
         result = QualityResult(self.named.name, [verifier.name for verifier in self.verifiers], tables)
         result.write(run.folder)
-        shown = {source.name: dict(self._maker.listed(source, run.folder)) for source in self.sources}
-        for number, part in enumerate(self._parts().values()):
-            sheet = quality_sheet(
-                {self.labels[target]: self._shown(target, shown) for target in part},
-                [*(each.name for each in self.sources), NATURAL],
-            )
-            save_figure(sheet, run.folder / f"sheet_{number}.png", overwrite=True)
+        self._write_sheets(run.folder)
         write_page(result_page(result, read_settings(run.folder), run.warnings()), run.folder)
         return result
 
@@ -293,12 +287,23 @@ class Quality(Protocol[QualityResult]):
     def _parts(self) -> Mapping[str, Sequence[Target]]:
         return self.parts or {_EVERY_CLASS: self.targets}
 
-    def _shown(self, target: Target, shown: Mapping[str, Mapping[Key, Path]]) -> Iterator[Any]:
-        """The first picture of a class by each source, or None, and a natural image."""
+    def _write_sheets(self, folder: Path) -> None:
+        """For each table a sheet: the first picture of each class by each source that has some, and a natural image."""
+        channels = self.named.image_shape[0]
+        first: dict[str, dict[Target, Path]] = {}
         for source in self.sources:
-            paths = [path for (classes, _), path in shown[source.name].items() if classes == target]
-            yield to_display(read_picture(paths[0], self.named.image_shape[0])) if paths else None
-        yield to_display(next(iter(self.natural.afresh(batch_size=1, workers=0).of(target).same))[0])
+            for (target, _), path in self._maker.listed(source, folder):
+                first.setdefault(source.label, {}).setdefault(target, path)
+        for number, part in enumerate(self._parts().values()):
+            columns = [name for name, paths in first.items() if any(target in paths for target in part)]
+            rows = {}
+            for target in part:
+                paths = [first[name].get(target) for name in columns]
+                made = [None if path is None else to_display(read_picture(path, channels)) for path in paths]
+                natural = self.natural.afresh(batch_size=1, workers=0).of(target).same
+                rows[self.labels[target]] = [*made, to_display(next(iter(natural))[0])]
+            sheet = quality_sheet(rows, [*columns, NATURAL])
+            save_figure(sheet, folder / f"sheet_{number}.png", overwrite=True)
 
     def _check(self) -> None:
         """See that everything can be made, as far as that can be seen before anything takes time."""

@@ -63,6 +63,11 @@ class Source:
         return model_stem(self.name.replace(" ", "-"))
 
     @property
+    def label(self) -> str:
+        """What a sentence calls it."""
+        return self.name.replace("_", " ") if self.kind in (CONTROL, DATA_CONTROL) else self.name
+
+    @property
     def generated(self) -> bool:
         """Whether generate makes its pictures."""
         return self.values is not None or self.name in _ASCENTS

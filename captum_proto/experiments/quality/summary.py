@@ -69,12 +69,12 @@ def _table(measured: Measured, title: str, targets: Sequence[Target], labels: Ma
     for source in measured.sources:
         seen = {name: views[source.name].of(chosen) for name, views in measured.views.items() if source.name in views}
         if not any(map(len, seen.values())):
-            notes.append(f"“{source.name}” has no picture of these classes{_WHY.get(source.name, '')}.")
+            notes.append(f"“{source.label}” has no picture of these classes{_WHY.get(source.name, '')}.")
             continue
         there = set(seen[measured.named.name].targets)
         if len(there) < len(targets):
             notes.append(
-                f"“{source.name}” has pictures of {len(there)} of {len(targets)} classes{_WHY.get(source.name, '')}."
+                f"“{source.label}” has pictures of {len(there)} of {len(targets)} classes{_WHY.get(source.name, '')}."
             )
         if source.from_data(measured.named.image_shape):
             notes.append(

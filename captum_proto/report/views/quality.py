@@ -62,7 +62,7 @@ def quality_sheet(rows: Mapping[str, Iterable[np.ndarray | None]], names: Sequen
         Figure: To be saved with :func:`~captum_proto.report.figures.save_figure`.
     """
     cells = [
-        [("" if number else name.replace("_", " "), picture) for name, picture in zip(names, pictures, strict=True)]
+        [("" if number else name, picture) for name, picture in zip(names, pictures, strict=True)]
         for number, pictures in enumerate(rows.values())
     ]
     return picture_sheet(cells, _SIDE, labels=list(rows))
@@ -125,7 +125,7 @@ def _classes(table: QualityTable) -> str:
 
 
 def _caption(table: QualityTable) -> str:
-    return f"{table.title}: the first picture of each class by each method."
+    return f"The first picture of each class by each method: {table.title}."
 
 
 def _told(table: QualityTable, tests: Sequence[QualityTest]) -> list[str]:
@@ -142,8 +142,8 @@ def _section(number: int, table: QualityTable, tests: Sequence[QualityTest], alo
             keys = table.columns(family, verifier)
             brief = [place for place, key in enumerate(keys, 1) if key.partition("@")[0] in _BRIEF]
             if keys:
-                caption = f"{heading} 95 % intervals in brackets."
-                blocks.append(Table(*table.cells(family, verifier), caption, brief=[0, *brief], sortable=True))
+                blocks.append(Paragraphs([f"{heading} 95 % intervals in brackets."]))
+                blocks.append(Table(*table.cells(family, verifier), brief=[0, *brief], sortable=True))
     blocks.append(Paragraphs([*table.notes, power_note(tests)]))
     for row in table.rows:
         header, rows = cells_of_tests(table, tests, row.name)
@@ -163,8 +163,8 @@ def _trust(table: QualityTable, tests: Sequence[QualityTest], verifiers: Sequenc
     if not told:
         return "Not known, since there is no control to compare with."
     if powerless(tests):
-        return f"Not known, since over {len(table.classes)} {_classes(table)} no difference can be told from chance ({table.title})."
-    return f"Better than every control that knows no data, by more than chance: {', '.join(told)} measures ({table.title})."
+        return f"Not known, since over {len(table.classes)} {_classes(table)} no difference can be told from chance."
+    return f"Better than every control that knows no data, by more than chance: {', '.join(told)} measures; of {table.title}."
 
 
 def _arguments(values: Mapping[str, Any]) -> str:
