@@ -14,6 +14,7 @@ from captum_proto._utils.errors import CaptumProtoError
 from captum_proto._utils.files import ESCAPED
 from captum_proto.cli import (
     atlas,
+    blind,
     compare_groups,
     demo,
     dictionary,
@@ -48,6 +49,7 @@ COMMANDS = (
     directions,
     planted_bias,
     fooling,
+    blind,
     reproduce,
     report,
     info,

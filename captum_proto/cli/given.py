@@ -25,6 +25,10 @@ _FILES = {
     "direction": "directions",
     "match": "what was measured on natural images",
     "spectrum": "a magnitude spectrum",
+    "labels": "the class of each picture",
+    "classes": "the names of classes",
+    "synonyms": "spellings and what they stand for",
+    "answers": "the answers of a person",
 }
 #: Options that are numbers of things, of which there must be one at least.
 _COUNTS = ("limit", "others", "control_count", "num_classes", "networks", "epochs", "protocol_seeds", "attempts", "k")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from captum_proto._utils.errors import MissingFileError, NotAFolderError
+from captum_proto.experiments.blind import blind_page
 from captum_proto.experiments.compare_groups import compared_page
 from captum_proto.experiments.demo import demo_page
 from captum_proto.experiments.dictionary import dictionary_page
@@ -34,6 +35,7 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "sweep": swept_page,
     "reproduce": reproduced_page,
     "dictionary": dictionary_page,
+    "blind": blind_page,
 }
 
 

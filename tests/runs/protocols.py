@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from captum_proto.data import ImageCollection
 from captum_proto.data.natural import NaturalImages, NaturalSplit
 from captum_proto.experiments.atlas import Atlas
 from captum_proto.experiments.atlas.settings import AtlasSettings
+from captum_proto.experiments.blind import KEY, BlindKey, BlindSettings, MakeForm, ScoreAnswers, find_sources
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.dictionary import Dictionary
 from captum_proto.experiments.direction_agreement import CompareDirections, DirectionSettings
@@ -212,6 +214,25 @@ def examples(inputs: Path) -> FindExamples:
     )
 
 
+def blind(inputs: Path) -> MakeForm:
+    sources = find_sources(photos(inputs))
+    return MakeForm(sources, included={"again": inputs / "photos"}, settings=BlindSettings(size=16))
+
+
+def blind_scores(inputs: Path) -> ScoreAnswers:
+    folder, paths = inputs / "form", [inputs / "ann.csv", inputs / "bob.csv"]
+    if not folder.exists():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the picture that cannot be read
+            carry_out(blind(inputs), folder)
+        key = BlindKey.load(folder / KEY)
+        for place, path in enumerate(paths):
+            said = ["ash", "birk", "?", ""][place:]
+            rows = [f"{key.form},{one.number},{said[one.number % len(said)]}" for one in key.pictures]
+            path.write_text("\n".join(["form,number,answer", *rows]))
+    return ScoreAnswers(folder, paths)
+
+
 #: By command: a protocol made anew, as another process makes it, from inputs in a folder.
 PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "generate": generate,
@@ -227,6 +248,8 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "directions": directions,
     "quality": quality,
     "examples": examples,
+    "blind": blind,
+    "blind-scores": blind_scores,
 }
 #: Those with a prototypes file that was given.
 WITH_PROTOTYPES: dict[str, Callable[[Path], Protocol[Any]]] = {
