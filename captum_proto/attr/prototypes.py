@@ -57,12 +57,17 @@ class Prototypes:
     @property
     def seen_images(self) -> frozenset[str]:
         """
-        Digests of the natural images that the prototypes were made to match: empty for prototypes from the model alone.
+        Digests of the natural images that the prototypes were made to match, in activations or in statistics: empty for prototypes from the
+        model alone.
 
-        By these images a prototype cannot be judged; :class:`captum_proto.data.Unseen` leaves them out.
+        By these images a prototype cannot be judged; :class:`captum_proto.data.Unseen` leaves them out. A mean magnitude spectrum is of no
+        image in particular, and is not counted.
         """
-        match = self.settings.get("match") or {}
-        return frozenset(digest for of_target in match.get("images", []) for digest in of_target["images"])
+        matched = (self.settings.get("match") or {}).get("images", [])
+        statistics = (self.settings.get("natural_statistics") or {}).get("images")
+        return frozenset(
+            digest for each in [*matched, *([statistics] if statistics else [])] for digest in each["images"]
+        )
 
     def of(self, target: int | Iterable[int]) -> Prototypes:
         """

@@ -274,7 +274,7 @@ def files_skipped(comparisons: Mapping[Target, PathComparison]) -> list[str]:
 
 
 def _unseen(images: Images, prototypes: Prototypes, label: str) -> tuple[Images, list[str]]:
-    """Natural images without those that prototypes were made to match, and a sentence on these."""
+    """Natural images without those that prototypes were made to match, and what is to be told of it."""
     if not prototypes.seen_images:
         return images, []
     unseen = Unseen(images, prototypes.seen_images)
@@ -284,11 +284,12 @@ def _unseen(images: Images, prototypes: Prototypes, label: str) -> tuple[Images,
             f"the prototypes of {label} were made to match {unseen.left_out} of its {unseen.count} images, and can be judged only by "
             "others, of which there must be two; give images that they have not seen."
         )
-    if not unseen.left_out:
-        return images, []
-    return unseen, [
-        f"{label}: {unseen.left_out} of {unseen.count} natural images are left out, since the prototypes were made to match them."
-    ]
+    told = f"{label}: the prototypes were made to match {len(prototypes.seen_images)} natural images"
+    if unseen.left_out:
+        return unseen, [
+            f"{told}; {unseen.left_out} of the {unseen.count} images given here are among them and are left out."
+        ]
+    return images, [f"{told}; none of the {unseen.count} images given here is among them."]
 
 
 def _first(images: Images, count: int) -> list[Any]:

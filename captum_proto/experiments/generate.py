@@ -27,6 +27,7 @@ from captum_proto.report.page import Page, Section
 from captum_proto.report.views.first_screen import gallery, legend, scored
 from captum_proto.report.views.prototypes import (
     PROTOTYPES,
+    images_matched,
     labels_of_pictures,
     logit_table,
     prototype_pictures,
@@ -256,7 +257,7 @@ def generation_page(folder: Path) -> Page:
         Files([name for name in (PROTOTYPES, "prototypes.png", SETTINGS) if (folder / name).exists()]),
     ]
     page.sections = [Section("Prototypes", blocks, shown=0)]
-    page.summary = [what_prototypes_are(len(prototypes), len(set(prototypes.target)))]
+    page.summary = [what_prototypes_are(len(prototypes), len(set(prototypes.target))), *images_matched(prototypes)]
     page.trust = unmeasured_trust(prototypes)
     return page
 

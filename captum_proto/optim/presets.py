@@ -61,9 +61,9 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "lr_schedule": "constant",
     },
     # Görgün, Schiele and Fischer, "VITAL" (arXiv:2503.22399), after their code for class neurons: the activations of natural images of the
-    # class in five layers and nothing else, Adam with betas (0.5, 0.9), a learning rate that falls as a cosine, shifts of up to 30 pixels.
-    # In Fourier coefficients with the learning rate that suits them, and layers scaled; theirs are pixels in normalized units, lr 1, 2000
-    # steps with a linear warm-up of lr over the first 100.
+    # class in five layers and nothing else, Adam with betas (0.5, 0.9), a learning rate that falls as a cosine, shifts of up to 30 of 224
+    # pixels. Theirs are pixels in normalized units at lr 1, in 2000 steps of which 100 warm lr up, and layers count as they come; here they
+    # are Fourier coefficients at a rate that suits these, and each layer is in units of its variance.
     "matched": {
         "steps": 512,
         "lr": 0.1,
@@ -76,9 +76,9 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "class_loss": "none",
         "match_weight": 1.0,
     },
-    # Fel et al., "Unlocking Feature Visualization for Deeper Networks with MAgnitude Constrained Optimization" (arXiv:2306.06805, section 4
-    # and appendix), with the values of their library Xplique: 256 steps at lr 1, crops of half to a twentieth of the side, of which there
-    # are 32 a step there and one here; here crops of 10 to 50 percent throughout.
+    # Fel et al., "Unlocking Feature Visualization for Deeper Networks with MAgnitude Constrained Optimization" (arXiv:2306.06805), with the
+    # steps and the lr of the authors' library Xplique. There a step is of 32 crops, whose mean side falls from a half to a twentieth of the
+    # picture's; here it is of one, of a tenth to a half throughout, which never reaches beyond the border. The spectrum is to be given.
     "maco": {
         "steps": 256,
         "lr": 1.0,

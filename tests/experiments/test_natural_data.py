@@ -44,8 +44,10 @@ def test_matched_prototypes_are_told_and_compared_with_other_images(tmp_path, di
     line += ["--controls", "gray", "--others", 4, "--layers", "leaf", "--out", out, *STEPS]
     assert run("evaluate", *line) == 0
     scans = len(NaturalImages("digits", digits.geometry).collection.of(3))
-    assert f"5 of {scans} natural images are left out" in capsys.readouterr().err
-    assert "made to match them" in (out / "report.html").read_text()
+    told = f"made to match 5 natural images; 5 of the {scans} images given here are among them and are left out"
+    assert told in capsys.readouterr().err
+    assert told in (out / "report.html").read_text()
+    assert "made to match what the network makes of 5 natural images" in (made / "report.html").read_text()
 
 
 def test_prototypes_that_have_seen_all_images_cannot_be_compared_with_them(tmp_path, capsys):

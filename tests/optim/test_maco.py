@@ -9,7 +9,15 @@ from networks import SmallCNN, seeded
 from torch import nn
 
 from captum_proto import PrototypeGeneration
-from captum_proto.optim import MACOImage, RandomHorizontalFlip, RandomRoll, RandomStream, prototype_keys
+from captum_proto._utils.files import image_digest
+from captum_proto.optim import (
+    MACOImage,
+    NaturalStatistics,
+    RandomHorizontalFlip,
+    RandomRoll,
+    RandomStream,
+    prototype_keys,
+)
 from captum_proto.optim.presets import preset_for
 from captum_proto.optim.random import START, TRANSFORM
 
@@ -155,6 +163,11 @@ def test_natural_statistics_are_a_choice_of_generate():
         model, [1, 2], steps=2, warmup_steps=0, natural_statistics="running", natural_statistics_weight=2.0
     )
     assert made.settings["natural_statistics"]["layers"] == ["stem.1"]
+    assert not made.seen_images
+    measured = NaturalStatistics.measured(model, photographs(4, (3, 12, 12)))
+    told = generated(model, 1, steps=1, warmup_steps=0, natural_statistics=measured)
+    assert told.settings["natural_statistics_weight"] == 1.0
+    assert told.seen_images == {image_digest(image) for image in photographs(4, (3, 12, 12))}
     history = made.history
     expected = -history["logit"] + made.settings["high_frequency_weight"] * history["high_frequency_loss"]
     torch.testing.assert_close(history["loss"], expected + 2.0 * history["natural_statistics"], rtol=1e-9, atol=1e-9)

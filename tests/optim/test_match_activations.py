@@ -232,13 +232,23 @@ def test_what_is_measured_does_not_depend_on_batches():
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
 
 
-def test_layers_are_the_last_of_each_size_of_map():
+def test_layers_are_those_at_the_end_of_each_resolution():
     torchvision = pytest.importorskip("torchvision")
     resnet = torchvision.models.resnet18(weights=None)
     assert stage_layers(resnet, torch.rand(1, 3, 64, 64)) == ["relu", "layer1", "layer2", "layer3", "layer4"]
+    # In ResNet-50 the second convolution of a stage has the stride: the first still returns maps of the stage before.
+    deeper = torchvision.models.resnet50(weights=None)
+    assert stage_layers(deeper, torch.rand(1, 3, 64, 64)) == ["relu", "layer1", "layer2", "layer3", "layer4"]
     assert stage_layers(network(), pictures(1)) == ["1", "2", "3"]
+    padded = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ZeroPad2d(1), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.MaxPool2d(2)
+    )
+    assert stage_layers(padded, torch.rand(1, 3, 16, 16)) == ["3", "4"]
     tokens = nn.Sequential(nn.Flatten(2), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 8))
     assert stage_layers(tokens, torch.rand(1, 3, 8, 8)) == ["0", "1", "2", "3"]
+    transformer = torchvision.models.VisionTransformer(32, 8, 7, 2, 16, 32, num_classes=4)
+    blocks = [f"encoder.layers.encoder_layer_{number}" for number in (0, 1, 3, 4, 6)]
+    assert stage_layers(transformer, torch.rand(1, 3, 32, 32)) == blocks
     with pytest.raises(ValueError, match="no layer of the model returns values at several positions"):
         stage_layers(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), torch.rand(1, 3, 8, 8))
 

@@ -260,6 +260,28 @@ def test_in_a_network_with_in_place_layers_and_in_half_precision():
     assert bool(result.history["natural_statistics"].isfinite().all())
 
 
+def test_a_model_in_a_wrapper_or_a_function_is_the_same_model():
+    network, images = planted(torch.float32), pictures(2).float()
+    expected = value(NaturalStatistics(network), network, images)
+    parallel = nn.DataParallel(network)
+    for model in (parallel, lambda x: network(x), nn.Sequential(parallel)):
+        loss = NaturalStatistics(model)
+        assert len(loss.names) == 2
+        torch.testing.assert_close(value(loss, model, images), expected)
+
+
+def test_a_network_under_preprocessing_is_measured_under_it():
+    network, natural = planted(), pictures(4)
+    shrink = nn.AvgPool2d(2)
+    outside = NaturalStatistics.measured(network, natural, preprocess=shrink)
+    inside = NaturalStatistics.measured(network, shrink(natural))
+    images = pictures(2, seed=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = InputOptimization(network, outside, shrink, steps=1, lr=0.0).optimize(start=images).history["loss"][0]
+    torch.testing.assert_close(found, value(inside, network, shrink(images)), rtol=1e-12, atol=0)
+
+
 def without(**arguments) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, **arguments), nn.ReLU())
 

@@ -75,8 +75,13 @@ def running_statistics(
                     f'the batch normalization "{name}" keeps no running statistics (track_running_stats=False); leave it out of layers.'
                 )
         return {name: _statistics_of(module) for name, module in found.items()}
-    norms = {name: module for owner in modules_of(forward_func) for name, module in named_modules(owner) if name}
-    norms = {name: module for name, module in norms.items() if _is_batch_norm(module)}
+    norms: dict[str, nn.Module] = {}
+    for owner in modules_of(forward_func):
+        for name, module in named_modules(owner):
+            if name and _is_batch_norm(module):
+                norms.setdefault(
+                    name, module
+                )  # of several modules in a function, a name is a layer of the first that has it
     if not norms:
         raise InputError(
             "the model has no batch normalization, which is what remembers the statistics of natural images; leave natural statistics out, "

@@ -73,8 +73,8 @@ class NaturalActivations:
         Args:
             forward_func (Callable): The model, or a function that refers to it.
             images (mapping): By class, or tuple of the classes of a superclass: natural images of it, (N, C, H, W), or batches of them.
-            layers (sequence of str, optional): Names. Default: None, those of :func:`stage_layers`: the last of each size of map, at most
-                five
+            layers (sequence of str, optional): Names. Default: None, those of :func:`stage_layers`: one for each resolution of maps, at
+                most five
             preprocess (Callable, optional): From images to what ``forward_func`` takes. Default: None
             transform (Transform or Callable, optional): Through which the images are seen, drawn anew for each. Default: None
             value_range (tuple[float, float], optional): The range of a pixel. Default: (0, 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_proto._utils.batches import Images
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import tensor_bytes
+from captum_proto._utils.files import image_digest
 from captum_proto.capture import Layer
 from captum_proto.optim.loss.batch_norm import RunningStatistics, input_of, own_statistics, running_statistics
 from captum_proto.optim.loss.natural_units import NaturalUnits, layer_weights, with_first
@@ -73,7 +73,7 @@ class NaturalStatistics(Loss):
         preprocess (Callable, optional): With ``image_shape``: from such images to what ``forward_func`` takes. Default: None
 
     Attributes:
-        seen (dict or None): Of :meth:`measured`: how many images there were, and their digest.
+        seen (dict or None): Of :meth:`measured`: how many images there were, the digest of each, and one of all.
 
     Raises:
         ValueError: If the model has no batch normalization or none with running statistics, a layer is none, or weights do not fit.
@@ -152,15 +152,15 @@ class NaturalStatistics(Loss):
             raise InputError(f"tolerance is {tolerance!r}; expected a finite number of at least 0.")
         image, batches = with_first(images, batch_size, value_range)
         loss = cls(forward_func, layers, weights, power, image_shape=tuple(image.shape[1:]), preprocess=preprocess)
-        moments, content = {layer: Moments() for layer in loss.layers}, hashlib.sha256()
+        moments: dict[Layer, Moments] = {layer: Moments() for layer in loss.layers}
+        digests: list[str] = []
 
         def take(batch: Tensor, units: Mapping[Layer, Tensor]) -> None:
-            content.update(tensor_bytes(batch.float()))
+            digests.extend(map(image_digest, batch))
             for layer in loss.layers:
                 loss._check_channels(layer, units[layer].shape)
-                far = torch.stack(
-                    loss._far(layer, units[layer].double()), 1
-                )  # from the running ones: squares lose nothing
+                # From the running ones, so that the difference of their mean squares loses nothing.
+                far = torch.stack(loss._far(layer, units[layer].double()), 1)
                 moments[layer].update(torch.stack([far, far.square()], 1))
 
         natural = NaturalUnits(forward_func, loss.layers, preprocess, transform, value_range, batch_size)
@@ -169,7 +169,8 @@ class NaturalStatistics(Loss):
             raise InputError(f"{count} image was given; expected at least two, of which the spread can be told.")
         loss._wanted = {layer: loss._within(layer, moments[layer], tolerance) for layer in loss.layers}
         loss._ready = {}
-        loss.seen = {"count": count, "digest": f"sha256:{content.hexdigest()}", "tolerance": float(tolerance)}
+        digest = hashlib.sha256(" ".join(digests).encode()).hexdigest()
+        loss.seen = {"count": count, "digest": f"sha256:{digest}", "tolerance": float(tolerance), "images": digests}
         return loss
 
     def _within(self, layer: Layer, moments: Moments, tolerance: float) -> _Wanted:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import Loan, modules_of
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture import Capture, Layer, LayerRecorder, channels_first
+from captum_proto.capture import Capture, Layer, LayerRecorder, channel_axis, channels_first
 from captum_proto.optim.random import TRANSFORM, RandomStream, prototype_keys
 from captum_proto.optim.transforms import as_transform
 
@@ -115,10 +117,10 @@ def stage_layers(
     forward_func: Callable[..., Any], image: Tensor, preprocess: Callable[[Tensor], Tensor] | None = None
 ) -> list[str]:
     """
-    Layers that stand for the stages of a network: the last one of each size of map, at most five, the deepest.
+    Layers that stand for the stages of a network: one for each resolution of its maps, at most five, the deepest.
 
-    For torchvision's ResNets they are ``relu``, ``layer1``, …, ``layer4``. Of a network without maps of several sizes, such as a vision
-    transformer, five of the layers that return tokens, evenly spaced, the last of them included.
+    Of each resolution it is the last of the outermost layers: for torchvision's ResNets ``relu``, ``layer1``, ..., ``layer4``. Of a network
+    whose maps are all of one resolution, such as a vision transformer, five of its blocks, evenly spaced, the last of them included.
 
     Args:
         forward_func (Callable): The model, or a function that refers to it.
@@ -130,6 +132,11 @@ def stage_layers(
 
     Raises:
         ValueError: If no layer returns values at several positions.
+
+    Examples::
+
+        >>> stage_layers(torchvision.models.resnet18(), torch.rand(1, 3, 64, 64))
+        ['relu', 'layer1', 'layer2', 'layer3', 'layer4']
     """
     pipeline = Pipeline(forward_func, preprocess)
     with torch.no_grad():
@@ -139,16 +146,41 @@ def stage_layers(
         raise InputError(
             f"the model is a {type(forward_func).__name__} that refers to no module, so its layers cannot be watched; pass the module."
         )
-    outputs = Capture(owners[0], lambda batch: pipeline.run(batch.clone()), prepared).outputs
-    maps = {each.shape[1:]: each.name for each in outputs if len(each.shape) == 3 and max(each.shape[1:]) > 1}
-    order = [each.name for each in outputs]
-    if len(maps) > 1:
-        return sorted(maps.values(), key=order.index)[-_LAYERS:]
-    tokens = [each.name for each in outputs if len(each.shape) == 2 and each.shape[0] > 1] or list(maps.values())
-    if not tokens:
+    plan = Capture(owners[0], lambda batch: pipeline.run(batch.clone()), prepared)
+    sizes: dict[str, tuple[int, ...]] = {}  # of positions, by name
+    for output in plan.outputs:
+        axis = channel_axis(plan.modules[output.layer], (1, *output.shape)) - 1
+        size = output.shape[:axis] + output.shape[axis + 1 :]
+        if math.prod(size) > 1:
+            sizes[output.name] = size
+    if not sizes:
         raise InputError("no layer of the model returns values at several positions; name the layers to look at.")
-    count = min(_LAYERS, len(tokens))
-    return [tokens[(place + 1) * len(tokens) // count - 1] for place in range(count)]
+    # Layers that pad before a convolution have sizes of their own: of about the same size, the one that most layers have counts.
+    octaves: dict[int, Counter[tuple[int, ...]]] = {}
+    for size in sizes.values():
+        if len(size) > 1:
+            octaves.setdefault(_octave(size), Counter())[size] += 1
+    if len(octaves) > 1:
+        common = {octave: counts.most_common(1)[0][0] for octave, counts in octaves.items()}
+        chosen = [_outermost([name for name, size in sizes.items() if size == each]) for each in common.values()]
+        return sorted(chosen, key=list(sizes).index)[-_LAYERS:]
+    families: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for name, size in sizes.items():
+        families.setdefault((name.rpartition(".")[0], size), []).append(name)
+    blocks = max(families.values(), key=len)
+    count = min(_LAYERS, len(blocks))
+    return [blocks[(place + 1) * len(blocks) // count - 1] for place in range(count)]
+
+
+def _octave(size: tuple[int, ...]) -> int:
+    """Which power of two the side of a map is nearest to."""
+    return round(math.log2(math.prod(size)) / len(size))
+
+
+def _outermost(names: list[str]) -> str:
+    """The last of those names that have the fewest parts."""
+    fewest = min(name.count(".") for name in names)
+    return [name for name in names if name.count(".") == fewest][-1]
 
 
 __all__ = ["NaturalUnits", "in_full", "layer_weights", "stage_layers", "with_first"]

@@ -186,6 +186,17 @@ def what_prototypes_are(count: int, classes: int) -> str:
     )
 
 
+def images_matched(prototypes: Prototypes) -> list[str]:
+    """That prototypes have seen natural images, if they have: what they show is then of these images as well."""
+    count = len(prototypes.seen_images)
+    if not count:
+        return []
+    return [
+        f"Unlike prototypes from the network alone, they were made to match what the network makes of {count} natural "
+        f"{'image' if count == 1 else 'images'}, and can be judged only by others."
+    ]
+
+
 def unmeasured_trust(prototypes: Prototypes) -> str:
     """Whether prototypes can be trusted that were compared with nothing."""
     count = len(prototypes)
