@@ -33,6 +33,7 @@ from captum_proto.metrics.quality_tests import (
     lines_of_tests,
     paired_test,
     power_note,
+    powerless,
     quality_tests,
     verdicts,
 )
@@ -184,7 +185,7 @@ def test_what_is_said_of_a_method() -> None:
     assert "“good” beats every control that knows no data (gray) by more than chance on 1 of 2 measures: own p." in good
     assert poor.endswith("on 0 of 2 measures.")
     header, rows = cells_of_tests(made, tests, "good")
-    assert header == ["good against", "poor", "gray", "mean_image", NATURAL]
+    assert header == ["good against", "poor", "gray", "mean image", NATURAL]
     assert [row[0] for row in rows] == ["own p", "KID, judge"]
     assert rows[0][2].startswith("better, p ")
     assert rows[1][4] == "–"
@@ -197,6 +198,8 @@ def test_with_few_classes_nothing_can_be_significant() -> None:
     assert "no difference is significant" in power_note(quality_tests(few))
     assert "leaves significant" in power_note(quality_tests(many))
     assert power_note([]) == ""
+    assert powerless(quality_tests(few))
+    assert not powerless(quality_tests(many))
 
 
 # Files and text.
@@ -223,4 +226,14 @@ def test_the_table_as_text() -> None:
     assert text.splitlines()[0] == "held out: 16 classes"
     assert "A note." in text
     assert "KID, judge" in text
-    assert table().cells(PATH) == (["pictures"], [["good"], ["poor"], ["gray"], ["mean_image"], [NATURAL]])
+    assert table().cells(PATH) == (["pictures"], [["good"], ["poor"], ["gray"], ["mean image"], [NATURAL]])
+
+
+def test_each_verifier_has_columns_of_its_own() -> None:
+    figures = [figure("top1", of_classes([1.0, 0.0]), name) for name in ("one", "two")]
+    figures += [figure("naming", of_classes([1.0, 0.0]), name) for name in ("one", "two")]
+    made = QualityTable("all", ["class 0", "class 1"], [QualityRow.of("best", METHOD, figures)], [])
+    assert made.columns() == ["top1@one", "naming@one", "top1@two", "naming@two"]
+    assert made.columns(FEATURES, "two") == ["naming@two"]
+    assert made.verifiers(RECOGNITION) == ["one", "two"]
+    assert made.cells(FEATURES, "one")[0] == ["pictures", "named, one"]
