@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -107,11 +108,11 @@ class Judge:
     def _mapped(self, target: Target) -> list[int]:
         return sorted({self.classes[index] for index in target})
 
-    @property
+    @cached_property
     def _overlap(self) -> bool:
         return len({index for target in self.targets for index in target}) < sum(map(len, self.targets))
 
-    @property
+    @cached_property
     def _counts(self) -> dict[Target, int]:
         """How many photographs there are of each target."""
         classes = [label for (label,), _ in self.photographs.keys]
