@@ -200,6 +200,8 @@ def cells_of_tests(table: QualityTable, tests: Sequence[QualityTest], method: st
 
 
 def _told(test: QualityTest) -> str:
+    if test.order is Order.UNTESTED:
+        return "not tested"
     words = test.order.told("better", "worse", "equal")
     return f"{words}, p {p_equals(test.corrected)}" if test.order.certain else words.removeprefix("that ")
 

@@ -28,7 +28,7 @@ class Judge:
         name (str): The network's.
         photographs (Seen): Of all classes.
         targets (sequence of Target): Of the table.
-        labels (mapping[Target, str]): What they are called.
+        labels (mapping[Target, str]): What targets are called, those of other tables too: naming chooses among all of them.
         classes (mapping[int, int]): The network's class by the model's.
     """
 
@@ -45,7 +45,7 @@ class Judge:
             found.append(
                 f"Coverage looks at {NEIGHBORS} neighbors, and there are {len(self.photographs)} photographs: not measured."
             )
-        if len(self.targets) < 2:
+        if len(self.labels) < 2:
             found.append("Naming needs two classes to choose from: not measured.")
         elif self._overlap:
             found.append("Naming needs classes that do not overlap: not measured.")
@@ -78,8 +78,8 @@ class Judge:
         own = torch.tensor([seed if itself else -1 for _, seed in seen.keys])
         found = retrieval(seen.features, targets, features, labels, own=own)
         yield figure("retrieval", by_class(seen.targets, found.rank, self.labels), self.name)
-        if len(self.targets) > 1 and not self._overlap:
-            groups = {self.labels[target]: target for target in self.targets if self._counts[target] > itself}
+        if not self._overlap:
+            groups = {label: target for target, label in self.labels.items() if self._counts[target] > itself}
             if len(groups) > 1:
                 named = name_by_features(seen.features, targets, features, labels, groups, own=own)
                 yield figure("naming", by_class(seen.targets, named.right.double(), self.labels), self.name)
@@ -110,13 +110,13 @@ class Judge:
 
     @cached_property
     def _overlap(self) -> bool:
-        return len({index for target in self.targets for index in target}) < sum(map(len, self.targets))
+        return len({index for target in self.labels for index in target}) < sum(map(len, self.labels))
 
     @cached_property
     def _counts(self) -> dict[Target, int]:
         """How many photographs there are of each target."""
         classes = [label for (label,), _ in self.photographs.keys]
-        return {target: sum(label in target for label in classes) for target in self.targets}
+        return {target: sum(label in target for label in classes) for target in self.labels}
 
 
 def distance_parts(features: Tensor, natural: Tensor) -> Tensor:

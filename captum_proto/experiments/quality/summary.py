@@ -87,6 +87,11 @@ def _table(measured: Measured, title: str, targets: Sequence[Target], labels: Ma
     paths = measured.paths.figures(NATURAL, NATURAL_STEM, targets, labels, measured.folder)
     rows.append(QualityRow.of(NATURAL, NATURAL, [*_figures(measured, judges, natural, natural, labels), *paths]))
     notes += measured.paths.notes(targets, labels)
+    if not measured.verifiers:
+        notes.append(
+            f"No verifier was given: KID, rank, naming and coverage are in the features of {measured.named.name} itself, which the pictures "
+            "were made with."
+        )
     notes += dict.fromkeys(note for judge in judges for note in judge.notes())
     return QualityTable(title, [labels[target] for target in targets], rows, notes)
 
@@ -99,7 +104,7 @@ def _judges(measured: Measured, targets: Sequence[Target], labels: Mapping[Targe
             measured.photographs[network.name],
             targets,
             labels,
-            measured.classes.get(network.name) or {index: index for target in targets for index in target},
+            measured.classes.get(network.name) or {index: index for target in labels for index in target},
         )
         for network in measured.verifiers or [measured.named]
     ]

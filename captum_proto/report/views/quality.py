@@ -44,7 +44,7 @@ _BRIEF = {
 }
 _HEADINGS = {
     RECOGNITION: "Is it recognized?",
-    FEATURES: "Does it look like photographs to another network?",
+    FEATURES: "Is it like photographs in a network's features?",
     PATH: "Is it processed like natural images?",
 }
 
