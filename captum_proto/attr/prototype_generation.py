@@ -95,11 +95,13 @@ class PrototypeGeneration(Attribution):
         warmup_steps: int = 64,
         warmup_tolerance: float = 0.0,
         transform: Any = PAPER_TRANSFORM,
+        noise: float = 0.0,
         preprocess_first: bool = False,
         value_range: tuple[float, float] = (0.0, 1.0),
         clamp: bool = True,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        optimizer: str = "adam",
         parametrization: Any = "pixels",
         lr_schedule: str = "constant",
         fold_batch_norm: bool = True,
@@ -308,7 +310,7 @@ def _image_shape(image_shape: Any, start: Tensor | None, value_range: tuple[floa
 def _evaluated(optimization: InputOptimization, result: OptimizationResult, loss: Loss, draws: int) -> dict[str, Any]:
     """The logit and the probability of finished images, as they are and as expected under the transforms: (N,) each, on the CPU."""
     streams: list[RandomStream | None] = [None]
-    if optimization.settings.transform is not None:
+    if optimization.settings.draws:
         streams += [RandomStream(result.rows.keys, EVALUATION, draw) for draw in range(draws)]
     seen = []
     for outputs in optimization.outputs(result, streams):

@@ -53,7 +53,7 @@ class GenerationSettings(OptimizationSettings):
 
     Args:
         steps (int, optional): Steps of ascent after the warm-up; the paper's: 512. Default: 512
-        lr (float, optional): Learning rate of Adam, in units of pixel values; the paper's: 0.05. Default: 0.05
+        lr (float, optional): Learning rate of the optimizer, in units of pixel values; the paper's: 0.05. Default: 0.05
         high_frequency_weight (float, optional): Weight λ of the high-frequency loss, at least 0; the paper leaves it open. None: C·H·W /
             150.528, which is 1000 at 3×224×224 and the same pull on each pixel at other sizes. Default: None
         high_frequency_power (int, optional): Whether neighbors' differences count as they are (1) or squared (2); the paper leaves it
@@ -63,12 +63,16 @@ class GenerationSettings(OptimizationSettings):
         transform (Transform or Callable, optional): Random transform T of each image at each step. Callables without a stream of their own,
             such as torchvision's, are applied image by image; None for no transform. Default: the paper's
             ``RandomAffine(180, translate=(.5, .5), scale=(.7, 1.3))``
-        preprocess_first (bool, optional): Whether preprocessing acts before T; the fill of T is then in the model's input range.
-            Default: False, as in the paper
+        noise (float, optional): Standard deviation of Gaussian noise added after T, drawn anew for each image at each step; see
+            :class:`~captum_proto.optim.GaussianNoise`. Default: 0.0, none
+        preprocess_first (bool, optional): Whether preprocessing acts before T; the fill of T, and the noise, are then in the model's
+            input range. Default: False, as in the paper
         value_range (tuple[float, float], optional): The valid range of a pixel. Default: (0, 1)
         clamp (bool, optional): Whether each step ends with a projection onto ``value_range``; the paper leaves it open. Default: True
-        betas (tuple[float, float], optional): Decay rates of Adam. Default: (0.9, 0.999)
-        eps (float, optional): Denominator term of Adam. Default: 1e-8
+        betas (tuple[float, float], optional): Decay rates of the optimizer. Default: (0.9, 0.999)
+        eps (float, optional): Denominator term of the optimizer. Default: 1e-8
+        optimizer (str, optional): "adam", as in the paper, or "nadam", Adam with Nesterov's momentum (Dozat, ICLR 2016 workshop;
+            :class:`torch.optim.NAdam` with its own ``momentum_decay``). Default: "adam"
         parametrization (str or Parametrization, optional): What is optimized: pixels, Fourier coefficients or phases. "pixels", as in the
             paper; "fourier", the coefficients of :class:`~captum_proto.optim.FFTImage`, with which images change at all scales at once
             and far fewer steps do; or "phase", the phases alone of :class:`~captum_proto.optim.PhaseImage`, whose magnitudes stay those

@@ -23,6 +23,7 @@ from captum_proto.experiments.options import OPTIONS, generation_options
 from captum_proto.metrics import CONTROLS
 from captum_proto.models import NamedModel, load_model
 from captum_proto.optim import RandomAffine
+from captum_proto.optim.transforms import CONTINUATIONS
 
 #: What is a value and no option: before Python 3.14 a number with an exponent is taken for one. No option here begins with "-1" or "-i".
 _NEGATIVE_NUMBER = re.compile(r"-(?:\.?\d|inf)", re.IGNORECASE)
@@ -36,12 +37,23 @@ CLASS = (
     'an index, a name, or a group of classes as one: "151-268" or "3,5,8"; names go before indices: where classes are named by numbers, a '
     "number is a name, in a group too"
 )
+
+
+def _fill(text: str) -> float | str:
+    """The ``type`` of an option that takes a number, or the name of what an image goes on with."""
+    try:
+        return float(text)
+    except ValueError:
+        name: str = name_among(CONTINUATIONS)(text)
+        return name
+
+
 #: Parts of the affine transform, which change that of the preset.
 _AFFINE: dict[str, dict[str, Any]] = {
     "degrees": {"type": float},
     "translate": {"type": float, "nargs": 2, "metavar": ("X", "Y")},
     "scale": {"type": float, "nargs": 2, "metavar": ("LOW", "HIGH")},
-    "fill": {"type": float},
+    "fill": {"type": _fill, "metavar": "VALUE|" + "|".join(CONTINUATIONS)},
 }
 
 

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     prototypes = carry_out(
         Generate(named, repeated, options, seed=args.seed, batch_size=args.batch_size), args.out, **shared.output(args)
     )
-    transformed = options["transform"] is not None
+    transformed = options["transform"] is not None or bool(options.get("noise"))
     print("target, seed: logit and probability as it is" + ("; expected under the transforms" if transformed else ""))
     for i, target in enumerate(prototypes.target):
         line = f"{label_of(target, named.class_names)}, {prototypes.seeds[i]}: {float(prototypes.logits[i]):.2f}, "

@@ -23,12 +23,12 @@ _FILES = {
     "image": "an image",
     "class_table": "the classes",
     "direction": "directions",
-    "match": "what was measured on natural images",
-    "spectrum": "a magnitude spectrum",
     "labels": "the class of each picture",
     "classes": "the names of classes",
     "synonyms": "spellings and what they stand for",
     "answers": "the answers of a person",
+    "match": "what was measured on natural images",
+    "spectrum": "a magnitude spectrum",
 }
 #: Options that are numbers of things, of which there must be one at least.
 _COUNTS = ("limit", "others", "control_count", "num_classes", "networks", "epochs", "protocol_seeds", "attempts", "k")

@@ -89,8 +89,8 @@ def _table(measured: Measured, title: str, targets: Sequence[Target], labels: Ma
     notes += measured.paths.notes(targets, labels)
     if not measured.verifiers:
         notes.append(
-            f"No verifier was given: KID, rank, naming and coverage are in the features of {measured.named.name} itself, which the pictures "
-            "were made with."
+            f"No verifier was given: KID, rank, naming and coverage are in the features of {measured.named.name} itself, which made the "
+            "pictures."
         )
     notes += dict.fromkeys(note for judge in judges for note in judge.notes())
     return QualityTable(title, [labels[target] for target in targets], rows, notes)
