@@ -142,7 +142,15 @@ def add_exif_orientation(group: Any) -> None:
     )
 
 
-def add_evaluation(parser: argparse.ArgumentParser, required: bool = True) -> None:
+def add_evaluation(parser: argparse.ArgumentParser, required: bool = True, comparison: bool = True) -> None:
+    """
+    The options of natural images, layers and controls.
+
+    Args:
+        parser (ArgumentParser): Of a command.
+        required (bool, optional): Whether images must be given. Default: True
+        comparison (bool, optional): Whether the command has one comparison a class, whose controls can be counted. Default: True
+    """
     group = parser.add_argument_group("evaluation")
     group.add_argument(
         "--images",
@@ -168,18 +176,22 @@ def add_evaluation(parser: argparse.ArgumentParser, required: bool = True) -> No
         help="which call of a layer counts (default: %(default)s)",
     )
     group.add_argument("--alias", choices=("value", "reference"), default="value", help="default: %(default)s")
-    group.add_argument(
-        "--no-leave-one-out", action="store_true", help="the paper's way: each natural image is part of its own mean"
-    )
+    if comparison:
+        group.add_argument(
+            "--no-leave-one-out",
+            action="store_true",
+            help="the paper's way: each natural image is part of its own mean",
+        )
     group.add_argument(
         "--controls", nargs="*", metavar="NAME", help=f"of {', '.join(CONTROLS)}; quote what has a space (default: all)"
     )
-    group.add_argument(
-        "--control-count",
-        type=int,
-        metavar="N",
-        help="images of each control that is made by chance, be it fewer or more than prototypes",
-    )
+    if comparison:
+        group.add_argument(
+            "--control-count",
+            type=int,
+            metavar="N",
+            help="images of each control that is made by chance, be it fewer or more than prototypes",
+        )
     group.add_argument(
         "--ascent-steps", type=int, help="of the controls by gradient ascent (default: as of prototypes)"
     )

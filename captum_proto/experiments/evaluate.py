@@ -18,7 +18,7 @@ from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data.natural import ClassImages
 from captum_proto.data.unseen import Unseen
-from captum_proto.experiments.generate import WARNINGS, Generate, check_made_with, generation_page, rehearse
+from captum_proto.experiments.generate import SAVED, WARNINGS, Generate, check_made_with, generation_page, rehearse
 from captum_proto.metrics import CONTROLS
 from captum_proto.metrics.comparison import (
     OTHER,
@@ -46,7 +46,13 @@ from captum_proto.report.views.path_similarity import (
     criteria,
     layers_left_out,
 )
-from captum_proto.report.views.prototypes import PROTOTYPES, prototype_pictures, what_prototypes_are, write_prototypes
+from captum_proto.report.views.prototypes import (
+    PROTOTYPES,
+    prototype_pictures,
+    saved_words,
+    what_prototypes_are,
+    write_prototypes,
+)
 from captum_proto.runs.files import write_text
 from captum_proto.runs.folder import RECORDED, SETTINGS, read_settings
 from captum_proto.runs.provenance import provenance
@@ -393,7 +399,10 @@ def _class_section(
     begin: list[Block] = [verdicts, Paragraphs([NOTATION]), shown]
     if not alone:
         begin = [Paragraphs([trust([comparison])]), shown, Paragraphs(conclusion([comparison])), verdicts]
+    made = folder / stem / _PICTURES
+    recorded = read_settings(made).get(RECORDED) if (made / SETTINGS).exists() else None
     blocks = [
+        Paragraphs(saved_words((recorded or {}).get(SAVED))),
         Curves(f"{stem}/{COMPARISON}"),
         comparison_table([comparison]),
         Files([f"{stem}/{file}" for file in files if (folder / stem / file).exists()]),

@@ -16,6 +16,19 @@ from captum_proto.optim import MACOImage, NaturalActivations
 _SPECTRUM_IMAGES = 512
 
 
+def needs_spectrum(options: Mapping[str, Any]) -> bool:
+    """Whether keyword arguments of generate need the magnitude spectrum of photographs, and have none yet."""
+    maco = options.get("parametrization")
+    return isinstance(maco, MACOImage) and maco.magnitudes is None
+
+
+def needs_images(options: Mapping[str, Any]) -> bool:
+    """Whether keyword arguments of generate need the activations of natural images of each class, and have none yet."""
+    return options.get("match") is None and (
+        options.get("match_weight") is not None or options.get("class_loss") == "none"
+    )
+
+
 def with_natural_images(
     options: Mapping[str, Any],
     named: NamedModel,
@@ -37,9 +50,7 @@ def with_natural_images(
         InputError: If something was given that the options have no use for, or there are no images of a class.
     """
     made = dict(options)
-    maco = made.get("parametrization")
-    spectral = isinstance(maco, MACOImage) and maco.magnitudes is None
-    matched = made.get("match") is None and (made.get("match_weight") is not None or made.get("class_loss") == "none")
+    spectral, matched = needs_spectrum(options), needs_images(options)
     if spectrum is not None:
         if not spectral:
             raise InputError(
