@@ -1,6 +1,9 @@
 // What the operators on images expect of their arguments, on every device.
 #pragma once
 
+#include <type_traits>
+
+#include "kernels/border.h"
 #include "kernels/limits.h"
 #include "tensors.h"
 
@@ -34,6 +37,18 @@ inline void check_loss_gradient(const Tensor& grad_output, const Tensor& images)
 inline void check_sampled(const Tensor& images, const char* name) {
   check_images(images, name);
   require(is_float_or_double(images), name, " must be float32 or float64.");
+}
+
+inline void check_border(int64_t border) {
+  require(border >= 0 && border < kBorders, "border is ", border, "; expected 0 (constant), 1 (reflect) or 2 (replicate).");
+}
+
+/// Calls `function` with the border as a constant.
+template <class Function>
+void with_border(int64_t border, const Function& function) {
+  if (border == 1) return function(std::integral_constant<Border, Border::kReflect>{});
+  if (border == 2) return function(std::integral_constant<Border, Border::kReplicate>{});
+  function(std::integral_constant<Border, Border::kConstant>{});
 }
 
 /// For kernels that number the pixels of a plane, its rim included.

@@ -25,6 +25,7 @@ USABLE = {
     "planted-bias": [],
     "reproduce": ["--small"],
     "demo": [],
+    "blind": ["a"],
 }
 _WITH_MODEL = ["generate", "visualize", "evaluate", "sweep", "compare-groups", "fooling"]
 _WITH_GENERATION = ["generate", "evaluate", "compare-groups", "fooling"]
@@ -47,12 +48,14 @@ WRONG: list[tuple[list[str], str, list[str]]] = [
     (["--batch-size", "0"], "batch_size is 0", [*_WITH_MODEL, "reproduce"]),
     (["--image-batch", "0"], "batch_size is 0", ["evaluate", "sweep", "compare-groups", "fooling", "reproduce"]),
     (["--workers", "-1"], "workers is -1", ["evaluate", "sweep", "compare-groups", "reproduce"]),
-    (["--limit", "0"], "limit is 0", ["evaluate", "sweep", "fooling", "reproduce"]),
+    (["--limit", "0"], "limit is 0", ["evaluate", "sweep", "fooling", "reproduce", "blind"]),
     (["--count", "0"], "count is 0", [*_WITH_GENERATION, "reproduce"]),
     (["--controls", "grey"], 'there is no control "grey"', ["evaluate", "sweep", "fooling"]),
     (["--steps", "-1"], "steps is -1", [*_WITH_GENERATION, "visualize", "planted-bias"]),
     (["--lr", "nan"], "lr is nan", [*_WITH_GENERATION, "visualize"]),
     (["--units", "3-1"], 'units is "3-1"; expected numbers and ranges', ["visualize"]),
+    (["--answers", "none"], 'there is no file "none"; give --answers', ["blind"]),
+    (["--labels", "none"], 'there is no file "none"; give --labels', ["blind"]),
     (["--direction", "none"], 'there is no file "none"; give --direction', ["visualize"]),
     (["--attempts", "0"], "attempts is 0", ["visualize"]),
     (["--set", "steps=-1"], "steps is -1", ["sweep"]),

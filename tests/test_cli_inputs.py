@@ -249,6 +249,21 @@ def test_a_negative_number_is_a_value(command: str, option: str, count: int, num
     assert not unknown
 
 
+@pytest.mark.parametrize("fill", ["reflect", "replicate"])
+def test_a_fill_by_name_noise_and_an_optimizer_through_the_whole_command_line(tmp_path: Path, fill: str) -> None:
+    assert main([*generate_one(tmp_path), "--fill", fill, "--noise", "0.05", "--optimizer", "nadam"]) == 0
+    settings = Prototypes.load(tmp_path / "out" / "prototypes.safetensors").settings
+    assert (settings["transform"]["fill"], settings["noise"], settings["optimizer"]) == (fill, 0.05, "nadam")
+
+
+def test_a_fill_that_has_no_name_is_told_with_those_that_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*generate_one(tmp_path), "--fill", "reflection"])
+    assert 'did you mean "reflect"' in capsys.readouterr().err
+
+
 def test_a_fill_with_an_exponent_through_the_whole_command_line(tmp_path: Path) -> None:
     assert main([*generate_one(tmp_path), "--fill", "-1e-3"]) == 0
     assert Prototypes.load(tmp_path / "out" / "prototypes.safetensors").settings["transform"]["fill"] == -1e-3

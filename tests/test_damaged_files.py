@@ -22,6 +22,7 @@ from captum_proto.experiments.planted_bias.results import Measured
 from captum_proto.experiments.reproduce.page import reproduced_page
 from captum_proto.experiments.subgroup_images import SubgroupLogits
 from captum_proto.experiments.sweep.tables import swept_page
+from captum_proto.metrics import NearestClassResult, SortedComparison, SortedReference
 from captum_proto.metrics.group_comparison import SubgroupComparison, compare_groups
 from captum_proto.optim import Visualizations
 from captum_proto.report.blocks import Table
@@ -47,6 +48,27 @@ def comparison(path: Path) -> None:
     PathComparison(["a", "b", "c"], scores, {name: 1 - values for name, values in scores.items()}).save(path)
 
 
+def linear_comparison(path: Path) -> None:
+    scores = {name: torch.rand(2, 3).double() for name in ("prototype", "same_class", "other_class")}
+    PathComparison(["a", "b", "c"], scores, scores, cosine=scores, pearson=scores).save(path)
+
+
+def sorted_reference(path: Path) -> None:
+    sums, squares = [torch.rand(8).double(), torch.rand(3).double()], [torch.rand(2).double(), torch.rand(3).double()]
+    shapes, pixels = [(2, 4), (3,)], torch.rand(1, 4, 4).double()
+    SortedReference(["a", "b"], sums, shapes, pixels, ["d"], "m", squares=squares, axes=[-2, -1]).save(path)
+
+
+def sorted_comparison(path: Path) -> None:
+    names = ("prototype", "same_class", "other_class")
+    SortedComparison(["a", "b", "c"], {name: torch.rand(2, 3).double() for name in names}).save(path)
+
+
+def nearest(path: Path) -> None:
+    values, own = torch.rand(3, 2).double(), torch.tensor([0, 1, 1])
+    NearestClassResult(["cat", "dog"], values, own, torch.zeros(3, dtype=torch.bool), layers=["a"]).save(path)
+
+
 def visualizations(path: Path) -> None:
     history, snapshots = {"activation": torch.rand(3, 2)}, {4: torch.rand(2, 1, 4, 4)}
     values = [torch.rand(2), [0, 1], {"steps": 4}, [(3,), (5,)], history, snapshots, torch.rand(2, 2)]
@@ -68,6 +90,10 @@ TENSORS: dict[str, tuple[Callable[[Path], None], Load, set[str]]] = {
     "prototypes": (prototypes, Prototypes.load, {"history.loss", "snapshots.4"}),
     "reference": (reference, PathReference.load, set()),
     "comparison": (comparison, PathComparison.load, set()),
+    "linear comparison": (linear_comparison, PathComparison.load, set()),
+    "sorted reference": (sorted_reference, SortedReference.load, set()),
+    "sorted comparison": (sorted_comparison, SortedComparison.load, set()),
+    "nearest classes": (nearest, NearestClassResult.load, set()),
     "visualizations": (visualizations, Visualizations.load, {"history.activation", "snapshots.4", "attempts"}),
     "logits": (logits, SubgroupLogits.load, set()),
     "detector": (lambda path: Detector(1, 8).save(path), Detector.load, set()),

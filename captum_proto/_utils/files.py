@@ -259,3 +259,8 @@ def tensor_sha256(*tensors: Tensor) -> str:
     for tensor in tensors:
         digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
+
+
+def image_digest(image: Tensor) -> str:
+    """A fingerprint of one image's values, by which it is known again: whether it was measured, or is part of a mean."""
+    return hashlib.blake2b(tensor_bytes(image.float()), digest_size=16).hexdigest()

@@ -95,11 +95,13 @@ class PrototypeGeneration(Attribution):
         warmup_steps: int = 64,
         warmup_tolerance: float = 0.0,
         transform: Any = PAPER_TRANSFORM,
+        noise: float = 0.0,
         preprocess_first: bool = False,
         value_range: tuple[float, float] = (0.0, 1.0),
         clamp: bool = True,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        optimizer: str = "adam",
         parametrization: Any = "pixels",
         lr_schedule: str = "constant",
         fold_batch_norm: bool = True,
@@ -107,6 +109,12 @@ class PrototypeGeneration(Attribution):
         redirect_relu_steps: int = 0,
         diversity: Any = None,
         diversity_weight: float | None = None,
+        class_loss: str = "logit",
+        natural_statistics: Any = None,
+        natural_statistics_weight: float | None = None,
+        match: Any = None,
+        match_weight: float | None = None,
+        regularizer: Any = None,
         autocast: torch.dtype | None = None,
         seed: int | Sequence[int] = 0,
         batch_size: int | None = None,
@@ -155,7 +163,8 @@ class PrototypeGeneration(Attribution):
         shape = _image_shape(image_shape, start, value_range)
         targets = parse_targets(target, expand_to=None if start is None else len(start))
         seeds = occurrence_seeds(targets, seed)
-        settings = GenerationSettings(**chosen).resolved(shape, self.forward_func)
+        classes = [list(target) for target in targets]
+        settings = GenerationSettings(**chosen).resolved(shape, self.forward_func, self.preprocess, classes)
         steps, warmup_steps, evaluation_draws = settings.steps, settings.warmup_steps, settings.evaluation_draws
         if batch_size is not None:
             batch_size = check_int(batch_size, "batch_size", 1, ", or None for all prototypes at once")
@@ -167,7 +176,6 @@ class PrototypeGeneration(Attribution):
                 f"snapshot_steps is {sorted(snapshot_steps)}; expected numbers of steps from 0 to {steps}."
             )
         arguments = _format_additional_forward_args(additional_forward_args) or ()
-        classes = [list(target) for target in targets]
         objective, logit = settings.objective(classes), ClassLogit(classes)
         parts: list[Prototypes] = []
         with tqdm(
@@ -302,7 +310,7 @@ def _image_shape(image_shape: Any, start: Tensor | None, value_range: tuple[floa
 def _evaluated(optimization: InputOptimization, result: OptimizationResult, loss: Loss, draws: int) -> dict[str, Any]:
     """The logit and the probability of finished images, as they are and as expected under the transforms: (N,) each, on the CPU."""
     streams: list[RandomStream | None] = [None]
-    if optimization.settings.transform is not None:
+    if optimization.settings.draws:
         streams += [RandomStream(result.rows.keys, EVALUATION, draw) for draw in range(draws)]
     seen = []
     for outputs in optimization.outputs(result, streams):

@@ -54,6 +54,21 @@ class Prototypes:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def seen_images(self) -> frozenset[str]:
+        """
+        Digests of the natural images that the prototypes were made to match, in activations or in statistics: empty for prototypes from the
+        model alone.
+
+        By these images a prototype cannot be judged; :class:`captum_proto.data.Unseen` leaves them out. A mean magnitude spectrum is of no
+        image in particular, and is not counted.
+        """
+        matched = (self.settings.get("match") or {}).get("images", [])
+        statistics = (self.settings.get("natural_statistics") or {}).get("images")
+        return frozenset(
+            digest for each in [*matched, *([statistics] if statistics else [])] for digest in each["images"]
+        )
+
     def of(self, target: int | Iterable[int]) -> Prototypes:
         """
         The prototypes of one class, or of one superclass.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.model import modules_of, unwrapped
 from captum_proto.capture.hooks import Hook, InputHook
 from captum_proto.capture.selection import find_layer
 
@@ -32,7 +33,12 @@ def split(layer: Any) -> tuple[Any, bool]:
 def attention_of(forward_func: Callable[..., Any], name: str) -> nn.Module | None:
     """The attention whose output projection a dotted name is, if it uses its weights without running it."""
     owner_name, _, last = name.rpartition(".")
-    owner = find_layer(forward_func, owner_name if owner_name else forward_func)[1] if last else None  # type: ignore[arg-type]
+    owner: nn.Module | None
+    if owner_name:
+        owner = find_layer(forward_func, owner_name)[1]
+    else:  # a part of the model itself, or of one that a function refers to
+        models = map(unwrapped, modules_of(forward_func))
+        owner = next((model for model in models if last in dict(model.named_children())), None)
     names = () if owner is None else (kind.__name__ for kind in type(owner).__mro__)
     return owner if any(_PROJECTIONS.get(kind) == last for kind in names) else None
 

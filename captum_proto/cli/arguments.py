@@ -23,6 +23,7 @@ from captum_proto.experiments.options import OPTIONS, generation_options
 from captum_proto.metrics import CONTROLS
 from captum_proto.models import NamedModel, load_model
 from captum_proto.optim import RandomAffine
+from captum_proto.optim.transforms import CONTINUATIONS
 
 #: What is a value and no option: before Python 3.14 a number with an exponent is taken for one. No option here begins with "-1" or "-i".
 _NEGATIVE_NUMBER = re.compile(r"-(?:\.?\d|inf)", re.IGNORECASE)
@@ -36,12 +37,23 @@ CLASS = (
     'an index, a name, or a group of classes as one: "151-268" or "3,5,8"; names go before indices: where classes are named by numbers, a '
     "number is a name, in a group too"
 )
+
+
+def _fill(text: str) -> float | str:
+    """The ``type`` of an option that takes a number, or the name of what an image goes on with."""
+    try:
+        return float(text)
+    except ValueError:
+        name: str = name_among(CONTINUATIONS)(text)
+        return name
+
+
 #: Parts of the affine transform, which change that of the preset.
 _AFFINE: dict[str, dict[str, Any]] = {
     "degrees": {"type": float},
     "translate": {"type": float, "nargs": 2, "metavar": ("X", "Y")},
     "scale": {"type": float, "nargs": 2, "metavar": ("LOW", "HIGH")},
-    "fill": {"type": float},
+    "fill": {"type": _fill, "metavar": "VALUE|" + "|".join(CONTINUATIONS)},
 }
 
 
@@ -130,7 +142,15 @@ def add_exif_orientation(group: Any) -> None:
     )
 
 
-def add_evaluation(parser: argparse.ArgumentParser, required: bool = True) -> None:
+def add_evaluation(parser: argparse.ArgumentParser, required: bool = True, comparison: bool = True) -> None:
+    """
+    The options of natural images, layers and controls.
+
+    Args:
+        parser (ArgumentParser): Of a command.
+        required (bool, optional): Whether images must be given. Default: True
+        comparison (bool, optional): Whether the command has one comparison a class, whose controls can be counted. Default: True
+    """
     group = parser.add_argument_group("evaluation")
     group.add_argument(
         "--images",
@@ -156,18 +176,22 @@ def add_evaluation(parser: argparse.ArgumentParser, required: bool = True) -> No
         help="which call of a layer counts (default: %(default)s)",
     )
     group.add_argument("--alias", choices=("value", "reference"), default="value", help="default: %(default)s")
-    group.add_argument(
-        "--no-leave-one-out", action="store_true", help="the paper's way: each natural image is part of its own mean"
-    )
+    if comparison:
+        group.add_argument(
+            "--no-leave-one-out",
+            action="store_true",
+            help="the paper's way: each natural image is part of its own mean",
+        )
     group.add_argument(
         "--controls", nargs="*", metavar="NAME", help=f"of {', '.join(CONTROLS)}; quote what has a space (default: all)"
     )
-    group.add_argument(
-        "--control-count",
-        type=int,
-        metavar="N",
-        help="images of each control that is made by chance, be it fewer or more than prototypes",
-    )
+    if comparison:
+        group.add_argument(
+            "--control-count",
+            type=int,
+            metavar="N",
+            help="images of each control that is made by chance, be it fewer or more than prototypes",
+        )
     group.add_argument(
         "--ascent-steps", type=int, help="of the controls by gradient ascent (default: as of prototypes)"
     )

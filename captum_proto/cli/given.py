@@ -23,6 +23,12 @@ _FILES = {
     "image": "an image",
     "class_table": "the classes",
     "direction": "directions",
+    "labels": "the class of each picture",
+    "classes": "the names of classes",
+    "synonyms": "spellings and what they stand for",
+    "answers": "the answers of a person",
+    "match": "what was measured on natural images",
+    "spectrum": "a magnitude spectrum",
 }
 #: Options that are numbers of things, of which there must be one at least.
 _COUNTS = (
@@ -60,8 +66,9 @@ def check_given(args: argparse.Namespace) -> None:
             if not path.is_file():
                 found = f'"{path}" is a folder' if path.is_dir() else f'there is no file "{path}"'
                 raise MissingFileError(f"{found}; give {option} a file that holds {what}.")
-    if "images" in given:
-        check_source(given["images"])
+    for name in ("images", "natural_images"):
+        if name in given:
+            check_source(given[name])
     for name in _COUNTS:
         if isinstance(given.get(name), int) and given[name] < 1:
             raise InputError(f"{name} is {given[name]}; expected at least 1.")

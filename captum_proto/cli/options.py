@@ -31,7 +31,8 @@ def add_fields(group: Any, owner: type, without: Collection[str] = ()) -> None:
 
     Args:
         group (argparse group): Where options go.
-        owner (type): The dataclass. A field's metadata may hold ``choices``, the names that it takes on the command line, and ``metavar``.
+        owner (type): The dataclass. A field's metadata may hold ``choices``, the names that it takes on the command line, ``metavar`` and
+            ``type``.
         without (collection of str, optional): Fields that get no option. Default: none
     """
     documentation, hints = documented_arguments(owner), get_type_hints(owner)
@@ -62,8 +63,7 @@ def _how(field: Field[Any], hint: Any) -> dict[str, Any]:
         how = {"type": parts[0], "nargs": len(parts), "metavar": ("LOW", "HIGH")}
     elif len(kinds) == 1 and kinds[0] in (int, float):
         how = {"type": kinds[0]}
-    if "metavar" in field.metadata:
-        how["metavar"] = field.metadata["metavar"]
+    how |= {name: field.metadata[name] for name in ("metavar", "type") if name in field.metadata}
     return how
 
 

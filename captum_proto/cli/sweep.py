@@ -82,7 +82,7 @@ def add(commands: shared.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    tables = {} if args.file is None else _read(args.file)
+    tables = {} if args.file is None else read_toml(args.file)
     arguments, entries = sweep_from_tables(tables, _ENTRIES)
     for name, (kind, words) in _ENTRIES.items():
         value = entries.get(name)
@@ -97,13 +97,13 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f"there are no {name}; give --{name[:-1]}, or {name[:-1]} in the sweep file.")
     check_given(argparse.Namespace(**{**vars(args), "model": arguments["models"]}))
     if args.seeds is not None:
-        arguments["seeds"] = _seeds(args.seeds)
+        arguments["seeds"] = seeds_of(args.seeds)
     arguments.setdefault("seeds", [0])
-    arguments["fixed"] = {**arguments.get("fixed", {}), **_assignments(args.set, "--set")}
+    arguments["fixed"] = {**arguments.get("fixed", {}), **assignments(args.set, "--set")}
     arguments["grid"] = {
         **arguments.get("grid", {}),
         **(PAPER_PROTOCOLS if args.protocols else {}),
-        **_assignments(args.grid, "--grid"),
+        **assignments(args.grid, "--grid"),
     }
     sweep = Sweep(**arguments)
     checkpoints = shared.checkpoint_of_each(args, sweep.models)
@@ -136,16 +136,18 @@ def run(args: argparse.Namespace) -> None:
     print(f"written: {args.out}")
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_toml(path: Path) -> Mapping[str, Any]:
+    """What a TOML file holds."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise WriteError(f'the sweep file "{path}" cannot be read ({error.strerror}); give a TOML file.') from error
+        raise WriteError(f'the file "{path}" cannot be read ({error.strerror}); give a TOML file.') from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f'"{path}" is not TOML ({error}); see captum-proto sweep --help for an example.') from error
 
 
-def _assignments(texts: list[str], option: str) -> dict[str, Any]:
+def assignments(texts: list[str], option: str) -> dict[str, Any]:
+    """By name, values that were given as NAME=VALUE in TOML."""
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -166,7 +168,8 @@ def _assignments(texts: list[str], option: str) -> dict[str, Any]:
     return found
 
 
-def _seeds(text: str) -> list[int]:
+def seeds_of(text: str) -> list[int]:
+    """Seeds from what was given, such as 0-4 or 0,3,8."""
     seeds: list[int] = []
     try:
         for part in text.split(","):

@@ -6,6 +6,7 @@ from captum_proto.data.digits import digits_collection, digits_images
 from captum_proto.data.image_collection import ImageCollection
 from captum_proto.data.images import ImageGeometry, load_image
 from captum_proto.data.photographs import photographs
+from captum_proto.data.unseen import Unseen
 
 __all__ = [
     "Batches",
@@ -16,6 +17,7 @@ __all__ = [
     "ImageGeometry",
     "LabeledImages",
     "TensorCollection",
+    "Unseen",
     "digits_collection",
     "digits_images",
     "load_image",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.class_names import NumberedClasses, number_in
 from captum_proto._utils.errors import InputError, MissingFileError, NotAFolderError
+from captum_proto._utils.spellings import normalized
 from captum_proto.data.class_tables import imagenet_wnids, read_classes, read_synsets, read_table
 from captum_proto.data.images import is_image_name
 
@@ -160,11 +161,6 @@ def _split_folder(root: str, split: str | None) -> str:
     return os.path.join(root, split or present[0])
 
 
-def _normalized(name: str) -> str:
-    """A name without regard to case and punctuation."""
-    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
-
-
 class _Classes:
     """The classes' names and wnids: those of the model, and those in tables that lie beside the images."""
 
@@ -213,7 +209,7 @@ class _Classes:
     def _add_names(self, names: dict[int, str]) -> None:
         new: dict[str, set[int]] = {}
         for index, name in names.items():
-            for spelling in {_normalized(name), *(_normalized(part) for part in name.split(","))} - {""}:
+            for spelling in {normalized(name), *(normalized(part) for part in name.split(","))} - {""}:
                 new.setdefault(spelling, set()).add(index)
         for spelling, indices in new.items():
             self._index_of.setdefault(spelling, indices)
@@ -224,11 +220,11 @@ class _Classes:
 
     def by_name(self, name: str) -> set[int]:
         """The classes of this name; several classes may share a name."""
-        return self._index_of.get(_normalized(name), set())
+        return self._index_of.get(normalized(name), set())
 
     def by_first_words(self, text: str) -> set[int]:
         """The classes whose name ``text`` begins with; of several names the longest. Digits alone do not count as a name."""
-        words = _normalized(text).split(" ")
+        words = normalized(text).split(" ")
         for count in range(len(words), 0, -1):
             name = " ".join(words[:count])
             if (found := self.by_name(name)) and any(letter.isalpha() for letter in name):
@@ -244,7 +240,7 @@ class _Classes:
         return next(iter(indices), None)
 
     def suggestion(self, name: str) -> str:
-        return nearest(_normalized(name), self._index_of) or "."
+        return nearest(normalized(name), self._index_of) or "."
 
     def check_index(self, index: int, where: str) -> int:
         """The index, if the model has so many classes."""

@@ -17,7 +17,8 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data.natural import ClassImages
-from captum_proto.experiments.generate import WARNINGS, Generate, check_made_with, generation_page, rehearse
+from captum_proto.data.unseen import Unseen
+from captum_proto.experiments.generate import SAVED, WARNINGS, Generate, check_made_with, generation_page, rehearse
 from captum_proto.metrics import CONTROLS
 from captum_proto.metrics.comparison import (
     OTHER,
@@ -45,7 +46,13 @@ from captum_proto.report.views.path_similarity import (
     criteria,
     layers_left_out,
 )
-from captum_proto.report.views.prototypes import PROTOTYPES, prototype_pictures, what_prototypes_are, write_prototypes
+from captum_proto.report.views.prototypes import (
+    PROTOTYPES,
+    prototype_pictures,
+    saved_words,
+    what_prototypes_are,
+    write_prototypes,
+)
 from captum_proto.runs.files import write_text
 from captum_proto.runs.folder import RECORDED, SETTINGS, read_settings
 from captum_proto.runs.provenance import provenance
@@ -171,18 +178,20 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         """The comparison of one class, from the pictures in its folder."""
         label = self._labels()[target]
         images = self.images.afresh().of(target)
+        pictures = Prototypes.load(folder / _PICTURES / PROTOTYPES)
+        same, told = _unseen(images.same, pictures, label)
         similarity = PathSimilarity(self.named.model, preprocess=self.named.preprocess, **self.similarity)
-        similarity.fit(images.same, show_progress=show_progress)
+        similarity.fit(same, show_progress=show_progress)
         comparison = similarity.compare(
-            Prototypes.load(folder / _PICTURES / PROTOTYPES),
-            images.same,
+            pictures,
+            same,
             images.other,
             further={name: Prototypes.load(folder / name / PROTOTYPES).images for name in self.further},
             show_progress=show_progress,
             **self.comparison,
         )
         comparison.settings["class"] = label
-        comparison.settings[_FAILURES] = images.failures()
+        comparison.settings[_FAILURES] = [*images.failures(), *told]
         comparison.to_csv(folder / "scores.csv", overwrite=True)
         save_figure(comparison_figure(comparison, label), folder / "curves.png", overwrite=True)
         comparison.save(folder / COMPARISON, overwrite=True)
@@ -233,7 +242,9 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
             given = Prototypes.load(self.prototypes)
             check_images(given.images, similarity.value_range, "prototypes")
             for target in self.targets:
-                similarity.evaluate(given.of(target).images)
+                mine = given.of(target)
+                similarity.evaluate(mine.images)
+                _unseen(images.of(target).same, mine, self._labels()[target])
 
     def _stems(self) -> dict[str, Target]:
         """The folder of each class."""
@@ -260,6 +271,25 @@ def comparison_tables(comparisons: Mapping[Target, PathComparison], class_names:
 def files_skipped(comparisons: Mapping[Target, PathComparison]) -> list[str]:
     """A sentence for each image file that could not be read, in the comparison of any class."""
     return list(dict.fromkeys(text for comparison in comparisons.values() for text in comparison.settings[_FAILURES]))
+
+
+def _unseen(images: Images, prototypes: Prototypes, label: str) -> tuple[Images, list[str]]:
+    """Natural images without those that prototypes were made to match, and what is to be told of it."""
+    if not prototypes.seen_images:
+        return images, []
+    unseen = Unseen(images, prototypes.seen_images)
+    left = sum(len(batch) for batch in unseen)
+    if left < 2:
+        raise InputError(
+            f"the prototypes of {label} were made to match {unseen.left_out} of its {unseen.count} images, and can be judged only by "
+            "others, of which there must be two; give images that they have not seen."
+        )
+    told = f"{label}: the prototypes were made to match {len(prototypes.seen_images)} natural images"
+    if unseen.left_out:
+        return unseen, [
+            f"{told}; {unseen.left_out} of the {unseen.count} images given here are among them and are left out."
+        ]
+    return images, [f"{told}; none of the {unseen.count} images given here is among them."]
 
 
 def _first(images: Images, count: int) -> list[Any]:
@@ -369,7 +399,10 @@ def _class_section(
     begin: list[Block] = [verdicts, Paragraphs([NOTATION]), shown]
     if not alone:
         begin = [Paragraphs([trust([comparison])]), shown, Paragraphs(conclusion([comparison])), verdicts]
+    made = folder / stem / _PICTURES
+    recorded = read_settings(made).get(RECORDED) if (made / SETTINGS).exists() else None
     blocks = [
+        Paragraphs(saved_words((recorded or {}).get(SAVED))),
         Curves(f"{stem}/{COMPARISON}"),
         comparison_table([comparison]),
         Files([f"{stem}/{file}" for file in files if (folder / stem / file).exists()]),

@@ -8,24 +8,30 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from captum_proto._utils.class_names import file_stem, label_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import fingerprint
+from captum_proto._utils.model import borrowed, fingerprint
+from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target, occurrence_seeds
 from captum_proto.attr import GenerationSettings, PrototypeGeneration, Prototypes
+from captum_proto.metrics import as_saved, recognized
 from captum_proto.models import NamedModel
 from captum_proto.optim import InputOptimization
 from captum_proto.optim.loss import ProbabilityVariance
 from captum_proto.optim.loss.diversity import Diversity, as_diversity, check_batches
-from captum_proto.report.blocks import Files, Pictures
+from captum_proto.report.blocks import Files, Paragraphs, Pictures
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page, Section
 from captum_proto.report.views.first_screen import gallery, legend, scored
 from captum_proto.report.views.prototypes import (
     PROTOTYPES,
+    images_matched,
     labels_of_pictures,
     logit_table,
     prototype_pictures,
+    saved_words,
     unmeasured_trust,
     what_prototypes_are,
     write_pictures,
@@ -37,8 +43,9 @@ from captum_proto.runs.tasks import Protocol, Run, Task, warnings_of
 
 BATCHES = "batches"
 _SETTINGS = {field.name for field in fields(GenerationSettings)}
-#: Of what is recorded: of each prototype the label of its class and the beginning of its file's name; and what was warned of.
-_LABELS, _STEMS, WARNINGS = "labels", "file_stems", "warnings"
+#: Of what is recorded: of each prototype the label of its class and the beginning of its file's name; what was warned of; and what the
+#: model makes of the pictures as they were saved.
+_LABELS, _STEMS, WARNINGS, SAVED = "labels", "file_stems", "warnings", "as_saved"
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class Generate(Protocol[Prototypes]):
             [Prototypes.load(run.folder / f"{task.name}.safetensors") for task in run.tasks]
         )
         write_sheet(prototypes, run.folder, self.named.class_names)
-        run.note({**prototypes.settings, WARNINGS: run.warnings()})
+        run.note({**prototypes.settings, SAVED: saved_recognition(self.named, prototypes), WARNINGS: run.warnings()})
         if self.page:
             write_page(generation_page(run.folder), run.folder)
         return prototypes
@@ -128,6 +135,35 @@ class Generate(Protocol[Prototypes]):
 
     def _diversity(self) -> Diversity | None:
         return as_diversity(self.options.get("diversity"), self.named.model)
+
+
+def saved_recognition(named: NamedModel, prototypes: Prototypes) -> dict[str, list[Any]] | None:
+    """
+    What a model makes of prototypes as their 8-bit pictures hold them, without transforms.
+
+    Args:
+        named (NamedModel): The model.
+        prototypes (Prototypes): At least one.
+
+    Returns:
+        dict, optional: Of each prototype "top1" and "top5", whether the model has its class first or among its first five, and "p", its
+        probability. None where pictures do not hold all of an image, because it has neither one channel nor three, or the model has no
+        finite logits for one.
+    """
+    if prototypes.images.shape[1] not in (1, 3):
+        return None
+    low, high = prototypes.settings.get("value_range", (0.0, 1.0))
+    pipeline = Pipeline(named.model, named.preprocess)
+    rows = []
+    for images in torch.split(as_saved((prototypes.images.detach() - low) / (high - low)) * (high - low) + low, 16):
+        with torch.no_grad(), borrowed(named.model):
+            rows.append(pipeline(images.to(pipeline.device, pipeline.image_dtype)).cpu())
+    logits = torch.cat(rows)
+    if not bool(logits.isfinite().all()):
+        return None
+    found = recognized(logits, [list(target) for target in prototypes.target])
+    p = [round(value, 6) for value in found.probability.tolist()]
+    return {"top1": found.top1.tolist(), "top5": found.top5.tolist(), "p": p}
 
 
 def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str, Any]) -> None:
@@ -160,8 +196,9 @@ def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str,
         chosen = {name: value for name, value in options.items() if name in _SETTINGS}
         chosen |= {name: min(1, chosen[name]) for name in ("steps", "warmup_steps") if name in chosen}
         settings = GenerationSettings(**{"steps": 1, "warmup_steps": 1, **chosen})
-        settings = settings.resolved(named.image_shape, named.model)
-        objective = settings.objective([list(targets[0])] * count)
+        classes = [list(targets[0])] * count
+        settings = settings.resolved(named.image_shape, named.model, named.preprocess, classes)
+        objective = settings.objective(classes)
         InputOptimization(named.model, objective, named.preprocess, settings, warmup=ProbabilityVariance()).optimize(
             tuple(named.image_shape)
         )
@@ -215,11 +252,12 @@ def generation_page(folder: Path) -> Page:
     page.lead, page.legend = [gallery(pictures)], legend(pictures)
     blocks = [
         Pictures([one.picture for one in pictures]),
+        Paragraphs(saved_words(recorded.get(SAVED))),
         logit_table(prototypes, labels),
         Files([name for name in (PROTOTYPES, "prototypes.png", SETTINGS) if (folder / name).exists()]),
     ]
     page.sections = [Section("Prototypes", blocks, shown=0)]
-    page.summary = [what_prototypes_are(len(prototypes), len(set(prototypes.target)))]
+    page.summary = [what_prototypes_are(len(prototypes), len(set(prototypes.target))), *images_matched(prototypes)]
     page.trust = unmeasured_trust(prototypes)
     return page
 

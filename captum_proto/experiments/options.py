@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.attr import GenerationSettings
-from captum_proto.optim import OptimizationSettings, RandomAffine
+from captum_proto.optim import Compose, NaturalActivations, OptimizationSettings, RandomAffine, RandomResizedCrop
 from captum_proto.optim.inputs import PARAMETRIZATIONS
 from captum_proto.optim.presets import PAPER_TRANSFORM, PRESETS
 from captum_proto.optim.transforms import feature_visualization_transform
@@ -36,9 +37,12 @@ def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         values (mapping): By the name of an argument of generate, and: ``preset``, the name of the preset that the others change;
-            ``degrees``, ``translate``, ``scale`` and ``fill``, parts of the affine transform, each possibly "none"; ``transform`` as
-            "none", "paper", "feature_visualization" or a table of those parts; ``parametrization`` as a name or a table with ``name`` and
-            the arguments of its class; ``autocast`` as "bfloat16", "float16" or "none".
+            ``degrees``, ``translate``, ``scale`` and ``fill``, parts of the affine transform, each possibly "none", and ``fill`` possibly
+            "reflect" or "replicate"; ``transform`` as "none", "paper", "feature_visualization" or a table of those parts and of ``crop``,
+            the sides of a :class:`~captum_proto.optim.RandomResizedCrop` that acts before them; ``parametrization`` as a name or a table
+            with ``name`` and the arguments of its class; ``autocast`` as "bfloat16", "float16" or "none"; ``match`` as the path of a file
+            that :meth:`~captum_proto.optim.NaturalActivations.save` wrote; ``natural_statistics`` and ``regularizer`` by name, possibly
+            "none".
 
     Returns:
         dict[str, Any]: What is not given is the preset's, or where there is none "paper"'s.
@@ -59,6 +63,10 @@ def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
             options[name] = _parametrization(value)
         elif name == "autocast":
             options[name] = _dtype(value)
+        elif name == "match" and isinstance(value, (str, os.PathLike)):
+            options[name] = NaturalActivations.load(value)
+        elif name in ("natural_statistics", "regularizer") and value == "none":
+            options[name] = None
         elif name not in AFFINE and name != "preset":
             options[name] = tuple(value) if isinstance(value, list) else value
     parts = {name: values[name] for name in AFFINE if name in values}
@@ -103,13 +111,26 @@ def _one_of(name: str, value: Any, known: Mapping[str, Any]) -> str:
 
 def _transform(value: Any) -> Any:
     if isinstance(value, Mapping):
+        known = ("crop", *AFFINE)
         for name in value:
-            if name not in AFFINE:
+            if name not in known:
                 raise InputError(
-                    f'transform has "{name}"{nearest(name, AFFINE) or "; expected some of " + ", ".join(AFFINE) + "."}'
+                    f'transform has "{name}"{nearest(name, known) or "; expected some of " + ", ".join(known) + "."}'
                 )
-        return _affine(value, RandomAffine(0))
+        parts = {name: part for name, part in value.items() if name != "crop"}
+        crops = [] if value.get("crop", "none") == "none" else [_crop(value["crop"])]
+        affine = [_affine(parts, RandomAffine(0))] if parts or not crops else []
+        return Compose([*crops, *affine]) if crops and affine else (crops or affine)[0]
     return _TRANSFORMS[_one_of("transform", value, _TRANSFORMS)]
+
+
+def _crop(size: Any) -> RandomResizedCrop:
+    try:
+        return RandomResizedCrop(size)
+    except TypeError as error:
+        raise InputTypeError(
+            f'crop = {size!r} is no part of an image; expected two fractions of its side, or "none".'
+        ) from error
 
 
 def _affine(parts: Mapping[str, Any], base: RandomAffine) -> RandomAffine:
@@ -125,7 +146,7 @@ def _affine(parts: Mapping[str, Any], base: RandomAffine) -> RandomAffine:
         if isinstance(values[name], (int, float)):
             values[name] = (values[name], values[name])
     try:
-        if any(isinstance(value, str) for value in values.values()):
+        if any(isinstance(value, str) for name, value in values.items() if name != "fill"):
             raise InputTypeError("a text")
         return RandomAffine(**values)
     except (TypeError, AttributeError) as error:

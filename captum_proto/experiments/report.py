@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from captum_proto._utils.errors import MissingFileError, NotAFolderError
+from captum_proto.experiments.blind import blind_page
 from captum_proto.experiments.compare_groups import compared_page
 from captum_proto.experiments.demo import demo_page
 from captum_proto.experiments.dictionary import dictionary_page
 from captum_proto.experiments.evaluate import evaluation_page
 from captum_proto.experiments.examples import examples_page
 from captum_proto.experiments.generate import generation_page
+from captum_proto.experiments.quality.page import compared_methods_page
 from captum_proto.experiments.reproduce.page import reproduced_page
 from captum_proto.experiments.sweep.tables import swept_page
 from captum_proto.experiments.tasks_page import tasks_page
@@ -28,10 +30,12 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "evaluate": evaluation_page,
     "examples": examples_page,
     "compare-groups": compared_page,
+    "quality": compared_methods_page,
     "demo": demo_page,
     "sweep": swept_page,
     "reproduce": reproduced_page,
     "dictionary": dictionary_page,
+    "blind": blind_page,
 }
 
 

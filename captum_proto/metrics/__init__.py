@@ -25,7 +25,7 @@ from captum_proto.metrics.retrieval import Retrieval, retrieval
 from captum_proto.metrics.sorted_comparison import SortedComparison, SortedSummary, summarize_sorted
 from captum_proto.metrics.sorted_reference import SortedReference
 from captum_proto.metrics.sorted_similarity import SortedScores, SortedSimilarity
-from captum_proto.metrics.verifier import as_saved, classes_in, verifier_features, verifier_logits
+from captum_proto.metrics.verifier import as_saved, classes_in, verifier_features, verifier_logits, verifier_view
 from captum_proto.metrics.visualization_score import (
     VisualizationScore,
     VisualizationScores,
@@ -91,6 +91,7 @@ __all__ = [
     "summarize_sorted",
     "verifier_features",
     "verifier_logits",
+    "verifier_view",
     "visualization_score",
     "visualization_scores",
 ]

@@ -15,7 +15,8 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.tables import between, percent, text_table
 from captum_proto._utils.targets import Target
 from captum_proto.metrics.feature_checks import checked_features, checked_labels, targets_with_photographs, unit_rows
-from captum_proto.stats.intervals import Estimate, mean_estimate
+from captum_proto.stats.intervals import Estimate
+from captum_proto.stats.shares import mean_share
 
 #: Distances nearer than this are tied: equal features need not have equal cosines to the last bit.
 _TIED = 1e-12
@@ -49,7 +50,8 @@ class CoverageRow:
     Attributes:
         count (int): How many prototypes of each target.
         targets (int): How many targets have so many.
-        prototypes (Estimate): The mean coverage, with its bootstrap interval over targets; over the images, where there is one target.
+        prototypes (Estimate): The mean coverage, with its interval over targets, or over the images where there is one target, by
+            :func:`~captum_proto.stats.shares.mean_share`.
         with_photographs (int): How many of these targets have as many photographs and one more.
         photographs (Estimate): The mean coverage by as many photographs of the target, over these alone; NaN where there are none.
         chance (float): That of as many photographs of any class.
@@ -93,7 +95,7 @@ class Coverage:
         if not images:
             return Estimate(math.nan, math.nan, math.nan)
         values = images[0] if len(images) == 1 else torch.stack([each.mean() for each in images])
-        return mean_estimate(values.numpy(), self.confidence)
+        return mean_share(values.numpy(), self.confidence)
 
     def table(self) -> str:
         """The rows as text."""

@@ -16,10 +16,11 @@ from tqdm.auto import tqdm
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
+from captum_proto._utils.files import image_digest
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, LayerSelection, warn_of_layers
-from captum_proto.metrics.reference import ActivationSums, digest
+from captum_proto.metrics.reference import ActivationSums
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -106,7 +107,7 @@ class FittedLayers(ABC, Generic[ReferenceType]):
             self.probe(plan, batch)
             plan.stream(batch, add())
             pixel_sum += batch.to("cpu", torch.float64).sum(0)
-            digests += [digest(image) for image in batch]
+            digests += [image_digest(image) for image in batch]
         if plan is None or len(digests) < 2:
             count = 0 if plan is None else len(digests)
             raise InputError(

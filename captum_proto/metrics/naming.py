@@ -90,7 +90,7 @@ def name_by_logits(logits: Tensor, target: Any, superclasses: Mapping[str, Any],
 
     Args:
         logits (Tensor): (N, K), of a network that did not make the pictures, such as
-            :func:`~captum_proto.metrics.verifier.verifier_logits` gives.
+            :func:`~captum_proto.metrics.verifier_logits` gives.
         target (TargetType or nested list): What each picture is of: classes of one superclass.
         superclasses (mapping[str, iterable of int]): The classes of each, as the network numbers them, at least two; they may not
             overlap. A superclass of one class is one as well.
@@ -134,7 +134,7 @@ def name_by_features(
 
     Args:
         features (Tensor): (N, D), of pictures in a network that did not make them, such as
-            :func:`~captum_proto.metrics.verifier.verifier_features` gives.
+            :func:`~captum_proto.metrics.verifier_features` gives.
         target (TargetType or nested list): What each picture is of: classes of one superclass.
         natural (Tensor): (M, D), of photographs.
         labels (Tensor or sequence of int): (M,), the class of each; those of no superclass are left out.

@@ -14,16 +14,16 @@ from captum_proto import ops
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import as_int, nearest, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.files import image_digest
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import LayerSelection, PreviousOutput
+from captum_proto.metrics.class_similarities import Similarity, checked_similarities, chosen_layers, warn_of_counts
 from captum_proto.metrics.nearest_result import MEASURES, Label, NearestClassResult
 from captum_proto.metrics.path_similarity import PathSimilarity
 from captum_proto.metrics.rank_correlation import rank_correlations
-from captum_proto.metrics.reference import PathReference, digest
+from captum_proto.metrics.reference import PathReference
 from captum_proto.metrics.sorted_reference import SortedReference
 from captum_proto.metrics.sorted_similarity import SortedSimilarity
-
-Similarity = PathSimilarity | SortedSimilarity
 
 
 class NearestClass:
@@ -41,6 +41,9 @@ class NearestClass:
     An image that is *part* of its class's reference is left out of that mean, or it would be compared with itself. But this makes its own
     class look farther than the others, whose means are whole: for a ceiling take images that are in no reference (:meth:`ceiling`).
 
+    The mean of few images is farther from everything than the mean of many: fit all references on equally many images. And a class that
+    varies much has a mean that is near to none of its images, so not even natural images come first everywhere: the ceiling says how many.
+
     Memory: for each class and activation of one image 8 bytes of the reference, and by Spearman's correlation 4 more for its ranks. Over
     all layers of EfficientNet-Lite0 (about 8 million activations) that is about 96 MB a class, 9.6 GB for 100 classes: fit with the layers
     of interest, or name some of the references' in ``layers``, and of the others no ranks are made.
@@ -54,6 +57,9 @@ class NearestClass:
         TypeError: If ``similarities`` are of another type, or of several.
         ValueError: If there are fewer than two, or they are of different models, options, layers or image sizes.
 
+    Warns:
+        UserWarning: If references are over so different numbers of images that it matters.
+
     Examples::
 
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
@@ -66,12 +72,13 @@ class NearestClass:
     """
 
     def __init__(self, similarities: Mapping[Label, Similarity], layers: Iterable[str] | None = None) -> None:
-        self.similarities = _checked(similarities)
+        self.similarities = checked_similarities(similarities)
         self.labels: list[Label] = list(self.similarities)
         self._first = next(iter(self.similarities.values()))
         names = self._first.reference.layers
-        self._chosen = frozenset(_chosen(names, layers))
+        self._chosen = frozenset(chosen_layers(names, layers))
         self.measure = "spearman" if isinstance(self._first, PathSimilarity) else "sorted"
+        warn_of_counts(self.similarities)
         self._ranks: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
         members: dict[str, list[int]] = {}
         for number, similarity in enumerate(self.similarities.values()):
@@ -153,7 +160,7 @@ class NearestClass:
         def held_out() -> Iterable[Tensor]:
             for batch in self._first.batches(images, "images", False, ""):
                 for image in batch.to(pipeline.device, pipeline.image_dtype):
-                    if (known := digest(image)) in self._members:
+                    if (known := image_digest(image)) in self._members:
                         label = self.labels[self._members[known][0]]
                         raise InputError(
                             f'an image is part of the reference of class "{label}", which makes that class look nearer than it is; give '
@@ -199,7 +206,7 @@ class NearestClass:
         self._first.probe(plan, batch)
         inside = torch.zeros(len(batch), len(self.labels), dtype=torch.bool)
         for row, image in enumerate(batch if leave_one_out else ()):
-            inside[row, self._members.get(digest(image), [])] = True
+            inside[row, self._members.get(image_digest(image), [])] = True
         total, count = torch.zeros(inside.shape, dtype=torch.float64), torch.zeros(len(batch), 1, dtype=torch.int64)
         previous, latest = PreviousOutput(), [total]
 
@@ -309,56 +316,6 @@ def nearest_class(
         else:
             similarities[label] = kind(forward_func, layers, preprocess, **own).fit(reference, additional_forward_args)
     return NearestClass(similarities).evaluate(inputs, target, additional_forward_args, leave_one_out=leave_one_out)
-
-
-def _checked(similarities: Mapping[Label, Similarity]) -> dict[Label, Similarity]:
-    if not isinstance(similarities, Mapping):
-        raise InputTypeError(
-            f"similarities is a {type_name(similarities)}; expected a mapping from classes to fitted PathSimilarity or SortedSimilarity."
-        )
-    for label, similarity in similarities.items():
-        if not isinstance(label, str) and as_int(label) is None:
-            raise InputTypeError(f"a class is called {label!r}; expected a string or a whole number.")
-        if not isinstance(similarity, (PathSimilarity, SortedSimilarity)):
-            raise InputTypeError(
-                f'the similarity of class "{label}" is a {type_name(similarity)}; expected a fitted PathSimilarity or SortedSimilarity.'
-            )
-    if len(similarities) < 2:
-        raise InputError(
-            f"there is a reference of {len(similarities)} class; which class is nearest needs at least two: fit one on images of another."
-        )
-    (name, first), *others = similarities.items()
-    for label, other in others:
-        if type(other) is not type(first):
-            raise InputTypeError(
-                f'class "{name}" has a {type(first).__name__} and class "{label}" a {type(other).__name__}; use one kind for all classes.'
-            )
-        if other.forward_func is not first.forward_func or other.preprocess is not first.preprocess:
-            raise InputError(
-                f'the similarities of classes "{name}" and "{label}" are of different models or preprocessings; use one for all classes.'
-            )
-        mine, theirs = first.reference, other.reference
-        kept = ("model", "repeat", "alias", "image_shape", "layers", "shapes")
-        for what in kept + (("axes",) if isinstance(first, SortedSimilarity) else ()):
-            if getattr(mine, what) != getattr(theirs, what):
-                raise InputError(
-                    f'the references of classes "{name}" and "{label}" differ in {what}; fit all on one model with the same options.'
-                )
-    return {label if isinstance(label, str) else int(label): value for label, value in similarities.items()}
-
-
-def _chosen(names: list[str], layers: Iterable[str] | None) -> list[int]:
-    if layers is None:
-        return list(range(len(names)))
-    wanted = [layers] if isinstance(layers, str) else list(layers)
-    for name in wanted:
-        if name not in names:
-            raise InputError(
-                f'the references have no layer "{name}"{nearest(str(name), names) or "; choose some of theirs."}'
-            )
-    if not wanted:
-        raise InputError("layers is empty; name at least one layer of the references, or pass None for all.")
-    return sorted({names.index(name) for name in wanted})
 
 
 __all__ = ["NearestClass", "nearest_class"]

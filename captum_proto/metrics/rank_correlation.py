@@ -28,6 +28,8 @@ def rank_correlations(ranks: Tensor, references: Tensor) -> Tensor:
         >>> torch.allclose(pairs[:, 1], ops.spearman(x, y[1]))
         True
     """
+    if not ranks.shape[1]:
+        return torch.full((len(ranks), len(references)), torch.nan, dtype=torch.float64, device=ranks.device)
     center = ranks.shape[1] + 1
     products = torch.zeros(len(ranks), len(references), dtype=torch.float64, device=ranks.device)
     own, others = products.new_zeros(len(ranks)), products.new_zeros(len(references))

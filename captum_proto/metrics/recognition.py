@@ -20,7 +20,8 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.tables import between, number, percent, text_table
 from captum_proto._utils.targets import Target, class_probabilities, outcomes, target_mask
 from captum_proto.metrics.verifier import as_saved, classes_in, mapped_targets, verifier_logits
-from captum_proto.stats.intervals import Estimate, mean_estimate, proportion
+from captum_proto.stats.intervals import Estimate, proportion
+from captum_proto.stats.shares import NO_WIDTH, mean_share, wilson_of_mean
 
 if TYPE_CHECKING:
     from captum_proto.models import NamedModel
@@ -35,6 +36,9 @@ MEASURES = ("top1", "top5", "probability")
 class Recognition:
     """
     What a network makes of pictures of known targets.
+
+    Its intervals take pictures as independent. Several of one class are not quite, and the interval is then of these pictures, not of
+    classes: :func:`relative_recognition` counts by class.
 
     Attributes:
         target (list[tuple[int, ...]]): The classes of each picture, as the network numbers them.
@@ -67,8 +71,8 @@ class Recognition:
 
     @property
     def mean_probability(self) -> Estimate:
-        """The mean probability of the target, with its bootstrap interval (BCa)."""
-        return mean_estimate(self.probability.numpy(), self.confidence)
+        """The mean probability of the target, with its interval by :func:`~captum_proto.stats.shares.mean_share`."""
+        return mean_share(self.probability.numpy(), self.confidence)
 
     @property
     def chance(self) -> dict[str, float]:
@@ -152,7 +156,7 @@ def recognized(
     As :func:`recognition`, of logits that are there already.
 
     Args:
-        logits (Tensor): (N, K), such as :func:`~captum_proto.metrics.verifier.verifier_logits` gives.
+        logits (Tensor): (N, K), such as :func:`~captum_proto.metrics.verifier_logits` gives.
         target, classes, confidence: As in :func:`recognition`.
 
     Returns:
@@ -191,7 +195,8 @@ class RelativeRecognition:
     Attributes:
         ratio (Estimate): R, the pictures' mean over classes divided by that of natural images; 1 where they are recognized alike. NaN
             where no natural image is recognized.
-        pictures (Estimate): The pictures' mean over classes, with its bootstrap interval over classes.
+        pictures (Estimate): The pictures' mean over classes, with its interval over classes, by
+            :func:`~captum_proto.stats.shares.mean_share`.
         natural (Estimate): That of natural images.
         chance (float): The ratio of pictures that are recognized by chance alone.
         classes (int): How many classes or superclasses.
@@ -265,7 +270,7 @@ def relative_recognition(
     targets = sorted(first)
     p, n = (np.array([float(means[classes]) for classes in targets]) for means in (first, second))
     options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
-    means = mean_estimate(p, **options), mean_estimate(n, **options)
+    means = mean_share(p, **options), mean_share(n, **options)
     chance = _chance(targets, pictures.outcomes)[measure]
     relative_chance = chance / means[1].value if means[1].value else math.nan
     return RelativeRecognition(_ratio(p, n, **options), *means, relative_chance, len(targets), measure)
@@ -314,8 +319,8 @@ def _ratio(p: NDArray[np.float64], n: NDArray[np.float64], confidence: float, re
         ranked = np.sort(np.where(np.isnan(drawn), np.inf, drawn))
         ends = [round(end * (len(ranked) - 1)) for end in ((1 - confidence) / 2, (1 + confidence) / 2)]
         low, high = float(ranked[ends[0]]), float(ranked[ends[1]])
-    if high - low < 1e-12:
-        ours, theirs = (proportion(round(each.mean() * len(each)), len(each), confidence) for each in (p, n))
+    if high - low < NO_WIDTH:
+        ours, theirs = (wilson_of_mean(float(each.mean()), len(each), confidence) for each in (p, n))
         low, high = ours.low / theirs.high, (ours.high / theirs.low if theirs.low else math.inf)
     return Estimate(value, low, high)
 

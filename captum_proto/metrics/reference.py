@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from captum_proto import ops
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import alike, intact, load_tensors, save_tensors, tensor_bytes
+from captum_proto._utils.files import alike, image_digest, intact, load_tensors, save_tensors
 from captum_proto.metrics.linear_similarity import cosine_and_pearson
 
 if TYPE_CHECKING:
@@ -21,11 +20,8 @@ if TYPE_CHECKING:
 
 #: How many values a leave-one-out mean may hold at once: memory stays flat however many images come in a batch.
 _LEAVE_ONE_OUT_VALUES = 2**23
-
-
-def digest(image: Tensor) -> str:
-    """A fingerprint of one image's values, by which an image is known as part of the mean it is compared with."""
-    return hashlib.blake2b(tensor_bytes(image.float()), digest_size=16).hexdigest()
+#: The same of values that are compared in float64, of which there are several copies.
+_LINEAR_VALUES = 2**21
 
 
 @dataclass
@@ -107,7 +103,7 @@ class ActivationSums:
 
     def contains(self, image: Tensor) -> bool:
         """Whether this very image is part of the sums."""
-        return digest(image) in self.members()
+        return image_digest(image) in self.members()
 
     def members(self) -> frozenset[str]:
         """The digests of the images, each once."""
@@ -220,7 +216,7 @@ class PathReference(ActivationSums):
         """Cosine and Pearson correlation of each row with the mean, or with that of the *other* images: (N,) and (N,)."""
         self._move(layer, x.device)
         results = []
-        for rows in torch.split(x, max(1, _LEAVE_ONE_OUT_VALUES // max(1, x.shape[1]))):
+        for rows in torch.split(x, max(1, _LINEAR_VALUES // max(1, x.shape[1]))):
             values = rows.to(torch.float64)
             total = self.sums[layer]
             mean = (total - values) / (self.count - 1) if leave_one_out else total / self.count

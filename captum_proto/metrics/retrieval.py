@@ -19,10 +19,13 @@ from captum_proto.metrics.feature_checks import (
     targets_with_photographs,
     unit_rows,
 )
-from captum_proto.stats.intervals import Estimate, mean_estimate
+from captum_proto.stats.intervals import Estimate
+from captum_proto.stats.shares import mean_share
 
 #: Cosines nearer than this are tied: equal features need not have equal cosines to the last bit.
 _TIED = 1e-12
+#: Pictures that are compared with all photographs at a time.
+_AT_A_TIME = 64
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,8 @@ class Retrieval:
 
     @property
     def mean_reciprocal_rank(self) -> Estimate:
-        """The mean of one over the rank, 1 where each picture's nearest photograph is of its class, with its bootstrap interval (BCa)."""
-        return mean_estimate(self.reciprocal.numpy(), self.confidence)
+        """The mean of one over the rank, 1 where each picture's nearest photograph is of its class, with its interval."""
+        return mean_share(self.reciprocal.numpy(), self.confidence)
 
     @property
     def chance(self) -> dict[str, float]:
@@ -98,7 +101,7 @@ def retrieval(
 
     Args:
         features (Tensor): (N, D), of pictures in a network that did not make them, such as
-            :func:`~captum_proto.metrics.verifier.verifier_features` gives.
+            :func:`~captum_proto.metrics.verifier_features` gives.
         target (TargetType or nested list): A class, or one for each picture, or of each a superclass as a list of classes.
         natural (Tensor): (M, D), of photographs of all classes.
         labels (Tensor or sequence of int): (M,), the class of each photograph.
@@ -124,7 +127,8 @@ def retrieval(
     classes = checked_labels(labels, len(photographs))
     targets = targets_with_photographs(target, len(pictures), classes)
     places = checked_own(own, len(pictures), len(photographs))
-    cosines = unit_rows(pictures) @ unit_rows(photographs).T
+    units = unit_rows(photographs)
+    cosines = (row for block in torch.split(unit_rows(pictures), _AT_A_TIME) for row in block @ units.T)
     rows = []
     for row, (mine, (which, relevant), place) in enumerate(zip(cosines, targets, places.tolist(), strict=True)):
         others = torch.arange(len(photographs)) != place

@@ -141,7 +141,8 @@ class SortedComparison:
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write everything to one safetensors file; :meth:`load` reads it."""
         tensors = {f"distance.{condition}": values for condition, values in self.distance.items()}
-        described = {"layers": self.layers, "conditions": self.conditions, "settings": self.settings}
+        images = {condition: len(values) for condition, values in self.distance.items()}
+        described = {"layers": self.layers, "images": images, "settings": self.settings}
         save_tensors(path, "sorted path comparison", tensors, described, overwrite)
 
     @classmethod
@@ -157,10 +158,11 @@ class SortedComparison:
         with intact(path, "sorted path comparison"):
             loaded = cls(
                 layers=list(metadata["layers"]),
-                distance={condition: tensors[f"distance.{condition}"] for condition in metadata["conditions"]},
+                distance={condition: tensors[f"distance.{condition}"] for condition in metadata["images"]},
                 settings=dict(metadata["settings"]),
             )
-            for values in loaded.distance.values():
+            for condition, values in loaded.distance.items():
+                alike(f"images of {condition}", metadata["images"][condition], len(values))
                 alike("layers", len(loaded.layers), values.shape[1])
         return loaded
 

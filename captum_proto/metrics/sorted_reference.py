@@ -33,7 +33,7 @@ def by_channel(rows: Tensor, shape: tuple[int, ...], axis: int) -> Tensor:
         Tensor: (N, C, P); P is 1 where there are no positions.
     """
     values = rows.reshape(len(rows), *(shape or (1,)))
-    return channels_first(values, axis).reshape(len(rows), values.shape[axis], -1)
+    return channels_first(values, axis).unsqueeze(-1).flatten(2)
 
 
 @dataclass
@@ -73,7 +73,8 @@ class SortedReference(ActivationSums):
 
     def quantiles(self, layer: int) -> Tensor:
         """A layer's mean quantile function: the mean sorted activations of each channel, (C, P) in float64."""
-        return (self.sums[layer] / self.count).view(self.channels(layer), -1)
+        channels = self.channels(layer)
+        return (self.sums[layer] / self.count).view(channels, len(self.sums[layer]) // max(1, channels))
 
     def natural_distance(self, layer: int) -> float:
         r"""

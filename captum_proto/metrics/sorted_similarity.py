@@ -48,7 +48,7 @@ class SortedSimilarity(LayerSimilarity[SortedReference, SortedScores, SortedComp
         \qquad q_{lc}(j) = \frac{1}{n} \sum_{I \in \mathbb{I}} a_{lc(j)}(I)
         \qquad D_l(x) = \frac{\sum_c W_{lc}(x)}{\operatorname{mean}_{I \in \mathbb{I}} \sum_c W^{-I}_{lc}(I)}
 
-    where :math:`a_{lc(1)} \le \dots \le a_{lc(P)}` are the activations of channel c of layer l, sorted over its P positions.
+    where :math:`a_{lc(1)} \le \ldots \le a_{lc(P)}` are the activations of channel c of layer l, sorted over its P positions.
     :math:`W_{lc}` is the squared 2-Wasserstein distance between them and the distribution whose quantile function is the mean of those of
     the n natural images (their Wasserstein barycenter); :math:`W^{-I}` is the same with the mean of the images other than I. So a layer's
     distance is the mean over its channels in units of the layer: 1 is what natural images have on average. Channels are not scaled one by

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import check_int, check_logits, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto._utils.model import borrowed
+from captum_proto._utils.model import borrowed, device_of, dtype_of
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target, parse_targets
 
@@ -106,13 +106,11 @@ def verifier_logits(images: Images, verifier: NamedModel, batch_size: int = 32) 
         >>> verifier_logits(torch.rand(2, 1, 8, 8), load_model("digits", pretrained=False)).shape
         torch.Size([2, 10])
     """
-    check_int(batch_size, "batch_size", 1)
     pipeline = Pipeline(verifier.model, verifier.preprocess)
     parts = []
-    for batch in image_batches(images, batch_size, (0.0, 1.0), "images"):
+    for sized in _sized_batches(images, verifier, batch_size):
         with torch.no_grad(), borrowed(verifier.model):
-            sized = sized_for(batch.detach().to(pipeline.device, pipeline.image_dtype), verifier)
-            parts.append(check_logits(pipeline(sized), len(batch)).double().cpu())
+            parts.append(check_logits(pipeline(sized), len(sized)).double().cpu())
     return torch.cat(parts)
 
 
@@ -139,14 +137,59 @@ def verifier_features(images: Images, verifier: NamedModel, layer: str | None = 
         >>> verifier_features(torch.rand(2, 1, 8, 8), load_model("digits", pretrained=False)).shape[0]
         2
     """
+    return _features_and_outputs(images, verifier, layer, batch_size)[0]
+
+
+def verifier_view(
+    images: Images, verifier: NamedModel, layer: str | None = None, batch_size: int = 32
+) -> tuple[Tensor, Tensor]:
+    r"""
+    Logits and pooled features of whole pictures from the same pass, in about the time of one of them.
+
+    Args:
+        images, verifier, layer, batch_size: As in :func:`verifier_features`.
+
+    Returns:
+        tuple[Tensor, Tensor]: What :func:`verifier_logits` gives, (N, K), and what :func:`verifier_features` gives, (N, D).
+
+    Raises:
+        TypeError, ValueError: As both.
+
+    Examples::
+
+        >>> from captum_proto.models import load_model
+        >>> logits, features = verifier_view(torch.rand(2, 1, 8, 8), load_model("digits", pretrained=False))
+        >>> logits.shape, len(features)
+        (torch.Size([2, 10]), 2)
+    """
+    features, outputs = _features_and_outputs(images, verifier, layer, batch_size)
+    given = next((output for output in outputs if not isinstance(output, Tensor)), None)
+    together = torch.cat([output.detach().cpu() for output in outputs]) if given is None else given
+    return check_logits(together, len(features)).double(), features
+
+
+def _features_and_outputs(
+    images: Images, verifier: NamedModel, layer: str | None, batch_size: int
+) -> tuple[Tensor, list[Any]]:
     from captum_proto.models import PooledFeatures
 
     embed = PooledFeatures(verifier, layer, batch_size=check_int(batch_size, "batch_size", 1))
-    parts = [
-        embed(sized_for(batch.detach(), verifier)).double()
-        for batch in image_batches(images, batch_size, (0.0, 1.0), "images")
-    ]
-    return torch.cat(parts)
+    parts, outputs = [], []
+    for sized in _sized_batches(images, verifier, batch_size):
+        features, output = embed.with_output(sized)
+        parts.append(features.double())
+        outputs += output
+    return torch.cat(parts), outputs
+
+
+def _sized_batches(images: Images, verifier: NamedModel, batch_size: int) -> Iterator[Tensor]:
+    """Checked batches at the verifier's size, on its device, in float32 unless it is double itself."""
+    check_int(batch_size, "batch_size", 1)
+    device = device_of(verifier.model)
+    dtype = torch.float64 if dtype_of(verifier.model) == torch.float64 else torch.float32
+    for given in image_batches(images, batch_size, (0.0, 1.0), "images"):
+        for batch in torch.split(given, batch_size):
+            yield sized_for(batch.detach().to(device, dtype), verifier)
 
 
 def classes_in(verifier: NamedModel, class_names: Sequence[str] | None, target: Any = None) -> dict[int, int]:
@@ -234,4 +277,12 @@ def _listed(indices: Iterable[int], class_names: Sequence[str] | None = None) ->
     return ", ".join(named[:_MOST_NAMED]) + (f" and {further} more" if further > 0 else "")
 
 
-__all__ = ["as_saved", "classes_in", "mapped_targets", "sized_for", "verifier_features", "verifier_logits"]
+__all__ = [
+    "as_saved",
+    "classes_in",
+    "mapped_targets",
+    "sized_for",
+    "verifier_features",
+    "verifier_logits",
+    "verifier_view",
+]

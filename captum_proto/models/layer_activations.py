@@ -104,6 +104,21 @@ class LayerActivations:
         Raises:
             ValueError: If the layer does not run, or gives no floating-point tensor per image.
         """
+        return self.with_output(images)[0]
+
+    def with_output(self, images: Tensor) -> tuple[Tensor, list[Any]]:
+        """
+        The layer's activations and what the model returned, from the same pass.
+
+        Args:
+            images (Tensor): (N, C, H, W), before preprocessing.
+
+        Returns:
+            tuple[Tensor, list]: The activations, as a call gives them, and the model's output of each batch, where the model left it.
+
+        Raises:
+            ValueError: If the layer does not run, or gives no floating-point tensor per image.
+        """
         check_images(images, None)
         parts: list[Tensor] = []
 
@@ -115,12 +130,13 @@ class LayerActivations:
             units = units if units.dtype == torch.float64 else units.float()
             parts.append(units.reshape(*units.shape[:2], -1).cpu().clone())
 
+        outputs = []
         for batch in torch.split(images.detach(), self.batch_size):
             sized = self._sized(batch)
             plan, name = self._planned(sized), self.layer_for(sized)
             module = find_output(self.model, name)[1]
-            plan.run(sized, keep)
-        return torch.cat(parts)
+            outputs.append(plan.run(sized, keep))
+        return torch.cat(parts), outputs
 
     def settings(self) -> dict[str, Any]:
         """What it is, as JSON can hold it."""
@@ -173,8 +189,9 @@ class PooledFeatures(LayerActivations):
         self.pool = pool
         pooled(torch.zeros(1), pool)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        return pooled(super().__call__(images), self.pool)
+    def with_output(self, images: Tensor) -> tuple[Tensor, list[Any]]:
+        activations, outputs = super().with_output(images)
+        return pooled(activations, self.pool), outputs
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "pool": self.pool}

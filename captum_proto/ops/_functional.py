@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_proto.ops._schemas import MAX_ROW_LENGTH
+from captum_proto.ops._schemas import BORDERS, MAX_ROW_LENGTH
 
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 #: Integers that float64 holds exactly, so that ranking them as float64 makes no ties of its own.
@@ -60,7 +60,7 @@ def affine_sample(
     *,
     mean: Sequence[float] | Tensor | None = None,
     std: Sequence[float] | Tensor | None = None,
-    fill: float = 0.0,
+    fill: float | str = 0.0,
     channels_last: bool = False,
 ) -> Tensor:
     r"""
@@ -71,6 +71,8 @@ def affine_sample(
 
     :math:`S` being ``grid_sample(·, affine_grid(matrix, images.shape, align_corners=False), mode="bilinear", padding_mode="zeros",
     align_corners=False)`` of ``torch.nn.functional``: what comes from outside the image is ``fill``, and the border blends into it.
+    With ``fill="reflect"`` or ``"replicate"``, :math:`S` is that of ``padding_mode="reflection"`` or ``"border"``, of :math:`x` itself:
+    there is no outside. An image goes on as its mirror image, again and again, or as the pixel of it that is nearest.
     Runs natively on CPU and CUDA where the extension is built, with coordinates in float64 whatever the dtype of ``images``; else in
     PyTorch, which rounds coordinates to that dtype. The results agree to rounding.
 
@@ -79,16 +81,19 @@ def affine_sample(
         matrix (Tensor): Shape (N, 2, 3), floating point: from output to input, in coordinates that go from -1 to 1 along each side.
         mean (sequence of float or Tensor, optional): C values, or one for all channels. None: 0. Default: None
         std (sequence of float or Tensor, optional): C values, or one for all channels. None: 1. Default: None
-        fill (float, optional): Value outside the image, before normalization. Default: 0
+        fill (float or str, optional): Value outside the image, before normalization; or what the image goes on with: "reflect", its mirror
+            image, in which the outermost pixel comes twice, or "replicate", its nearest pixel. Default: 0
         channels_last (bool, optional): Memory format of the result: ``torch.channels_last``, or contiguous. Default: False
 
     Returns:
         Tensor: Shape and dtype of ``images``. Differentiable once, with respect to ``images`` alone. An infinite or missing (NaN) pixel
         affects those outputs that have it among the four pixels around their coordinate, also where its weight is zero.
-        To the native kernels, coordinates that are not finite are outside the image; PyTorch leaves them open.
+        To the native kernels, coordinates that are not finite are outside the image, and where there is no outside on its rim; PyTorch
+        leaves them open.
 
     Raises:
-        ValueError: If shapes or devices do not match, ``std`` holds a zero, or ``matrix`` requires a gradient.
+        ValueError: If shapes or devices do not match, ``std`` holds a zero, ``fill`` is a text that is none of these, or ``matrix``
+            requires a gradient.
         TypeError: If ``images`` is neither float32 nor float64, or ``matrix`` is not floating point.
 
     Examples::
@@ -96,6 +101,10 @@ def affine_sample(
         >>> images = torch.rand(2, 3, 224, 224, requires_grad=True)
         >>> mirror = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).expand(2, 2, 3)
         >>> affine_sample(images, mirror, mean=[0.5], std=[0.25]).sum().backward()
+        >>> smaller = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]).expand(2, 2, 3)
+        >>> mirrored = affine_sample(torch.rand(2, 3, 8, 8), smaller, fill="reflect")
+        >>> torch.allclose(mirrored[:, :, :2], mirrored[:, :, 2:4].flip(2))
+        True
     """
     if images.dim() != 4:
         raise ValueError(f"images has shape {tuple(images.shape)}; affine_sample expects (N, C, H, W).")
@@ -113,11 +122,15 @@ def affine_sample(
         raise ValueError("matrix requires a gradient, and affine_sample has none for it; pass matrix.detach().")
     if matrix.dtype not in (torch.float32, torch.float64):
         matrix = matrix.float()
+    border = 0 if not isinstance(fill, str) else BORDERS.index(fill) if fill in BORDERS[1:] else -1
+    if border < 0:
+        raise ValueError(f"fill is {fill!r}; affine_sample expects a number, or one of {', '.join(BORDERS[1:])}.")
+    value = 0.0 if isinstance(fill, str) else float(fill)
     scale = images.new_ones(images.shape[1]) if std is None else _per_channel(std, "std", images).reciprocal()
-    shift = images.new_full((images.shape[1],), fill)
+    shift = images.new_full((images.shape[1],), value)
     if mean is not None:
         shift = shift - _per_channel(mean, "mean", images)
-    return torch.ops.captum_proto.affine_sample(images, matrix, scale, shift * scale, float(fill), channels_last)
+    return torch.ops.captum_proto.affine_sample(images, matrix, scale, shift * scale, value, channels_last, border)
 
 
 def rank(x: Tensor) -> Tensor:

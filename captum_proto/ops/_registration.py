@@ -30,12 +30,14 @@ def _(grad_output: Tensor, images: Tensor, power: int) -> Tensor:
 
 
 @torch.library.register_fake(f"{NAMESPACE}::affine_sample")
-def _(images: Tensor, matrix: Tensor, scale: Tensor, shift: Tensor, fill: float, channels_last: bool) -> Tensor:
+def _(
+    images: Tensor, matrix: Tensor, scale: Tensor, shift: Tensor, fill: float, channels_last: bool, border: int = 0
+) -> Tensor:
     return torch.empty_like(images, memory_format=_twin.memory_format(channels_last))
 
 
 @torch.library.register_fake(f"{NAMESPACE}::affine_sample_backward")
-def _(grad_output: Tensor, matrix: Tensor, scale: Tensor, channels_last: bool) -> Tensor:
+def _(grad_output: Tensor, matrix: Tensor, scale: Tensor, channels_last: bool, border: int = 0) -> Tensor:
     return torch.empty_like(grad_output, memory_format=_twin.memory_format(channels_last))
 
 
@@ -89,17 +91,17 @@ def _loss_backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
     return torch.ops.captum_proto.high_frequency_loss_backward(grad_output, images, ctx.power), None
 
 
-def _setup_sample(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, float, bool], output: Tensor) -> None:
-    images, matrix, scale, *_ = inputs
+def _setup_sample(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, float, bool, int], output: Tensor) -> None:
+    images, matrix, scale, *_, ctx.border = inputs
     ctx.save_for_backward(matrix, scale)
     # The gradient lies as the images do, if they lie in one of two usual ways.
     ctx.channels_last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
 
 
-def _sample_backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+def _sample_backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None, None, None, None]:
     matrix, scale = ctx.saved_tensors
-    gradient = torch.ops.captum_proto.affine_sample_backward(grad_output, matrix, scale, ctx.channels_last)
-    return gradient, None, None, None, None, None
+    gradient = torch.ops.captum_proto.affine_sample_backward(grad_output, matrix, scale, ctx.channels_last, ctx.border)
+    return gradient, None, None, None, None, None, None
 
 
 def _refuse_second_derivative(name: str, instead: str) -> Callable[[Any, Tensor], NoReturn]:

@@ -14,12 +14,14 @@ SCHEMAS = {
     # (N,) , (N, C, H, W) -> gradient in the dtype and layout of images
     "high_frequency_loss_backward": "(Tensor grad_output, Tensor images, int power) -> Tensor",
     # (N, C, H, W) float32 or float64, any strides; (N, 2, 3) float32 or float64; (C,) and (C,) in the images' dtype
-    # -> (N, C, H, W), contiguous or channels_last: (sample of (images - fill) * scale) + shift
+    # -> (N, C, H, W), contiguous or channels_last: (sample of (images - fill) * scale) + shift; the border is one of BORDERS
     "affine_sample": (
-        "(Tensor images, Tensor matrix, Tensor scale, Tensor shift, float fill, bool channels_last) -> Tensor"
+        "(Tensor images, Tensor matrix, Tensor scale, Tensor shift, float fill, bool channels_last, int border=0) -> Tensor"
     ),
     # the gradient by the images, contiguous or channels_last, given the one by the samples
-    "affine_sample_backward": "(Tensor grad_output, Tensor matrix, Tensor scale, bool channels_last) -> Tensor",
+    "affine_sample_backward": (
+        "(Tensor grad_output, Tensor matrix, Tensor scale, bool channels_last, int border=0) -> Tensor"
+    ),
     # (N, D) floating -> (N, D) int32
     "doubled_rank": "(Tensor x) -> Tensor",
     # (N, D) floating -> (N, D) float64; NaN in a row: the whole row NaN
@@ -44,6 +46,10 @@ SCHEMAS = {
         "(Tensor(a!) counts, Tensor(b!) filled, Tensor(c!) kept, Tensor values, Tensor first, Tensor slots) -> ()"
     ),
 }
+
+#: What is outside of an image that is sampled, in the order of ``Border`` of ``csrc/kernels/border.h``: a number, the image's mirror
+#: image, or its nearest pixel.
+BORDERS = ("constant", "reflect", "replicate")
 
 #: The longest row that can be ranked: up to here the halves of every 128-bit sum are exact in float64. The native kernels' limit is
 #: ``kLongestRow`` of ``csrc/kernels/limits.h``; a test keeps the two equal.

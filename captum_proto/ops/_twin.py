@@ -66,30 +66,38 @@ def high_frequency_loss_backward(grad_output: Tensor, images: Tensor, power: int
     return grad.to(images.dtype)
 
 
+#: What PyTorch's sampler calls the borders of ``BORDERS``, in their order, and the numbers that it has for them.
+_PADDING_MODES = ("zeros", "reflection", "border")
+_PADDING_NUMBERS = {"zeros": 0, "border": 1, "reflection": 2}
+
+
 def memory_format(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def affine_sample(
-    images: Tensor, matrix: Tensor, scale: Tensor, shift: Tensor, fill: float, channels_last: bool
+    images: Tensor, matrix: Tensor, scale: Tensor, shift: Tensor, fill: float, channels_last: bool, border: int = 0
 ) -> Tensor:
     samples = torch.empty_like(images, memory_format=memory_format(channels_last))
     if images.numel() == 0:
         return samples
     sampled = torch.nn.functional.grid_sample(
-        images - fill, _grid(matrix, images), mode="bilinear", padding_mode="zeros", align_corners=False
+        images - fill, _grid(matrix, images), mode="bilinear", padding_mode=_PADDING_MODES[border], align_corners=False
     )
     return samples.copy_(sampled * scale.view(-1, 1, 1) + shift.view(-1, 1, 1))
 
 
-def affine_sample_backward(grad_output: Tensor, matrix: Tensor, scale: Tensor, channels_last: bool) -> Tensor:
+def affine_sample_backward(
+    grad_output: Tensor, matrix: Tensor, scale: Tensor, channels_last: bool, border: int = 0
+) -> Tensor:
     gradients = torch.empty_like(grad_output, memory_format=memory_format(channels_last))
     if grad_output.numel() == 0:
         return gradients
     scaled = grad_output * scale.view(-1, 1, 1)
-    # Bilinear, zeros outside; the gradient by the images alone, which does not depend on them: any tensor of their shape will do.
+    # Bilinear; the gradient by the images alone, which does not depend on them: any tensor of their shape will do.
+    padding = _PADDING_NUMBERS[_PADDING_MODES[border]]
     gradient, _ = torch.ops.aten.grid_sampler_2d_backward(
-        scaled, scaled, _grid(matrix, scaled), 0, 0, False, [True, False]
+        scaled, scaled, _grid(matrix, scaled), 0, padding, False, [True, False]
     )
     return gradients.copy_(gradient)
 

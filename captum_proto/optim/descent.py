@@ -18,6 +18,7 @@ from captum_proto.capture import redirected_activations, warn_of_outputs
 from captum_proto.optim.forward import ForwardPass
 from captum_proto.optim.gradient import cause_of, gradients_of, where_lost
 from captum_proto.optim.loss.objective import NO_GRADIENT, Loss, Outputs, Rows
+from captum_proto.optim.optimizers import optimizer_of
 from captum_proto.optim.random import BACKGROUND, START, TRANSFORM, RandomStream
 from captum_proto.optim.result import ZERO_GRADIENT, Callback, OptimizationResult, Step
 from captum_proto.optim.settings import SCHEDULES, OptimizationSettings
@@ -38,6 +39,7 @@ class _Phase:
     unit: str = "step"  # what a step is called in a message
     total: str | None = "loss"  # the name under which the loss itself is recorded
     transformed: bool = False
+    advances: bool = False  # whether it is along its steps that a parametrization goes from coarse to fine
     schedule: Callable[[float], float] = SCHEDULES["constant"]
     tolerance: float = 0.0  # a row rests from when the first of what is recorded is at most this
     snapshot_steps: frozenset[int] = frozenset()
@@ -101,6 +103,8 @@ class Descent:
         result = OptimizationResult(self._look(), self.rows, self.forward.arrangement)
         if not self.probed and result.images.dim() == 4 and self.settings.steps + self.settings.warmup_steps:
             warn_of_outputs(self.pipeline, self.inputs.composed(result.images, None))
+        if self.inputs.resizes:
+            self._check_small()
         phases = self._phases()
         result.history = {name: torch.empty(0, len(self.rows.keys)) for phase in phases for name in phase.recorded}
         try:
@@ -121,7 +125,8 @@ class Descent:
             "ascent",
             self.loss,
             settings.steps,
-            transformed=settings.transform is not None,
+            transformed=settings.draws,
+            advances=True,
             schedule=SCHEDULES[settings.lr_schedule],
             snapshot_steps=self.snapshot_steps,
         )
@@ -149,18 +154,26 @@ class Descent:
         held = {value.untyped_storage().data_ptr() for value in self.parameters.values()}
         return images.clone() if images.untyped_storage().data_ptr() in held else images
 
+    @torch.no_grad()
+    def _check_small(self) -> None:
+        """See that the model takes the smaller pictures that it is shown at first."""
+        small = self.inputs.at(0.0).render(self.parameters)
+        try:
+            self.pipeline(small)
+        except Exception as error:  # whatever a model raises that does not take them
+            raise InputError(
+                f"the model does not take pictures of {small.shape[-2]} x {small.shape[-1]}, which half_size shows it at first; leave "
+                f"half_size out. It says: {error}"
+            ) from error
+
     def _minimize(self, phase: _Phase, result: OptimizationResult) -> None:
         settings = self.settings
         history: dict[str, list[Tensor]] = {name: [] for name in phase.recorded}
         losses: list[Tensor] = []
         zero: list[Tensor] = []
         active: Tensor | None = None
-        optimizer = torch.optim.Adam(
-            list(self.parameters.values()),
-            lr=settings.lr,
-            betas=settings.betas,
-            eps=settings.eps,
-            fused=self.pipeline.device.type in ("cpu", "cuda"),
+        optimizer = optimizer_of(
+            self.parameters.values(), settings.optimizer, settings.lr, settings.betas, settings.eps
         )
         if 0 in phase.snapshot_steps:
             result.snapshots[0] = self._look().cpu()
@@ -233,9 +246,10 @@ class Descent:
 
     def _forward(self, phase: _Phase, step: int) -> tuple[Tensor, Outputs, Tensor]:
         """The loss, what it saw of the model, and the images as the model got them: what goes by them goes through the model."""
-        images = self.inputs.render(self.parameters)
-        behind = RandomStream(self.rows.keys, BACKGROUND, step) if self.inputs.draws else None
-        composed = self.inputs.composed(images, behind)
+        inputs = self.inputs.at(step / phase.steps if phase.advances else 0.0)
+        images = inputs.render(self.parameters)
+        behind = RandomStream(self.rows.keys, BACKGROUND, step) if inputs.draws else None
+        composed = inputs.composed(images, behind)
         seen = composed.view_as(composed)
         random = RandomStream(self.rows.keys, TRANSFORM, step) if phase.transformed else None
         outputs = self.forward(seen, random, step, closely=not self.looked)
@@ -297,8 +311,8 @@ class Descent:
         return f"{', '.join(units[:3])}{more} never fired: "
 
     @torch.no_grad()
-    def _update(self, optimizer: torch.optim.Adam, gradients: list[Tensor], active: Tensor | None) -> None:
-        """One step of Adam, for the ``active`` rows; a row whose scaled gradient overflowed waits for a smaller scale."""
+    def _update(self, optimizer: torch.optim.Optimizer, gradients: list[Tensor], active: Tensor | None) -> None:
+        """One step of the optimizer, for the ``active`` rows; a row whose scaled gradient overflowed waits for a smaller scale."""
         parameters = list(self.parameters.values())
         if self.loss_scale is not None:
             finite = torch.stack([gradient.isfinite().flatten(1).all(1) for gradient in gradients]).all(0)

@@ -17,7 +17,7 @@ from captum_proto.optim.loss.objective import Outputs, Rows
 from captum_proto.optim.network import Arrangement, arrange
 from captum_proto.optim.random import RandomStream
 from captum_proto.optim.settings import OptimizationSettings
-from captum_proto.optim.transforms import EachAffine, RandomAffine, Transform
+from captum_proto.optim.transforms import EachAffine, GaussianNoise, RandomAffine
 
 
 class ForwardPass:
@@ -49,7 +49,9 @@ class ForwardPass:
         self._run_loan = self.loan  # of what is run: the model, or a copy
         self.recorder = LayerRecorder(pipeline.forward_func, layers)
         self._pipeline, self._settings, self._rows = pipeline, settings, rows
+        self._noise = GaussianNoise(settings.noise) if settings.noise else None
         self._network: Pipeline | None = None if arranged else pipeline
+        self._planned_shape: tuple[int, ...] = ()
         self._turn = contextlib.ExitStack()
         self._turning = False
         #: Whether a loss looked at the model's output in the passes since it was last set to False; where not, they end before it.
@@ -89,8 +91,10 @@ class ForwardPass:
             if self.arrangement.folded:
                 self._run_loan = Loan(self.arrangement.forward_func)
                 self._turn.enter_context(self._run_loan.own_buffers())
-        if not self.recorder.planned:
+        if not self.recorder.planned or self._planned_shape not in ((), prepared.shape[1:]):
+            # How layers lie is found for one size, and a parametrization may show smaller pictures at first.
             self.recorder.plan(self._run_few, prepared[:1].detach())
+            self._planned_shape = prepared.shape[1:]
         output, finish = self._run(self._network, prepared, step)
         layers, sources = self._taken(len(images))
         return Outputs(
@@ -163,17 +167,25 @@ class ForwardPass:
         return pipeline.run(prepared.clone())
 
     def _prepared(self, images: Tensor, random: RandomStream | None) -> Tensor:
-        transform = self._settings.transform
-        if transform is None or random is None:
+        if random is None:
             return self._pipeline.prepare(images)
         if self._settings.preprocess_first:
-            return transform(self._pipeline.prepare(images), random)
-        return self._warped_and_prepared(images, transform, random)
+            return self._transformed(self._pipeline.prepare(images), random)
+        return self._transformed_and_prepared(images, random)
 
-    def _warped_and_prepared(self, images: Tensor, transform: Transform, random: RandomStream) -> Tensor:
+    def _transformed(self, images: Tensor, random: RandomStream) -> Tensor:
+        if self._settings.transform is not None:
+            images = self._settings.transform(images, random)
+        return images if self._noise is None else self._noise(images, random)
+
+    def _transformed_and_prepared(self, images: Tensor, random: RandomStream) -> Tensor:
         """T, then the model's preprocessing: in one operator if they are an affine map and a normalization."""
-        normalization = self._pipeline.normalization
-        if (type(transform) is RandomAffine or type(transform) is EachAffine) and normalization is not None:
-            channels_last = self._network is not None and self._network.channels_last
-            return transform.normalized(images, random, *normalization, channels_last=channels_last)
-        return self._pipeline.prepare(transform(images, random))
+        transform, normalization = self._settings.transform, self._pipeline.normalization
+        if not (type(transform) is RandomAffine or type(transform) is EachAffine) or normalization is None:
+            return self._pipeline.prepare(self._transformed(images, random))
+        channels_last = self._network is not None and self._network.channels_last
+        prepared = transform.normalized(images, random, *normalization, channels_last=channels_last)
+        if self._noise is None:
+            return prepared
+        std = torch.tensor(normalization[1], device=prepared.device, dtype=prepared.dtype)
+        return prepared + self._noise.drawn(prepared, random) / std.view(-1, 1, 1)

@@ -5,8 +5,16 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
+from captum_proto.optim.inputs.maco import MACOImage
 from captum_proto.optim.inputs.spectral import FFTImage, PhaseImage
-from captum_proto.optim.transforms import RandomAffine, feature_visualization_transform
+from captum_proto.optim.transforms import (
+    Compose,
+    RandomAffine,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomRoll,
+    feature_visualization_transform,
+)
 
 #: The transform of the paper.
 PAPER_TRANSFORM = RandomAffine(180, translate=(0.5, 0.5), scale=(0.7, 1.3))
@@ -52,6 +60,53 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "parametrization": "pixels",
         "lr_schedule": "constant",
     },
+    # Görgün, Schiele and Fischer, "VITAL" (arXiv:2503.22399), after their code for class neurons: the activations of natural images of the
+    # class in five layers and nothing else, Adam with betas (0.5, 0.9), a learning rate that falls as a cosine, shifts of up to 30 of 224
+    # pixels. Theirs are pixels in normalized units at lr 1, in 2000 steps of which 100 warm lr up, and layers count as they come; here they
+    # are Fourier coefficients at a rate that suits these, and each layer is in units of its variance.
+    "matched": {
+        "steps": 512,
+        "lr": 0.1,
+        "betas": (0.5, 0.9),
+        "high_frequency_weight": 0.0,
+        "warmup_steps": 0,
+        "transform": RandomRoll(),
+        "parametrization": FFTImage(),
+        "lr_schedule": "cosine",
+        "class_loss": "none",
+        "match_weight": 1.0,
+    },
+    # Fel et al., "Unlocking Feature Visualization for Deeper Networks with MAgnitude Constrained Optimization" (arXiv:2306.06805), with the
+    # steps and the lr of the authors' library Xplique. There a step is of 32 crops, whose mean side falls from a half to a twentieth of the
+    # picture's; here it is of one, of a tenth to a half throughout, which never reaches beyond the border. Its noise of 0.08 is in a range
+    # of width 2. The spectrum is to be given.
+    "maco": {
+        "steps": 256,
+        "optimizer": "nadam",
+        "lr": 1.0,
+        "noise": 0.04,
+        "high_frequency_weight": 0.0,
+        "warmup_steps": 0,
+        "transform": RandomResizedCrop((0.1, 0.5)),
+        "parametrization": MACOImage(),
+        "lr_schedule": "constant",
+    },
+    # Yin et al., "Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion" (arXiv:1912.08795), after their code for ImageNet,
+    # setting 1, with a batch of one: cross entropy, regularizers with the weights that its README has for ResNet-50, Adam with betas
+    # (0.5, 0.9). Its lr of 0.25 is in units of normalized pixels, 0.225 each; its start from normal noise and its linear warm-up of lr are
+    # left out.
+    "deep_inversion": {
+        "steps": 2000,
+        "lr": 0.056,
+        "betas": (0.5, 0.9),
+        "high_frequency_weight": 0.0,
+        "warmup_steps": 0,
+        "transform": Compose([RandomRoll(), RandomHorizontalFlip()]),
+        "parametrization": "pixels",
+        "lr_schedule": "cosine",
+        "class_loss": "cross_entropy",
+        "regularizer": "deep_inversion",
+    },
 }
 
 
@@ -75,6 +130,8 @@ def preset_for(name: str, image_shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 #: "paper": as published. "best": what path similarity and the eye found best. "feature_visualization" and "ascent": what came before.
+#: "deep_inversion" and "maco": what others publish, as far as it fits one picture at a time; "maco" needs the spectrum of photographs.
+#: "matched": what looks to the model like the natural images of the class that are given as ``match``, a claim about these images too.
 #: Each is a mapping of keyword arguments: ``generation.generate(12, (3, 224, 224), **PRESETS["best"])``.
 PRESETS = MappingProxyType({name: MappingProxyType(values) for name, values in _PRESETS.items()})
 

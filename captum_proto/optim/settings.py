@@ -16,6 +16,7 @@ from torch import Tensor
 from captum_proto._utils.checks import as_int
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS, as_parametrization
+from captum_proto.optim.optimizers import OPTIMIZERS
 from captum_proto.optim.transforms import Transform, as_transform
 
 #: The learning rate at a share of the steps, as a share of what it is at the start.
@@ -36,12 +37,16 @@ class OptimizationSettings:
 
     Args:
         steps (int): Steps of the main objective, after the warm-up.
-        lr (float): Adam's learning rate, for an image in pixels in units of its range.
-        betas (tuple[float, float]): Adam's decay rates.
-        eps (float): Adam's denominator term.
+        lr (float): The optimizer's learning rate, for an image in pixels in units of its range.
+        betas (tuple[float, float]): The optimizer's decay rates.
+        eps (float): The optimizer's denominator term.
+        optimizer (str): "adam", or "nadam", Adam with Nesterov's momentum (Dozat, "Incorporating Nesterov Momentum into Adam", ICLR 2016
+            workshop; :class:`torch.optim.NAdam` with its own ``momentum_decay``).
         warmup_steps (int): At most so many steps of the warm-up's objective; 0 for none.
         warmup_tolerance (float): A row's warm-up ends when what the warm-up records is at most this; 0 for never.
         transform (Transform or Callable, optional): T, drawn anew for each row and step.
+        noise (float): Standard deviation of the Gaussian noise that is added after the transform, in its units, drawn anew for each row and
+            step; 0 for none: see :class:`~captum_proto.optim.GaussianNoise`.
         preprocess_first (bool): Whether the model's preprocessing acts before the transform instead of after it.
         value_range (tuple[float, float]): The valid range of an input's values.
         clamp (bool): Whether each step ends with the parametrization's projection: for pixels, onto ``value_range``. Of no effect where the
@@ -55,7 +60,7 @@ class OptimizationSettings:
         autocast (torch.dtype, optional): torch.bfloat16 or torch.float16 for mixed precision; gradients of float16 are scaled.
 
     A field's metadata says what an option of the command line needs to know beside its type and documentation: ``choices``, the names that
-    it takes, and ``metavar``, what its help calls the value.
+    it takes, ``metavar``, what its help calls the value, and ``type``, what makes the value of a text.
 
     Raises:
         TypeError, ValueError: If a value is out of its range.
@@ -65,9 +70,11 @@ class OptimizationSettings:
     lr: float = 0.05
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
+    optimizer: str = field(default="adam", metadata={"choices": tuple(OPTIMIZERS)})
     warmup_steps: int = 0
     warmup_tolerance: float = 0.0
     transform: Transform | None = field(default=None, metadata={"choices": TRANSFORMS})
+    noise: float = 0.0
     preprocess_first: bool = False
     value_range: tuple[float, float] = (0.0, 1.0)
     clamp: bool = True
@@ -86,17 +93,24 @@ class OptimizationSettings:
                 raise InputError(f"{name} is {value!r}; expected a whole number of at least 0.")
             self._set(name, number)
         self._check_types()
-        self._check_finite("lr", "warmup_tolerance", "eps")
+        self._check_finite("lr", "warmup_tolerance", "eps", "noise")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"betas is {self.betas!r}; expected two numbers, each at least 0 and less than 1.")
-        if self.lr_schedule not in SCHEDULES:
-            raise InputError(f'lr_schedule is "{self.lr_schedule}"; expected one of {", ".join(SCHEDULES)}.')
+        for name, known in (("lr_schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                raise InputError(f'{name} is "{getattr(self, name)}"; expected one of {", ".join(known)}.')
         if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
             raise InputError(f"value_range is {self.value_range}; expected (least, most).")
-        # What may be given in several ways is kept in one.
+        # What may be given in several ways is kept in one. PyTorch's optimizers refuse a whole number beside a fraction.
+        self._set("betas", tuple(float(beta) for beta in self.betas))
         self._set("value_range", tuple(float(bound) for bound in self.value_range))
         self._set("transform", None if self.transform is None else as_transform(self.transform))
         self._set("parametrization", as_parametrization(self.parametrization))
+
+    @property
+    def draws(self) -> bool:
+        """Whether the model sees inputs by random numbers: under a transform, or with noise."""
+        return self.transform is not None or self.noise > 0
 
     def _check_types(self) -> None:
         """See that fields hold what they are declared to hold; those that may be given in several ways are checked where they are read."""

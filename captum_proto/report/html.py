@@ -10,17 +10,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from captum_proto.report.block import Block
 from captum_proto.report.context import Context
 from captum_proto.report.glossary import MEANINGS, Explainer, anchor
 from captum_proto.report.page import Page, Section
+from captum_proto.report.templating import environment, source_of
 from captum_proto.runs.files import write_text
 from captum_proto.runs.folder import REPORT
 from captum_proto.runs.provenance import versions
@@ -90,10 +89,10 @@ def render(page: Page, folder: Path) -> str:
     lead = [_render(block, context, explained) for block in page.lead]
     sections = [_section(section, context, explained) for section in page.sections]
     kinds = dict.fromkeys(type(block) for block in page.blocks)
-    templates = _environment()
+    templates = environment()
     script, style = (
         "".join(
-            map(_source, dict.fromkeys([f"report.{ending}", *filter(None, (getattr(kind, name) for kind in kinds))]))
+            map(source_of, dict.fromkeys([f"report.{ending}", *filter(None, (getattr(kind, name) for kind in kinds))]))
         )
         for name, ending in (("script", "js"), ("style", "css"))
     )
@@ -144,7 +143,7 @@ def _render(block: Block, context: Context, explained: Explainer) -> Markup | No
     values = block.render(context)
     if values is None:
         return None
-    templates = _environment()
+    templates = environment()
     named = block.template is None
     template = (
         templates.get_template(f"blocks/{block.kind}.html") if named else templates.from_string(block.template or "")
@@ -167,23 +166,6 @@ def _entries(value: Any, name: str = "") -> list[tuple[str, str]]:
 
 def _scalar(value: Any) -> str:
     return {None: "none", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("captum_proto.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _source(name: str) -> str:
-    templates = _environment()
-    assert templates.loader is not None
-    return templates.loader.get_source(templates, name)[0].strip() + "\n"
 
 
 __all__ = ["render", "write_page", "write_report"]

@@ -105,8 +105,9 @@ int64_t bands_for(int64_t planes, int64_t height) {
 }
 
 Tensor affine_sample(const Tensor& images, const Tensor& matrix, const Tensor& scale, const Tensor& shift, double fill,
-                     bool channels_last) {
+                     bool channels_last, int64_t border) {
   check_sampled(images, "images");
+  check_border(border);
   check_pixels(images, "images");
   Tensor samples;
   with_float_or_double(images, [&](auto type) {
@@ -121,14 +122,19 @@ Tensor affine_sample(const Tensor& images, const Tensor& matrix, const Tensor& s
                            strides_of(images),   mutable_data<T>(samples),
                            strides_of(samples),  1};
     call.bands = bands_for(call.units(), call.shape.h);
-    in_parallel(call.units(), images.numel() / call.units(),
-                [&](int64_t begin, int64_t end) { run<&affine_sample_units<T>>(call, begin, end); });
+    with_border(border, [&](auto constant) {
+      constexpr Border kBorder = decltype(constant)::value;
+      in_parallel(call.units(), images.numel() / call.units(),
+                  [&](int64_t begin, int64_t end) { run<&affine_sample_units<kBorder, T>>(call, begin, end); });
+    });
   });
   return samples;
 }
 
-Tensor affine_sample_backward(const Tensor& grad_output, const Tensor& matrix, const Tensor& scale, bool channels_last) {
+Tensor affine_sample_backward(const Tensor& grad_output, const Tensor& matrix, const Tensor& scale, bool channels_last,
+                              int64_t border) {
   check_sampled(grad_output, "grad_output");
+  check_border(border);
   check_pixels(grad_output, "grad_output");
   Tensor gradients;
   with_float_or_double(grad_output, [&](auto type) {
@@ -148,8 +154,11 @@ Tensor affine_sample_backward(const Tensor& grad_output, const Tensor& matrix, c
                            strides_of(gradients),
                            1};
     call.bands = bands_for(call.units(), call.shape.h);
-    in_parallel(call.units(), grad_output.numel() / call.units(),
-                [&](int64_t begin, int64_t end) { run<&affine_sample_gradient_units<T>>(call, begin, end); });
+    with_border(border, [&](auto constant) {
+      constexpr Border kBorder = decltype(constant)::value;
+      in_parallel(call.units(), grad_output.numel() / call.units(),
+                  [&](int64_t begin, int64_t end) { run<&affine_sample_gradient_units<kBorder, T>>(call, begin, end); });
+    });
   });
   return gradients;
 }

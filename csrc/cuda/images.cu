@@ -63,8 +63,9 @@ cuda::ChannelValues<T> channel_values(const Tensor& values, const Tensor& images
 }
 
 Tensor affine_sample(const Tensor& images, const Tensor& matrix, const Tensor& scale, const Tensor& shift, double fill,
-                     bool channels_last) {
+                     bool channels_last, int64_t border) {
   check_sampled(images, "images");
+  check_border(border);
   check_sides(images, "images");
   Tensor samples;
   with_float_or_double(images, [&](auto type) {
@@ -74,14 +75,18 @@ Tensor affine_sample(const Tensor& images, const Tensor& matrix, const Tensor& s
     const cuda::ChannelValues<T> shifts = channel_values<T>(shift, images, "shift");
     const OnDeviceOf device(images);
     samples = empty_images(images, channels_last);
-    cuda::affine_sample(data<T>(images), layout_of(images), matrices, scales, shifts, fill, layout_of(samples),
-                        mutable_data<T>(samples), device.stream);
+    with_border(border, [&](auto constant) {
+      cuda::affine_sample<decltype(constant)::value>(data<T>(images), layout_of(images), matrices, scales, shifts, fill,
+                                                     layout_of(samples), mutable_data<T>(samples), device.stream);
+    });
   });
   return samples;
 }
 
-Tensor affine_sample_backward(const Tensor& grad_output, const Tensor& matrix, const Tensor& scale, bool channels_last) {
+Tensor affine_sample_backward(const Tensor& grad_output, const Tensor& matrix, const Tensor& scale, bool channels_last,
+                              int64_t border) {
   check_sampled(grad_output, "grad_output");
+  check_border(border);
   check_sides(grad_output, "grad_output");
   Tensor gradients;
   with_float_or_double(grad_output, [&](auto type) {
@@ -90,8 +95,10 @@ Tensor affine_sample_backward(const Tensor& grad_output, const Tensor& matrix, c
     const cuda::ChannelValues<T> scales = channel_values<T>(scale, grad_output, "scale");
     const OnDeviceOf device(grad_output);
     gradients = empty_images(grad_output, channels_last);
-    cuda::affine_sample_backward(data<T>(grad_output), layout_of(grad_output), matrices, scales, layout_of(gradients),
-                                 mutable_data<T>(gradients), device.stream);
+    with_border(border, [&](auto constant) {
+      cuda::affine_sample_backward<decltype(constant)::value>(data<T>(grad_output), layout_of(grad_output), matrices, scales,
+                                                              layout_of(gradients), mutable_data<T>(gradients), device.stream);
+    });
   });
   return gradients;
 }

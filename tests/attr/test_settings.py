@@ -50,16 +50,16 @@ def test_every_field_is_documented_and_generate_shows_it() -> None:
 #: Of fields alike: what they do not take.
 WRONG: list[tuple[str, tuple[object, ...]]] = [
     (
-        "lr eps warmup_tolerance high_frequency_weight diversity_weight",
+        "lr eps noise warmup_tolerance high_frequency_weight diversity_weight natural_statistics_weight match_weight",
         ("a", ["a"], (0.1,), True, {"a": 1}, float("nan"), -1.0, object()),
     ),
     ("betas value_range", ("a", 0.5, None, ("a", "b"), (0.5,), (2.0, 1.0), (0.1, 0.2, 0.3), {"a": 1})),
     ("steps warmup_steps evaluation_draws redirect_relu_steps", ("a", ["a"], 1.5, -1, True, None)),
     ("clamp preprocess_first fold_batch_norm", ("no", ["a"], None, 2, 0.5)),
     ("channels_last", ("no", ["a"], {"a": 1}, 2)),
-    ("lr_schedule", (["a"], {"a": 1}, None, 3)),
+    ("lr_schedule optimizer class_loss", (["a"], {"a": 1}, None, 3, "sgd")),
     ("high_frequency_power", ("a", [1], 3, None)),
-    ("transform parametrization diversity autocast", ("a", ["a"], 3, {"a": 1})),
+    ("transform parametrization diversity autocast natural_statistics match regularizer", ("a", ["a"], 3, {"a": 1})),
 ]
 
 
@@ -84,6 +84,14 @@ def test_numbers_of_numpy_and_torch_are_numbers() -> None:
         lr=np.float32(0.5), eps=torch.tensor(1e-8), clamp=np.True_, value_range=np.array([0.0, 2.0])
     )
     assert (given.lr, given.clamp, given.value_range) == (0.5, True, (0.0, 2.0))
+
+
+def test_whole_numbers_among_the_decay_rates_are_numbers() -> None:
+    generation = PrototypeGeneration(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)))
+    for betas in ((0, 0.99), [0.5, 0], np.array([0, 0.9])):
+        recorded = generation.generate(1, (1, 4, 4), steps=2, warmup_steps=0, betas=betas).settings["betas"]
+        assert recorded == [float(beta) for beta in betas]
+        assert all(type(beta) is float for beta in recorded)
 
 
 def test_an_option_for_each_field_with_its_documentation() -> None:
@@ -156,6 +164,8 @@ def test_every_field_is_recorded() -> None:
         ({"high_frequency_weight": -1}, "high_frequency_weight is -1"),
         ({"evaluation_draws": -1}, "evaluation_draws is -1"),
         ({"diversity_weight": 2.0}, "diversity is None"),
+        ({"natural_statistics_weight": 2.0}, "natural_statistics is None"),
+        ({"class_loss": "logits"}, "class_loss is"),
         ({"value_range": (1, 0)}, "value_range is"),
         ({"lr_schedule": "linear"}, "lr_schedule is"),
     ],

@@ -74,12 +74,12 @@ def exercise() -> None:
                 matrix = torch.tensor([[[0.8, 0.5, 0.3], [-0.6, 0.9, 0.1]], [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0]]])
                 matrix = matrix.to(dtype)
                 scale, shift = torch.tensor([0.5, 1.0, 2.0], dtype=dtype), torch.tensor([-1.0, 0.0, 1.0], dtype=dtype)
-                for last in (False, True):
-                    samples = native.affine_sample(gpu, matrix.cuda(), scale.cuda(), shift.cuda(), 0.3, last)
-                    expected = _twin.affine_sample(layout, matrix, scale, shift, 0.3, last)
+                for last, border in ((False, 0), (True, 0), (False, 1), (True, 2)):
+                    samples = native.affine_sample(gpu, matrix.cuda(), scale.cuda(), shift.cuda(), 0.3, last, border)
+                    expected = _twin.affine_sample(layout, matrix, scale, shift, 0.3, last, border)
                     torch.testing.assert_close(samples.cpu(), expected, rtol=0, atol=1e-4)
-                    gradient = native.affine_sample_backward(gpu, matrix.cuda(), scale.cuda(), last)
-                    expected = _twin.affine_sample_backward(layout, matrix, scale, last)
+                    gradient = native.affine_sample_backward(gpu, matrix.cuda(), scale.cuda(), last, border)
+                    expected = _twin.affine_sample_backward(layout, matrix, scale, last, border)
                     torch.testing.assert_close(gradient.cpu(), expected, rtol=1e-4, atol=1e-3)
     torch.cuda.synchronize()
     print("every kernel has run, with the right results")

@@ -40,6 +40,8 @@ def all_operators(x: Tensor, reference: Tensor, images: Tensor) -> list[Tensor]:
         native.high_frequency_loss_backward(torch.ones_like(loss), images, 2),
         native.affine_sample(wide, matrix, ones, ones, 0.5, True),
         native.affine_sample_backward(wide, matrix, ones, False),
+        native.affine_sample(wide, matrix, ones, ones, 0.0, False, 1),
+        native.affine_sample_backward(wide, matrix, ones, True, 1),
     ]
 
 

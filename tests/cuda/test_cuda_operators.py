@@ -9,7 +9,17 @@ import scipy.stats
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from native.affine_samples import EMPTY, MATRICES, SHAPES, gradient_in_order, random_maps, sample_in_order
+from native.affine_samples import (
+    CONSTANT,
+    EMPTY,
+    MATRICES,
+    REFLECT,
+    REPLICATE,
+    SHAPES,
+    gradient_in_order,
+    random_maps,
+    sample_in_order,
+)
 from native.operator_samples import (
     FLOATING,
     IMAGE_SHAPES,
@@ -267,17 +277,17 @@ def test_more_than_two_billion_pixels() -> None:
             assert_same_bits(gradient[i : i + 1], expected)
 
 
-def compare_samples(images: Tensor, matrix: Tensor) -> None:
+def compare_samples(images: Tensor, matrix: Tensor, border: int = CONSTANT) -> None:
     """The GPU against NumPy, in which every rounding is written down."""
     channels = images.size(1)
     scale = torch.linspace(0.5, 2, 2 * channels).to(images.dtype)[::2]
     shift = torch.linspace(-1, 1, channels).to(images.dtype)
-    expected = sample_in_order(images, matrix, scale, shift, 0.3)
-    expected_gradient = gradient_in_order(images, matrix, scale)
+    expected = sample_in_order(images, matrix, scale, shift, 0.3, border)
+    expected_gradient = gradient_in_order(images, matrix, scale, border)
     gpu_images, gpu_matrix, gpu_scale = on_gpu(images), on_gpu(matrix), on_gpu(scale)
     for channels_last in (False, True):
-        samples = native.affine_sample(gpu_images, gpu_matrix, gpu_scale, shift.cuda(), 0.3, channels_last)
-        gradient = native.affine_sample_backward(gpu_images, gpu_matrix, gpu_scale, channels_last)
+        samples = native.affine_sample(gpu_images, gpu_matrix, gpu_scale, shift.cuda(), 0.3, channels_last, border)
+        gradient = native.affine_sample_backward(gpu_images, gpu_matrix, gpu_scale, channels_last, border)
         assert_same_bits(samples.cpu(), expected)
         assert_same_bits(gradient.cpu(), expected_gradient)
         for result in (samples, gradient):
@@ -291,6 +301,8 @@ def test_affine_sample(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     for matrix in MATRICES.values():
         for matrix_dtype in (torch.float32, torch.float64):
             compare_samples(images, torch.tensor(matrix, dtype=matrix_dtype).expand(shape[0], 2, 3))
+        for border in (REFLECT, REPLICATE):
+            compare_samples(images, torch.tensor(matrix).expand(shape[0], 2, 3), border)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -300,7 +312,8 @@ def test_affine_sample_of_any_strides(dtype: torch.dtype) -> None:
 
 
 def test_affine_sample_of_large_images() -> None:
-    compare_samples(torch.randn(3, 3, 224, 224), random_maps(3))
+    for border in (CONSTANT, REFLECT, REPLICATE):
+        compare_samples(torch.randn(3, 3, 224, 224), random_maps(3), border)
     # Without an inverse each pixel looks through every row of the samples: slow, but right.
     compare_samples(torch.randn(1, 3, 224, 224), torch.tensor([MATRICES["a diagonal"]]))
 

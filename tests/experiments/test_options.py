@@ -7,7 +7,7 @@ import torch
 
 from captum_proto import PRESETS, RandomAffine
 from captum_proto.experiments.options import generation_options
-from captum_proto.optim import FFTImage, PhaseImage, PixelImage
+from captum_proto.optim import Compose, FFTImage, PhaseImage, PixelImage, RandomResizedCrop
 
 
 def affine(**values) -> dict:
@@ -28,6 +28,7 @@ def test_parts_of_an_affine_transform_change_that_of_the_preset():
     assert affine(degrees=30) == {**paper, "degrees": [-30.0, 30.0]}
     assert affine(translate=0.1) == {**paper, "translate": [0.1, 0.1]}
     assert affine(scale=[0.5, 1.5], fill=0.5) == {**paper, "scale": [0.5, 1.5], "fill": 0.5}
+    assert affine(fill="reflect") == {**paper, "fill": "reflect"}
     nothing = affine(degrees="none", translate="none", scale="none")
     assert nothing == RandomAffine(0).settings()
     assert affine(preset="feature_visualization", degrees=5) == {**paper, "degrees": [-5.0, 5.0]}
@@ -36,6 +37,11 @@ def test_parts_of_an_affine_transform_change_that_of_the_preset():
 def test_a_transform_by_name_or_as_a_table():
     assert generation_options({"transform": "none"})["transform"] is None
     assert affine(transform={"degrees": 3, "translate": [0.1, 0.2]}) == RandomAffine(3, (0.1, 0.2)).settings()
+    crop = RandomResizedCrop((0.1, 0.5))
+    assert affine(transform={"crop": [0.1, 0.5]}) == crop.settings()
+    both = Compose([crop, RandomAffine(15, fill="reflect")])
+    assert affine(transform={"crop": [0.1, 0.5], "degrees": 15, "fill": "reflect"}) == both.settings()
+    assert affine(transform={"crop": "none", "degrees": 15}) == RandomAffine(15).settings()
     assert generation_options({"transform": "feature_visualization"})["transform"].settings()["name"] == "SameSize"
 
 
@@ -59,8 +65,14 @@ def test_precision_by_name():
         ({"preset": "bset"}, ValueError, 'preset is "bset"; did you mean "best"'),
         ({"transform": "affin"}, ValueError, "expected one of none, paper, feature_visualization"),
         ({"transform": {"degree": 3}}, ValueError, 'transform has "degree"; did you mean "degrees"'),
+        ({"transform": {"crop": 0.5}}, TypeError, "crop = 0.5 is no part of an image; expected two fractions"),
+        ({"transform": {"crop": ["a", 0.5]}}, TypeError, "expected two fractions of its side"),
+        ({"transform": {"crop": [0.5, 1.5]}}, ValueError, "fractions of the image's side"),
         ({"degrees": "x"}, TypeError, "is no affine transform"),
         ({"scale": [[1], 2]}, TypeError, "is no affine transform"),
+        ({"fill": "reflection"}, ValueError, 'fill is "reflection"; did you mean "reflect"'),
+        ({"fill": "black"}, ValueError, 'fill is "black"; expected a number, or one of reflect, replicate'),
+        ({"fill": [0.5]}, TypeError, "is no affine transform"),
         (
             {"parametrization": {"name": "phase", "contras": 1}},
             ValueError,

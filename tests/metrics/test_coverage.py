@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_proto._utils.errors import InputError
 from captum_proto.metrics import coverage
-from captum_proto.stats.intervals import mean_estimate
+from captum_proto.stats.shares import mean_share
 
 
 def clouds(counts: list[int], seed: int, size: int = 5, spread: float = 0.8) -> tuple[Tensor, Tensor]:
@@ -93,11 +93,11 @@ def test_rows_are_means_over_targets_with_their_intervals():
     assert [each.target for each in found.targets] == [(0,), (1,), (2,)]
     first, second = found.rows()
     means = [float(each.prototypes[1].mean()) for each in found.targets]
-    assert first.prototypes == mean_estimate(means)
+    assert first.prototypes == mean_share(means)
     assert (first.targets, first.with_photographs) == (3, 3)
     assert (second.targets, second.with_photographs) == (3, 2)  # of two photographs, two cannot cover the other
     single = coverage(prototypes[:2], 0, natural, labels, counts=(1,))
-    assert single.rows()[0].prototypes == mean_estimate(single.targets[0].prototypes[1].numpy())
+    assert single.rows()[0].prototypes == mean_share(single.targets[0].prototypes[1].numpy())
     assert len(found.table().splitlines()) == 4
     lonely = coverage(prototypes[:1], 0, natural[7:], [0] + [1] * (len(natural) - 8), counts=(1,)).rows()[0]
     assert math.isnan(lonely.photographs.value)

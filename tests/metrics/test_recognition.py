@@ -22,6 +22,7 @@ from captum_proto.metrics import (
     relative_recognition,
     verifier_features,
     verifier_logits,
+    verifier_view,
 )
 from captum_proto.metrics.verifier import mapped_targets, sized_for
 from captum_proto.models import NamedModel
@@ -167,6 +168,26 @@ def test_logits_and_features_are_the_networks_own(make_images):
     assert torch.equal(verifier_features(larger, network), verifier_features(sized, network))
 
 
+def test_a_view_is_logits_and_features_in_one_pass(make_images, untouched):
+    passes = []
+
+    class Counted(Colors):
+        def forward(self, x: Tensor) -> Tensor:
+            passes.append(len(x))
+            return super().forward(x)
+
+    network, images = verifier(), make_images(40, (3, 25, 20))
+    network.model = Counted().eval()
+    with untouched(network.model):
+        logits, features = verifier_view(images, network, batch_size=7)
+    assert sum(passes) <= 40 + 6  # some of single images, to learn the layers
+    assert torch.equal(logits, verifier_logits(images, network, 7))
+    assert torch.equal(features, verifier_features(images, network, batch_size=7))
+    network.model = nn.Sequential(*Colors().pool, nn.Linear(3, 2), nn.Softmax(1)).eval()
+    with pytest.raises(InputError, match="the model returned probabilities"):
+        verifier_view(images, network)
+
+
 def test_classes_are_found_by_name_where_the_verifier_has_others():
     other = verifier(names=["Yew", "Scots_Pine", "crane", "crane", "elm", "x", "y", "z"])
     assert classes_in(other, ["elm", "scots pine", "yew"]) == {0: 4, 1: 1, 2: 0}
@@ -245,6 +266,7 @@ def test_where_all_are_recognized_the_interval_still_has_a_width():
     ratio = relative_recognition(every, every).ratio
     low = proportion(50, 50).low
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((1.0, low, 1 / low))
+    assert relative_recognition(every, every).natural == proportion(50, 50)
     none = recognized(right_or_wrong(np.zeros(50, bool)), list(range(50)))
     nothing = relative_recognition(none, every).ratio
     assert nothing.value == nothing.low == 0

@@ -53,7 +53,24 @@ def random_maps(n: int, seed: int = 0) -> Tensor:
     return torch.tensor(maps, dtype=torch.float64).reshape(n, 2, 3)
 
 
-def _taps(matrix: np.ndarray, height: int, width: int, dtype: type) -> list[tuple[np.ndarray, ...]]:
+#: The borders of ``affine_sample``, by number.
+CONSTANT, REFLECT, REPLICATE = range(3)
+
+
+def _inside(coordinate: np.ndarray, size: int, border: int) -> np.ndarray:
+    """Coordinates along a side within it; between its first and its last pixel they stay what they are."""
+    last = np.float64(size - 1)
+    if border == REFLECT:
+        period, rounder = np.float64(2 * size), np.float64(1.5 * 2**52)
+        from_edge = coordinate + 0.5
+        distance = from_edge - ((from_edge / period + rounder) - rounder) * period
+        within = (coordinate >= 0) & (coordinate <= last)
+        coordinate = np.where(within, coordinate, np.abs(distance) - 0.5)
+    coordinate = np.where(coordinate > 0, coordinate, 0.0)
+    return np.where(coordinate < last, coordinate, last)
+
+
+def _taps(matrix: np.ndarray, height: int, width: int, dtype: type, border: int) -> list[tuple[np.ndarray, ...]]:
     """For each of the four taps: whether it is inside, its row and column, and its weight, all of the output's shape."""
     h, w = np.float64(height), np.float64(width)
     (m00, m01, m02), (m10, m11, m12) = matrix
@@ -62,6 +79,8 @@ def _taps(matrix: np.ndarray, height: int, width: int, dtype: type) -> list[tupl
     cy = (ay * ((1 - w) / 2) + by * ((1 - h) / 2)) + (m12 * h + (h - 1)) / 2
     row, column = np.arange(height, dtype=np.float64)[:, None], np.arange(width, dtype=np.float64)[None]
     x, y = ax * column + (bx * row + cx), ay * column + (by * row + cy)
+    if border != CONSTANT:
+        x, y = _inside(x, width, border), _inside(y, height, border)
     near = (x >= -1) & (x < width) & (y >= -1) & (y < height)
     x, y = np.where(near, x, 0), np.where(near, y, 0)
     left, top = np.floor(x).astype(int), np.floor(y).astype(int)
@@ -76,31 +95,32 @@ def _taps(matrix: np.ndarray, height: int, width: int, dtype: type) -> list[tupl
 
 
 @np.errstate(all="ignore")
-def sample_in_order(images: Tensor, matrix: Tensor, scale: Tensor, shift: Tensor, fill: float) -> Tensor:
+def sample_in_order(
+    images: Tensor, matrix: Tensor, scale: Tensor, shift: Tensor, fill: float, border: int = 0
+) -> Tensor:
     """The operator with the kernels' roundings in the kernels' order: they give these very bits."""
     x, factor = images.numpy(), scale.numpy()[:, None, None]
     out = np.empty_like(x)
     for image, coefficients, result in zip(x, matrix.double().numpy(), out, strict=True):
         prepared = (image - x.dtype.type(fill)) * factor
-        parts = [
-            np.where(inside, prepared[:, i, j], 0) * weight.astype(x.dtype)
-            for inside, i, j, weight in _taps(coefficients, *image.shape[1:], x.dtype.type)
-        ]
+        taps = _taps(coefficients, *image.shape[1:], x.dtype.type, border)
+        parts = [np.where(inside, prepared[:, i, j], 0) * weight.astype(x.dtype) for inside, i, j, weight in taps]
         # Far outside there are no taps to weigh.
-        near = np.any([inside for inside, *_ in _taps(coefficients, *image.shape[1:], x.dtype.type)], 0)
+        near = np.any([inside for inside, *_ in taps], 0)
         samples = ((parts[0] + parts[1]) + (parts[2] + parts[3])) + shift.numpy()[:, None, None]
         result[:] = np.where(near, samples, shift.numpy()[:, None, None])
     return torch.from_numpy(out)
 
 
 @np.errstate(all="ignore")
-def gradient_in_order(grad_output: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
+def gradient_in_order(grad_output: Tensor, matrix: Tensor, scale: Tensor, border: int = 0) -> Tensor:
     """The backward, likewise: each pixel of the images adds what it is given by the output's pixels in their order."""
     g = grad_output.numpy()
     out = np.zeros_like(g)
     for given, coefficients, result in zip(g * scale.numpy()[:, None, None], matrix.double().numpy(), out, strict=True):
         inside, i, j, weight = (
-            np.stack(each, -1) for each in zip(*_taps(coefficients, *given.shape[1:], g.dtype.type), strict=True)
+            np.stack(each, -1)
+            for each in zip(*_taps(coefficients, *given.shape[1:], g.dtype.type, border), strict=True)
         )
         terms = given[..., None] * weight.astype(g.dtype)
         for channel, values in zip(result, terms, strict=True):

@@ -337,8 +337,20 @@ void check_images(const char* dtype, ImageShape shape, bool channels_last, Rando
   }
 }
 
+/// Where a coordinate is along a side of `size` pixels of an image that goes on.
+template <Border border>
+double within(double coordinate, std::int64_t size) {
+  if (border == Border::kConstant) return coordinate;
+  const double last = static_cast<double>(size - 1), period = static_cast<double>(2 * size);
+  if (border == Border::kReflect && !(coordinate >= 0 && coordinate <= last)) {
+    const double from_edge = coordinate + 0.5, repetition = (from_edge / period + kRounder) - kRounder;
+    coordinate = std::abs(from_edge - repetition * period) - 0.5;
+  }
+  return coordinate > 0 ? std::min(coordinate, last) : 0;
+}
+
 /// Samples and gradients of any shape, map and layout, in one band and in several, pixel by pixel with the kernels' roundings.
-template <class T>
+template <Border border, class T>
 void check_samples(const char* dtype, ImageShape shape, bool in_last, bool out_last, Random& random) {
   const std::int64_t plane = shape.h * shape.w, image = shape.c * plane, size = shape.n * image;
   const auto strides_of = [&](bool last) {
@@ -348,9 +360,9 @@ void check_samples(const char* dtype, ImageShape shape, bool in_last, bool out_l
   const auto place = [](const ImageStrides& strides, std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) {
     return static_cast<std::size_t>(n * strides.n + c * strides.c + h * strides.h + w * strides.w);
   };
-  const std::string where = std::string("affine samples, ") + dtype + ", " + std::to_string(shape.c) + " x " +
-                            std::to_string(shape.h) + " x " + std::to_string(shape.w) + (in_last ? ", from channels_last" : "") +
-                            (out_last ? ", to channels_last" : "");
+  const std::string where = std::string("affine samples, border ") + std::to_string(static_cast<int>(border)) + ", " + dtype +
+                            ", " + std::to_string(shape.c) + " x " + std::to_string(shape.h) + " x " + std::to_string(shape.w) +
+                            (in_last ? ", from channels_last" : "") + (out_last ? ", to channels_last" : "");
   const double special[][6] = {
       {1, 0, 0, 0, 1, 0},     {0, 1, 0, -1, 0, 0},      {0, 0, 0.2, 0, 0, -0.1},   {1, 0, 3, 0, 1, 0},
       {1, 0.3, 0, 0, 0, 0.3}, {NAN, 0, 0, 0, 1, 0},     {1, 0, 0, 0, INFINITY, 0}, {1e308, -1e308, 1e308, 0, 1e308, 0},
@@ -372,21 +384,21 @@ void check_samples(const char* dtype, ImageShape shape, bool in_last, bool out_l
     const T fill_value = T(0.3);
     AffineSampling<T> call{shape,     maps.data(), scale.data(), shift.data(), fill_value,
                            in.data(), in_strides,  out.data(),   out_strides,  1};
-    in_fresh_thread([&] { affine_sample_units(call, 0, call.units()); });
+    in_fresh_thread([&] { affine_sample_units<border>(call, 0, call.units()); });
     call.out = again.data();
     call.bands = std::min<std::int64_t>(3, shape.h);
     in_fresh_thread([&] {
-      for (std::int64_t i = call.units(); i-- > 0;) affine_sample_units(call, i, i + 1);
+      for (std::int64_t i = call.units(); i-- > 0;) affine_sample_units<border>(call, i, i + 1);
     });
     expect(size == 0 || std::memcmp(out.data(), again.data(), out.size() * sizeof(T)) == 0, "bands of " + where);
     call.fill = 0;
     call.out = gradient.data();
     in_fresh_thread([&] {
-      for (std::int64_t i = call.units(); i-- > 0;) affine_sample_gradient_units(call, i, i + 1);
+      for (std::int64_t i = call.units(); i-- > 0;) affine_sample_gradient_units<border>(call, i, i + 1);
     });
     call.out = again.data();
     call.bands = 1;
-    in_fresh_thread([&] { affine_sample_gradient_units(call, 0, call.units()); });
+    in_fresh_thread([&] { affine_sample_gradient_units<border>(call, 0, call.units()); });
     expect(size == 0 || std::memcmp(gradient.data(), again.data(), out.size() * sizeof(T)) == 0, "gradient's bands of " + where);
 
     std::vector<T> sums(in.size(), T(0));
@@ -395,7 +407,8 @@ void check_samples(const char* dtype, ImageShape shape, bool in_last, bool out_l
         const AffineMap& map = maps[static_cast<std::size_t>(n)];
         const std::int64_t h = i / shape.w, w = i % shape.w;
         const double row = static_cast<double>(h), column = static_cast<double>(w);
-        const double x = map.ax * column + (map.bx * row + map.cx), y = map.ay * column + (map.by * row + map.cy);
+        const double x = within<border>(map.ax * column + (map.bx * row + map.cx), shape.w);
+        const double y = within<border>(map.ay * column + (map.by * row + map.cy), shape.h);
         const bool near = x >= -1 && x < static_cast<double>(shape.w) && y >= -1 && y < static_cast<double>(shape.h);
         const std::int64_t left = near ? static_cast<std::int64_t>(std::floor(x)) : 0;
         const std::int64_t top = near ? static_cast<std::int64_t>(std::floor(y)) : 0;
@@ -462,7 +475,11 @@ void check_dtype(const char* dtype, Random& random) {
       check_images<T, 1>(dtype, shape, channels_last, random);
       check_images<T, 2>(dtype, shape, channels_last, random);
       if constexpr (std::is_same_v<T, Wide<T>>) {
-        for (const bool to_channels_last : {false, true}) check_samples<T>(dtype, shape, channels_last, to_channels_last, random);
+        for (const bool to_channels_last : {false, true}) {
+          check_samples<Border::kConstant, T>(dtype, shape, channels_last, to_channels_last, random);
+          check_samples<Border::kReflect, T>(dtype, shape, channels_last, to_channels_last, random);
+          check_samples<Border::kReplicate, T>(dtype, shape, channels_last, to_channels_last, random);
+        }
       }
     }
   }

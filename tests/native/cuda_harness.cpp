@@ -160,7 +160,7 @@ void for_floating(const std::string& dtype, const Function& function) {
 }
 
 /// The last tensor says how the result lies, and is filled.
-template <typename T>
+template <captum_proto::Border border, typename T>
 void sample(bool backward, const std::vector<Tensor>& tensors) {
   const Tensor& images = tensors.at(0);
   const Tensor& matrix = tensors.at(1);
@@ -171,12 +171,20 @@ void sample(bool backward, const std::vector<Tensor>& tensors) {
   const Matrices matrices{matrix_data, is_double, matrix.strides[0], matrix.strides[1], matrix.strides[2]};
   const auto channels = [](const Tensor& values) { return ChannelValues<T>{values.data<const T>(), values.strides[0]}; };
   if (backward) {
-    affine_sample_backward(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), result.layout(),
-                           result.data<T>(), nullptr);
+    affine_sample_backward<border>(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), result.layout(),
+                                   result.data<T>(), nullptr);
   } else {
-    affine_sample(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), channels(tensors.at(3)),
-                  *tensors.at(4).data<double>(), result.layout(), result.data<T>(), nullptr);
+    affine_sample<border>(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), channels(tensors.at(3)),
+                          *tensors.at(4).data<double>(), result.layout(), result.data<T>(), nullptr);
   }
+}
+
+template <typename T>
+void sample_with_border(int border, bool backward, const std::vector<Tensor>& tensors) {
+  using captum_proto::Border;
+  if (border == 1) return sample<Border::kReflect, T>(backward, tensors);
+  if (border == 2) return sample<Border::kReplicate, T>(backward, tensors);
+  sample<Border::kConstant, T>(backward, tensors);
 }
 
 template <typename T>
@@ -243,9 +251,9 @@ std::vector<Memory> answer(const std::string& name, int power, const Plan& plan,
   if (name == "affine_sample" || name == "affine_sample_backward") {
     const bool backward = name == "affine_sample_backward";
     if (tensors.at(0).dtype == "float64") {
-      sample<double>(backward, tensors);
+      sample_with_border<double>(power, backward, tensors);
     } else {
-      sample<float>(backward, tensors);
+      sample_with_border<float>(power, backward, tensors);
     }
     const Memory& filled = *tensors.back().storage;
     results.emplace_back(filled.size());

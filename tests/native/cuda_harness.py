@@ -159,13 +159,22 @@ class Harness:
         return _tensor(answer, images.dtype).as_strided(gradient.shape, gradient.stride())
 
     def affine_sample(
-        self, images: Tensor, matrix: Tensor, scale: Tensor, shift: Tensor, fill: float, channels_last: bool
+        self,
+        images: Tensor,
+        matrix: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        fill: float,
+        channels_last: bool,
+        border: int = 0,
     ) -> Tensor:
         tensors = [images, matrix, scale, shift, torch.tensor([fill], dtype=torch.float64)]
-        return self._images("affine_sample", tensors, channels_last)
+        return self._images("affine_sample", tensors, channels_last, border)
 
-    def affine_sample_backward(self, grad_output: Tensor, matrix: Tensor, scale: Tensor, channels_last: bool) -> Tensor:
-        return self._images("affine_sample_backward", [grad_output, matrix, scale], channels_last)
+    def affine_sample_backward(
+        self, grad_output: Tensor, matrix: Tensor, scale: Tensor, channels_last: bool, border: int = 0
+    ) -> Tensor:
+        return self._images("affine_sample_backward", [grad_output, matrix, scale], channels_last, border)
 
     def unit_summary(self, values: Tensor) -> tuple[Tensor, ...]:
         wide = torch.float64 if values.dtype == torch.float64 else torch.float32
@@ -187,11 +196,11 @@ class Harness:
         for tensor, answer in zip(tensors[:filled], self.request(operator, tensors, power), strict=True):
             tensor.copy_(_tensor(answer, tensor.dtype).view(tensor.shape))
 
-    def _images(self, operator: str, tensors: list[Tensor], channels_last: bool) -> Tensor:
+    def _images(self, operator: str, tensors: list[Tensor], channels_last: bool, border: int) -> Tensor:
         """Like the first tensor, but in one of the two memory formats."""
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         result = torch.full_like(tensors[0], float("nan"), memory_format=memory_format)
-        answer = self.request(operator, [*tensors, result])[0]
+        answer = self.request(operator, [*tensors, result], border)[0]
         return _tensor(answer, result.dtype).as_strided(result.shape, result.stride())
 
 

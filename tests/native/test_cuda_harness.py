@@ -18,7 +18,17 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from affine_samples import EMPTY, MATRICES, SHAPES, gradient_in_order, random_maps, sample_in_order
+from affine_samples import (
+    CONSTANT,
+    EMPTY,
+    MATRICES,
+    REFLECT,
+    REPLICATE,
+    SHAPES,
+    gradient_in_order,
+    random_maps,
+    sample_in_order,
+)
 from cuda_harness import COMPILER, Harness, HarnessError, build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -243,21 +253,22 @@ def test_loss_of_infinite_and_missing_pixels(plain: Harness) -> None:
             compare_loss(plain, images.to(dtype), power)
 
 
-def compare_samples(harness: Harness, images: Tensor, matrix: Tensor) -> None:
+def compare_samples(harness: Harness, images: Tensor, matrix: Tensor, border: int = CONSTANT) -> None:
     """The kernels against NumPy, in which every rounding is written down, and against the CPU's."""
     channels = images.size(1)
     scale = torch.linspace(0.5, 2, 2 * channels).to(images.dtype)[::2]
     shift = torch.linspace(-1, 1, channels).to(images.dtype)
-    expected = sample_in_order(images, matrix, scale, shift, 0.3)
-    expected_gradient = gradient_in_order(images, matrix, scale)
+    expected = sample_in_order(images, matrix, scale, shift, 0.3, border)
+    expected_gradient = gradient_in_order(images, matrix, scale, border)
+    operator = torch.ops.captum_proto
     for channels_last in (False, True):
-        samples = harness.affine_sample(images, matrix, scale, shift, 0.3, channels_last)
-        gradient = harness.affine_sample_backward(images, matrix, scale, channels_last)
+        samples = harness.affine_sample(images, matrix, scale, shift, 0.3, channels_last, border)
+        gradient = harness.affine_sample_backward(images, matrix, scale, channels_last, border)
         assert_same_bits(samples, expected)
         assert_same_bits(gradient, expected_gradient)
         if ops.backend()["cpu"]["native"]:
-            assert_same_bits(torch.ops.captum_proto.affine_sample(images, matrix, scale, shift, 0.3, False), samples)
-            cpu = torch.ops.captum_proto.affine_sample_backward(images, matrix, scale, channels_last)
+            assert_same_bits(operator.affine_sample(images, matrix, scale, shift, 0.3, False, border), samples)
+            cpu = operator.affine_sample_backward(images, matrix, scale, channels_last, border)
             assert_same_bits(cpu, gradient)
             assert cpu.stride() == gradient.stride()
 
@@ -273,11 +284,22 @@ def test_affine_sample(plain: Harness, name: str, shape: tuple[int, ...], dtype:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("border", [REFLECT, REPLICATE])
+@pytest.mark.parametrize("name", MATRICES)
+def test_affine_sample_of_images_that_go_on(plain: Harness, name: str, border: int, dtype: torch.dtype) -> None:
+    for number, shape in enumerate([*SHAPES[:-1], *EMPTY, (1, 1, 9, 40)]):
+        plain.set(schedule=SCHEDULES[number % 3])
+        images = torch.randn(shape, dtype=torch.float64).to(dtype)
+        compare_samples(plain, images, torch.tensor(MATRICES[name]).expand(shape[0], 2, 3), border)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_affine_sample_of_any_strides(plain: Harness, dtype: torch.dtype) -> None:
     for layout in image_layouts(torch.randn(2, 3, 9, 14).to(dtype)).values():
         matrix = random_maps(layout.size(0))
         compare_samples(plain, layout, matrix)
         compare_samples(plain, layout, matrix.transpose(1, 2).contiguous().transpose(1, 2))
+        compare_samples(plain, layout, matrix, REFLECT)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -285,11 +307,13 @@ def test_affine_sample_of_any_strides(plain: Harness, dtype: torch.dtype) -> Non
     shape=st.tuples(st.just(1), st.integers(1, 6), st.integers(1, 12), st.integers(1, 30)),
     matrix=st.lists(st.floats(-3, 3) | st.sampled_from([0.0, 1e-6, 1e-12, 50.0]), min_size=6, max_size=6),
     dtype=st.sampled_from([torch.float32, torch.float64]),
+    border=st.sampled_from([CONSTANT, REFLECT, REPLICATE]),
 )
 def test_affine_sample_under_any_map(
-    plain: Harness, shape: tuple[int, ...], matrix: list[float], dtype: torch.dtype
+    plain: Harness, shape: tuple[int, ...], matrix: list[float], dtype: torch.dtype, border: int
 ) -> None:
-    compare_samples(plain, torch.randn(shape).to(dtype), torch.tensor(matrix, dtype=torch.float64).view(1, 2, 3))
+    maps = torch.tensor(matrix, dtype=torch.float64).view(1, 2, 3)
+    compare_samples(plain, torch.randn(shape).to(dtype), maps, border)
 
 
 def exercise_every_kernel(harness: Harness, dtype: torch.dtype, length: int, most_blocks: int = 2) -> None:
@@ -309,6 +333,8 @@ def exercise_every_kernel(harness: Harness, dtype: torch.dtype, length: int, mos
         if dtype.itemsize > 2:
             compare_samples(harness, layout, random_maps(layout.size(0)))
             compare_samples(harness, layout, torch.tensor(MATRICES["a row"]).expand(layout.size(0), 2, 3))
+            for border in (REFLECT, REPLICATE):
+                compare_samples(harness, layout, random_maps(layout.size(0), seed=1), border)
 
 
 @pytest.mark.parametrize("dtype", FLOATING, ids=str)

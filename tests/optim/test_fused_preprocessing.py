@@ -24,8 +24,8 @@ class Own(RandomAffine):
 @pytest.mark.parametrize(
     "normalize", [transforms.Normalize(MEAN, STD), v2.Normalize(MEAN, STD), v2.Normalize([0.5], [0.3])]
 )
-@pytest.mark.parametrize("fill", [0.0, 0.7])
-def test_fused_or_not_the_prototypes_are_the_same(make_cnn, normalize, fill, monkeypatch):
+@pytest.mark.parametrize(("fill", "noise"), [(0.0, 0.0), (0.7, 0.0), ("reflect", 0.0), ("reflect", 0.05)])
+def test_fused_or_not_the_prototypes_are_the_same(make_cnn, normalize, fill, noise, monkeypatch):
     model, calls = make_cnn().double(), []
     sample = ops.affine_sample
 
@@ -47,6 +47,7 @@ def test_fused_or_not_the_prototypes_are_the_same(make_cnn, normalize, fill, mon
                 (3, 12, 12),
                 steps=6,
                 warmup_steps=2,
+                noise=noise,
                 transform=transform(180, translate=(0.5, 0.5), scale=(0.7, 1.3), fill=fill),
             )
         )

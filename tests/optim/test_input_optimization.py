@@ -61,22 +61,21 @@ def by_hand(model, preprocess, target, key, start, s: GenerationSettings) -> tup
 
     classes = model(preprocess(x)).shape[1]
     # The library scales the variance by K² so that Adam feels it; scaling Adam's eps the other way is the same.
-    optimizer = torch.optim.Adam([x], lr=s.lr, betas=s.betas, eps=s.eps / classes**2, foreach=False)
+    kind = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam}[s.optimizer]
+    optimizer = kind([x], lr=s.lr, betas=s.betas, eps=s.eps / classes**2, foreach=False)
     for _ in range(s.warmup_steps):
         probabilities = model(preprocess(x)).softmax(1)
         variance = ((probabilities - 1 / classes) ** 2).mean()
         history["warmup_variance"].append(variance.item())
         take_step(optimizer, variance)
-    optimizer = torch.optim.Adam([x], lr=s.lr, betas=s.betas, eps=s.eps, foreach=False)
+    optimizer = kind([x], lr=s.lr, betas=s.betas, eps=s.eps, foreach=False)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=s.steps)
     for step in range(s.steps):
         random = RandomStream(key, TRANSFORM, step)
-        if s.transform is None:
-            logits = model(preprocess(x))
-        elif s.preprocess_first:
-            logits = model(s.transform(preprocess(x), random))
-        else:
-            logits = model(preprocess(s.transform(x, random)))
+        seen = preprocess(x) if s.preprocess_first else x
+        seen = seen if s.transform is None else s.transform(seen, random)
+        seen = seen + s.noise * random.normal(x.numel()).view(x.shape) if s.noise else seen
+        logits = model(seen if s.preprocess_first else preprocess(seen))
         score = torch.log(torch.exp(logits[0, list(target)]).sum())
         vertical = (x[:, :, 1:] - x[:, :, :-1]).abs() ** s.high_frequency_power
         horizontal = (x[:, :, :, 1:] - x[:, :, :, :-1]).abs() ** s.high_frequency_power
@@ -107,6 +106,11 @@ CHOICES = {
     "other Adam": {"lr": 0.2, "betas": (0.5, 0.9), "eps": 1e-3, "warmup_steps": 3},
     "unclamped": {"clamp": False, "lr": 0.3},
     "cosine": {"lr_schedule": "cosine", "lr": 0.2, "warmup_steps": 2},
+    "Nesterov": {"optimizer": "nadam", "lr": 0.2, "warmup_steps": 3, "eps": 1e-4},
+    "Nesterov and cosine": {"optimizer": "nadam", "lr": 0.3, "betas": (0.5, 0.9), "lr_schedule": "cosine"},
+    "noise": {"noise": 0.1, "warmup_steps": 2},
+    "noise after the transform": {"noise": 0.1, "transform": Jitter()},
+    "noise in the model's range": {"noise": 0.1, "transform": Jitter(), "preprocess_first": True},
     "another range": {"value_range": (-1.0, 2.5), "lr": 0.5},
     "everything": {
         "transform": Jitter(),

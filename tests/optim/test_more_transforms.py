@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from scipy import ndimage, stats
 from torch import Tensor
 
 from captum_proto.optim import (
     BlendAlpha,
     CenterCrop,
+    EachAffine,
+    GaussianNoise,
     GaussianSmoothing,
     IgnoreAlpha,
     Pad,
+    RandomAffine,
     RandomChoiceAffine,
     RandomCrop,
     RandomResizedCrop,
@@ -50,6 +53,12 @@ EVERY: list[Any] = [
     RandomCrop((6, 7)),
     CenterCrop(5),
     RandomResizedCrop((0.4, 0.9)),
+    RandomResizedCrop((0.4, 0.9), output=(5, 7)),
+    RandomAffine(40, (0.3, 0.3), (0.6, 1.2), fill="reflect"),
+    RandomAffine(40, (0.3, 0.3), (0.6, 1.2), fill="replicate"),
+    RandomChoiceAffine([-30, 30], [0.7, 1.1], 3, fill="reflect"),
+    RandomRotation([-20, 0, 20], fill="reflect"),
+    GaussianNoise(0.3),
     RandomScale([0.8, 1.0, 1.2]),
     RandomRotation([-20, 0, 20]),
     GaussianSmoothing(3, 0.8),
@@ -155,6 +164,66 @@ def test_a_resized_part_is_what_interpolation_makes_of_it():
     np.testing.assert_allclose(seen.numpy(), np.stack(expected), atol=1e-9)
 
 
+@pytest.mark.parametrize("output", [8, (8, 4), (16, 12)])
+def test_a_part_of_another_size_is_what_interpolation_makes_of_it(output):
+    images, transform = images_of(3, 16, 12), RandomResizedCrop((0.2, 0.7), output)
+    height, width = output if isinstance(output, tuple) else (output, output)
+    seen, unit = transform(images, stream(3)), stream(3).uniform(3).numpy()
+    assert seen.shape == (3, 3, height, width)
+    for image, part, (size, across, down) in zip(images, seen, unit, strict=True):
+        side = 0.2 + 0.5 * size
+        rows = (1 - down) * (1 - side) * 16 + (np.arange(height) + 0.5) * side * 16 / height - 0.5
+        columns = (1 - across) * (1 - side) * 12 + (np.arange(width) + 0.5) * side * 12 / width - 0.5
+        grid = np.meshgrid(rows, columns, indexing="ij")
+        expected = [ndimage.map_coordinates(plane.numpy(), grid, order=1, mode="nearest") for plane in image]
+        np.testing.assert_allclose(part.numpy(), np.stack(expected), atol=1e-9)
+    assert transform.settings()["output"] == [height, width]
+
+
+def test_a_part_of_the_size_of_the_image_is_the_same_part():
+    images = images_of(3, 16, 12)
+    expected = RandomResizedCrop((0.3, 1.0))(images, stream(3))
+    same = RandomResizedCrop((0.3, 1.0), output=(16, 12))(images, stream(3))
+    torch.testing.assert_close(same, expected, rtol=0, atol=1e-12)
+
+
+def test_noise_is_normal_and_its_own_for_each_image_and_value():
+    noisy = GaussianNoise(0.25)(torch.full((40, 3, 20, 20), 0.5, dtype=torch.float64), stream(40)).numpy() - 0.5
+    assert stats.kstest(noisy.ravel() / 0.25, "norm").pvalue > 0.01
+    assert abs(np.corrcoef(noisy.reshape(40, -1)) - np.eye(40)).max() < 0.15
+    values = noisy.reshape(40, 3, -1)
+    assert abs(np.corrcoef(values.transpose(1, 0, 2).reshape(3, -1)) - np.eye(3)).max() < 0.03
+    assert torch.equal(GaussianNoise(0)(images_of(2), stream(2)), images_of(2))
+    assert GaussianNoise(0.1)(images_of(2).half(), stream(2)).dtype == torch.float16
+
+
+def test_each_image_goes_on_under_its_own_transform():
+    each = [RandomAffine(30, fill="reflect"), RandomAffine(90, (0.5, 0.5), (0.5, 1.0), fill="reflect")]
+    together = EachAffine(each)(images_of(2), stream(2))
+    for row, transform in enumerate(each):
+        alone = transform(images_of(2)[row : row + 1], RandomStream(prototype_keys([row], [(1,)]), TRANSFORM))
+        assert torch.equal(together[row : row + 1], alone)
+    with pytest.raises(ValueError, match=r"fills \[0.5, 'reflect'\]"):
+        EachAffine([RandomAffine(3, fill=0.5), RandomAffine(3, fill="reflect")])
+
+
+@pytest.mark.parametrize(("fill", "mode"), [("reflect", "symmetric"), ("replicate", "edge")])
+def test_a_turned_image_goes_on_as_numpys_frame_does(fill, mode):
+    """A constant would show where there is nothing; here there is what SciPy finds in a frame of the image's own."""
+    images, transform = images_of(2, 9, 12), RandomAffine(180, (0.3, 0.3), (0.7, 1.3), fill=fill)
+    pad = 24
+    frame = np.pad(images.numpy(), [(0, 0), (0, 0), (pad, pad), (pad, pad)], mode=mode)
+    unit = stream(2).uniform(4).numpy()
+    for image, seen, (turn, across, down, size) in zip(frame, transform(images, stream(2)), unit, strict=True):
+        angle, scale = np.deg2rad(-180 + 360 * turn), 0.7 + 0.6 * size
+        rows, columns = np.mgrid[0:9, 0:12].astype(float)
+        y, x = rows - 4 - (-0.3 + 0.6 * down) * 9, columns - 5.5 - (-0.3 + 0.6 * across) * 12
+        from_x = (np.cos(angle) * x + np.sin(angle) * y) / scale + 5.5
+        from_y = (-np.sin(angle) * x + np.cos(angle) * y) / scale + 4
+        expected = [ndimage.map_coordinates(plane, [from_y + pad, from_x + pad], order=1) for plane in image]
+        np.testing.assert_allclose(seen.numpy(), np.stack(expected), atol=1e-9)
+
+
 def test_scale_and_rotation_are_the_choices_of_lucid():
     images = images_of(4)
     assert torch.equal(
@@ -233,6 +302,15 @@ RECORDED = [1518.2233612290197, 1531.5506672370768]
         (lambda: CenterCrop(0), "size is 0"),
         (lambda: RandomCrop((1, 2, 3)), "size is"),
         (lambda: RandomResizedCrop((0.5, 1.5)), "size is"),
+        (lambda: RandomResizedCrop(output=0), "output is 0; expected a positive number"),
+        (
+            lambda: RandomResizedCrop(output=10)(images_of(1), stream(1)),
+            "output 10 x 10 and images are 9 x 12; make lar",
+        ),
+        (lambda: GaussianNoise(-0.1), "sd is -0.1; expected a standard deviation of at least 0"),
+        (lambda: GaussianNoise(float("nan")), "sd is nan"),
+        (lambda: RandomAffine(3, fill="reflected"), 'fill is "reflected"; did you mean "reflect"'),
+        (lambda: RandomRotation([3], fill="x"), 'fill is "x"; expected a number, or one of reflect, replicate'),
         (lambda: RandomScale([]), "expected at least one angle, positive factors"),
         (lambda: GaussianSmoothing(4, 1.0), "expected an odd number"),
         (lambda: GaussianSmoothing(3, 0.0), "a positive sigma"),

@@ -23,7 +23,6 @@ from PIL import Image
 from captum_proto import PathComparison
 from captum_proto.metrics.comparison import condition_label
 from captum_proto.report import blocks
-from captum_proto.report import html as report
 from captum_proto.report.blocks import (
     Block,
     Curves,
@@ -42,6 +41,7 @@ from captum_proto.report.context import Context
 from captum_proto.report.glossary import MEANINGS
 from captum_proto.report.html import render, write_page, write_report
 from captum_proto.report.page import Page, Section
+from captum_proto.report.templating import source_of
 from captum_proto.report.views.layer_curves import CONDITION_STYLES, MEASURES
 from captum_proto.runs.folder import PAGE, REPORT
 
@@ -479,7 +479,7 @@ def luminance(color: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_curves_stand_out(scheme: str) -> None:
     """WCAG 2: text 4.5 to 1, what is drawn 3 to 1."""
-    light, dark = report._source("report.css").split("@media (prefers-color-scheme: dark)")
+    light, dark = source_of("report.css").split("@media (prefers-color-scheme: dark)")
     found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light if scheme == "light" else dark))
     assert set(found) >= {
         "paper",

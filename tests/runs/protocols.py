@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from captum_proto.data import ImageCollection
 from captum_proto.data.natural import NaturalImages, NaturalSplit
 from captum_proto.experiments.atlas import Atlas
 from captum_proto.experiments.atlas.settings import AtlasSettings
+from captum_proto.experiments.blind import KEY, BlindKey, BlindSettings, MakeForm, ScoreAnswers, find_sources
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.dictionary import Dictionary
 from captum_proto.experiments.direction_agreement import CompareDirections, DirectionSettings
@@ -23,6 +25,7 @@ from captum_proto.experiments.examples import FindExamples
 from captum_proto.experiments.fooling import Fooling
 from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.planted_bias import PlantedBias
+from captum_proto.experiments.quality import Quality
 from captum_proto.experiments.reproduce import Reproduce, ReproduceSettings, Stage
 from captum_proto.experiments.sweep import RunSweep, Sweep
 from captum_proto.experiments.visualize import LayerUnits, NaturalExamples, Visualize
@@ -36,10 +39,14 @@ QUICK: dict[str, Any] = {"steps": 2, "warmup_steps": 1, "transform": None}
 
 def trees(seed: int = 0) -> NamedModel:
     """A small network for images of 8 x 8 pixels, the same each time."""
+    return _network("trees", seed)
+
+
+def _network(name: str, seed: int) -> NamedModel:
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)]
-    return NamedModel("trees", nn.Sequential(*layers).eval(), None, (3, 8, 8), NAMES, resize_ratio=1.0)
+    return NamedModel(name, nn.Sequential(*layers).eval(), None, (3, 8, 8), NAMES, resize_ratio=1.0)
 
 
 def photos(inputs: Path) -> Path:
@@ -176,11 +183,54 @@ def directions(inputs: Path) -> CompareDirections:
     return CompareDirections(trees(), trees(seed=1), images, ["0", "1"], settings, batch_size=5)
 
 
+def quality(inputs: Path) -> Quality:
+    named, folder = trees(), photos(inputs)
+    natural = NaturalImages(str(folder), named.geometry, NAMES, others=4, workers=0)
+    given = inputs / "elsewhere"
+    if not given.exists():
+        given.mkdir()
+        for name in NAMES[:2]:
+            (given / f"{name}.png").write_bytes((folder / name / "0.png").read_bytes())
+    return Quality(
+        named,
+        [(0,), (1,), (2,)],
+        natural,
+        {"plain": {"preset": "ascent", "steps": 2}},
+        [_network("others", 1)],
+        {"elsewhere": given},
+        seeds=(0, 1),
+        controls=("gray", "ascent", "mean_image"),
+        control_steps=1,
+        similarity={"layers": ["0", "3"]},
+        min_images=3,
+        batch_size=2,
+    )
+
+
 def examples(inputs: Path) -> FindExamples:
     photos(inputs)
     return FindExamples(
         trees(), str(inputs / "photos"), ["0", "3"], ["2"], k=3, shown=2, batch_size=2, chunk=5, workers=0, seed=1
     )
+
+
+def blind(inputs: Path) -> MakeForm:
+    sources = find_sources(photos(inputs))
+    return MakeForm(sources, included={"again": inputs / "photos"}, settings=BlindSettings(size=16))
+
+
+def blind_scores(inputs: Path) -> ScoreAnswers:
+    folder, paths = inputs / "form", [inputs / "ann.csv", inputs / "bob.csv"]
+    if not folder.exists():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the picture that cannot be read
+            carry_out(blind(inputs), folder)
+        key = BlindKey.load(folder / KEY)
+        for place, path in enumerate(paths):
+            said = ["ash", "birk", "?", ""][place:]
+            rows = [f"{key.form},{one.number},{said[one.number % len(said)]}" for one in key.pictures]
+            path.write_text("\n".join(["form,number,answer", *rows]))
+    return ScoreAnswers(folder, paths)
 
 
 #: By command: a protocol made anew, as another process makes it, from inputs in a folder.
@@ -196,7 +246,10 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "dictionary": dictionary,
     "atlas": atlas,
     "directions": directions,
+    "quality": quality,
     "examples": examples,
+    "blind": blind,
+    "blind-scores": blind_scores,
 }
 #: Those with a prototypes file that was given.
 WITH_PROTOTYPES: dict[str, Callable[[Path], Protocol[Any]]] = {

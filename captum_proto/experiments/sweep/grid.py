@@ -119,11 +119,12 @@ class Combination:
         values = dict(self.values)
         if self.measured:
             rest = {name: value for name, value in values["parametrization"].items() if name != "magnitudes"}
-            beside = [name for name in rest if name not in ("name", "decorrelate")]
+            beside = [name for name in rest if name not in ("name", "decorrelate", "coarse_to_fine", "half_size")]
             if beside or rest.get("name") != "phase":
                 raise InputError(
-                    f'parametrization has magnitudes = "measured" beside {", ".join(beside) or rest.get("name")}; measured magnitudes '
-                    'are all there is to the spectrum of "phase": name that, with nothing but decorrelate beside it.'
+                    f'parametrization has magnitudes = "measured" beside {", ".join(beside) or rest.get("name")}; measured magnitudes are '
+                    'all there is to the spectrum of "phase": name that, with nothing but decorrelate, coarse_to_fine and half_size '
+                    "beside it."
                 )
             values["parametrization"] = rest
         return generation_options(values)

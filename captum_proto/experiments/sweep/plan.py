@@ -145,8 +145,13 @@ def batch_options(
     options = {**each[0], "transform": _common_transform([values["transform"] for values in each])}
     if combinations[points[0].combination].measured and natural is not None:
         photographs = natural.elsewhere(points[0].target, MEASURED_IMAGES)
-        decorrelate = options["parametrization"].decorrelate
-        options["parametrization"] = PhaseImage.measured(photographs, decorrelate=decorrelate)
+        plain = options["parametrization"]
+        options["parametrization"] = PhaseImage.measured(
+            photographs,
+            decorrelate=plain.decorrelate,
+            coarse_to_fine=plain.coarse_to_fine,
+            half_size=plain.half_size,
+        )
     return options
 
 
@@ -159,7 +164,8 @@ def _batch_key(combination: Combination, target: Target) -> str:
         if name != "transform"
     }
     if combination.measured:  # on images of other classes than the target's: each target has magnitudes of its own
-        plain["parametrization"] = ["measured", target, options["parametrization"].decorrelate]
+        spectrum = options["parametrization"]
+        plain["parametrization"] = ["measured", target, repr(spectrum)]
     transform = options["transform"]
     shape = transform.fill if type(transform) is RandomAffine else None if transform is None else transform.settings()
     return json.dumps([plain, type(transform).__name__, shape], sort_keys=True)

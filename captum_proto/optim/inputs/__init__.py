@@ -5,6 +5,7 @@ from captum_proto.optim.inputs.composed import AlphaImage, MaskedImage
 from captum_proto.optim.inputs.cppn import CPPNImage
 from captum_proto.optim.inputs.laplacian import LaplacianImage
 from captum_proto.optim.inputs.latent import LatentImage
+from captum_proto.optim.inputs.maco import MACOImage
 from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS, as_parametrization
 from captum_proto.optim.inputs.pixels import PixelImage
 from captum_proto.optim.inputs.spectral import FFTImage, PhaseImage
@@ -17,6 +18,7 @@ __all__ = [
     "FFTImage",
     "LaplacianImage",
     "LatentImage",
+    "MACOImage",
     "MaskedImage",
     "Parametrization",
     "PhaseImage",

@@ -28,17 +28,30 @@ class Parametrization(ABC):
         shape (tuple[int, ...]): Of one input, (C, H, W) for an image.
         value_range (tuple[float, float]): The least and the greatest value of an input.
         draws (bool): Whether :meth:`composed` takes random numbers.
+        resizes (bool): Whether :meth:`at` may show smaller inputs than those that come back.
     """
 
     shape: tuple[int, ...] = ()
     value_range: tuple[float, float] = (0.0, 1.0)
     draws: bool = False
+    resizes: bool = False
 
     def for_images(self: Self, shape: tuple[int, ...], value_range: tuple[float, float]) -> Self:
         """The same parametrization of inputs of this shape and range: a copy, for the original may be shared."""
         made = copy.copy(self)
         made.shape, made.value_range = shape, value_range
         return made
+
+    def at(self: Self, progress: float) -> Self:
+        """
+        What the model is shown when a share of the steps is done: itself, unless it goes from coarse to fine.
+
+        Parameters are the same at any time; snapshots and what comes back are of the parametrization itself.
+
+        Args:
+            progress (float): From 0, at the first step of the main objective and in a warm-up, to 1, when all are done.
+        """
+        return self
 
     @abstractmethod
     def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from typing import Any
 
@@ -73,6 +74,11 @@ class AlphaImage(Parametrization):
         made.colors = self.colors.for_images(shape, value_range)
         made.alpha = self.alpha.for_images((1, *shape[1:]), (0.0, 1.0))
         made.blend = BlendAlpha(self.background, value_range)
+        return made
+
+    def at(self, progress: float) -> AlphaImage:
+        made = copy.copy(self)
+        made.colors, made.alpha = self.colors.at(progress), self.alpha.at(progress)
         return made
 
     def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -150,6 +156,11 @@ class MaskedImage(Parametrization):
             )
         made = super().for_images(shape, value_range)
         made.inner = self.inner.for_images(shape, value_range)
+        return made
+
+    def at(self, progress: float) -> MaskedImage:
+        made = copy.copy(self)
+        made.inner = self.inner.at(progress)
         return made
 
     def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,8 +18,67 @@ from captum_proto.optim.inputs.colors import planes_of, squeezed
 from captum_proto.optim.random import RandomStream
 from captum_proto.stats.moments import Moments
 
+Self = TypeVar("Self", bound="_Spectral")
 
-class FFTImage(Parametrization):
+
+class _Spectral(Parametrization):
+    """Of frequencies, which may open one after the other while the optimization goes on, and half of which make a smaller picture."""
+
+    def __init__(self, coarse_to_fine: float, half_size: float) -> None:
+        for name, share in (("coarse_to_fine", coarse_to_fine), ("half_size", half_size)):
+            if not 0 <= share <= 1:
+                raise InputError(f"{name} is {share}; expected a share of the steps, from 0 to 1.")
+        self.coarse_to_fine, self.half_size = float(coarse_to_fine), float(half_size)
+        self.resizes = self.half_size > 0
+        self._opened = 1.0  # of the way from the lowest frequencies to all
+        self._halved = False
+        self._scales: dict[tuple[Any, ...], Tensor] = {}
+        self._octaves: dict[tuple[Any, ...], tuple[Tensor, float]] = {}
+
+    def at(self: Self, progress: float) -> Self:
+        made = copy.copy(self)
+        made._opened = progress / self.coarse_to_fine if progress < self.coarse_to_fine else 1.0
+        made._halved = progress < self.half_size
+        return made
+
+    def for_images(self: Self, shape: tuple[int, ...], value_range: tuple[float, float]) -> Self:
+        if self.resizes and min(shape[1:]) < 4:
+            raise InputError(f"half_size is {self.half_size}, and images are {shape[1]} x {shape[2]}; leave it out.")
+        return super().for_images(shape, value_range)
+
+    def _course(self) -> dict[str, float]:
+        """What is recorded of the way from coarse to fine: nothing where there is none."""
+        shares = {"coarse_to_fine": self.coarse_to_fine, "half_size": self.half_size}
+        return {name: share for name, share in shares.items() if share}
+
+    def _named(self, *settings: str) -> str:
+        return f"{type(self).__name__}({', '.join([*settings, *(f'{k}={v:g}' for k, v in self._course().items())])})"
+
+    def _planes(self, spectrum: Tensor) -> Tensor:
+        """What a spectrum (N, C, H, W // 2 + 1) is the transform of; at half the size, every second pixel of its lower half."""
+        _, height, width = self.shape
+        if not self._halved:
+            return torch.fft.irfft2(spectrum, s=(height, width), norm="ortho")
+        rows, columns = height // 2, width // 2
+        left = spectrum[..., : columns // 2 + 1]
+        lower = torch.cat([left[..., : (rows + 1) // 2, :], left[..., height - rows // 2 :, :]], -2)
+        # As bright as the whole: its normalization is by the number of pixels.
+        return torch.fft.irfft2(lower, s=(rows, columns), norm="ortho") * math.sqrt(rows * columns / (height * width))
+
+    def _open(self, scale: Tensor) -> Tensor:
+        """Of a scale (…, H, W // 2 + 1) what is open: the lowest octave at first, then one after the other, while the next fades in."""
+        if self._opened == 1:
+            return scale
+        _, height, width = self.shape
+        key = (height, width, scale.dtype, scale.device)
+        if key not in self._octaves:
+            above = _power_law(height, width, -1.0).mul(max(height, width)).log2()  # the lowest frequency, in octaves
+            self._octaves[key] = above.to(scale.device, scale.dtype), float(above.max())
+        above, last = self._octaves[key]
+        return scale * (2 + self._opened * (last - 1) - above).clamp(0, 1)
+
+
+class FFTImage(_Spectral):
     r"""
     Images from Fourier coefficients that are scaled as natural images' are, with decorrelated colors, squeezed into the value range.
 
@@ -35,9 +95,14 @@ class FFTImage(Parametrization):
         sd (float, optional): Standard deviation of the parameters at the start. Default: 0.01
         decorrelate (bool, optional): Whether three channels are mixed by the color correlations; other numbers of channels never are.
             Default: True
+        coarse_to_fine (float, optional): During which share of the steps frequencies open, from the lowest octaves on, one octave after the
+            other; then all are open. Before, and in a warm-up, only the lowest are seen. Default: 0, all are open from the start
+        half_size (float, optional): During which share of the steps, and in a warm-up, the network is shown pictures of half the sides, at
+            a quarter of the work. What comes back is of full size. For networks that take any size; what a transform or a loss counts
+            in pixels counts double there. Default: 0
 
     Raises:
-        ValueError: If ``sd`` is not positive.
+        ValueError: If ``sd`` is not positive, or ``coarse_to_fine`` or ``half_size`` is no share.
 
     Examples::
 
@@ -50,13 +115,20 @@ class FFTImage(Parametrization):
     #: By what Lucid divides: "increasing this seems to reduce saturation".
     _DIVISOR = 4.0
 
-    def __init__(self, decay_power: float = 1.0, sd: float = 0.01, decorrelate: bool = True) -> None:
+    def __init__(
+        self,
+        decay_power: float = 1.0,
+        sd: float = 0.01,
+        decorrelate: bool = True,
+        coarse_to_fine: float = 0.0,
+        half_size: float = 0.0,
+    ) -> None:
+        super().__init__(coarse_to_fine, half_size)
         if not sd > 0:
             raise InputError(f"sd is {sd}; expected a positive standard deviation.")
         self.decay_power = float(decay_power)
         self.sd = float(sd)
         self.decorrelate = bool(decorrelate)
-        self._scales: dict[tuple[Any, ...], Tensor] = {}
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -64,10 +136,11 @@ class FFTImage(Parametrization):
             "decay_power": self.decay_power,
             "sd": self.sd,
             "decorrelate": self.decorrelate,
+            **self._course(),
         }
 
     def __repr__(self) -> str:
-        return f"FFTImage(decay_power={self.decay_power:g}, sd={self.sd:g}, decorrelate={self.decorrelate})"
+        return self._named(f"decay_power={self.decay_power:g}, sd={self.sd:g}, decorrelate={self.decorrelate}")
 
     def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:
         channels, height, width = shape
@@ -77,9 +150,8 @@ class FFTImage(Parametrization):
     def render(self, parameters: dict[str, Tensor]) -> Tensor:
         _, height, width = self.shape
         coefficients = parameters["coefficients"]
-        spectrum = torch.view_as_complex(coefficients) * self._scale(height, width, coefficients)
-        planes = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho") / self._DIVISOR
-        return squeezed(planes, self.value_range, self.decorrelate)
+        spectrum = torch.view_as_complex(coefficients) * self._open(self._scale(height, width, coefficients))
+        return squeezed(self._planes(spectrum) / self._DIVISOR, self.value_range, self.decorrelate)
 
     def parameters_of(self, images: Tensor) -> dict[str, Tensor]:
         planes = planes_of(images, self.value_range, self.decorrelate) * self._DIVISOR
@@ -94,7 +166,7 @@ class FFTImage(Parametrization):
         return self._scales[key]
 
 
-class PhaseImage(Parametrization):
+class PhaseImage(_Spectral):
     r"""
     Images of which the magnitude spectrum is fixed and only the phase is free, with decorrelated colors.
 
@@ -114,9 +186,12 @@ class PhaseImage(Parametrization):
         magnitudes (Tensor, optional): Shape (C, H, W // 2 + 1): m itself, in place of the power law; see :meth:`measured`. Default: None
         decorrelate (bool, optional): Whether three channels are mixed by the color correlations; other numbers of channels never are.
             Default: True
+        coarse_to_fine (float, optional): As in :class:`FFTImage`. Default: 0, all frequencies are open from the start
+        half_size (float, optional): As in :class:`FFTImage`. Default: 0
 
     Raises:
-        ValueError: If ``contrast`` is not positive, ``brightness`` is negative, or ``magnitudes`` are not finite and at least 0.
+        ValueError: If ``contrast`` is not positive, ``brightness`` is negative, ``magnitudes`` are not finite and at least 0, or
+            ``coarse_to_fine`` or ``half_size`` is no share.
 
     Examples::
 
@@ -135,7 +210,10 @@ class PhaseImage(Parametrization):
         brightness: float = 0.0,
         magnitudes: Tensor | None = None,
         decorrelate: bool = True,
+        coarse_to_fine: float = 0.0,
+        half_size: float = 0.0,
     ) -> None:
+        super().__init__(coarse_to_fine, half_size)
         if not contrast > 0:
             raise InputError(f"contrast is {contrast}; expected a positive standard deviation.")
         if not brightness >= 0:
@@ -152,11 +230,14 @@ class PhaseImage(Parametrization):
         self.brightness = float(brightness)
         self.magnitudes = magnitudes
         self.decorrelate = bool(decorrelate)
-        self._scales: dict[tuple[Any, ...], Tensor] = {}
 
     @classmethod
     def measured(
-        cls, images: Tensor | Iterable[Any], value_range: tuple[float, float] = (0.0, 1.0), decorrelate: bool = True
+        cls,
+        images: Tensor | Iterable[Any],
+        value_range: tuple[float, float] = (0.0, 1.0),
+        decorrelate: bool = True,
+        **course: float,
     ) -> PhaseImage:
         """
         With the mean magnitudes of given images, such as photographs of other classes.
@@ -165,6 +246,7 @@ class PhaseImage(Parametrization):
             images (Tensor or iterable): (N, C, H, W), or batches of them, all of the size of the images to be made.
             value_range (tuple[float, float], optional): The range of a pixel. Default: (0, 1)
             decorrelate (bool, optional): As in the constructor. Default: True
+            **course: ``coarse_to_fine`` and ``half_size`` of the constructor.
 
         Raises:
             TypeError, ValueError: If they are not images in ``value_range``, or of different sizes.
@@ -179,10 +261,10 @@ class PhaseImage(Parametrization):
                 f"images have the shapes {sorted(moments)}; give them all of the size of the images to be made."
             )
         (mean,) = (each.compute() for each in moments.values())
-        return cls(magnitudes=mean, decorrelate=decorrelate)
+        return cls(magnitudes=mean, decorrelate=decorrelate, **course)
 
     def settings(self) -> dict[str, Any]:
-        settings: dict[str, Any] = {"name": "PhaseImage", "decorrelate": self.decorrelate}
+        settings: dict[str, Any] = {"name": "PhaseImage", "decorrelate": self.decorrelate, **self._course()}
         if self.magnitudes is None:
             return settings | {
                 "decay_power": self.decay_power,
@@ -196,7 +278,7 @@ class PhaseImage(Parametrization):
         what = f"decay_power={self.decay_power:g}, contrast={self.contrast:g}, brightness={self.brightness:g}"
         if self.magnitudes is not None:
             what = f"magnitudes={tuple(self.magnitudes.shape)}"
-        return f"PhaseImage({what}, decorrelate={self.decorrelate})"
+        return self._named(what, f"decorrelate={self.decorrelate}")
 
     def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:
         channels, height, width = shape
@@ -206,10 +288,9 @@ class PhaseImage(Parametrization):
     def render(self, parameters: dict[str, Tensor]) -> Tensor:
         channels, height, width = self.shape
         phases = parameters["phases"]
-        magnitudes = self._scale(channels, height, width, phases)
+        magnitudes = self._open(self._scale(channels, height, width, phases))
         spectrum = torch.complex(magnitudes * phases.cos(), magnitudes * phases.sin())
-        planes = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho")
-        return squeezed(planes, self.value_range, self.decorrelate)
+        return squeezed(self._planes(spectrum), self.value_range, self.decorrelate)
 
     def parameters_of(self, images: Tensor) -> dict[str, Tensor]:
         """The phases of given images, which come back with these phases and the fixed magnitudes."""

@@ -74,6 +74,11 @@ class StackImage(Parametrization):
         made.parts = [part.for_images(each, value_range) for part, each in zip(self.parts, shapes, strict=True)]
         return made
 
+    def at(self, progress: float) -> StackImage:
+        made = copy.copy(self)
+        made.parts = [part.at(progress) for part in self.parts]
+        return made
+
     def _check_rows(self, count: int) -> None:
         if self.dim == 0 and count != sum(self.sizes):
             raise InputError(
@@ -180,6 +185,11 @@ class SharedImage(Parametrization):
     def for_images(self, shape: tuple[int, ...], value_range: tuple[float, float]) -> SharedImage:
         made = super().for_images(shape, value_range)
         made.inner = self.inner.for_images(shape, value_range)
+        return made
+
+    def at(self, progress: float) -> SharedImage:
+        made = copy.copy(self)
+        made.inner = self.inner.at(progress)
         return made
 
     def _check_rows(self, count: int) -> None:

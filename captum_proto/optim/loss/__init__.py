@@ -11,11 +11,13 @@ from captum_proto.optim.loss.activation import (
 from captum_proto.optim.loss.alignment import Alignment
 from captum_proto.optim.loss.classes import (
     ClassLogit,
+    CrossEntropy,
     ProbabilityVariance,
     class_probability,
     class_score,
     probability_variance,
 )
+from captum_proto.optim.loss.deep_inversion import FeatureDistribution, ImagePrior, deep_inversion_regularizer
 from captum_proto.optim.loss.direction import (
     AngledNeuronDirection,
     Direction,
@@ -26,6 +28,10 @@ from captum_proto.optim.loss.direction import (
 from captum_proto.optim.loss.distance import FeatureDistance
 from captum_proto.optim.loss.diversity import Diversity, GramDiversity, PixelDiversity, as_diversity
 from captum_proto.optim.loss.facet import FacetLoss
+from captum_proto.optim.loss.match_activations import MatchActivations
+from captum_proto.optim.loss.natural_activations import NaturalActivations
+from captum_proto.optim.loss.natural_statistics import NaturalStatistics
+from captum_proto.optim.loss.natural_units import stage_layers
 from captum_proto.optim.loss.objective import Loss, Outputs, Rows, WeightedSum, partners_of
 from captum_proto.optim.loss.pairs import ActivationInterpolation, Interaction, weight_grid
 from captum_proto.optim.loss.penalties import (
@@ -53,19 +59,25 @@ __all__ = [
     "BoundaryComplexity",
     "ChannelActivation",
     "ClassLogit",
+    "CrossEntropy",
     "DeepDream",
     "Direction",
     "Diversity",
     "FacetLoss",
     "FeatureDistance",
+    "FeatureDistribution",
     "GramDiversity",
     "HeadActivation",
     "HighFrequency",
+    "ImagePrior",
     "Interaction",
     "LayerActivation",
     "LayerLoss",
     "Loss",
+    "MatchActivations",
     "MeanAlpha",
+    "NaturalActivations",
+    "NaturalStatistics",
     "NeuronActivation",
     "NeuronDirection",
     "Outputs",
@@ -81,11 +93,13 @@ __all__ = [
     "as_diversity",
     "class_probability",
     "class_score",
+    "deep_inversion_regularizer",
     "default_high_frequency_weight",
     "gram",
     "middle",
     "partners_of",
     "probability_variance",
     "random_directions",
+    "stage_layers",
     "weight_grid",
 ]

@@ -74,6 +74,7 @@ class ClassLogit(Loss):
     """
 
     terms = ("logit", "probability")
+    of_classes = True
 
     def __init__(self, target: Any) -> None:
         self._all = parse_targets(target)
@@ -112,6 +113,37 @@ class ClassLogit(Loss):
         return f"ClassLogit({self.settings()['target']})"
 
 
+class CrossEntropy(ClassLogit):
+    r"""
+    The cross entropy of a class, or of a superclass: minus the logarithm of its probability.
+
+    .. math::
+        L(x) = -\log \sum_{k \in c} p_k(x)
+
+    What DeepInversion (arXiv:1912.08795) has of the class. Other logits count too: where the class is certain there is nothing left to
+    gain, while a logit can always rise. It records "logit" and "probability", as :class:`ClassLogit` does.
+
+    Args:
+        target (TargetType or nested list): As in :class:`ClassLogit`.
+
+    Raises:
+        TypeError, ValueError: If ``target`` is of another type, or empty.
+
+    Examples::
+
+        >>> objective = CrossEntropy([3, [5, 7]]) + 0.1 * TotalVariation()
+    """
+
+    def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
+        return outcomes(outputs.logits).logsumexp(dim=1) + super().__call__(outputs, images)
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "name": "CrossEntropy"}
+
+    def __repr__(self) -> str:
+        return f"CrossEntropy({self.settings()['target']})"
+
+
 class ProbabilityVariance(Loss):
     r"""
     The squared coefficient of variation of the class probabilities: the warm-up of Prototype Generation (arXiv:2309.17144, section 3.1).
@@ -134,4 +166,11 @@ class ProbabilityVariance(Loss):
         return "ProbabilityVariance()"
 
 
-__all__ = ["ClassLogit", "ProbabilityVariance", "class_probability", "class_score", "probability_variance"]
+__all__ = [
+    "ClassLogit",
+    "CrossEntropy",
+    "ProbabilityVariance",
+    "class_probability",
+    "class_score",
+    "probability_variance",
+]

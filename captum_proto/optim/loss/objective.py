@@ -233,12 +233,14 @@ class Loss(ABC):
         terms (tuple[str, ...]): The names under which it records values.
         targets (list[tuple[int, ...]] or None): What each row is optimized for, one for each row; None: the same for any number of rows.
             Rows of equal targets get different seeds, and are partners for :class:`Diversity`.
+        of_classes (bool): Whether targets are classes: where several losses of a sum name the same ones, a row is of them once.
         between_layers (bool): Whether it takes gradients of one layer by another, which finished inputs then are given for too.
     """
 
     layers: tuple[Layer, ...] = ()
     terms: tuple[str, ...] = ()
     targets: list[Target] | None = None
+    of_classes: bool = False
     between_layers: bool = False
 
     @abstractmethod
@@ -312,7 +314,13 @@ class WeightedSum(Loss):
         losses = [loss for _, loss in self.parts]
         self.layers = tuple(dict.fromkeys(layer for loss in losses for layer in loss.layers))
         self.terms = tuple(dict.fromkeys(term for loss in losses for term in loss.terms))
-        targets = [loss.targets for loss in losses if loss.targets is not None]
+        targets: list[list[Target]] = []
+        classes: list[list[Target]] = []
+        for loss in losses:
+            if loss.targets is None or (loss.of_classes and loss.targets in classes):
+                continue
+            targets.append(loss.targets)
+            classes += [loss.targets] if loss.of_classes else []
         if len({len(each) for each in targets}) > 1:
             counts = " and ".join(str(len(each)) for each in targets)
             raise InputError(f"losses of {counts} rows were added; give all of them equally many targets.")

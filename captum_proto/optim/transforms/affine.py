@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from captum_proto import ops
-from captum_proto._utils.errors import InputError
+from captum_proto._utils.checks import nearest, type_name
+from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.optim.random import RandomStream
 
 
@@ -26,6 +27,30 @@ def _pair(value: float | Sequence[float], name: str) -> tuple[float, float]:
     return (float(value[0]), float(value[1]))
 
 
+#: What an image may go on with instead of a number: its mirror image, or its nearest pixel.
+CONTINUATIONS = ("reflect", "replicate")
+
+
+def as_fill(fill: Any) -> float | str:
+    """
+    What is outside of an image: a number, or one of :data:`CONTINUATIONS`.
+
+    Raises:
+        ValueError: If it is another text.
+        TypeError: If it is neither a number nor a text.
+    """
+    if isinstance(fill, str):
+        if fill not in CONTINUATIONS:
+            hint = nearest(fill, CONTINUATIONS) or f"; expected a number, or one of {', '.join(CONTINUATIONS)}."
+            raise InputError(f'fill is "{fill}"{hint}')
+        return fill
+    try:
+        return float(fill)
+    except (TypeError, ValueError) as error:
+        expected = f"a number, or one of {', '.join(CONTINUATIONS)}"
+        raise InputTypeError(f"fill is a {type_name(fill)}; expected {expected}.") from error
+
+
 class RandomAffine:
     r"""
     A rotation, scaling and translation drawn anew for every image, with bilinear sampling: the transform of Prototype Generation.
@@ -38,10 +63,11 @@ class RandomAffine:
         translate (tuple[float, float], optional): Greatest horizontal and vertical shift, as fractions of width and height.
             None: no shift. Default: None
         scale (tuple[float, float], optional): Range of the scale factor. None: no scaling. Default: None
-        fill (float, optional): Value outside the image. Default: 0
+        fill (float or str, optional): Value outside the image; or what the image goes on with: "reflect", its mirror image, or
+            "replicate", its nearest pixel. Black corners are nothing that a network has seen in a photograph. Default: 0
 
     Raises:
-        ValueError: If a range is empty, a fraction is outside [0, 1], or a scale is not positive.
+        ValueError: If a range is empty, a fraction is outside [0, 1], a scale is not positive, or ``fill`` is an unknown text.
 
     Examples::
 
@@ -49,6 +75,9 @@ class RandomAffine:
         >>> stream = RandomStream(prototype_keys([0], [(12,)]), TRANSFORM, step=7)
         >>> transform(torch.rand(1, 3, 224, 224), stream).shape
         torch.Size([1, 3, 224, 224])
+        >>> mirrored = RandomAffine(180, translate=(0.5, 0.5), scale=(0.7, 1.3), fill="reflect")  # without its black corners
+        >>> bool((mirrored(torch.ones(1, 3, 224, 224), stream) > 0.999).all())
+        True
     """
 
     def __init__(
@@ -56,7 +85,7 @@ class RandomAffine:
         degrees: float | Sequence[float],
         translate: Sequence[float] | None = None,
         scale: Sequence[float] | None = None,
-        fill: float = 0.0,
+        fill: float | str = 0.0,
     ) -> None:
         self.degrees = _pair(degrees, "degrees")
         if translate is not None and (len(translate) != 2 or not all(0 <= t <= 1 for t in translate)):
@@ -67,7 +96,7 @@ class RandomAffine:
         self.scale = (1.0, 1.0) if scale is None else _pair(tuple(scale), "scale")
         if self.scale[0] <= 0:
             raise InputError(f"scale is {self.scale}; expected positive factors.")
-        self.fill = float(fill)
+        self.fill = as_fill(fill)
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -79,9 +108,8 @@ class RandomAffine:
         }
 
     def __repr__(self) -> str:
-        return (
-            f"RandomAffine(degrees={self.degrees}, translate={self.translate}, scale={self.scale}, fill={self.fill:g})"
-        )
+        fill = repr(self.fill) if isinstance(self.fill, str) else f"{self.fill:g}"
+        return f"RandomAffine(degrees={self.degrees}, translate={self.translate}, scale={self.scale}, fill={fill})"
 
     def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
         return self.normalized(images, random)
@@ -158,7 +186,7 @@ class EachAffine:
 
     def __init__(self, transforms: Sequence[RandomAffine]) -> None:
         self.transforms = list(transforms)
-        fills = sorted({transform.fill for transform in self.transforms})
+        fills = sorted({transform.fill for transform in self.transforms}, key=str)
         if len(fills) != 1:
             raise InputError(f"transforms have the fills {fills}; expected at least one transform, all with the same.")
 
@@ -192,10 +220,10 @@ class RandomChoiceAffine:
         degrees (sequence of float, optional): Angles, each as likely as the others; one named twice is twice as likely. Default: (0,)
         scales (sequence of float, optional): Factors. Default: (1,)
         jitter (int, optional): Shifts of 0 to ``jitter - 1`` pixels to the right and downwards; 0 for none. Default: 0
-        fill (float, optional): Value outside the image. Default: 0
+        fill (float or str, optional): As in :class:`RandomAffine`. Default: 0
 
     Raises:
-        ValueError: If a list is empty, a factor is not positive, or ``jitter`` is negative.
+        ValueError: If a list is empty, a factor is not positive, ``jitter`` is negative, or ``fill`` is an unknown text.
 
     Examples::
 
@@ -205,11 +233,15 @@ class RandomChoiceAffine:
     """
 
     def __init__(
-        self, degrees: Sequence[float] = (0.0,), scales: Sequence[float] = (1.0,), jitter: int = 0, fill: float = 0.0
+        self,
+        degrees: Sequence[float] = (0.0,),
+        scales: Sequence[float] = (1.0,),
+        jitter: int = 0,
+        fill: float | str = 0.0,
     ) -> None:
         self.degrees = [float(angle) for angle in degrees]
         self.scales = [float(scale) for scale in scales]
-        self.jitter, self.fill = int(jitter), float(fill)
+        self.jitter, self.fill = int(jitter), as_fill(fill)
         if not self.degrees or not self.scales or min(self.scales) <= 0 or self.jitter < 0:
             raise InputError(
                 f"degrees is {list(degrees)}, scales is {list(scales)} and jitter is {jitter}; expected at least one angle, positive "
@@ -242,7 +274,7 @@ def affine(
     angle: Tensor,
     translate: Tensor,
     scale: Tensor,
-    fill: float = 0.0,
+    fill: float | str = 0.0,
     *,
     mean: Sequence[float] | Tensor | None = None,
     std: Sequence[float] | Tensor | None = None,
@@ -256,7 +288,8 @@ def affine(
         angle (Tensor): Shape (N,), degrees clockwise about the center.
         translate (Tensor): Shape (N, 2), fractions of width and height.
         scale (Tensor): Shape (N,), positive factors.
-        fill (float, optional): Value outside the image. Default: 0
+        fill (float or str, optional): Value outside the image, or "reflect" or "replicate", as in :func:`captum_proto.ops.affine_sample`.
+            Default: 0
         mean (sequence of float or Tensor, optional): Taken from each channel of the result, as ``Normalize`` does: C values, or one for
             all. Default: None
         std (sequence of float or Tensor, optional): What each channel is then divided by: C values, or one for all. Default: None
@@ -275,7 +308,10 @@ def affine(
         torch.stack([cos, sin * aspect, -cos * shift_x - sin * aspect * shift_y], 1),
         torch.stack([-sin / aspect, cos, sin / aspect * shift_x - cos * shift_y], 1),
     ]
+    return sampled(images, torch.stack(rows, 1), fill, mean=mean, std=std, channels_last=channels_last)
+
+
+def sampled(images: Tensor, matrix: Tensor, fill: float | str, **options: Any) -> Tensor:
+    """:func:`captum_proto.ops.affine_sample` of images of any floating-point dtype; half types are sampled in float32."""
     wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
-    matrix = torch.stack(rows, 1).to(wide.device, wide.dtype)
-    sampled = ops.affine_sample(wide, matrix, mean=mean, std=std, fill=fill, channels_last=channels_last)
-    return sampled.to(images.dtype)
+    return ops.affine_sample(wide, matrix.to(wide.device, wide.dtype), fill=fill, **options).to(images.dtype)

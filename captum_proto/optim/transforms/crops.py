@@ -11,15 +11,15 @@ from torch import Tensor
 from captum_proto._utils.checks import as_int, check_int
 from captum_proto._utils.errors import InputError
 from captum_proto.optim.random import RandomStream
-from captum_proto.optim.transforms.affine import affine
+from captum_proto.optim.transforms.affine import affine, sampled
 from captum_proto.optim.transforms.base import check_mode, framed
 
 
-def _size(size: Any) -> tuple[int, int]:
+def _size(size: Any, name: str = "size") -> tuple[int, int]:
     """(height, width) from two numbers, or from one for both."""
     sides = [as_int(side) for side in (size if isinstance(size, (list, tuple)) else (size, size))]
     if len(sides) != 2 or any(side is None or side < 1 for side in sides):
-        raise InputError(f"size is {size!r}; expected a positive number of pixels, or (height, width).")
+        raise InputError(f"{name} is {size!r}; expected a positive number of pixels, or (height, width).")
     return sides[0], sides[1]  # type: ignore[return-value]  # looked at above
 
 
@@ -141,38 +141,74 @@ class CenterCrop:
 
 class RandomResizedCrop:
     """
-    A part of a drawn size at a drawn place, enlarged to the size of the image; nothing from outside the image is ever seen.
+    A part of a drawn size at a drawn place, resized to the size of the image, or to another; nothing from outside the image is ever seen.
+
+    With ``output``, images may be larger than what the network takes: a canvas of which it sees parts, as in Fel et al., "Unlocking
+    Feature Visualization for Deeper Networks with MAgnitude Constrained Optimization" (arXiv:2306.06805), whose parts are of a tenth to a
+    half of the side. Wherever there is no transform, as in a warm-up and in what is recorded of finished prototypes, the network gets the
+    whole canvas: one that takes a single size needs a ``preprocess`` that begins with ``torchvision.transforms.v2.Resize``, which leaves
+    parts of that size alone.
 
     Args:
         size (tuple[float, float], optional): Least and greatest side of the part, as a fraction of the image's. Default: (0.5, 1.0)
+        output (int or tuple[int, int], optional): What parts are resized to, bilinearly and without a filter: one number of pixels, or
+            (height, width), no more than the image has. A part is best of less than twice as many pixels. None: the image's own size.
+            Default: None
 
     Raises:
-        ValueError: If the fractions are not in (0, 1], or the first is greater than the second.
+        ValueError: If the fractions are not in (0, 1], the first is greater than the second, or ``output`` is not positive or larger than
+            an image.
 
     Examples::
 
         >>> stream = RandomStream(prototype_keys([0], [(12,)]), TRANSFORM)
         >>> RandomResizedCrop((0.7, 1.0))(torch.rand(1, 3, 32, 32), stream).shape
         torch.Size([1, 3, 32, 32])
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))  # of 8 x 8 pixels, and no others
+        >>> generation = PrototypeGeneration(model, preprocess=torchvision.transforms.v2.Resize(8))
+        >>> crops = RandomResizedCrop((0.2, 0.5), output=8)
+        >>> generation.generate([3], (1, 24, 24), steps=4, transform=crops, noise=0.05).images.shape
+        torch.Size([1, 1, 24, 24])
     """
 
-    def __init__(self, size: Sequence[float] = (0.5, 1.0)) -> None:
+    def __init__(self, size: Sequence[float] = (0.5, 1.0), output: int | Sequence[int] | None = None) -> None:
         if len(size) != 2 or not 0 < size[0] <= size[1] <= 1:
             raise InputError(f"size is {tuple(size)}; expected (least, most), fractions of the image's side in (0, 1].")
         self.size = (float(size[0]), float(size[1]))
+        self.output = None if output is None else _size(output, "output")
 
     def settings(self) -> dict[str, Any]:
-        return {"name": "RandomResizedCrop", "size": list(self.size)}
+        settings: dict[str, Any] = {"name": "RandomResizedCrop", "size": list(self.size)}
+        return settings if self.output is None else settings | {"output": list(self.output)}
 
     def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
         unit = random.uniform(3)
         side = self.size[0] + (self.size[1] - self.size[0]) * unit[:, 0]
+        if self.output is not None:
+            return self._resized(images, side, (1 - unit[:, 1:]) * (1 - side).unsqueeze(1), self.output)
         # Where the center of the image comes to lie once the part fills its place. Half a pixel at the border is the border's own.
         translate = (2 * unit[:, 1:] - 1) * ((1 / side - 1) / 2).unsqueeze(1)
         pixels = torch.tensor(images.shape[:-3:-1], dtype=unit.dtype, device=unit.device)
         bordered = framed(images, 1, "replicate", 0.0)
         scaled = affine(bordered, torch.zeros_like(side), translate * pixels / (pixels + 2), 1 / side)
         return scaled[..., 1:-1, 1:-1]
+
+    def _resized(self, images: Tensor, side: Tensor, corner: Tensor, output: tuple[int, int]) -> Tensor:
+        """The parts whose corner is at ``corner`` (left, top), in fractions of the image's sides, of as many pixels as wanted."""
+        height, width = images.shape[-2:]
+        if output[0] > height or output[1] > width:
+            raise InputError(
+                f"RandomResizedCrop has the output {output[0]} x {output[1]} and images are {height} x {width}; make larger images, or "
+                "take a smaller output."
+            )
+        # What the operator makes is as large as the image; a part fills as much of it as is wanted, from the upper left on.
+        zero = torch.zeros_like(side)
+        across, down = side * (width / output[1]), side * (height / output[0])
+        rows = [
+            torch.stack([across, zero, across + 2 * corner[:, 0] - 1], 1),
+            torch.stack([zero, down, down + 2 * corner[:, 1] - 1], 1),
+        ]
+        return sampled(images, torch.stack(rows, 1), "replicate")[..., : output[0], : output[1]]
 
 
 __all__ = ["CenterCrop", "RandomCrop", "RandomResizedCrop", "RandomSpatialJitter"]

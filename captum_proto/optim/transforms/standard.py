@@ -20,7 +20,7 @@ class RandomScale(RandomChoiceAffine):
 
     Args:
         scales (sequence of float): Positive factors.
-        fill (float, optional): Value outside the image. Default: 0
+        fill (float or str, optional): As in :class:`RandomAffine`. Default: 0
 
     Examples::
 
@@ -29,7 +29,7 @@ class RandomScale(RandomChoiceAffine):
         torch.Size([1, 3, 32, 32])
     """
 
-    def __init__(self, scales: Sequence[float], fill: float = 0.0) -> None:
+    def __init__(self, scales: Sequence[float], fill: float | str = 0.0) -> None:
         super().__init__(scales=scales, fill=fill)
 
     def settings(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class RandomRotation(RandomChoiceAffine):
 
     Args:
         degrees (sequence of float): Clockwise.
-        fill (float, optional): Value outside the image. Default: 0
+        fill (float or str, optional): As in :class:`RandomAffine`. Default: 0
 
     Examples::
 
@@ -51,7 +51,7 @@ class RandomRotation(RandomChoiceAffine):
         torch.Size([1, 3, 32, 32])
     """
 
-    def __init__(self, degrees: Sequence[float], fill: float = 0.0) -> None:
+    def __init__(self, degrees: Sequence[float], fill: float | str = 0.0) -> None:
         super().__init__(degrees=degrees, fill=fill)
 
     def settings(self) -> dict[str, Any]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
 
 from captum_proto._utils.class_names import file_stem, label_of
 from captum_proto._utils.files import whole_file
+from captum_proto._utils.tables import between, number, percent
 from captum_proto._utils.targets import Target
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.report.blocks import Picture, Table
 from captum_proto.report.figures import picture_sheet, save_figure, to_display
+from captum_proto.stats.intervals import proportion
 
 #: All of them, in the folder that holds their pictures.
 PROTOTYPES = "prototypes.safetensors"
@@ -151,6 +154,28 @@ def logit_table(prototypes: Prototypes, labels: Sequence[str]) -> Table:
     )
 
 
+def saved_words(saved: Mapping[str, Sequence[Any]] | None) -> list[str]:
+    """
+    Whether the network recognizes its prototypes as they were saved, in a sentence.
+
+    Args:
+        saved (mapping, optional): Of each prototype "top1" and "top5", whether the network has its class first or among its first five, and
+            "p", its probability. None: it was not measured
+
+    Returns:
+        list[str]: A sentence, or none.
+    """
+    if not saved or not saved["top1"]:
+        return []
+    count = len(saved["top1"])
+    first, five = (proportion(sum(map(bool, saved[name])), count) for name in ("top1", "top5"))
+    return [
+        f"As saved, 8 bits a channel and no transform, the network gives the class of {sum(map(bool, saved['top1']))} of {count} first "
+        f"({percent(first.value)}, interval {between((first.low, first.high), percent)}) and has that of {percent(five.value)} among its "
+        f"first five; mean p {number(sum(saved['p']) / count)}. It is the network that they were made with: no other was asked."
+    ]
+
+
 def what_prototypes_are(count: int, classes: int) -> str:
     """What the pictures are, for who was told nothing."""
     each = "the picture" if count == 1 else "each picture"
@@ -159,6 +184,17 @@ def what_prototypes_are(count: int, classes: int) -> str:
         "computed, step by step, to raise the network's output for the class named beneath it: an attempt to show what it finds typical "
         "of that class."
     )
+
+
+def images_matched(prototypes: Prototypes) -> list[str]:
+    """That prototypes have seen natural images, if they have: what they show is then of these images as well."""
+    count = len(prototypes.seen_images)
+    if not count:
+        return []
+    return [
+        f"Unlike prototypes from the network alone, they were made to match what the network makes of {count} natural "
+        f"{'image' if count == 1 else 'images'}, and can be judged only by others."
+    ]
 
 
 def unmeasured_trust(prototypes: Prototypes) -> str:

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "../border.h"
 #include "affine_map.h"
 #include "channel_vectors.h"
 #include "images.h"
@@ -31,14 +32,21 @@ struct Taps {
   std::int32_t place[kMost];  // of the upper left one, in a patch
   T upper_left[kMost], upper_right[kMost], lower_left[kMost], lower_right[kMost];
 
-  /// For output columns [begin, begin + count), whose taps all lie in the patch.
-  void find(const RowCoordinate& x, const RowCoordinate& y, std::int64_t begin, int count, const Patch<T>& patch) {
+  /// For output columns [begin, begin + count) of images of a shape. With a constant border all taps have to lie in the patch;
+  /// else, the place of one in other rows is of no pixel in the patch that has one below it.
+  template <Border border>
+  void find(const RowCoordinate& x, const RowCoordinate& y, std::int64_t begin, int count, const Patch<T>& patch,
+            const ImageShape& shape) {
     const Doubles first_row = Doubles{} + static_cast<double>(patch.first_row);
     const Doubles first_column = Doubles{} + static_cast<double>(patch.first_column);
     const double columns = static_cast<double>(patch.columns);
     Doubles column = Doubles{0, 1, 2, 3} + static_cast<double>(begin);
     for (int k = 0; k < count; k += 4) {
-      const Doubles x_here = column * x.slope + x.start, y_here = column * y.slope + y.start;
+      Doubles x_here = column * x.slope + x.start, y_here = column * y.slope + y.start;
+      if constexpr (border != Border::kConstant) {
+        bring_inside<border>(x_here, static_cast<double>(shape.w));
+        bring_inside<border>(y_here, static_cast<double>(shape.h));
+      }
       column += 4.0;
       // Rounded down: towards zero first, which every processor does four at a time. Lanes beyond `count` may not fit 32 bits, and
       // are not used.
@@ -63,6 +71,24 @@ struct Taps {
   typedef std::int64_t Masks __attribute__((vector_size(4 * sizeof(std::int64_t))));
   typedef std::int32_t Integers __attribute__((vector_size(4 * sizeof(std::int32_t))));
   using Values = typename VectorOf<T>::type;
+
+  /// Coordinates along a side of `size` pixels become those at which the same is within it, 0 to size - 1: what is not finite too.
+  /// Between its first and its last pixel they stay what they are, to the last bit.
+  template <Border border>
+  static void bring_inside(Doubles& coordinate, double size) {
+    const Doubles zero{}, last = zero + (size - 1);
+    if constexpr (border == Border::kReflect) {
+      // The image and its mirror image repeat: how far it is from the nearest repetition's edge, edges being half a pixel outside.
+      const double period = 2 * size;
+      const Doubles from_edge = coordinate + 0.5;
+      const Doubles repetition = (from_edge / period + kRounder) - kRounder;
+      const Doubles distance = from_edge - repetition * period;
+      const Doubles folded = ((distance < zero) ? -distance : distance) - 0.5;
+      coordinate = ((coordinate >= zero) & (coordinate <= last)) ? coordinate : folded;
+    }
+    coordinate = (coordinate > zero) ? coordinate : zero;  // so is what is not a number
+    coordinate = (coordinate < last) ? coordinate : last;
+  }
 
   template <class Vector, class U>
   static void store(const Vector& vector, U* out) {
@@ -117,8 +143,9 @@ struct AffineUnit {
 
 /// The first of the pixels that the coordinates of output rows [first_row, end_row) touch along one side of `size` pixels, and how
 /// many there are; those one step outside the image included. None: count 0.
-inline void touched(const RowCoordinate& first, const RowCoordinate& last, std::int64_t width, std::int64_t size,
-                    std::int64_t& begin, std::int64_t& count) {
+template <Border border>
+void touched(const RowCoordinate& first, const RowCoordinate& last, std::int64_t width, std::int64_t size, std::int64_t& begin,
+             std::int64_t& count) {
   const double corners[] = {first.at(0), first.at(width - 1), last.at(0), last.at(width - 1)};
   double low = corners[0], high = corners[0];
   bool finite = true;
@@ -128,6 +155,12 @@ inline void touched(const RowCoordinate& first, const RowCoordinate& last, std::
     high = std::max(high, corner);
   }
   const double outside = -1, end = static_cast<double>(size);
+  if constexpr (border != Border::kConstant) {
+    if (border == Border::kReflect && !(low >= -0.5 && high <= end - 0.5))
+      finite = false;  // what is reflected may be read anywhere
+    low = std::min(std::max(low, 0.0), end - 1);
+    high = std::min(std::max(high, 0.0), end - 1);
+  }
   if (!finite) {  // no corner bounds what lies between
     low = outside;
     high = end;
@@ -138,15 +171,15 @@ inline void touched(const RowCoordinate& first, const RowCoordinate& last, std::
 }
 
 /// Copies what a band of the output touches: scaled, channels side by side, and zero outside the image.
-template <class T>
+template <Border border, class T>
 Patch<T> copy_patch(const AffineSampling<T>& call, const AffineUnit<T>& unit, Workspace& workspace) {
   const AffineMap& map = call.maps[unit.image];
   const double first_row = static_cast<double>(unit.first_row), last_row = static_cast<double>(unit.end_row - 1);
   Patch<T> patch;
-  touched({map.ax, map.bx * first_row + map.cx}, {map.ax, map.bx * last_row + map.cx}, call.shape.w, call.shape.w,
-          patch.first_column, patch.columns);
-  touched({map.ay, map.by * first_row + map.cy}, {map.ay, map.by * last_row + map.cy}, call.shape.w, call.shape.h, patch.first_row,
-          patch.rows);
+  touched<border>({map.ax, map.bx * first_row + map.cx}, {map.ax, map.bx * last_row + map.cx}, call.shape.w, call.shape.w,
+                  patch.first_column, patch.columns);
+  touched<border>({map.ay, map.by * first_row + map.cy}, {map.ay, map.by * last_row + map.cy}, call.shape.w, call.shape.h,
+                  patch.first_row, patch.rows);
   patch.values =
       workspace.template get<T>(Workspace::kItems, static_cast<std::size_t>(patch.rows * patch.columns * kChannelsTogether));
   const ChannelMap<T> channel_map = unit.channel_map(call, call.fill);
@@ -170,7 +203,7 @@ Patch<T> copy_patch(const AffineSampling<T>& call, const AffineUnit<T>& unit, Wo
 }
 
 /// Writes the samples of units [begin, end).
-template <class T>
+template <Border border, class T>
 void affine_sample_units(AffineSampling<T> call, std::int64_t begin, std::int64_t end) {
   using Vector = typename VectorOf<T>::type;
   const WorkspaceLease lease;
@@ -181,17 +214,21 @@ void affine_sample_units(AffineSampling<T> call, std::int64_t begin, std::int64_
     const AffineUnit<T> unit(number, call);
     if (unit.first_row == unit.end_row) continue;
     const AffineMap& map = call.maps[unit.image];
-    const Patch<T> patch = copy_patch(call, unit, lease.workspace);
+    const Patch<T> patch = copy_patch<border>(call, unit, lease.workspace);
     const std::int64_t row_length = patch.columns * kChannelsTogether;
     Vector shift = {};
     for (std::int64_t c = 0; c < unit.channels; ++c) shift[c] = call.shift[unit.first_channel + c];
     for (std::int64_t i = unit.first_row; i < unit.end_row; ++i) {
       const double row = static_cast<double>(i);
       const RowCoordinate x{map.ax, map.bx * row + map.cx}, y{map.ay, map.by * row + map.cy};
-      std::int64_t x_begin, x_end, y_begin, y_end;
-      x.columns_within(-1, width, call.shape.w, x_begin, x_end);
-      y.columns_within(-1, height, call.shape.w, y_begin, y_end);
-      const std::int64_t inner_begin = std::max(x_begin, y_begin), inner_end = std::max(inner_begin, std::min(x_end, y_end));
+      std::int64_t inner_begin = 0, inner_end = call.shape.w;
+      if constexpr (border == Border::kConstant) {
+        std::int64_t x_begin, x_end, y_begin, y_end;
+        x.columns_within(-1, width, call.shape.w, x_begin, x_end);
+        y.columns_within(-1, height, call.shape.w, y_begin, y_end);
+        inner_begin = std::max(x_begin, y_begin);
+        inner_end = std::max(inner_begin, std::min(x_end, y_end));
+      }
       T* out = samples;
       const auto outside = [&](std::int64_t pixels) {
         for (; pixels > 0; --pixels, out += kChannelsTogether) std::memcpy(out, &shift, sizeof(shift));
@@ -199,7 +236,7 @@ void affine_sample_units(AffineSampling<T> call, std::int64_t begin, std::int64_
       outside(inner_begin);
       for (std::int64_t j = inner_begin; j < inner_end; j += taps.kMost) {
         const int count = static_cast<int>(std::min<std::int64_t>(taps.kMost, inner_end - j));
-        taps.find(x, y, j, count, patch);
+        taps.template find<border>(x, y, j, count, patch, call.shape);
         for (int k = 0; k < count; ++k, out += kChannelsTogether) {
           const T* const upper = patch.values + std::int64_t{taps.place[k]} * kChannelsTogether;
           const T* const lower = upper + row_length;
@@ -222,7 +259,7 @@ void affine_sample_units(AffineSampling<T> call, std::int64_t begin, std::int64_
 
 /// Writes the gradients of units [begin, end): `in` is the gradient by the output. Each band of the images takes what the output's
 /// pixels give to it, in the output's order; what they give to neighboring bands falls on the patch's rim and is dropped.
-template <class T>
+template <Border border, class T>
 void affine_sample_gradient_units(AffineSampling<T> call, std::int64_t begin, std::int64_t end) {
   using Vector = typename VectorOf<T>::type;
   const WorkspaceLease lease;
@@ -237,21 +274,29 @@ void affine_sample_gradient_units(AffineSampling<T> call, std::int64_t begin, st
     Patch<T> patch{nullptr, unit.first_row - 1, -1, unit.end_row - unit.first_row + 2, call.shape.w + 2};
     const std::int64_t row_length = patch.columns * kChannelsTogether;
     const std::size_t values = static_cast<std::size_t>(patch.rows * row_length);
+    [[maybe_unused]] const std::int64_t places = (patch.rows - 1) * patch.columns;
     patch.values = lease.workspace.template get<T>(Workspace::kItems, values);
     std::fill(patch.values, patch.values + values, T(0));
     for (std::int64_t i = 0; i < call.shape.h; ++i) {
       const double row = static_cast<double>(i);
       const RowCoordinate x{map.ax, map.bx * row + map.cx}, y{map.ay, map.by * row + map.cy};
-      std::int64_t x_begin, x_end, y_begin, y_end;
-      x.columns_within(-1, width, call.shape.w, x_begin, x_end);
-      y.columns_within(static_cast<double>(patch.first_row), static_cast<double>(unit.end_row), call.shape.w, y_begin, y_end);
-      const std::int64_t inner_begin = std::max(x_begin, y_begin), inner_end = std::min(x_end, y_end);
+      std::int64_t inner_begin = 0, inner_end = call.shape.w;
+      if constexpr (border == Border::kConstant) {
+        std::int64_t x_begin, x_end, y_begin, y_end;
+        x.columns_within(-1, width, call.shape.w, x_begin, x_end);
+        y.columns_within(static_cast<double>(patch.first_row), static_cast<double>(unit.end_row), call.shape.w, y_begin, y_end);
+        inner_begin = std::max(x_begin, y_begin);
+        inner_end = std::min(x_end, y_end);
+      }
       interleave(unit.row(call.in, call.in_strides, i), inner_begin, inner_end, channel_map, given);
       const T* value = given;
       for (std::int64_t j = inner_begin; j < inner_end; j += taps.kMost) {
         const int count = static_cast<int>(std::min<std::int64_t>(taps.kMost, inner_end - j));
-        taps.find(x, y, j, count, patch);
+        taps.template find<border>(x, y, j, count, patch, call.shape);
         for (int k = 0; k < count; ++k, value += kChannelsTogether) {
+          if constexpr (border != Border::kConstant) {
+            if (taps.place[k] < 0 || taps.place[k] >= places) continue;  // another band's
+          }
           T* const upper = patch.values + std::int64_t{taps.place[k]} * kChannelsTogether;
           T* const lower = upper + row_length;
           Vector gradient, upper_left, upper_right, lower_left, lower_right;
