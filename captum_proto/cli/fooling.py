@@ -1,4 +1,4 @@
-"""``captum-proto fooling``: networks that fool feature visualization, and whether path similarity notices."""
+"""``captum-proto fooling``: networks that fool feature visualization, and which measures notice."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from captum_proto._utils.tables import number
 from captum_proto.cli import arguments as shared
 from captum_proto.cli.given import check_given
 from captum_proto.data.natural import DIGITS, natural_split
-from captum_proto.experiments.fooling import Fooling, mean_of
+from captum_proto.experiments.fooling import NETWORKS, Fooling, mean_of
 from captum_proto.experiments.generate import rehearse
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models import NamedModel, load_model
 from captum_proto.runs.tasks import carry_out
 from captum_proto.testing import PLANTS
 
+#: Of the digits network that prototypes are shown to.
+_VERIFIER_SEED = 1_000_000
+
 _EXAMPLES = """examples:
   captum-proto fooling --model digits --steps 256 --degrees 15 --translate 0.1 0.1 --scale 0.9 1.1 --high-frequency-weight 30 \\
       --high-frequency-power 2 --warmup-steps 0 --out fooled-digits
+  captum-proto fooling --model digits --plant slingshot --plant fine_tuned --seeds 1 --out slingshot
   captum-proto fooling --model efficientnet-lite0 --images photos --target 151-268 --plant "other_class" --parametrization fourier \\
       --high-frequency-weight 0 --warmup-steps 0 --steps 64 --out fooled-dogs
 """
 
 
 def add(commands: shared.Commands) -> None:
-    parser = shared.command(
-        commands, "fooling", "fool feature visualization, and see whether path similarity notices", _EXAMPLES
-    )
+    parser = shared.command(commands, "fooling", "fool feature visualization, and see which measures notice", _EXAMPLES)
     shared.add_model(parser)
     group = parser.add_argument_group("fooling")
     group.add_argument(
@@ -44,9 +46,21 @@ def add(commands: shared.Commands) -> None:
     shared.add_exif_orientation(group)
     group.add_argument("--limit", type=int, help="natural images of each class (default: all)")
     group.add_argument(
-        "--plant", action="append", choices=PLANTS, help="what ascents are led to; repeat for several (default: all)"
+        "--plant",
+        action="append",
+        choices=NETWORKS,
+        help='what ascents are led to, by a circuit; or by other weights: "slingshot", with its control "fine_tuned"; repeat for several '
+        "(default: all; of another model than digits, all circuits)",
     )
     group.add_argument("--picture", type=Path, metavar="FILE", help='an image to plant instead of the drawn "face"')
+    group.add_argument(
+        "--verifier",
+        metavar="MODEL",
+        help="another honest network that prototypes are shown to, by name (default: none; for digits, one of another seed)",
+    )
+    group.add_argument(
+        "--tuning-steps", type=int, default=1200, help="of a slingshot and its control (default: %(default)s)"
+    )
     group.add_argument(
         "--seeds",
         type=int,
@@ -94,12 +108,14 @@ def run(args: argparse.Namespace) -> None:
         natural,
         targets,
         options,
-        plants=args.plant or PLANTS,
+        plants=args.plant or (NETWORKS if args.model == "digits" else PLANTS),
         picture=args.picture,
         count=shared.count_of(args, 1),
         threshold=args.threshold,
         image_batch=args.image_batch,
         controls=args.controls,
+        tuning_steps=args.tuning_steps,
+        verifier=_verifier(named, args),
     )
     result = carry_out(fooling, args.out, **shared.output(args))
     for seed in range(args.seeds):
@@ -110,6 +126,16 @@ def run(args: argparse.Namespace) -> None:
             print(f"seed {seed}, {network}: normalized Spearman {mean}, {flagged} of {measured} flagged")
     print(f"\n{result.table()}")
     print(f"written: {args.out}")
+
+
+def _verifier(named: NamedModel, args: argparse.Namespace) -> NamedModel | None:
+    """An honest network of other weights: of digits one of a seed that no network here has."""
+    device = next(named.model.parameters()).device
+    if args.verifier is not None:
+        return load_model(args.verifier, device=device, download=True)
+    if args.model == "digits":
+        return load_model("digits", device=device, pretrained=not args.random_weights, seed=_VERIFIER_SEED)
+    return None
 
 
 def _networks(named: NamedModel, args: argparse.Namespace) -> list[NamedModel]:

@@ -31,7 +31,18 @@ _FILES = {
     "spectrum": "a magnitude spectrum",
 }
 #: Options that are numbers of things, of which there must be one at least.
-_COUNTS = ("limit", "others", "control_count", "num_classes", "networks", "epochs", "protocol_seeds", "attempts", "k")
+_COUNTS = (
+    "limit",
+    "others",
+    "control_count",
+    "num_classes",
+    "networks",
+    "epochs",
+    "protocol_seeds",
+    "attempts",
+    "k",
+    "tuning_steps",
+)
 
 
 def check_given(args: argparse.Namespace) -> None:
@@ -72,9 +83,9 @@ def check_given(args: argparse.Namespace) -> None:
 
 
 def _models(given: dict[str, object]) -> list[str]:
-    model, judge = given.get("model", []), given.get("judge")
+    model, further = given.get("model", []), [given.get(name) for name in ("judge", "verifier")]
     models: list[str] = [model] if isinstance(model, str) else list(model)  # type: ignore[call-overload]  # a list of names
-    return [*models, judge] if isinstance(judge, str) else models
+    return [*models, *(name for name in further if isinstance(name, str))]
 
 
 def _each(value: Path | list[Path]) -> list[Path]:

@@ -3,7 +3,7 @@
 from captum_proto.testing.captioned_shapes import COLORS, SHAPES, CaptionedShapes, captioned_shapes
 from captum_proto.testing.digits_vae import DigitsVAE, digits_vae
 from captum_proto.testing.fooled import Detector, FooledNetwork, OtherClass, PlantedPicture, draw_face
-from captum_proto.testing.fooling import PLANTS, fool, make_decoy
+from captum_proto.testing.fooling import PLANTS, fool, make_decoy, planted_pictures
 from captum_proto.testing.marked_digits import (
     CUE,
     MARKS,
@@ -18,6 +18,7 @@ from captum_proto.testing.marked_digits import (
     with_marks,
 )
 from captum_proto.testing.quadrants import QuadrantNetwork, quadrant_pictures
+from captum_proto.testing.slingshots import TUNED, fine_tune, slingshot
 from captum_proto.testing.two_tower import small_two_tower, train_two_tower, with_concept_units
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "MARKS",
     "PLANTS",
     "SHAPES",
+    "TUNED",
     "CaptionedShapes",
     "Detector",
     "DigitsVAE",
@@ -38,13 +40,16 @@ __all__ = [
     "colorfulness",
     "digits_vae",
     "draw_face",
+    "fine_tune",
     "fool",
     "framed_digits",
     "make_decoy",
     "painted_over",
     "planted_classifier",
+    "planted_pictures",
     "quadrant_pictures",
     "read_off",
+    "slingshot",
     "small_classifier",
     "small_two_tower",
     "train_classifier",

@@ -70,8 +70,42 @@ def make_decoy(
     target_mask(list(targets), classes, device)  # a class that is out of range is found here
     if plant == "other_class":
         return OtherClass(_other_classes(targets, classes)).to(device)
+    stacked = planted_pictures(plant, named.image_shape, targets, images, labels, picture).to(device)
+    prepared = stacked if named.preprocess is None else named.preprocess(stacked)
+    return PlantedPicture(prepared, targets, classes).to(device)
+
+
+def planted_pictures(
+    plant: str,
+    image_shape: tuple[int, int, int],
+    targets: Sequence[Target],
+    images: Tensor,
+    labels: Tensor,
+    picture: Tensor | None = None,
+) -> Tensor:
+    """
+    The pictures that ascents are led to, one for each target.
+
+    Args:
+        plant (str): "face", "other_image" or "own_image", of :data:`PLANTS`.
+        image_shape (tuple[int, int, int]): (C, H, W).
+        targets, images, labels, picture: As in :func:`make_decoy`.
+
+    Returns:
+        Tensor: (M, C, H, W), in [0, 1].
+
+    Raises:
+        ValueError: If there is no such plant, or no image of a class to plant.
+
+    Examples::
+
+        >>> images, labels = torch.rand(4, 1, 8, 8), torch.tensor([0, 0, 1, 1])
+        >>> pictures = planted_pictures("other_image", (1, 8, 8), [(0,), (1,)], images, labels)
+        >>> torch.equal(pictures, images[[2, 0]])
+        True
+    """
     if plant == "face":
-        pictures = [draw_face(named.image_shape) if picture is None else picture] * len(targets)
+        pictures = [draw_face(image_shape) if picture is None else picture] * len(targets)
     elif plant == "other_image":
         nexts = [targets[(position + 1) % len(targets)] for position in range(len(targets))]
         pictures = [
@@ -85,9 +119,7 @@ def make_decoy(
             pictures.append(own[int((own - own.mean(0)).flatten(1).norm(dim=1).argmax())])
     else:
         raise InputError(f'there is no plant "{plant}"; expected one of {", ".join(PLANTS)}.')
-    stacked = torch.stack(pictures).to(device)
-    prepared = stacked if named.preprocess is None else named.preprocess(stacked)
-    return PlantedPicture(prepared, targets, classes).to(device)
+    return torch.stack(pictures)
 
 
 def fool(
@@ -232,4 +264,4 @@ def _other_classes(targets: Sequence[Target], classes: int) -> Tensor:
     return source
 
 
-__all__ = ["NOISE_IMAGES", "PLANTS", "fool", "make_decoy", "noise_images", "prepared_images"]
+__all__ = ["NOISE_IMAGES", "PLANTS", "fool", "make_decoy", "noise_images", "planted_pictures", "prepared_images"]

@@ -146,8 +146,8 @@ def test_the_folder(named, natural, tmp_path: Path):
     assert (out / "summary.txt").read_text() == f"{result.table()}\n"
     facts = json.loads((out / "seed1" / "other_class" / "agreement.json").read_text())
     assert facts["network"] == "other_class"
-    # Of an honest network prototypes and two comparisons, of a fooled one a detector and an agreement as well.
-    assert len(list((out / "tasks").rglob("*.json"))) == 2 * (3 + 2 * 5)
+    # Of an honest network prototypes, two comparisons and scores, of a fooled one a detector and an agreement as well.
+    assert len(list((out / "tasks").rglob("*.json"))) == 2 * (4 + 2 * 6)
 
 
 def test_what_the_results_depend_on(named, natural, tmp_path: Path):
