@@ -288,11 +288,15 @@ def photographs(folder: Path, orientation: int) -> Path:
 
 
 def scores_of(out: Path) -> bytes:
-    (found,) = [*out.rglob("scores.csv"), *out.glob("images.csv"), *out.glob("classes.csv"), *out.glob("fooling.csv")]
-    with found.open(newline="", encoding="utf-8") as file:
-        return repr(
-            [[cell for name, cell in row.items() if name not in ("file", "sha256")] for row in csv.DictReader(file)]
-        ).encode()
+    found = [*out.rglob("scores.csv"), *out.glob("images.csv"), *out.glob("classes.csv"), *out.glob("fooling.csv")]
+    assert found
+    rows: list[list[str]] = []
+    for path in found:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows += [
+                [cell for name, cell in row.items() if name not in ("file", "sha256")] for row in csv.DictReader(file)
+            ]
+    return repr(rows).encode()
 
 
 @pytest.mark.parametrize("name", ["evaluate", "compare-groups", "sweep", "fooling"])
