@@ -17,7 +17,7 @@ class Unseen:
 
     Args:
         images (Tensor or iterable): (N, C, H, W), or batches of them.
-        digests (collection of str): Of the images to leave out, as :func:`~captum_proto._utils.files.image_digest` gives them.
+        digests (collection of str): Of the images to leave out, as ``image_digest`` gives them.
         batch_size (int, optional): Images at a time, of a tensor. Default: 32
 
     Attributes:

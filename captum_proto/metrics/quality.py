@@ -41,7 +41,7 @@ class Figure:
     One cell of the table.
 
     Attributes:
-        measure (str): Of :data:`MEASURES`.
+        measure (str): Of :data:`~captum_proto.metrics.quality_measures.MEASURES`.
         estimate (Estimate): The figure and its 95 % interval.
         values (dict[str, list[float]]): By class, the value of each picture. Empty for a figure of the whole row.
         verifier (str): The network that it was measured with. Empty: the one that the pictures were made with.
@@ -81,11 +81,11 @@ def figure(measure: str, values: Mapping[str, Sequence[float]], verifier: str = 
 
     Pictures of one class made from several seeds are not independent of each other. So where there are several classes, the interval
     counts classes: of a share Wilson's, with as many trials as classes; of a mean BCa's bootstrap over the means of classes; of a median
-    the order statistics of the medians of classes (:func:`scipy.stats.quantile_test`). Of a single class it counts pictures. There is none
+    the order statistics of the medians of classes (``scipy.stats.quantile_test``). Of a single class it counts pictures. There is none
     for a mean of equal values that may be greater than 1.
 
     Args:
-        measure (str): Of :data:`MEASURES`, but none of a whole row.
+        measure (str): Of :data:`~captum_proto.metrics.quality_measures.MEASURES`, but none of a whole row.
         values (mapping[str, sequence of float]): By class, the value of each picture; NaN are left out.
         verifier (str, optional): The network that it was measured with. Default: "", the one that the pictures were made with
 

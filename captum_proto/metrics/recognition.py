@@ -224,7 +224,7 @@ def relative_recognition(
     The ratio R of how pictures are recognized to how natural images of the same classes are.
 
     .. math::
-        R = \sum_c p_c \Big/ \sum_c n_c
+        R = \frac{\sum_c p_c}{\sum_c n_c}
 
     with :math:`p_c` the share of the pictures of class c that are recognized, and :math:`n_c` that of its natural images: each class
     counts alike, however many images it has. Both are of the same classes, and a class that is hard is hard for both, so the interval

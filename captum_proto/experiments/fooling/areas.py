@@ -21,7 +21,7 @@ def separating_area(
 
     Args:
         scores (sequence of Score): Of all networks; NaN is left out.
-        measure (str): Of :data:`~captum_proto.experiments.fooling.MEASURES`.
+        measure (str): Of :data:`~captum_proto.experiments.fooling.scores.MEASURES`.
         network (str): The fooled one.
         picture (str, optional): "prototype", or "planted" for what was planted in it. Default: "prototype"
         confidence (float, optional): Of the interval, which takes pictures for independent of each other. Default: 0.95

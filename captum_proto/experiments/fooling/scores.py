@@ -73,7 +73,7 @@ class Score:
         target (str): The class.
         picture (str): "prototype", or "planted" for the planted picture itself.
         number (int): Which one of them.
-        spearman, l1, sorted, nearest_class, logit, recognized, nearest_image, transfer (float): As :data:`MEASURES` says; NaN where it
+        spearman, l1, sorted, nearest_class, logit, recognized, nearest_image, transfer (float): As ``MEASURES`` says; NaN where it
             cannot be measured: "nearest_class" where no other class has images, "transfer" without another network.
     """
 
