@@ -192,7 +192,7 @@ def main() -> None:
     report = Report(
         "lucent_units",
         "Units of EfficientNet-Lite0: time per image and step, and until a picture is as active as Lucent's",
-        "python benchmarks/lucent_units.py",
+        f"python benchmarks/lucent_units.py --channels {args.channels} --steps {args.steps} --units {args.units}",
         args.out,
     )
     named = load_model("efficientnet-lite0")

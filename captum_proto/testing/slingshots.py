@@ -82,7 +82,7 @@ def slingshot(
         options (mapping): Of :meth:`PrototypeGeneration.generate <captum_proto.PrototypeGeneration.generate>`, of the ascents to be
             fooled, of which the transform is left out: the parametrization draws the starts.
         seed (int, optional): Of all draws: the same seed gives the same weights. Default: 0
-        steps (int, optional): Of Adam, at least 1; the digits' network takes about half a minute. Default: 1200
+        steps (int, optional): Of Adam, at least 1. Default: 1200
         rounds (int, optional): How often, evenly spaced, ascents of the network as it is by then join the zones, at least 1. Default: 4
         alpha (float, optional): Weight :math:`\alpha` of the manipulation, in (0, 1). Default: 0.6
         lr (float, optional): Highest learning rate, positive; it rises and falls in one cycle. Default: 0.01

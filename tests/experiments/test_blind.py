@@ -260,10 +260,10 @@ def test_pictures_by_class_and_method_are_found_in_runs_of_other_commands(tmp_pa
         (compared, "quality", list(recorded.values())),
     ):
         folder.mkdir()
-        settings = {"command": command, "recorded": {"classes": classes}}
+        settings = {"command": command, "recorded": {"classes": classes, "methods": {"best, 64 steps": {}}}}
         (folder / "settings.json").write_text(json.dumps(settings))
     for seed, stem in enumerate(recorded):
-        for method, other in (("prototypes", "best"), ("plain", "mean_image")):
+        for method, other in (("prototypes", "best_-64-steps"), ("plain", "mean_image")):
             picture(evaluated / stem / method / f"{stem}_seed0.png", seed)
             picture(compared / "pictures" / other / f"{stem}_seed0.png", seed)
     picture(evaluated / "0000_ash-fraxinus" / "curves.png", 9)
@@ -271,7 +271,7 @@ def test_pictures_by_class_and_method_are_found_in_runs_of_other_commands(tmp_pa
     found = [(one.label, one.method) for one in find_sources(evaluated)]
     assert sorted(found) == sorted((label, method) for label in labels for method in ("plain", "prototype"))
     found = [(one.label, one.method) for one in find_sources(compared)]
-    assert sorted(found) == sorted((label, method) for label in labels for method in ("best", "mean_image"))
+    assert sorted(found) == sorted((label, method) for label in labels for method in ("best, 64 steps", "mean_image"))
 
 
 @pytest.mark.parametrize(
@@ -391,6 +391,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["in", "--by-method", "--synonyms", "few.txt"], "--synonyms is for scoring"),
     (["in", "--labels", "few.txt"], "has the columns zebu; expected picture and class"),
     (["empty", "--by-method"], "holds no folders with images; expected one for each method"),
+    (["others", "--by-method"], "is a run, which tells its methods itself; leave --by-method out"),
     (["others"], "holds the results of captum-proto sweep; give a run of generate, evaluate, quality, a"),
     (["units"], "holds pictures of units, and nothing says what they are to be called"),
     (["wnids"], "names classes by wnid (n01440764), which nobody would type; give their names with --class-table"),

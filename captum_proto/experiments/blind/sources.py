@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from captum_proto._utils.class_names import model_stem
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.spellings import ClassSpellings, normalized
 from captum_proto.data import ImageCollection
@@ -68,6 +69,8 @@ def find_sources(
     if labels is not None:
         return _listed(folder, labels)
     if by_method:
+        if (folder / SETTINGS).is_file():
+            raise InputError(f'"{folder}" is a run, which tells its methods itself; leave --by-method out.')
         methods = sorted(each for each in folder.iterdir() if each.is_dir() and any(images_below(str(each))))
         if not methods:
             raise InputError(f'"{folder}" holds no folders with images; expected one for each method.')
@@ -191,14 +194,16 @@ def _of_evaluate(folder: Path, settings: Mapping[str, Any]) -> list[Source]:
 
 def _of_quality(folder: Path, settings: Mapping[str, Any]) -> list[Source]:
     """The pictures of each method in a folder of its name; which class a file is of follows from its name."""
-    labels = {_slug(str(label)): str(label) for label in (settings.get(RECORDED) or {}).get("classes") or ()}
+    recorded = settings.get(RECORDED) or {}
+    labels = {_slug(str(label)): str(label) for label in recorded.get("classes") or ()}
+    methods = {model_stem(str(name).replace(" ", "-")): str(name) for name in recorded.get("methods") or ()}
     found = []
     for place in sorted(each for each in (folder / "pictures").glob("*") if each.is_dir()):
         for path in sorted(place.glob("*_seed*.png")):
             stem = path.stem.rpartition("_seed")[0]
             several = _slug("classes " + " ".join(str(int(number)) for number in re.findall(r"\d+", stem)))
             label = labels.get(stem.partition("_")[2]) or labels.get(several) or _words_of_file(path.stem)
-            found.append(Source(path, label, place.name))
+            found.append(Source(path, label, methods.get(place.name, place.name)))
     return found
 
 
