@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from contrast import luminance
 from PIL import Image
 
 from captum_proto.report.blind_form import MOST_PRINTED, form_digest, render_form
@@ -125,12 +126,6 @@ def test_a_form_is_called_after_what_it_shows() -> None:
     assert re.fullmatch("[0-9a-f]{12}", name)
     others = [(PICTURES[::-1], "What is it?", NAMES), (PICTURES, "What?", NAMES), (PICTURES, "What is it?", NAMES[:2])]
     assert len({name, *(form_digest(*other) for other in others)}) == 4
-
-
-def luminance(color: str) -> float:
-    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from contrast import luminance
 from PIL import Image
 
 from captum_proto import PathComparison
@@ -468,12 +469,6 @@ def test_a_new_kind_of_block_is_one_class(tmp_path: Path) -> None:
     assert '"owl.wav" is missing from the folder' in body
     assert "Recordings are silent." in document.texts["footer"][0]
     assert document.all("img") == []
-
-
-def luminance(color: str) -> float:
-    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
