@@ -88,7 +88,7 @@ class ForwardPass:
                 self._pipeline, prepared.detach(), settings.fold_batch_norm, settings.channels_last
             )
             self._network = self.arrangement.applied_to(self._pipeline)
-            if self.arrangement.folded:
+            if self.arrangement.copied:
                 self._run_loan = Loan(self.arrangement.forward_func)
                 self._turn.enter_context(self._run_loan.own_buffers())
         if not self.recorder.planned or self._planned_shape not in ((), prepared.shape[1:]):

@@ -190,11 +190,11 @@ class InputOptimization:
                 self.looked = True
                 if (
                     random is None
-                    and result.arrangement.folded
+                    and result.arrangement.copied
                     and not check_arrangement(result.arrangement, self.pipeline, seen.detach(), made[-1].output)
                 ):
                     warnings.warn(
-                        "with its batch normalizations folded the network sees the finished prototypes otherwise than it does without; "
+                        "with its batch normalizations and paddings folded the network sees the finished prototypes otherwise than it does without; "
                         "make them again with fold_batch_norm=False.",
                         stacklevel=callers_level(),
                     )

@@ -2,15 +2,16 @@
 A network as an optimization runs it: the same function of its input, laid out so that a step costs less.
 
 Two things are done, each of them only where it is shown on the images at hand that the output stays the same up to rounding. Batch
-normalizations in evaluation mode are scalings by constants, and go into the weights of the layers before them, in a copy. And
-convolutions read their channels side by side (``channels_last``), as the fastest kernels of CPUs and of half precision want them.
+normalizations in evaluation mode are scalings by constants, and go into the weights of the layers before them, in a copy, as borders of
+zeros go into the convolutions after them. And convolutions read their channels side by side (``channels_last``), as the fastest kernels of
+CPUs and of half precision want them.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ class Arrangement:
         forward_func (Callable): The network or its copy.
         channels_last (bool): Whether it is given its images in channels_last.
         folded (int): How many batch normalizations went into other layers.
+        paddings (int): How many paddings with zeros went into the convolutions after them.
         reason (str, optional): Why something asked for was not done.
     """
 
@@ -42,9 +44,20 @@ class Arrangement:
     channels_last: bool = False
     folded: int = 0
     reason: str | None = None
+    paddings: int = 0
+
+    @property
+    def copied(self) -> bool:
+        """Whether the network is a copy."""
+        return self.folded + self.paddings > 0
 
     def settings(self) -> dict[str, Any]:
-        return {"folded_batch_norms": self.folded, "channels_last": self.channels_last, "reason": self.reason}
+        return {
+            "folded_batch_norms": self.folded,
+            "folded_paddings": self.paddings,
+            "channels_last": self.channels_last,
+            "reason": self.reason,
+        }
 
     def applied_to(self, pipeline: Pipeline) -> Pipeline:
         """The pipeline with its network so arranged."""
@@ -60,7 +73,8 @@ def arrange(
     Args:
         pipeline (Pipeline): The model and its preprocessing; the network in evaluation mode.
         prepared (Tensor): Preprocessed images (N, ...) on which outputs are compared.
-        fold_batch_norm (bool, optional): Whether to fold. Only modules are: what a function does between them nobody knows. Default: True
+        fold_batch_norm (bool, optional): Whether to fold, paddings too. Only modules are: what a function does between them nobody knows.
+            Default: True
         channels_last (bool, optional): Whether to give the network its images in channels_last. None: where it has two-dimensional
             convolutions and runs on a CPU or in half precision. Default: None
 
@@ -73,23 +87,23 @@ def arrange(
         channels_last = any(isinstance(m, nn.Conv2d) for m in modules) and (pipeline.device.type == "cpu" or half)
     plain = Arrangement(pipeline.forward_func)
     wanted, reason = plain, None
-    if fold_batch_norm and any(type(module) in _BATCH_NORMS for module in modules):
+    if fold_batch_norm and any(type(module) in (*_BATCH_NORMS, nn.ZeroPad2d) for module in modules):
         try:
             wanted = _folded(pipeline, prepared)
         except Exception as error:  # what a network's own code raises when it is copied is anyone's guess
             reason = f"the network cannot be copied: {error}"
     if channels_last:
-        wanted = Arrangement(wanted.forward_func, True, wanted.folded)
-    if (wanted.folded, wanted.channels_last) == (0, False):
-        return Arrangement(plain.forward_func, reason=reason)
+        wanted = replace(wanted, channels_last=True)
+    if not (wanted.copied or wanted.channels_last):
+        return replace(plain, reason=reason)
     expected = _run(pipeline, prepared)
     candidates = [
         wanted,
-        Arrangement(wanted.forward_func, False, wanted.folded),
-        Arrangement(plain.forward_func, channels_last),
+        replace(wanted, channels_last=False),
+        replace(plain, channels_last=channels_last),
     ]
     for candidate in {(id(each.forward_func), each.channels_last): each for each in candidates}.values():
-        if (candidate.folded, candidate.channels_last) == (0, False):
+        if not (candidate.copied or candidate.channels_last):
             continue
         try:
             same = _same(_run(candidate.applied_to(pipeline), prepared), expected, pipeline)
@@ -97,9 +111,9 @@ def arrange(
             reason = f"channels_last does not suit the network: {error}".splitlines()[0]
             continue
         if same:
-            return Arrangement(candidate.forward_func, candidate.channels_last, candidate.folded, reason)
+            return replace(candidate, reason=reason)
         reason = "the output changed"
-    return Arrangement(plain.forward_func, reason=reason)
+    return replace(plain, reason=reason)
 
 
 def check_arrangement(arrangement: Arrangement, pipeline: Pipeline, images: Tensor, expected: Any) -> bool:
@@ -126,7 +140,13 @@ def _same(output: Any, expected: Any, pipeline: Pipeline) -> bool:
 
 
 def _folded(pipeline: Pipeline, prepared: Tensor) -> Arrangement:
-    """A copy in which every batch normalization whose input is the output of one layer, and runs once, is part of that layer."""
+    """
+    A copy with fewer modules to run.
+
+    In it every batch normalization whose input is the output of one layer, and runs once, is part of that layer; and every padding with
+    as many zeros on either side is part of the convolution after it, or of the one that it is a child of (as where a network from
+    TensorFlow is rebuilt with padding "same").
+    """
     if not isinstance(pipeline.forward_func, nn.Module):
         return Arrangement(pipeline.forward_func)
     network = _copied(pipeline.forward_func)
@@ -134,15 +154,22 @@ def _folded(pipeline: Pipeline, prepared: Tensor) -> Arrangement:
     calls: dict[nn.Module, int] = {}
     producer: dict[int, tuple[nn.Module, Tensor]] = {}  # with the tensor, so that its address is not given to another
     pairs: list[tuple[nn.Module, nn.Module]] = []
+    padded: list[tuple[nn.Module, nn.Module]] = []
 
     def watch(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         calls[module] = calls.get(module, 0) + 1
-        if isinstance(module, _LAYERS) and isinstance(output, Tensor):
+        if isinstance(module, nn.Conv2d) and len(inputs) == 1:
+            padded.extend((pad, module) for pad in module.children() if type(pad) is nn.ZeroPad2d)
+            if id(inputs[0]) in producer and type(producer[id(inputs[0])][0]) is nn.ZeroPad2d:
+                padded.append((producer[id(inputs[0])][0], module))
+        if isinstance(module, (*_LAYERS, nn.ZeroPad2d)) and isinstance(output, Tensor):
             producer[id(output)] = (module, output)
         elif type(module) in _BATCH_NORMS and len(inputs) == 1 and id(inputs[0]) in producer:
-            pairs.append((producer[id(inputs[0])][0], module))
+            layer, _ = producer[id(inputs[0])]
+            if isinstance(layer, _LAYERS):
+                pairs.append((layer, module))
 
-    watched = [m for m in network.modules() if isinstance(m, _LAYERS) or type(m) in _BATCH_NORMS]
+    watched = [m for m in network.modules() if isinstance(m, (*_LAYERS, nn.ZeroPad2d)) or type(m) in _BATCH_NORMS]
     with torch.no_grad(), borrowed(network), forward_hooks((module, watch) for module in watched):
         pipeline.with_network(network, False).run(prepared.clone())
     folded = 0
@@ -151,11 +178,17 @@ def _folded(pipeline: Pipeline, prepared: Tensor) -> Arrangement:
             parent, name = parents[norm]
             setattr(parent, name, nn.Identity())
             folded += 1
+    paddings = 0
+    for pad, layer in padded:
+        if calls.get(pad) == calls[layer] == 1 and pad in parents and _pad_itself(pad, layer):
+            parent, name = parents[pad]
+            setattr(parent, name, nn.Identity())
+            paddings += 1
     for module in network.modules():
         module.training = False
     for parameter in network.parameters():
         parameter.requires_grad_(False)
-    return Arrangement(network if folded else pipeline.forward_func, folded=folded)
+    return Arrangement(network if folded + paddings else pipeline.forward_func, folded=folded, paddings=paddings)
 
 
 def _copied(network: nn.Module) -> nn.Module:
@@ -166,6 +199,17 @@ def _copied(network: nn.Module) -> nn.Module:
             copies[id(module)] = copy.deepcopy(unwrapped(module), copies)
     made: nn.Module = copy.deepcopy(unwrapped(network), copies)
     return made
+
+
+def _pad_itself(pad: nn.Module, layer: nn.Module) -> bool:
+    """Have a convolution add a border of zeros itself; False if it adds one already, or sides differ, which it cannot."""
+    left, right, top, bottom = pad.padding  # type: ignore[misc, union-attr]
+    if pad._forward_hooks or pad._forward_pre_hooks or layer._forward_pre_hooks or layer.padding_mode != "zeros":
+        return False  # someone watches, or its own border would be of another kind
+    if (left, top) != (right, bottom) or min(left, top) < 0 or layer.padding not in ((0, 0), "valid"):
+        return False
+    layer.padding = (top, left)  # type: ignore[assignment]
+    return True
 
 
 @torch.no_grad()

@@ -171,6 +171,65 @@ def test_a_watched_normalization_is_not_folded():
     assert seen
 
 
+class SamePadded(nn.Conv2d):
+    """Has its padding as a child, as networks that come from TensorFlow do."""
+
+    def __init__(self, *args: int, padded: tuple[int, ...] = (1, 1, 1, 1), **options: object) -> None:
+        super().__init__(*args, **options)
+        self.static_padding = nn.ZeroPad2d(padded)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(
+            self.static_padding(x), self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
+
+
+class OwnPadded(SamePadded):
+    """Leaves its own padding out of account."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(self.static_padding(x), self.weight, self.bias)
+
+
+@pytest.mark.parametrize(
+    ("layers", "paddings"),
+    [
+        ([SamePadded(3, 4, 3)], 1),
+        ([SamePadded(3, 4, (5, 3), padded=(1, 1, 2, 2))], 1),
+        ([SamePadded(3, 4, 3, stride=2, padded=(0, 1, 0, 1))], 0),  # a convolution cannot pad one side alone
+        ([SamePadded(3, 4, 3, padding=1)], 0),
+        ([SamePadded(3, 6, 3, groups=3), nn.ReLU(), SamePadded(6, 4, 3)], 2),
+        ([OwnPadded(3, 4, 3)], 0),
+        ([nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3)], 1),
+        ([nn.ZeroPad2d(-1), nn.Conv2d(3, 4, 3)], 0),
+        ([nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")], 0),
+        ([nn.ZeroPad2d(1), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)], 0),  # whose border is not of zeros
+        ([nn.ConstantPad2d(1, 0.5), nn.Conv2d(3, 4, 3)], 0),
+    ],
+)
+def test_paddings_go_into_convolutions(layers, paddings):
+    model, images = shaken(conv_net(*layers)), torch.rand(2, 3, 9, 9)
+    arrangement, output, expected = arranged(model, images, channels_last=False)
+    assert arrangement.paddings == paddings
+    assert arrangement.settings()["folded_paddings"] == paddings
+    assert torch.equal(output, expected)
+    assert arrangement.copied == (paddings > 0)
+
+
+def test_a_watched_padding_is_not_folded():
+    model = conv_net(nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3)).eval()
+    model[0].register_forward_hook(lambda module, inputs, output: None)
+    arrangement, _, _ = arranged(model, torch.rand(2, 3, 8, 8))
+    assert arrangement.paddings == 0
+
+
+def test_paddings_and_normalizations_together():
+    model = shaken(conv_net(SamePadded(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU6()))
+    arrangement, output, expected = arranged(model, torch.rand(2, 3, 8, 8))
+    assert (arrangement.folded, arrangement.paddings, arrangement.channels_last) == (1, 1, True)
+    torch.testing.assert_close(output, expected)
+
+
 def test_what_is_asked_for():
     model, images = shaken(conv_net(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))), torch.rand(2, 3, 8, 8)
     for fold in (True, False):
@@ -188,8 +247,8 @@ def test_generation_folds_a_copy_and_leaves_the_model_as_it_was():
     folded = PrototypeGeneration(model).generate([0, 1], **options)
     plain = PrototypeGeneration(model).generate([0, 1], **options, fold_batch_norm=False, channels_last=False)
     torch.testing.assert_close(folded.images, plain.images, atol=1e-8, rtol=0)
-    assert folded.settings["network"] == {"folded_batch_norms": 1, "channels_last": True, "reason": None}
-    assert plain.settings["network"] == {"folded_batch_norms": 0, "channels_last": False, "reason": None}
+    assert folded.settings["network"] == {"folded_batch_norms": 1, "folded_paddings": 0, "channels_last": True, "reason": None}
+    assert plain.settings["network"] == {"folded_batch_norms": 0, "folded_paddings": 0, "channels_last": False, "reason": None}
     assert isinstance(model[1], nn.BatchNorm2d)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
