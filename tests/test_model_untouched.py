@@ -273,7 +273,12 @@ def test_every_pass_begins_with_the_buffers_as_they_were(make_cnn, make_images, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # such as that of folding
         made = PrototypeGeneration(model).generate(1, start=images[:1], **QUICK)
-    assert made.settings["network"] == {"folded_batch_norms": 1, "folded_paddings": 0, "channels_last": True, "reason": None}
+    assert made.settings["network"] == {
+        "folded_batch_norms": 1,
+        "folded_paddings": 0,
+        "channels_last": True,
+        "reason": None,
+    }
     with torch.no_grad():
         assert torch.allclose(copies[1](made.images)[0, 1], made.logits[0])
 

@@ -14,6 +14,7 @@ from captum_proto.experiments.evaluate import evaluation_page
 from captum_proto.experiments.examples import examples_page
 from captum_proto.experiments.generate import generation_page
 from captum_proto.experiments.quality.page import compared_methods_page
+from captum_proto.experiments.quality.pairs import quality_pairs_page_of
 from captum_proto.experiments.reproduce.page import reproduced_page
 from captum_proto.experiments.sweep.tables import swept_page
 from captum_proto.experiments.tasks_page import tasks_page
@@ -31,6 +32,7 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "examples": examples_page,
     "compare-groups": compared_page,
     "quality": compared_methods_page,
+    "quality-pairs": quality_pairs_page_of,
     "demo": demo_page,
     "sweep": swept_page,
     "reproduce": reproduced_page,

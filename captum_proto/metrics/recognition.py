@@ -273,7 +273,7 @@ def relative_recognition(
     means = mean_share(p, **options), mean_share(n, **options)
     chance = _chance(targets, pictures.outcomes)[measure]
     relative_chance = chance / means[1].value if means[1].value else math.nan
-    return RelativeRecognition(_ratio(p, n, **options), *means, relative_chance, len(targets), measure)
+    return RelativeRecognition(ratio_of_shares(p, n, **options), *means, relative_chance, len(targets), measure)
 
 
 def _chance(targets: list[Target], count: int) -> dict[str, float]:
@@ -294,8 +294,19 @@ def _by_class(found: Recognition, measure: str) -> dict[Target, float]:
     return {classes: sum(each) / len(each) for classes, each in grouped.items()}
 
 
-def _ratio(p: NDArray[np.float64], n: NDArray[np.float64], confidence: float, resamples: int, seed: int) -> Estimate:
-    """The ratio of two means that belong together by class, with its interval."""
+def ratio_of_shares(
+    p: NDArray[np.float64], n: NDArray[np.float64], confidence: float = 0.95, resamples: int = 9999, seed: int = 0
+) -> Estimate:
+    """
+    The ratio of two means over the same classes, with its interval: see :func:`relative_recognition`.
+
+    Args:
+        p (ndarray): (C,), of each class a share.
+        n (ndarray): (C,), of each class the share to which it is relative.
+        confidence (float, optional): Of the interval. Default: 0.95
+        resamples (int, optional): Of the bootstrap. Default: 9999
+        seed (int, optional): Of the bootstrap. Default: 0
+    """
     value = _quotient(p, n)
     if not math.isfinite(value) or len(p) < 2:
         return Estimate(value if math.isfinite(value) else math.nan, math.nan, math.nan)
@@ -337,6 +348,7 @@ __all__ = [
     "RelativeRecognition",
     "as_saved",
     "classes_in",
+    "ratio_of_shares",
     "recognition",
     "recognized",
     "relative_recognition",

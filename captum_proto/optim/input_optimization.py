@@ -194,8 +194,8 @@ class InputOptimization:
                     and not check_arrangement(result.arrangement, self.pipeline, seen.detach(), made[-1].output)
                 ):
                     warnings.warn(
-                        "with its batch normalizations and paddings folded the network sees the finished prototypes otherwise than it does without; "
-                        "make them again with fold_batch_norm=False.",
+                        "with its batch normalizations and paddings folded the network sees the finished prototypes otherwise than "
+                        "without; make them again with fold_batch_norm=False.",
                         stacklevel=callers_level(),
                     )
         return made

@@ -203,7 +203,7 @@ def _copied(network: nn.Module) -> nn.Module:
 
 def _pad_itself(pad: nn.Module, layer: nn.Module) -> bool:
     """Have a convolution add a border of zeros itself; False if it adds one already, or sides differ, which it cannot."""
-    left, right, top, bottom = pad.padding  # type: ignore[misc, union-attr]
+    left, right, top, bottom = pad.padding  # type: ignore[misc]
     if pad._forward_hooks or pad._forward_pre_hooks or layer._forward_pre_hooks or layer.padding_mode != "zeros":
         return False  # someone watches, or its own border would be of another kind
     if (left, top) != (right, bottom) or min(left, top) < 0 or layer.padding not in ((0, 0), "valid"):

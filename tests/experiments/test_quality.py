@@ -412,3 +412,55 @@ def test_what_the_command_cannot_use(
     assert told.startswith("captum-proto: error: ")
     assert message in told
     assert not (tmp_path / "out").exists()
+
+
+def of_pair(named: NamedModel, judge: NamedModel, out: Path, **options: Any) -> Path:
+    carry_out(quality(named, [judge], targets=TARGETS[:2], min_images=11, controls=["gray"], **options), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def both(digits: NamedModel, judge: NamedModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The runs of two models that looked at each other's pictures."""
+    folder = tmp_path_factory.mktemp("both")
+    return of_pair(digits, judge, folder / "one"), of_pair(judge, digits, folder / "other")
+
+
+def test_two_models_in_one_table(both: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "pairs"
+    assert cli.main(["quality-pairs", *map(str, both), "--out", str(out)]) == 0
+    assert "R, all pairs" in capsys.readouterr().out
+    table = QualityResult.load(out).tables[0]
+    tables = {model: QualityResult.load(each).tables[0] for model, each in zip(("digits", "judge"), both, strict=True)}
+    for model, other in (("digits", "judge"), ("judge", "digits")):
+        expected = of(tables[model], "mine")[f"top1@{other}"]
+        assert of(table, "mine")[f"top1@{model} → {other}"].estimate == expected.estimate
+    halves = [
+        of(tables[model], "mine")[f"top1@{other}"].estimate.value
+        for model, other in (("digits", "judge"), ("judge", "digits"))
+    ]
+    assert of(table, "mine")["top1@all pairs"].estimate.value == pytest.approx(sum(halves) / 2)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "over 2 models" in page
+    (out / "report.html").unlink()
+    (out / "page.json").unlink()
+    assert report_on(out).read_text(encoding="utf-8") == page
+    assert cli.main(["quality-pairs", *map(str, both), "--out", str(out), "--resume"]) == 0
+
+
+def test_runs_that_do_not_belong_together(
+    both: tuple[Path, Path], digits: NamedModel, judge: NamedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def error(*folders: Path) -> str:
+        assert cli.main(["quality-pairs", *map(str, folders), "--out", str(tmp_path / "pairs")]) == 1
+        return capsys.readouterr().err
+
+    assert "there is 1 folder; give those of at least two models" in error(both[0])
+    assert f'"{both[0]}" is of digits, as another folder is' in error(both[0], both[0])
+    assert "holds no quality.json" in error(both[0], tmp_path)
+    steps = of_pair(judge, digits, tmp_path / "steps", methods={"mine": FAST | {"steps": 5}})
+    assert 'the method "mine" is' in error(both[0], steps)
+    alone = of_pair(judge, replace(digits, name="third", model=load_model("digits", seed=2).model), tmp_path / "alone")
+    assert "the pictures of judge were not shown to digits; go on with --resume --verifier digits" in error(
+        both[0], alone
+    )

@@ -247,8 +247,18 @@ def test_generation_folds_a_copy_and_leaves_the_model_as_it_was():
     folded = PrototypeGeneration(model).generate([0, 1], **options)
     plain = PrototypeGeneration(model).generate([0, 1], **options, fold_batch_norm=False, channels_last=False)
     torch.testing.assert_close(folded.images, plain.images, atol=1e-8, rtol=0)
-    assert folded.settings["network"] == {"folded_batch_norms": 1, "folded_paddings": 0, "channels_last": True, "reason": None}
-    assert plain.settings["network"] == {"folded_batch_norms": 0, "folded_paddings": 0, "channels_last": False, "reason": None}
+    assert folded.settings["network"] == {
+        "folded_batch_norms": 1,
+        "folded_paddings": 0,
+        "channels_last": True,
+        "reason": None,
+    }
+    assert plain.settings["network"] == {
+        "folded_batch_norms": 0,
+        "folded_paddings": 0,
+        "channels_last": False,
+        "reason": None,
+    }
     assert isinstance(model[1], nn.BatchNorm2d)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name

@@ -25,7 +25,7 @@ from captum_proto.experiments.examples import FindExamples
 from captum_proto.experiments.fooling import Fooling
 from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.planted_bias import PlantedBias
-from captum_proto.experiments.quality import Quality
+from captum_proto.experiments.quality import Quality, QualityPairs
 from captum_proto.experiments.reproduce import Reproduce, ReproduceSettings, Stage
 from captum_proto.experiments.sweep import RunSweep, Sweep
 from captum_proto.experiments.visualize import LayerUnits, NaturalExamples, Visualize
@@ -207,6 +207,20 @@ def quality(inputs: Path) -> Quality:
     )
 
 
+def quality_pairs(inputs: Path) -> QualityPairs:
+    """Of two networks that looked at each other's pictures; their runs are made once."""
+    networks, folders = [trees(), _network("others", 1)], [inputs / "quality-of-trees", inputs / "quality-of-others"]
+    for folder, (named, other) in zip(folders, (networks, networks[::-1]), strict=True):
+        if not folder.exists():
+            natural = NaturalImages(str(photos(inputs)), named.geometry, NAMES, others=4, workers=0)
+            methods = {"plain": {"preset": "ascent", "steps": 1}}
+            protocol = Quality(named, [(0,), (1,)], natural, methods, [other], controls=("gray",), min_images=9)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the file that cannot be read
+                carry_out(protocol, folder)
+    return QualityPairs(folders)
+
+
 def examples(inputs: Path) -> FindExamples:
     photos(inputs)
     return FindExamples(
@@ -247,6 +261,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "atlas": atlas,
     "directions": directions,
     "quality": quality,
+    "quality-pairs": quality_pairs,
     "examples": examples,
     "blind": blind,
     "blind-scores": blind_scores,

@@ -248,7 +248,11 @@ def test_a_run_of_which_nothing_is_finished_is_in_nobodys_way(
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in PROTOCOLS if name not in ("planted-bias", "examples", "directions", "blind", "blind-scores")],
+    [
+        name
+        for name in PROTOCOLS
+        if name not in ("planted-bias", "examples", "directions", "quality-pairs", "blind", "blind-scores")
+    ],
 )  # which trains its own, and which need none
 def test_a_model_without_a_gradient_costs_no_results(
     name: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

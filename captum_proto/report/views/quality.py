@@ -36,7 +36,8 @@ _OPTIMIZED = (
     "did. Path similarity is measured in the same network; a method optimizes it only if its arguments match activations. Verifiers had no "
     "part in the pictures: these are the measures to judge by."
 )
-_FAMILY = "Networks of one family share their design and training images, so they agree more than those of several families would."
+#: What has to be said where networks are of one family.
+FAMILY = "Networks of one family share their design and training images, so they agree more than those of several families would."
 #: The measures that are seen at once; the others unfold.
 _BRIEF = {
     *("own_top1", "top1", "relative", "kid", "retrieval", "naming", "coverage_1"),
@@ -100,7 +101,7 @@ def quality_page(
     page.summary = [
         f"Pictures of {shown} by {len(methods)} {'method' if len(methods) == 1 else 'methods'}, each beside controls and natural images: "
         "each was computed to raise the network's output for its class.",
-        *(sentence for table, tests in zip(tables, tested, strict=True) for sentence in _told(table, tests)),
+        *(sentence for table, tests in zip(tables, tested, strict=True) for sentence in told(table, tests)),
     ]
     page.lead = [Pictures([Picture("sheet_0.png", _caption(tables[0]), small=False)])]
     page.legend = [
@@ -108,11 +109,11 @@ def quality_page(
         f"“Own” is {model}, the network that the pictures were made with"
         + (f"; verifiers, which had no part in it: {', '.join(verifiers)}." if verifiers else ".")
     ]
-    page.trust = _trust(tables[-1], tested[-1], verifiers)
+    page.trust = trusted(tables[-1], tested[-1], verifiers)
     for number, (table, tests) in enumerate(zip(tables, tested, strict=True)):
         page.sections.append(_section(number, table, tests, alone=len(tables) == 1))
-    optimized = [_OPTIMIZED.format(model), *([_FAMILY] if verifiers else [])]
-    page.sections.append(Section("What the columns mean", [Paragraphs([*optimized, *_meanings(tables)])]))
+    optimized = [_OPTIMIZED.format(model), *([FAMILY] if verifiers else [])]
+    page.sections.append(Section("What the columns mean", [Paragraphs([*optimized, *meanings(tables)])]))
     if made := (settings.get(RECORDED) or {}).get("methods"):
         rows = [[name, _arguments(values)] for name, values in made.items()]
         page.sections.append(Section("Methods", [Table(["method", "arguments of generate"], rows)]))
@@ -128,7 +129,8 @@ def _caption(table: QualityTable) -> str:
     return f"The first picture of each class by each method: {table.title}."
 
 
-def _told(table: QualityTable, tests: Sequence[QualityTest]) -> list[str]:
+def told(table: QualityTable, tests: Sequence[QualityTest]) -> list[str]:
+    """What the tests of a table say, method by method."""
     return [f"{table.title}: {sentence}" for sentence in verdicts(table, tests)]
 
 
@@ -136,6 +138,12 @@ def _section(number: int, table: QualityTable, tests: Sequence[QualityTest], alo
     blocks: list[Block] = []
     if number:
         blocks.append(Pictures([Picture(f"sheet_{number}.png", _caption(table), small=False)]))
+    return Section("Every measure" if alone else table.title, [*blocks, *measure_blocks(table, tests)])
+
+
+def measure_blocks(table: QualityTable, tests: Sequence[QualityTest]) -> list[Block]:
+    """Every measure of a table, a block for each family, what has to be read with them, and the tests of each method."""
+    blocks: list[Block] = []
     for family, heading in _HEADINGS.items():
         # In features each verifier has a table: distances in those of several do not compare.
         for verifier in table.verifiers(family) if family == FEATURES else [None]:
@@ -149,29 +157,31 @@ def _section(number: int, table: QualityTable, tests: Sequence[QualityTest], alo
         header, rows = cells_of_tests(table, tests, row.name)
         if rows:
             blocks.append(Table(header, rows, _TESTED))
-    return Section("Every measure" if alone else table.title, blocks)
+    return blocks
 
 
-def _trust(table: QualityTable, tests: Sequence[QualityTest], verifiers: Sequence[str]) -> str:
+def trusted(table: QualityTable, tests: Sequence[QualityTest], verifiers: Sequence[str]) -> str:
+    """On how many measures each method is better than every control that knows no data, in a sentence."""
     if not verifiers:
         return (
             "Not known, since no other network was shown the pictures: what the network they were made with says of them, noise that was "
             "optimized says as well."
         )
     found = {row.name: beaten_on(table, tests, row.name) for row in table.rows if row.kind == METHOD}
-    told = [f"“{name}” on {len(beaten)} of {count}" for name, (beaten, count) in found.items() if count]
-    if not told:
+    counts = [f"“{name}” on {len(beaten)} of {count}" for name, (beaten, count) in found.items() if count]
+    if not counts:
         return "Not known, since there is no control to compare with."
     if powerless(tests):
         return f"Not known, since over {len(table.classes)} {_classes(table)} no difference can be told from chance."
-    return f"Better than every control that knows no data, by more than chance: {', '.join(told)} measures; of {table.title}."
+    return f"Better than every control that knows no data, by more than chance: {', '.join(counts)} measures; of {table.title}."
 
 
 def _arguments(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in values.items())
 
 
-def _meanings(tables: Sequence[QualityTable]) -> list[str]:
+def meanings(tables: Sequence[QualityTable]) -> list[str]:
+    """A sentence on each measure that some table has."""
     keys = dict.fromkeys(key.partition("@")[0] for table in tables for key in table.columns())
     return [
         f"{MEASURES[name].label.format('verifier')}: {MEASURES[name].meaning}"
@@ -181,4 +191,4 @@ def _meanings(tables: Sequence[QualityTable]) -> list[str]:
     ]
 
 
-__all__ = ["quality_page", "quality_sheet"]
+__all__ = ["FAMILY", "meanings", "measure_blocks", "quality_page", "quality_sheet", "told", "trusted"]
