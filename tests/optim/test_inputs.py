@@ -192,6 +192,40 @@ def test_contrast_and_brightness_are_those_of_the_planes():
     assert float(rendered(dark, parameters, (1, 20, 28)).logit().mean(dim=(1, 2, 3)).abs().max()) < 1e-12
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("half_size", [0.0, 0.5])
+def test_fourier_coefficients_of_a_given_contrast(channels, half_size):
+    """However large they grow, the planes deviate by the contrast about means within the brightness; their spectrum is as it was."""
+    shape = (channels, 20, 28)
+    free = FFTImage(sd=1.0, decorrelate=False, half_size=half_size)
+    fixed = FFTImage(sd=1.0, decorrelate=False, contrast=0.6, brightness=0.4, half_size=half_size)
+    for scale in (1e-6, 1.0, 50.0):
+        parameters = {name: scale * values for name, values in noise(fixed, stream(6), shape).items()}
+        planes, plain = ((rendered(each.at(0.0), parameters, shape)).logit() for each in (fixed, free))
+        assert planes.shape[-1] == (14 if half_size else 28)
+        deviations = (planes - planes.mean((2, 3), keepdim=True)).square().mean((1, 2, 3)).sqrt()
+        torch.testing.assert_close(deviations, torch.full_like(deviations, 0.6), rtol=1e-6, atol=0)
+        if scale == 1.0:  # else the sigmoid hides what it is compared with
+            means = plain.mean((2, 3), keepdim=True)
+            torch.testing.assert_close(planes.mean((2, 3), keepdim=True), 0.4 * (means / 0.4).tanh())
+            ratio = (planes - planes.mean((2, 3), keepdim=True)) / (plain - means)
+            torch.testing.assert_close(ratio, ratio[:, :1, :1, :1].expand_as(ratio))
+    dark = FFTImage(sd=1.0, contrast=0.6)
+    assert float(rendered(dark, noise(dark, stream(6), shape), shape).logit().mean((2, 3)).abs().max()) < 1e-12
+
+
+def test_given_images_come_back_with_the_contrast_that_there_is():
+    shape, images = (3, 16, 16), 0.3 + 0.4 * torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    fixed = FFTImage(contrast=0.6, brightness=2.0, decorrelate=False)
+    again = rendered(fixed, fixed.parameters_of(images), shape).logit()
+    planes = images.logit()
+    torch.testing.assert_close(again.mean((2, 3)), planes.mean((2, 3)))
+    a, b = (x - x.mean((2, 3), keepdim=True) for x in (again, planes))
+    torch.testing.assert_close(a, b * 0.6 / b.square().mean((1, 2, 3), keepdim=True).sqrt())
+    flat = torch.full((1, *shape), 0.5, dtype=torch.float64)
+    torch.testing.assert_close(rendered(fixed, fixed.parameters_of(flat), shape), flat)
+
+
 def test_measured_magnitudes_are_the_mean_over_images():
     images = 0.05 + 0.9 * torch.rand(7, 1, 10, 12, dtype=torch.float64)
     for given in (images, [images[:3], (images[3:],)]):
@@ -218,6 +252,9 @@ def test_phases_of_three_colors_are_mixed_as_fourier_coefficients_are():
     ("make", "sentence"),
     [
         (lambda: PhaseImage(contrast=0), "contrast is 0"),
+        (lambda: FFTImage(contrast=0), "contrast is 0"),
+        (lambda: FFTImage(contrast=1, brightness=-1), "brightness is -1"),
+        (lambda: FFTImage(brightness=1), "brightness is 1, but contrast is None"),
         (lambda: PhaseImage(brightness=-1), "brightness is -1"),
         (lambda: PhaseImage(magnitudes=torch.rand(3, 4)), "magnitudes have shape"),
         (lambda: PhaseImage(magnitudes=-torch.ones(1, 4, 3)), "magnitudes have shape"),

@@ -19,6 +19,8 @@ from captum_proto.optim.random import RandomStream
 from captum_proto.stats.moments import Moments
 
 Self = TypeVar("Self", bound="_Spectral")
+#: How near its limit the mean of a plane of a given image may be: at the limit itself its coefficient is infinite.
+_WITHIN = 0.999
 
 
 class _Spectral(Parametrization):
@@ -90,11 +92,18 @@ class FFTImage(_Spectral):
     an ascent in pixels needs hundreds of steps for is there after tens. Of Olah, Mordvintsev and Schubert, "Feature Visualization"
     (Distill 2017), as Lucid and Lucent have it.
 
+    With ``contrast`` the planes between the brackets are scaled to it, and their means kept within ``brightness``. Then an ascent cannot
+    make a picture louder; unlike :class:`PhaseImage`, where the magnitude of each frequency is fixed, it decides which frequencies are
+    loud, so that a picture may have a background. As z grows, equal steps turn it less: the learning rate falls by itself.
+
     Args:
         decay_power (float, optional): p, how fast amplitudes fall with frequency. Default: 1
         sd (float, optional): Standard deviation of the parameters at the start. Default: 0.01
         decorrelate (bool, optional): Whether three channels are mixed by the color correlations; other numbers of channels never are.
             Default: True
+        contrast (float, optional): Standard deviation that the planes of a picture have, taken together, about their means, before the
+            colors are mixed and squeezed. Default: None, free
+        brightness (float, optional): With ``contrast``, how far the mean of a plane may be from zero. Default: 0, every plane has mean zero
         coarse_to_fine (float, optional): During which share of the steps frequencies open, from the lowest octaves on, one octave after the
             other; then all are open. Before, and in a warm-up, only the lowest are seen. Default: 0, all are open from the start
         half_size (float, optional): During which share of the steps, and in a warm-up, the network is shown pictures of half the sides, at
@@ -102,7 +111,8 @@ class FFTImage(_Spectral):
             in pixels counts double there. Default: 0
 
     Raises:
-        ValueError: If ``sd`` is not positive, or ``coarse_to_fine`` or ``half_size`` is no share.
+        ValueError: If ``sd`` or ``contrast`` is not positive, ``brightness`` is negative or given without ``contrast``, or
+            ``coarse_to_fine`` or ``half_size`` is no share.
 
     Examples::
 
@@ -120,27 +130,42 @@ class FFTImage(_Spectral):
         decay_power: float = 1.0,
         sd: float = 0.01,
         decorrelate: bool = True,
+        contrast: float | None = None,
+        brightness: float = 0.0,
         coarse_to_fine: float = 0.0,
         half_size: float = 0.0,
     ) -> None:
         super().__init__(coarse_to_fine, half_size)
         if not sd > 0:
             raise InputError(f"sd is {sd}; expected a positive standard deviation.")
+        if contrast is None and brightness:
+            raise InputError(
+                f"brightness is {brightness}, but contrast is None, which leaves both free; give contrast."
+            )
+        if contrast is not None:
+            _check_contrast(contrast, brightness)
         self.decay_power = float(decay_power)
         self.sd = float(sd)
         self.decorrelate = bool(decorrelate)
+        self.contrast = None if contrast is None else float(contrast)
+        self.brightness = float(brightness)
 
     def settings(self) -> dict[str, Any]:
+        fixed = {} if self.contrast is None else {"contrast": self.contrast, "brightness": self.brightness}
         return {
             "name": "FFTImage",
             "decay_power": self.decay_power,
             "sd": self.sd,
             "decorrelate": self.decorrelate,
+            **fixed,
             **self._course(),
         }
 
     def __repr__(self) -> str:
-        return self._named(f"decay_power={self.decay_power:g}, sd={self.sd:g}, decorrelate={self.decorrelate}")
+        what = f"decay_power={self.decay_power:g}, sd={self.sd:g}, decorrelate={self.decorrelate}"
+        if self.contrast is not None:
+            what += f", contrast={self.contrast:g}, brightness={self.brightness:g}"
+        return self._named(what)
 
     def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:
         channels, height, width = shape
@@ -151,10 +176,27 @@ class FFTImage(_Spectral):
         _, height, width = self.shape
         coefficients = parameters["coefficients"]
         spectrum = torch.view_as_complex(coefficients) * self._open(self._scale(height, width, coefficients))
-        return squeezed(self._planes(spectrum) / self._DIVISOR, self.value_range, self.decorrelate)
+        planes = self._planes(spectrum) / self._DIVISOR
+        if self.contrast is not None:
+            planes = self._scaled(planes, self.contrast)
+        return squeezed(planes, self.value_range, self.decorrelate)
+
+    def _scaled(self, planes: Tensor, contrast: float) -> Tensor:
+        """Planes with their contrast, all of a picture together, and their means within the brightness."""
+        means = planes.mean((-2, -1), keepdim=True)
+        planes = planes - means
+        deviation = planes.square().mean((-3, -2, -1), keepdim=True).sqrt()
+        planes = planes * (contrast / deviation.clamp(min=torch.finfo(planes.dtype).tiny))
+        return planes + self.brightness * (means / self.brightness).tanh() if self.brightness else planes
 
     def parameters_of(self, images: Tensor) -> dict[str, Tensor]:
-        planes = planes_of(images, self.value_range, self.decorrelate) * self._DIVISOR
+        """The coefficients of given images, which come back with the contrast and brightness that this has, where it has some."""
+        planes = planes_of(images, self.value_range, self.decorrelate)
+        if self.brightness:
+            means = planes.mean((-2, -1), keepdim=True)
+            within = (means / self.brightness).clamp(-_WITHIN, _WITHIN)
+            planes = planes - means + self.brightness * within.atanh()
+        planes = planes * self._DIVISOR
         height, width = images.shape[-2:]
         spectrum = torch.fft.rfft2(planes, norm="ortho") / self._scale(height, width, images)
         return {"coefficients": torch.view_as_real(spectrum)}
@@ -214,10 +256,7 @@ class PhaseImage(_Spectral):
         half_size: float = 0.0,
     ) -> None:
         super().__init__(coarse_to_fine, half_size)
-        if not contrast > 0:
-            raise InputError(f"contrast is {contrast}; expected a positive standard deviation.")
-        if not brightness >= 0:
-            raise InputError(f"brightness is {brightness}; expected at least 0.")
+        _check_contrast(contrast, brightness)
         if magnitudes is not None:
             if magnitudes.dim() != 3 or not bool(magnitudes.isfinite().all()) or bool((magnitudes < 0).any()):
                 raise InputError(
@@ -320,6 +359,13 @@ class PhaseImage(_Spectral):
                     )
             self._scales[key] = magnitudes.to(like.device, like.dtype)
         return self._scales[key]
+
+
+def _check_contrast(contrast: float, brightness: float) -> None:
+    if not contrast > 0:
+        raise InputError(f"contrast is {contrast}; expected a positive standard deviation.")
+    if not brightness >= 0:
+        raise InputError(f"brightness is {brightness}; expected at least 0.")
 
 
 def _power_law(height: int, width: int, power: float) -> Tensor:
