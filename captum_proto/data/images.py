@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
@@ -158,6 +159,53 @@ def read_image(path: str, geometry: ImageGeometry) -> ReadImage:
     image = transforms.resize(image, size, interpolation=InterpolationMode(geometry.interpolation), antialias=True)
     image = transforms.center_crop(image, [height, width])
     return ReadImage(transforms.to_dtype(transforms.pil_to_tensor(image), torch.float32, scale=True), turned)
+
+
+def whole_image(path: str | os.PathLike[str], size: tuple[int, int]) -> Tensor:
+    """
+    The whole of an image file in color, resized without regard to its proportions, bilinear and antialiased.
+
+    Args:
+        path (str or os.PathLike): The file.
+        size (tuple[int, int]): Rows and columns.
+
+    Returns:
+        Tensor: (3, H, W), float32 in [0, 1].
+
+    Raises:
+        UnreadableImageError: If there is no such file, or it is not a whole image.
+    """
+    image, _ = _decode(os.fspath(path), 3, False)
+    if (image.height, image.width) != tuple(size):
+        image = transforms.resize(image, list(size), interpolation=InterpolationMode.BILINEAR, antialias=True)
+    return transforms.to_dtype(transforms.pil_to_tensor(image), torch.float32, scale=True)
+
+
+def label_map(path: str | os.PathLike[str]) -> NDArray[np.int64]:
+    """
+    The numbers in a label map: an image of one channel as they are; one in color as red + 256 · green, as in Broden.
+
+    Args:
+        path (str or os.PathLike): A file without losses, such as PNG.
+
+    Returns:
+        ndarray: (h, w), int64.
+
+    Raises:
+        UnreadableImageError: If there is no such file, or it is not a whole image of numbers.
+    """
+    try:
+        with Image.open(path) as file:
+            file.load()
+            mode, values = file.mode, np.asarray(file)
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UnreadableImageError(os.fspath(path), reason.rstrip(".")) from error
+    if mode in ("L", "P", "1") or mode.startswith("I"):
+        return values.astype(np.int64)
+    if mode in ("RGB", "RGBA"):
+        return values[:, :, 0].astype(np.int64) + 256 * values[:, :, 1].astype(np.int64)
+    raise UnreadableImageError(os.fspath(path), f"pixels of mode {mode}, which are no labels")
 
 
 def _decode(path: str, channels: int, exif_orientation: bool) -> tuple[Image.Image, bool]:

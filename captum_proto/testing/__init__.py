@@ -1,4 +1,4 @@
-"""Networks and data of known truth: digits with a planted mark, textures in quadrants, a prior of digits, and networks that fool."""
+"""Networks and data of known truth: labeled shapes, digits with a planted mark, textures in quadrants, a prior, and networks that fool."""
 
 from captum_proto.testing.captioned_shapes import COLORS, SHAPES, CaptionedShapes, captioned_shapes
 from captum_proto.testing.digits_vae import DigitsVAE, digits_vae
@@ -18,24 +18,43 @@ from captum_proto.testing.marked_digits import (
     with_marks,
 )
 from captum_proto.testing.quadrants import QuadrantNetwork, quadrant_pictures
+from captum_proto.testing.shapes import (
+    COLOR_TERMS,
+    PARTS,
+    SCENES,
+    TEXTURES,
+    DrawnShape,
+    ShapeDataset,
+    ShapeScene,
+    Spurious,
+    shape_and_part,
+)
 from captum_proto.testing.slingshots import TUNED, fine_tune, slingshot
 from captum_proto.testing.two_tower import small_two_tower, train_two_tower, with_concept_units
 
 __all__ = [
     "COLORS",
+    "COLOR_TERMS",
     "CUE",
     "MARKS",
+    "PARTS",
     "PLANTS",
+    "SCENES",
     "SHAPES",
+    "TEXTURES",
     "TUNED",
     "CaptionedShapes",
     "Detector",
     "DigitsVAE",
+    "DrawnShape",
     "FooledNetwork",
     "Mark",
     "OtherClass",
     "PlantedPicture",
     "QuadrantNetwork",
+    "ShapeDataset",
+    "ShapeScene",
+    "Spurious",
     "captioned_shapes",
     "colorfulness",
     "digits_vae",
@@ -49,6 +68,7 @@ __all__ = [
     "planted_pictures",
     "quadrant_pictures",
     "read_off",
+    "shape_and_part",
     "slingshot",
     "small_classifier",
     "small_two_tower",

@@ -1,0 +1,32 @@
+"""Concepts that people have labeled: data sets of them."""
+
+from captum_proto.concept.ade20k import ADE20K
+from captum_proto.concept.broden import Broden
+from captum_proto.concept.coco import CocoDataset
+from captum_proto.concept.dataset import (
+    CATEGORIES,
+    Concept,
+    ConceptDataset,
+    ImageLevelConcepts,
+    Labels,
+    SegmentedImages,
+    Selected,
+)
+from captum_proto.concept.folder import ConceptFolder, write_concept_folder
+from captum_proto.concept.packed import PackedMasks
+
+__all__ = [
+    "ADE20K",
+    "CATEGORIES",
+    "Broden",
+    "CocoDataset",
+    "Concept",
+    "ConceptDataset",
+    "ConceptFolder",
+    "ImageLevelConcepts",
+    "Labels",
+    "PackedMasks",
+    "SegmentedImages",
+    "Selected",
+    "write_concept_folder",
+]
