@@ -308,7 +308,9 @@ def unpacked(masks: NDArray[np.uint64], size: tuple[int, int]) -> NDArray[np.boo
     Returns:
         ndarray: (m, h, w).
     """
-    content = np.ascontiguousarray(masks.astype("<u8", copy=False)).view(np.uint8).reshape(len(masks), 8 * masks.shape[1])
+    content = (
+        np.ascontiguousarray(masks.astype("<u8", copy=False)).view(np.uint8).reshape(len(masks), 8 * masks.shape[1])
+    )
     pixels = size[0] * size[1]
     return np.unpackbits(content, axis=1, count=pixels, bitorder="little").astype(bool).reshape(len(masks), *size)
 

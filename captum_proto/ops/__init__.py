@@ -6,6 +6,7 @@ twin everywhere else.
 from captum_proto.ops import _schemas as _schemas  # isort: skip  # defines what the next two register kernels for
 from captum_proto.ops import _registration as _registration  # isort: skip
 from captum_proto.ops import _native
+from captum_proto.ops._concepts import unit_concept_counts
 from captum_proto.ops._digits import ordered_keys, values_of_keys
 from captum_proto.ops._functional import (
     SpearmanReference,
@@ -35,6 +36,7 @@ __all__ = [
     "rank",
     "spearman",
     "top_k",
+    "unit_concept_counts",
     "unit_summary",
     "values_of_keys",
 ]

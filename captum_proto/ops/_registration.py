@@ -80,6 +80,11 @@ for name in ("top_k", "radix_histogram", "radix_select"):
     torch.library.register_fake(f"{NAMESPACE}::{name}", lambda *arguments: None)
 
 
+@torch.library.register_fake(f"{NAMESPACE}::unit_concept_counts")
+def _(counts: Tensor, activations: Tensor, thresholds: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+    return activations.new_empty(activations.shape[:2], dtype=torch.int64)
+
+
 def _setup_loss(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
     images, power = inputs
     ctx.save_for_backward(images)

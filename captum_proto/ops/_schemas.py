@@ -45,6 +45,11 @@ SCHEMAS = {
     "radix_select": (
         "(Tensor(a!) counts, Tensor(b!) filled, Tensor(c!) kept, Tensor values, Tensor first, Tensor slots) -> ()"
     ),
+    # (U, K + 1) int64, (N, U, h, w) float32 or float64, (U,) float64, (N, M, H, W) int16 -> firing pixels of each image (N, U) int64;
+    # those of each label are added to the counts
+    "unit_concept_counts": (
+        "(Tensor(a!) counts, Tensor activations, Tensor thresholds, Tensor labels, bool align_corners) -> Tensor"
+    ),
 }
 
 #: What is outside of an image that is sampled, in the order of ``Border`` of ``csrc/kernels/border.h``: a number, the image's mirror

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from captum_proto.ops._twin_concepts import unit_concept_counts
 from captum_proto.ops._twin_streams import radix_histogram, radix_select, top_k, unit_summary
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "rank",
     "spearman",
     "top_k",
+    "unit_concept_counts",
     "unit_summary",
 ]
 

@@ -9,6 +9,7 @@ import scipy.stats
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from native import concept_samples
 from native.affine_samples import (
     CONSTANT,
     EMPTY,
@@ -68,6 +69,17 @@ def on_gpu(x: Tensor) -> Tensor:
         x.untyped_storage(), 0, (x.untyped_storage().nbytes() // x.itemsize,), (1,)
     )
     return storage.cuda().as_strided(x.shape, x.stride(), x.storage_offset())
+
+
+@pytest.mark.parametrize(("shape", "of_labels"), concept_samples.SHAPES, ids=str)
+def test_concepts_are_counted_as_by_the_twin(shape: tuple[int, ...], of_labels: tuple[int, ...]) -> None:
+    for seed, kind in enumerate(concept_samples.KINDS):
+        x, thresholds, labels = concept_samples.sample(kind, shape, of_labels, torch.float32, seed)
+        for align_corners in (False, True):
+            expected = concept_samples.results(_twin, x, thresholds, labels, align_corners)
+            for layout in concept_samples.layouts(x):
+                found = concept_samples.results(native, on_gpu(layout), thresholds.cuda(), labels.cuda(), align_corners)
+                assert all(torch.equal(mine.cpu(), wanted) for mine, wanted in zip(found, expected, strict=True))
 
 
 def compare_rows(x: Tensor, reference: Tensor) -> None:

@@ -14,6 +14,7 @@
 #include <sstream>
 
 #include "../../csrc/kernels/cuda/affine_sample.cuh"
+#include "../../csrc/kernels/cuda/concept_counts.cuh"
 #include "../../csrc/kernels/cuda/high_frequency_loss.cuh"
 #include "../../csrc/kernels/cuda/path_distance.cuh"
 #include "../../csrc/kernels/cuda/radix_counts.cuh"
@@ -216,6 +217,15 @@ void select(const std::vector<Tensor>& tensors) {
   radix_select(tensors[3].units<T>(0, 1, 2), selection, nullptr);
 }
 
+template <typename T>
+void count_labels(bool align_corners, const std::vector<Tensor>& tensors, int64_t* hits) {
+  const Tensor &counts = tensors.at(0), &x = tensors.at(1), &labels = tensors.at(3);
+  const ActivationMaps<T> maps{x.data<const T>(), x.sizes[0],   x.sizes[1],   x.sizes[2],  x.sizes[3],
+                               x.strides[0],      x.strides[1], x.strides[2], x.strides[3]};
+  const LabelMaps of_images{labels.data<const int16_t>(), labels.sizes[1], labels.sizes[2], labels.sizes[3], counts.sizes[1]};
+  concept_counts(maps, tensors.at(2).data<const double>(), of_images, align_corners, counts.data<int64_t>(), hits, nullptr);
+}
+
 /// Operators on streams change their first tensors in place: how many; 0 for other operators.
 size_t filled_by(const std::string& name) {
   if (name == "radix_histogram") return 1;
@@ -258,6 +268,19 @@ std::vector<Memory> answer(const std::string& name, int power, const Plan& plan,
     const Memory& filled = *tensors.back().storage;
     results.emplace_back(filled.size());
     if (filled.size() > 0) std::memcpy(results[0].data(), filled.data(), filled.size());
+    return results;
+  }
+  if (name == "unit_concept_counts") {
+    const Tensor &counts = tensors.at(0), &x = tensors.at(1);
+    results.emplace_back(counts.storage->size());
+    results.emplace_back(static_cast<size_t>(x.sizes[0] * x.sizes[1]) * sizeof(int64_t));
+    int64_t* const hits = reinterpret_cast<int64_t*>(results[1].data());
+    if (x.dtype == "float64") {
+      count_labels<double>(power == 1, tensors, hits);
+    } else {
+      count_labels<float>(power == 1, tensors, hits);
+    }
+    if (results[0].size() > 0) std::memcpy(results[0].data(), counts.storage->data(), results[0].size());
     return results;
   }
   if (const size_t filled = filled_by(name); filled > 0) {

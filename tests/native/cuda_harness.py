@@ -40,7 +40,7 @@ SANITIZER_OPTIONS = {
 #: Leaves a limit as csrc/kernels/cuda sets it.
 OWN_LIMIT = -1
 
-DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64}
+DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int16, torch.int32, torch.int64}
 
 
 class HarnessError(RuntimeError):
@@ -190,6 +190,14 @@ class Harness:
 
     def radix_select(self, *tensors: Tensor) -> None:
         self._fill("radix_select", list(tensors), 3)
+
+    def unit_concept_counts(
+        self, counts: Tensor, activations: Tensor, thresholds: Tensor, labels: Tensor, align_corners: bool
+    ) -> Tensor:
+        tensors = [counts, activations, thresholds, labels]
+        filled, hits = self.request("unit_concept_counts", tensors, int(align_corners))
+        counts.copy_(_tensor(filled, torch.int64).view(counts.shape))
+        return _tensor(hits, torch.int64).view(activations.shape[:2])
 
     def _fill(self, operator: str, tensors: list[Tensor], filled: int, power: int = 0) -> None:
         """The first tensors, which are contiguous, are changed in place."""

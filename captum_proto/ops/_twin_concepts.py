@@ -1,0 +1,53 @@
+"""The operators on concepts in plain PyTorch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: How many pixels of enlarged maps are held at once.
+_AT_ONCE = 2**22
+
+
+def unit_concept_counts(
+    counts: Tensor, activations: Tensor, thresholds: Tensor, labels: Tensor, align_corners: bool
+) -> Tensor:
+    images, units, height, width = activations.shape
+    concepts, pixels = counts.shape[1], labels.shape[2] * labels.shape[3]
+    hits = activations.new_zeros(images, units, dtype=torch.int64)
+    down, across = (
+        _between(size, wanted, align_corners, activations.device)
+        for size, wanted in ((height, labels.shape[2]), (width, labels.shape[3]))
+    )
+    at_once = max(1, _AT_ONCE // pixels)
+    for image in range(images):
+        for first in range(0, units, at_once):
+            part = slice(first, first + at_once)
+            maps, limits = activations[image, part].double(), thresholds[part].view(-1, 1, 1)
+            enlarged, above = maps, maps > limits
+            for axis, (before, after, share) in ((1, down), (2, across)):
+                shape = (-1, 1) if axis == 1 else (1, -1)
+                start, end = enlarged.index_select(axis, before), enlarged.index_select(axis, after)
+                enlarged = start + (end - start) * share.view(shape)
+                above = above.index_select(axis, before) | above.index_select(axis, after)
+            fires = ((enlarged > limits) & above).flatten(1)
+            hits[image, part] = fires.sum(1)
+            unit, pixel = fires.nonzero(as_tuple=True)
+            for of_map in labels[image].flatten(1):
+                places = (first + unit) * concepts + of_map[pixel].long()
+                counts.view(-1).scatter_add_(0, places, torch.ones_like(places))
+    return hits
+
+
+def _between(size: int, pixels: int, align_corners: bool, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The places between which each pixel of an enlarged axis lies, and how far it is on the way from the one to the other."""
+    number = torch.arange(pixels, dtype=torch.float64, device=device)
+    if align_corners:
+        place = number * ((size - 1) / (pixels - 1) if pixels > 1 else 0.0)
+    else:
+        place = ((number + 0.5) * (size / pixels) - 0.5).clamp(min=0.0)
+    before = place.long().clamp(max=size - 1)
+    return before, (before + 1).clamp(max=size - 1), place - before
+
+
+__all__ = ["unit_concept_counts"]

@@ -1,0 +1,37 @@
+// The operators on concepts for CUDA.
+#include <torch/csrc/stable/library.h>
+
+#include <cstdint>
+
+#include "check_concepts.h"
+#include "cuda/device.cuh"
+#include "kernels/cuda/concept_counts.cuh"
+#include "tensors.h"
+
+namespace captum_proto {
+namespace {
+
+Tensor unit_concept_counts(Tensor counts, const Tensor& activations, const Tensor& thresholds, const Tensor& labels,
+                           bool align_corners) {
+  check_concepts(counts, activations, thresholds, labels);
+  const OnDeviceOf device(activations);
+  Tensor hits = empty({activations.size(0), activations.size(1)}, ScalarType::Long, activations);
+  const cuda::LabelMaps maps{data<int16_t>(labels), labels.size(1), labels.size(2), labels.size(3), counts.size(1)};
+  with_float_or_double(activations, [&](auto type) {
+    using T = decltype(type);
+    const cuda::ActivationMaps<T> x{data<T>(activations),  activations.size(0),   activations.size(1),
+                                    activations.size(2),   activations.size(3),   activations.stride(0),
+                                    activations.stride(1), activations.stride(2), activations.stride(3)};
+    cuda::concept_counts(x, data<double>(thresholds), maps, align_corners, mutable_data<int64_t>(counts),
+                         mutable_data<int64_t>(hits), device.stream);
+  });
+  return hits;
+}
+
+}  // namespace
+}  // namespace captum_proto
+
+STABLE_TORCH_LIBRARY_IMPL(captum_proto, CUDA, library) {
+  using namespace captum_proto;
+  library.impl("unit_concept_counts", TORCH_BOX(&unit_concept_counts));
+}
