@@ -1,4 +1,4 @@
-"""Concepts that people have labeled: data sets of them."""
+"""Concepts that people have labeled: data sets of them, and which units agree with them."""
 
 from captum_proto.concept.ade20k import ADE20K
 from captum_proto.concept.broden import Broden
@@ -12,7 +12,9 @@ from captum_proto.concept.dataset import (
     SegmentedImages,
     Selected,
 )
+from captum_proto.concept.dissection_result import Dissection, LayerDissection, UnitLabel, dissection_curve
 from captum_proto.concept.folder import ConceptFolder, write_concept_folder
+from captum_proto.concept.network_dissection import NetworkDissection
 from captum_proto.concept.packed import PackedMasks
 
 __all__ = [
@@ -23,10 +25,15 @@ __all__ = [
     "Concept",
     "ConceptDataset",
     "ConceptFolder",
+    "Dissection",
     "ImageLevelConcepts",
     "Labels",
+    "LayerDissection",
+    "NetworkDissection",
     "PackedMasks",
     "SegmentedImages",
     "Selected",
+    "UnitLabel",
+    "dissection_curve",
     "write_concept_folder",
 ]

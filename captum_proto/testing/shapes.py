@@ -51,6 +51,7 @@ SCENES: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float
     "sand": ((0.8, 0.72, 0.58), (0.7, 0.62, 0.48), 0.08),
 }
 _WHERE = {"sky": "in the sky", "meadow": "on a meadow", "dusk": "at dusk", "sand": "on sand"}
+_DRAWN: Mapping[str, Sequence[str]] = {"shape": list(PARTS), "color": list(COLOR_TERMS), "texture": list(TEXTURES)}
 #: A written mark in the lower right corner.
 TEXT = "text"
 _WORD, _SCALE = "ad", 2
@@ -58,6 +59,8 @@ _WORD, _SCALE = "ad", 2
 _HOLE, _BAR = 0.55, 0.3
 #: How many places are tried until a shape hides no other.
 _TRIES = 12
+#: How light the dark parts of a texture are, as a share of the color.
+DARK = 0.45
 #: Pixels of a stripe, a dot's grid and a check.
 _PERIOD = 6
 
@@ -148,6 +151,8 @@ class ShapeDataset(ConceptDataset):
         shapes (tuple[int, int], optional): At least and at most so many shapes an image. Default: (1, 4)
         radius (tuple[float, float], optional): Of shapes, as a share of the side: so much of the images is labeled. Default: (0.1, 0.2)
         spurious (sequence of Spurious, optional): Rules. Default: none
+        drawn (mapping[str, sequence of str], optional): By "shape", "color" and "texture", what is drawn of it; concepts stay the same.
+            Default: none, all of each
 
     Attributes:
         concepts (list[Concept]): The shapes and text as objects, four parts, seven textures, eleven colors, four scenes.
@@ -172,6 +177,7 @@ class ShapeDataset(ConceptDataset):
         shapes: tuple[int, int] = (1, 4),
         radius: tuple[float, float] = (0.1, 0.2),
         spurious: Sequence[Spurious] = (),
+        drawn: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.count, self.size = check_int(count, "count", 1), check_int(size, "size", 16)
         self.seed, self.shapes, self.radius, self.spurious = seed, tuple(shapes), tuple(radius), list(spurious)
@@ -187,6 +193,16 @@ class ShapeDataset(ConceptDataset):
                     raise InputError(f'{name} of a rule is "{getattr(rule, name)}"{hint}')
             if not 0 <= rule.rate <= 1:
                 raise InputError(f"the rate of a rule is {rule.rate}; expected a share from 0 to 1.")
+        self.drawn = {name: list(names) for name, names in _DRAWN.items()}
+        for name, chosen in (drawn or {}).items():
+            if name not in _DRAWN:
+                raise InputError(f'drawn has "{name}"; expected some of {", ".join(_DRAWN)}.')
+            unknown = [each for each in chosen if each not in _DRAWN[name]]
+            if unknown or not chosen:
+                hint = nearest(str(unknown[0]), _DRAWN[name]) if unknown else ""
+                expected = f"; expected some of {', '.join(_DRAWN[name])}."
+                raise InputError(f'drawn["{name}"] is {list(chosen)}{hint or expected}')
+            self.drawn[name] = list(chosen)
         self.where = "the drawn shapes"
         named = {
             "object": [*PARTS, TEXT],
@@ -216,8 +232,8 @@ class ShapeDataset(ConceptDataset):
         low, high = (share * self.size for share in self.radius)
         for place in range(number):
             shape, color, texture = (
-                list(names)[int(value * len(names))]
-                for value, names in zip(choices[place, :3], (PARTS, COLOR_TERMS, TEXTURES), strict=True)
+                names[int(value * len(names))]
+                for value, names in zip(choices[place, :3], self.drawn.values(), strict=True)
             )
             radius = high if place == 0 else low + (high - low) * choices[place, 3]
             row, column = self._place(random, radius, drawn)
@@ -255,7 +271,7 @@ class ShapeDataset(ConceptDataset):
 
     def digest(self) -> str:
         rules = [asdict(rule) for rule in self.spurious]
-        return digest_of([self.count, self.size, self.seed, self.shapes, self.radius, rules])
+        return digest_of([self.count, self.size, self.seed, self.shapes, self.radius, rules, self.drawn])
 
     def _drawn(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
         """An image (H, W, 3), and its maps (4, H, W) of objects, parts, textures and colors."""
@@ -364,7 +380,7 @@ def textured(
     else:
         light: NDArray[np.float32] = (0.7 + 0.25 * noise).astype(np.float32)
         return light
-    return np.where(dark, np.float32(0.45), np.float32(1.0))
+    return np.where(dark, np.float32(DARK), np.float32(1.0))
 
 
 @lru_cache(maxsize=4)
