@@ -14,6 +14,7 @@ from captum_proto.concept.dataset import (
 )
 from captum_proto.concept.dissection_result import Dissection, LayerDissection, UnitLabel, dissection_curve
 from captum_proto.concept.folder import ConceptFolder, write_concept_folder
+from captum_proto.concept.formula import Formula, parse_formula
 from captum_proto.concept.network_dissection import NetworkDissection
 from captum_proto.concept.packed import PackedMasks
 
@@ -26,6 +27,7 @@ __all__ = [
     "ConceptDataset",
     "ConceptFolder",
     "Dissection",
+    "Formula",
     "ImageLevelConcepts",
     "Labels",
     "LayerDissection",
@@ -35,5 +37,6 @@ __all__ = [
     "Selected",
     "UnitLabel",
     "dissection_curve",
+    "parse_formula",
     "write_concept_folder",
 ]
