@@ -21,4 +21,15 @@ inline void check_concepts(const Tensor& counts, const Tensor& activations, cons
           "labels have the shape ", ShapeOf{labels}, "; expected (", activations.size(0), ", M, H, W), with at least one pixel.");
 }
 
+inline void check_packed(const Tensor& a, const Tensor& b) {
+  for (const Tensor* masks : {&a, &b}) {
+    require(masks->dim() == 2 && masks->scalar_type() == ScalarType::Long, "masks have the shape ", ShapeOf{*masks},
+            "; expected (rows, words) in int64.");
+    require(masks->size(1) < 2 || masks->stride(1) == 1, "the words of a mask must lie side by side.");
+  }
+  require(a.size(1) == b.size(1), "masks have ", a.size(1), " and ", b.size(1), " words; expected as many.");
+  require(a.size(1) < (int64_t{1} << 25), "masks have ", a.size(1), " words; expected fewer than 2^25.");
+  check_same_device(a, "the first masks", b, "the second");
+}
+
 }  // namespace captum_proto

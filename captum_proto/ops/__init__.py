@@ -6,7 +6,7 @@ twin everywhere else.
 from captum_proto.ops import _schemas as _schemas  # isort: skip  # defines what the next two register kernels for
 from captum_proto.ops import _registration as _registration  # isort: skip
 from captum_proto.ops import _native
-from captum_proto.ops._concepts import unit_concept_counts
+from captum_proto.ops._concepts import packed_counts, unit_concept_counts
 from captum_proto.ops._digits import ordered_keys, values_of_keys
 from captum_proto.ops._functional import (
     SpearmanReference,
@@ -29,6 +29,7 @@ __all__ = [
     "backend",
     "high_frequency_loss",
     "ordered_keys",
+    "packed_counts",
     "path_distance",
     "radix_bins",
     "radix_histogram",

@@ -75,4 +75,35 @@ def unit_concept_counts(
     )
 
 
-__all__ = ["unit_concept_counts"]
+def packed_counts(a: Tensor, b: Tensor) -> Tensor:
+    r"""
+    How many bits each of some masks has in common with each of others: a matrix product of bits.
+
+    Args:
+        a (Tensor): Shape (p, W), int64: masks of 64 bits a word, as :class:`~captum_proto.concept.PackedMasks` has them, of any strides.
+        b (Tensor): Shape (q, W), int64.
+
+    Returns:
+        Tensor: (p, q), int64.
+
+    Raises:
+        ValueError: If shapes do not match.
+        TypeError: If a dtype is another one.
+
+    Examples::
+
+        >>> packed_counts(torch.tensor([[0b1011], [-1]]), torch.tensor([[0b0110]]))
+        tensor([[1],
+                [2]])
+    """
+    if a.dtype != torch.int64 or b.dtype != torch.int64:
+        raise TypeError(
+            f"masks have dtypes {a.dtype} and {b.dtype}; expected int64, as numpy's uint64 viewed as int64."
+        )
+    if a.dim() != 2 or b.dim() != 2 or a.shape[1] != b.shape[1]:
+        raise ValueError(f"masks have shapes {tuple(a.shape)} and {tuple(b.shape)}; expected (p, W) and (q, W).")
+    a, b = (each if each.shape[1] < 2 or each.stride(1) == 1 else each.contiguous() for each in (a, b))
+    return torch.ops.captum_proto.packed_counts(a, b)
+
+
+__all__ = ["packed_counts", "unit_concept_counts"]

@@ -85,6 +85,11 @@ def _(counts: Tensor, activations: Tensor, thresholds: Tensor, labels: Tensor, a
     return activations.new_empty(activations.shape[:2], dtype=torch.int64)
 
 
+@torch.library.register_fake(f"{NAMESPACE}::packed_counts")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return a.new_empty((a.shape[0], b.shape[0]))
+
+
 def _setup_loss(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
     images, power = inputs
     ctx.save_for_backward(images)

@@ -50,6 +50,8 @@ SCHEMAS = {
     "unit_concept_counts": (
         "(Tensor(a!) counts, Tensor activations, Tensor thresholds, Tensor labels, bool align_corners) -> Tensor"
     ),
+    # (p, W) and (q, W) int64 -> (p, q) int64: how many bits each pair has in common
+    "packed_counts": "(Tensor a, Tensor b) -> Tensor",
 }
 
 #: What is outside of an image that is sampled, in the order of ``Border`` of ``csrc/kernels/border.h``: a number, the image's mirror

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from captum_proto.ops._twin_concepts import unit_concept_counts
+from captum_proto.ops._twin_concepts import packed_counts, unit_concept_counts
 from captum_proto.ops._twin_streams import radix_histogram, radix_select, top_k, unit_summary
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "high_frequency_loss",
     "high_frequency_loss_backward",
     "memory_format",
+    "packed_counts",
     "path_distance",
     "radix_histogram",
     "radix_select",

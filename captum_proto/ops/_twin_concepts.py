@@ -39,6 +39,25 @@ def unit_concept_counts(
     return hits
 
 
+def packed_counts(a: Tensor, b: Tensor) -> Tensor:
+    counts = a.new_zeros(len(a), len(b))
+    rows = max(1, _AT_ONCE // max(1, b.numel()))
+    for first in range(0, len(a), rows):
+        together = a[first : first + rows, None, :] & b[None]
+        counts[first : first + rows] = _ones(together).sum(2)
+    return counts
+
+
+def _ones(words: Tensor) -> Tensor:
+    """How many bits of each word are set: pairs of bits are added, then fours, and so on."""
+    for shift, mask in ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F)):
+        # The mask takes away what an arithmetic shift fills in.
+        words = (words & mask) + ((words >> shift) & mask)
+    for shift in (8, 16, 32):
+        words = words + (words >> shift)
+    return words & 0x7F
+
+
 def _between(size: int, pixels: int, align_corners: bool, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """The places between which each pixel of an enlarged axis lies, and how far it is on the way from the one to the other."""
     number = torch.arange(pixels, dtype=torch.float64, device=device)
@@ -50,4 +69,4 @@ def _between(size: int, pixels: int, align_corners: bool, device: torch.device) 
     return before, (before + 1).clamp(max=size - 1), place - before
 
 
-__all__ = ["unit_concept_counts"]
+__all__ = ["packed_counts", "unit_concept_counts"]

@@ -7,6 +7,7 @@
 #include "cpu/parallel.h"
 #include "kernels/cpu/concept_counts.h"
 #include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/packed_counts.h"
 #include "tensors.h"
 
 namespace captum_proto {
@@ -41,10 +42,25 @@ Tensor unit_concept_counts(Tensor counts, const Tensor& activations, const Tenso
   return hits;
 }
 
+PackedRows packed_rows(const Tensor& masks) {
+  return PackedRows{data<int64_t>(masks), masks.size(0), masks.size(1), masks.stride(0)};
+}
+
+Tensor packed_counts(const Tensor& a, const Tensor& b) {
+  check_packed(a, b);
+  Tensor counts = empty({a.size(0), b.size(0)}, ScalarType::Long, a);
+  const PackedRows of_a = packed_rows(a), of_b = packed_rows(b);
+  int64_t* out = mutable_data<int64_t>(counts);
+  in_parallel(a.size(0), b.size(0) * a.size(1),
+              [=](int64_t begin, int64_t end) { run_packed_counts(of_a, of_b, out, begin, end); });
+  return counts;
+}
+
 }  // namespace
 }  // namespace captum_proto
 
 STABLE_TORCH_LIBRARY_IMPL(captum_proto, CPU, library) {
   using namespace captum_proto;
   library.impl("unit_concept_counts", TORCH_BOX(&unit_concept_counts));
+  library.impl("packed_counts", TORCH_BOX(&packed_counts));
 }

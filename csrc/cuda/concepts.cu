@@ -6,6 +6,7 @@
 #include "check_concepts.h"
 #include "cuda/device.cuh"
 #include "kernels/cuda/concept_counts.cuh"
+#include "kernels/cuda/packed_counts.cuh"
 #include "tensors.h"
 
 namespace captum_proto {
@@ -28,10 +29,23 @@ Tensor unit_concept_counts(Tensor counts, const Tensor& activations, const Tenso
   return hits;
 }
 
+cuda::PackedRows packed_rows(const Tensor& masks) {
+  return cuda::PackedRows{data<int64_t>(masks), masks.size(0), masks.size(1), masks.stride(0)};
+}
+
+Tensor packed_counts(const Tensor& a, const Tensor& b) {
+  check_packed(a, b);
+  const OnDeviceOf device(a);
+  Tensor counts = empty({a.size(0), b.size(0)}, ScalarType::Long, a);
+  cuda::packed_counts(packed_rows(a), packed_rows(b), mutable_data<int64_t>(counts), device.stream);
+  return counts;
+}
+
 }  // namespace
 }  // namespace captum_proto
 
 STABLE_TORCH_LIBRARY_IMPL(captum_proto, CUDA, library) {
   using namespace captum_proto;
   library.impl("unit_concept_counts", TORCH_BOX(&unit_concept_counts));
+  library.impl("packed_counts", TORCH_BOX(&packed_counts));
 }

@@ -82,6 +82,13 @@ def test_concepts_are_counted_as_by_the_twin(shape: tuple[int, ...], of_labels: 
                 assert all(torch.equal(mine.cpu(), wanted) for mine, wanted in zip(found, expected, strict=True))
 
 
+@pytest.mark.parametrize("shape", concept_samples.PACKED_SHAPES, ids=str)
+def test_common_bits_are_counted_as_by_the_twin(shape: tuple[int, int, int]) -> None:
+    p, q, words = shape
+    for a, b in zip(concept_samples.packed_masks(p, words), concept_samples.packed_masks(q, words, 1), strict=True):
+        assert torch.equal(native.packed_counts(on_gpu(a), on_gpu(b)).cpu(), _twin.packed_counts(a, b))
+
+
 def compare_rows(x: Tensor, reference: Tensor) -> None:
     """CUDA, CPU and twin, all operators on rows."""
     gpu_x, gpu_reference = on_gpu(x), on_gpu(reference)

@@ -53,3 +53,16 @@ def results(
     for _ in range(2):
         hits = operators.unit_concept_counts(counts, x, thresholds, labels, align_corners)
     return counts, hits
+
+
+#: Rows of the one, rows of the other, words.
+PACKED_SHAPES = [(3, 5, 7), (1, 1, 1), (40, 17, 196), (0, 4, 3), (4, 0, 3), (3, 2, 0), (2, 33, 33)]
+
+
+def packed_masks(rows: int, words: int, seed: int = 0) -> list[Tensor]:
+    """The same masks at several strides between rows."""
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.randint(-(2**63), 2**63 - 1, (rows, words), generator=generator)
+    masks = torch.where(torch.rand(rows, words, generator=generator) < 0.2, torch.tensor(-1), masks)
+    wide = torch.nn.functional.pad(masks, (1, 2))[:, 1 : 1 + words]
+    return [masks, wide, masks[:1].expand(rows, -1) if rows else masks]

@@ -16,6 +16,7 @@
 #include "../../csrc/kernels/cuda/affine_sample.cuh"
 #include "../../csrc/kernels/cuda/concept_counts.cuh"
 #include "../../csrc/kernels/cuda/high_frequency_loss.cuh"
+#include "../../csrc/kernels/cuda/packed_counts.cuh"
 #include "../../csrc/kernels/cuda/path_distance.cuh"
 #include "../../csrc/kernels/cuda/radix_counts.cuh"
 #include "../../csrc/kernels/cuda/top_k.cuh"
@@ -268,6 +269,15 @@ std::vector<Memory> answer(const std::string& name, int power, const Plan& plan,
     const Memory& filled = *tensors.back().storage;
     results.emplace_back(filled.size());
     if (filled.size() > 0) std::memcpy(results[0].data(), filled.data(), filled.size());
+    return results;
+  }
+  if (name == "packed_counts") {
+    const auto packed = [](const Tensor& masks) {
+      return PackedRows{masks.data<const int64_t>(), masks.sizes[0], masks.sizes[1], masks.strides[0]};
+    };
+    const PackedRows a = packed(tensors.at(0)), b = packed(tensors.at(1));
+    results.emplace_back(static_cast<size_t>(a.rows * b.rows) * sizeof(int64_t));
+    packed_counts(a, b, reinterpret_cast<int64_t*>(results[0].data()), nullptr);
     return results;
   }
   if (name == "unit_concept_counts") {

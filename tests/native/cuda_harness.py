@@ -199,6 +199,9 @@ class Harness:
         counts.copy_(_tensor(filled, torch.int64).view(counts.shape))
         return _tensor(hits, torch.int64).view(activations.shape[:2])
 
+    def packed_counts(self, a: Tensor, b: Tensor) -> Tensor:
+        return _tensor(self.request("packed_counts", [a, b])[0], torch.int64).view(len(a), len(b))
+
     def _fill(self, operator: str, tensors: list[Tensor], filled: int, power: int = 0) -> None:
         """The first tensors, which are contiguous, are changed in place."""
         for tensor, answer in zip(tensors[:filled], self.request(operator, tensors, power), strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from concept_samples import KINDS, SHAPES, layouts, results, sample
+from concept_samples import KINDS, PACKED_SHAPES, SHAPES, layouts, packed_masks, results, sample
 from cuda_harness import COMPILER, Harness
 
 from captum_proto.ops import _twin
@@ -47,3 +47,12 @@ def test_no_data_races(thread: Harness) -> None:
     thread.set(schedule="shuffled", most_blocks=2)
     for seed, (shape, of_labels) in enumerate(SHAPES[:3]):
         compare(thread, shape, of_labels, torch.float32, seed)
+
+
+@pytest.mark.parametrize("shape", PACKED_SHAPES, ids=str)
+def test_common_bits_are_those_of_the_twin(plain: Harness, address: Harness, shape: tuple[int, int, int]) -> None:
+    p, q, words = shape
+    for harness in (plain, address):
+        harness.set(schedule="shuffled", most_blocks=2)
+        for a, b in zip(packed_masks(p, words), packed_masks(q, words, 1), strict=True):
+            assert torch.equal(harness.packed_counts(a, b), _twin.packed_counts(a, b))

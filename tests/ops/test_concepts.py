@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native.concept_samples import CONCEPTS, KINDS, SHAPES, layouts, results, sample
+from native.concept_samples import CONCEPTS, KINDS, PACKED_SHAPES, SHAPES, layouts, packed_masks, results, sample
 from torch import Tensor
 
 from captum_proto import ops
@@ -141,3 +141,40 @@ def test_bad_input(changes: dict[str, Tensor], error: type[Exception], sentence:
     }
     with pytest.raises(error, match=sentence):
         ops.unit_concept_counts(**{**arguments, **changes})
+
+
+@pytest.mark.parametrize("shape", PACKED_SHAPES, ids=str)
+def test_common_bits_are_those_that_python_counts(shape: tuple[int, int, int]) -> None:
+    p, q, words = shape
+    for a, b in zip(packed_masks(p, words), packed_masks(q, words, 1), strict=True):
+        expected = [
+            [sum((x & y & (2**64 - 1)).bit_count() for x, y in zip(of_a, of_b, strict=True)) for of_b in b.tolist()]
+            for of_a in a.tolist()
+        ]
+        for operators in (ops, _twin, native):
+            assert operators.packed_counts(a, b).view(p, q).tolist() == expected
+    turned = packed_masks(words, p)[0].t()
+    other = packed_masks(q, words, 1)[0]
+    assert torch.equal(ops.packed_counts(turned, other), _twin.packed_counts(turned.contiguous(), other))
+
+
+def test_opcheck_of_common_bits() -> None:
+    torch.library.opcheck(native.packed_counts, (packed_masks(3, 4)[0], packed_masks(2, 4, 1)[0]))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "error", "sentence"),
+    [
+        (torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.int64), TypeError, "masks have dtypes torch.float32"),
+        (
+            torch.zeros(2, 3, dtype=torch.int64),
+            torch.zeros(2, 4, dtype=torch.int64),
+            ValueError,
+            r"expected \(p, W\) and \(q, W\)",
+        ),
+        (torch.zeros(3, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.int64), ValueError, r"shapes \(3,\)"),
+    ],
+)
+def test_masks_that_do_not_match(a: Tensor, b: Tensor, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        ops.packed_counts(a, b)

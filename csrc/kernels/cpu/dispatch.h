@@ -7,14 +7,15 @@
 #define CAPTUM_PROTO_HAS_AVX2_VARIANT 1
 // `flatten` inlines everything that a kernel calls into this variant of it, which so is compiled for AVX2 throughout. No FMA:
 // results must not depend on the processor.
-#define CAPTUM_PROTO_AVX2 __attribute__((target("avx2,bmi,bmi2"), flatten))
+#define CAPTUM_PROTO_AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt"), flatten))
 #endif
 
 namespace captum_proto {
 
 inline bool has_avx2() {
 #ifdef CAPTUM_PROTO_HAS_AVX2_VARIANT
-  static const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+  static const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                                __builtin_cpu_supports("popcnt");
   return supported;
 #else
   return false;
