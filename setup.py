@@ -134,7 +134,13 @@ def cxx_flags():
 def cpu_extension(cpp_extension):
     return cpp_extension.CppExtension(
         "captum_proto._C",
-        ["csrc/cpu/rows.cpp", "csrc/cpu/images.cpp", "csrc/cpu/streams.cpp", "csrc/cpu/concepts.cpp", "csrc/module.cpp"],
+        [
+            "csrc/cpu/rows.cpp",
+            "csrc/cpu/images.cpp",
+            "csrc/cpu/streams.cpp",
+            "csrc/cpu/concepts.cpp",
+            "csrc/module.cpp",
+        ],
         extra_compile_args={"cxx": cxx_flags()},
         **common_arguments("_C"),
     )
@@ -218,7 +224,13 @@ def cuda_extension(cpp_extension):
     ]
     return cpp_extension.CUDAExtension(
         "captum_proto._C_cuda",
-        ["csrc/cuda/rows.cu", "csrc/cuda/images.cu", "csrc/cuda/streams.cu", "csrc/cuda/concepts.cu", "csrc/module.cpp"],
+        [
+            "csrc/cuda/rows.cu",
+            "csrc/cuda/images.cu",
+            "csrc/cuda/streams.cu",
+            "csrc/cuda/concepts.cu",
+            "csrc/module.cpp",
+        ],
         extra_compile_args={"cxx": cxx_flags(), "nvcc": ["-O3", "--threads", "2"]},
         **arguments,
     )

@@ -121,7 +121,7 @@ def add_generation(parser: argparse.ArgumentParser) -> None:
         type=name_among(PRESETS),
         default="paper",
         metavar="{" + ",".join(PRESETS) + "}",
-        help='settings that belong together; "best" is best by path similarity and to the eye (default: %(default)s)',
+        help='settings that belong together; "best" is what other networks recognize best (default: %(default)s)',
     )
     add_fields(group, GenerationSettings)
     affine = documented_arguments(RandomAffine)

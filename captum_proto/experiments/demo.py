@@ -38,8 +38,8 @@ from captum_proto.runs.tasks import Protocol, Run, Task, carry_out
 
 #: Flute, house finch, mosquito net: classes of the paper, an object, an animal and a texture.
 IMAGENET_CLASSES: list[Target] = [(558,), (12,), (669,)]
-#: The preset "best" in half as many steps, each twice as long: for a first look.
-IMAGENET_OPTIONS: dict[str, Any] = {**PRESETS["best"], "lr": 0.2}
+#: Of the pictures of ImageNet's classes.
+IMAGENET_OPTIONS: dict[str, Any] = dict(PRESETS["best"])
 #: A digit turned upside down is another digit, so digits are shaken, not spun; squared differences keep strokes and remove speckles.
 DIGITS_OPTIONS: dict[str, Any] = {
     "transform": RandomAffine(15, translate=(0.1, 0.1), scale=(0.9, 1.1)),

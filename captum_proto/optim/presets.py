@@ -30,8 +30,20 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "parametrization": "pixels",
         "lr_schedule": "constant",
     },
-    # Found by path similarity on superclasses of ImageNet, with one network and some classes, and checked with others: docs/presets.rst.
+    # Found by what two other networks recognize, on single classes of ImageNet, and checked with other classes and all pairs of three
+    # networks: docs/presets.rst. Little momentum, since each step draws another transform.
     "best": {
+        "steps": 128,
+        "lr": 0.1,
+        "betas": (0.5, 0.9),
+        "high_frequency_weight": 0.0,
+        "warmup_steps": 0,
+        "transform": RandomAffine(30, translate=(0.25, 0.25), scale=(0.7, 1.3), fill="reflect"),
+        "parametrization": FFTImage(contrast=0.9, brightness=0.8),
+        "lr_schedule": "constant",
+    },
+    # Found by path similarity on superclasses of ImageNet, with one network and some classes, and checked with others: docs/presets.rst.
+    "typical": {
         "steps": 256,
         "lr": 0.1,
         "high_frequency_weight": 0.0,
@@ -129,7 +141,8 @@ def preset_for(name: str, image_shape: tuple[int, ...]) -> dict[str, Any]:
     return options
 
 
-#: "paper": as published. "best": what path similarity and the eye found best. "feature_visualization" and "ascent": what came before.
+#: "paper": as published. "best": what other networks recognize best. "typical": what comes nearest to the mean activations of natural
+#: images. "feature_visualization" and "ascent": what came before.
 #: "deep_inversion" and "maco": what others publish, as far as it fits one picture at a time; "maco" needs the spectrum of photographs.
 #: "matched": what looks to the model like the natural images of the class that are given as ``match``, a claim about these images too.
 #: Each is a mapping of keyword arguments: ``generation.generate(12, (3, 224, 224), **PRESETS["best"])``.
