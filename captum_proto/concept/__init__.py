@@ -1,8 +1,9 @@
-"""Concepts that people have labeled: data sets of them, and which units agree with them."""
+"""Concepts that people have labeled: data sets of them, and which units, by themselves or in formulas, agree with them."""
 
 from captum_proto.concept.ade20k import ADE20K
 from captum_proto.concept.broden import Broden
 from captum_proto.concept.coco import CocoDataset
+from captum_proto.concept.compositional import CompositionalExplainer, Explanation
 from captum_proto.concept.dataset import (
     CATEGORIES,
     Concept,
@@ -17,16 +18,19 @@ from captum_proto.concept.folder import ConceptFolder, write_concept_folder
 from captum_proto.concept.formula import Formula, parse_formula
 from captum_proto.concept.network_dissection import NetworkDissection
 from captum_proto.concept.packed import PackedMasks
+from captum_proto.concept.unit_masks import pack_units
 
 __all__ = [
     "ADE20K",
     "CATEGORIES",
     "Broden",
     "CocoDataset",
+    "CompositionalExplainer",
     "Concept",
     "ConceptDataset",
     "ConceptFolder",
     "Dissection",
+    "Explanation",
     "Formula",
     "ImageLevelConcepts",
     "Labels",
@@ -37,6 +41,7 @@ __all__ = [
     "Selected",
     "UnitLabel",
     "dissection_curve",
+    "pack_units",
     "parse_formula",
     "write_concept_folder",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -219,14 +219,42 @@ class PackedMasks:
             FileExistsError: If there are masks, and ``overwrite`` is False.
             ValueError: If a label is of no concept.
         """
-        out, size = Path(folder), (check_int(size[0], "size", 1), check_int(size[1], "size", 1))
+        size = (check_int(size[0], "size", 1), check_int(size[1], "size", 1))
+        each = (packed_labels(dataset.checked_labels(index), size) for index in range(len(dataset)))
+        return cls.write(each, len(dataset), dataset.concepts, dataset.digest(), folder, size, overwrite, show_progress)
+
+    @classmethod
+    def write(
+        cls,
+        each: Iterable[tuple[NDArray[np.int16], NDArray[np.uint64]]],
+        images: int,
+        concepts: Sequence[Concept],
+        digest: str,
+        folder: str | os.PathLike[str],
+        size: tuple[int, int],
+        overwrite: bool = False,
+        show_progress: bool = False,
+    ) -> PackedMasks:
+        """
+        Write masks that come image by image.
+
+        Args:
+            each (iterable): Of each image the labels (m,), ascending, and the masks (m, words), none of them empty.
+            images (int): How many.
+            concepts (sequence of Concept): What labels stand for.
+            digest (str): Of what the masks are of.
+            folder, size, overwrite, show_progress: As in :meth:`pack`.
+
+        Raises:
+            FileExistsError: If there are masks, and ``overwrite`` is False.
+        """
+        out = Path(folder)
         if (out / DESCRIBED).exists() and not overwrite:
             raise OccupiedError(f'"{out}" holds masks; choose another folder or pass overwrite=True.')
         (out / DESCRIBED).unlink(missing_ok=True)
         first, labels, summed = [0], list[NDArray[np.int64]](), hashlib.sha256()
         with whole_file(out / BITS, overwrite=True) as temporary, open(temporary, "wb") as file:
-            for index in tqdm(range(len(dataset)), desc="masks", unit="image", disable=not show_progress):
-                found, masks = packed_labels(dataset.checked_labels(index), size)
+            for found, masks in tqdm(each, total=images, desc="masks", unit="image", disable=not show_progress):
                 content = masks.astype("<u8").tobytes()
                 summed.update(content)
                 file.write(content)
@@ -238,10 +266,10 @@ class PackedMasks:
         described = {
             "version": _VERSION,
             "size": list(size),
-            "images": len(dataset),
+            "images": images,
             "masks": first[-1],
-            "concepts": concepts_json(dataset.concepts),
-            "dataset": dataset.digest(),
+            "concepts": concepts_json(concepts),
+            "dataset": digest,
             "sha256": {BITS: summed.hexdigest(), PLACES: sha256(out / PLACES)},
         }
         with whole_file(out / DESCRIBED, overwrite=True) as temporary:

@@ -12,31 +12,34 @@ _AT_ONCE = 2**22
 def unit_concept_counts(
     counts: Tensor, activations: Tensor, thresholds: Tensor, labels: Tensor, align_corners: bool
 ) -> Tensor:
-    images, units, height, width = activations.shape
+    images, units = activations.shape[:2]
     concepts, pixels = counts.shape[1], labels.shape[2] * labels.shape[3]
     hits = activations.new_zeros(images, units, dtype=torch.int64)
-    down, across = (
-        _between(size, wanted, align_corners, activations.device)
-        for size, wanted in ((height, labels.shape[2]), (width, labels.shape[3]))
-    )
     at_once = max(1, _AT_ONCE // pixels)
     for image in range(images):
         for first in range(0, units, at_once):
             part = slice(first, first + at_once)
-            maps, limits = activations[image, part].double(), thresholds[part].view(-1, 1, 1)
-            enlarged, above = maps, maps > limits
-            for axis, (before, after, share) in ((1, down), (2, across)):
-                shape = (-1, 1) if axis == 1 else (1, -1)
-                start, end = enlarged.index_select(axis, before), enlarged.index_select(axis, after)
-                enlarged = start + (end - start) * share.view(shape)
-                above = above.index_select(axis, before) | above.index_select(axis, after)
-            fires = ((enlarged > limits) & above).flatten(1)
+            fires = firing(activations[image, part], thresholds[part], tuple(labels.shape[2:]), align_corners).flatten(
+                1
+            )
             hits[image, part] = fires.sum(1)
             unit, pixel = fires.nonzero(as_tuple=True)
             for of_map in labels[image].flatten(1):
                 places = (first + unit) * concepts + of_map[pixel].long()
                 counts.view(-1).scatter_add_(0, places, torch.ones_like(places))
     return hits
+
+
+def firing(maps: Tensor, thresholds: Tensor, size: tuple[int, ...], align_corners: bool) -> Tensor:
+    """Where units (U, h, w) fire at pixels (U, *size): :func:`captum_proto.ops.unit_concept_counts` says how."""
+    limits = thresholds.view(-1, 1, 1)
+    enlarged, above = maps.double(), maps.double() > limits
+    for axis in (1, 2):
+        before, after, share = _between(maps.shape[axis], size[axis - 1], align_corners, maps.device)
+        start, end = enlarged.index_select(axis, before), enlarged.index_select(axis, after)
+        enlarged = start + (end - start) * share.view((-1, 1) if axis == 1 else (1, -1))
+        above = above.index_select(axis, before) | above.index_select(axis, after)
+    return (enlarged > limits) & above
 
 
 def packed_counts(a: Tensor, b: Tensor) -> Tensor:
@@ -69,4 +72,4 @@ def _between(size: int, pixels: int, align_corners: bool, device: torch.device) 
     return before, (before + 1).clamp(max=size - 1), place - before
 
 
-__all__ = ["packed_counts", "unit_concept_counts"]
+__all__ = ["firing", "packed_counts", "unit_concept_counts"]
