@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,8 +14,13 @@ from tqdm.auto import tqdm
 from captum_proto import ops
 from captum_proto._utils.checks import check_int, nearest
 from captum_proto._utils.errors import InputError
+from captum_proto.concept.exact import LONGEST, exact_search
 from captum_proto.concept.formula import AND, AND_NOT, OPERATORS, OR, Formula
 from captum_proto.concept.packed import PackedMasks, ones
+
+_SEARCHES = ("beam", "exact")
+#: For so many units pairs of concepts are counted in one pass: each takes eight bytes for every two concepts.
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Explanation:
         area (int): At how many pixels the formula is true.
         best (list[tuple[Formula, float]]): The best formula of at most 1, 2, ... concepts, and its intersection over union.
         visited (int): How many formulas were looked at.
+        bound (float, optional): No formula of the length has a greater intersection over union. None: not known, of a beam search.
     """
 
     unit: int
@@ -42,14 +48,20 @@ class Explanation:
     area: int
     best: list[tuple[Formula, float]]
     visited: int
+    bound: float | None = None
+
+    @property
+    def proved(self) -> bool:
+        """Whether no formula of the length is better."""
+        return self.bound is not None and self.bound <= self.iou
 
 
 class CompositionalExplainer:
     r"""
-    Explain units by formulas of concepts, found by beam search.
+    Explain units by formulas of concepts, found by beam search, or with proof that none is better.
 
-    The search begins with the ``beam`` concepts of the highest intersection over union, joins each formula of the beam with each concept by
-    each operator, and keeps the best ``beam`` of these and of the formulas before, ``length`` − 1 times.
+    A beam search begins with the ``beam`` concepts of the highest intersection over union, joins each formula of the beam with each
+    concept by each operator, and keeps the best ``beam`` of these and of the formulas before, ``length`` − 1 times.
 
     One count serves the three operators. Of a unit N, a formula F and a concept l, the pixels of :math:`F \cap l` and
     :math:`N \cap F \cap l` are counted, on the images that have l, and
@@ -61,11 +73,18 @@ class CompositionalExplainer:
     and so for the areas: no mask of a formula that is tried is ever made. Units share the formulas of their beams, and all units are
     explained in one pass over the images for each length.
 
+    A beam begins with good concepts, and may miss a formula whose parts are bad ones. The exact search counts every pair of concepts,
+    for each unit, and of formulas of three those alone that may be better than the best so far: pairs tell between which numbers the
+    pixels that three share are. It begins with what the beam found.
+
     Args:
         masks (PackedMasks): Of concepts.
         length (int, optional): Of the longest formula, in concepts. Default: 3
         beam (int, optional): How many formulas are kept. Default: 5
         operators (sequence of str, optional): Of "or", "and" and "and_not". Default: all three
+        search (str, optional): "beam", or "exact" for formulas of at most three concepts. Default: "beam"
+        budget (int, optional): How many formulas of three an exact search counts for a unit at most. Where that is not enough,
+            :attr:`Explanation.bound` says how much better a formula may be. Default: 100,000
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -84,7 +103,13 @@ class CompositionalExplainer:
     """
 
     def __init__(
-        self, masks: PackedMasks, length: int = 3, beam: int = 5, operators: Sequence[str] = (OR, AND, AND_NOT)
+        self,
+        masks: PackedMasks,
+        length: int = 3,
+        beam: int = 5,
+        operators: Sequence[str] = (OR, AND, AND_NOT),
+        search: str = "beam",
+        budget: int = 100_000,
     ) -> None:
         self.masks, self.length, self.beam = masks, check_int(length, "length", 1), check_int(beam, "beam", 1)
         self.operators = list(dict.fromkeys(operators))
@@ -94,6 +119,13 @@ class CompositionalExplainer:
                 raise InputError(f'there is no operator "{name}"{hint}')
         if not self.operators and self.length > 1:
             raise InputError("there is no operator; give at least one, or length=1.")
+        if search not in _SEARCHES:
+            raise InputError(f'search is "{search}"{nearest(str(search), _SEARCHES) or "; expected beam or exact."}')
+        if search == "exact" and self.length > LONGEST:
+            raise InputError(
+                f'length is {length}; an exact search goes to {LONGEST} concepts: take search="beam" for longer ones.'
+            )
+        self.search, self.budget = search, check_int(budget, "budget", 0)
 
     def interpret(self, units: PackedMasks, show_progress: bool = False) -> list[Explanation]:
         """
@@ -118,7 +150,32 @@ class CompositionalExplainer:
         search.begin(show_progress)
         for length in range(2, self.length + 1):
             search.extend(length, show_progress)
-        return search.explanations()
+        explained = search.explanations()
+        return explained if self.search == "beam" else list(self._proved(explained, units, show_progress))
+
+    def _proved(
+        self, explained: Sequence[Explanation], units: PackedMasks, show_progress: bool
+    ) -> Iterator[Explanation]:
+        """What an exact search makes of what a beam found."""
+        with tqdm(total=len(explained), desc="exact", unit="unit", disable=not show_progress) as progress:
+            for first in range(0, len(explained), _AT_ONCE):
+                part = explained[first : first + _AT_ONCE]
+                chosen, start = [each.unit for each in part], [each.formula for each in part]
+                search = exact_search(self.masks, units, chosen, start, self.length, self.operators, self.budget)
+                for each, found in zip(part, search, strict=True):
+                    iou = found.together / (each.fired + found.area - found.together)
+                    best = [*each.best[:-1], (found.formula, iou)]
+                    yield replace(
+                        each,
+                        formula=found.formula,
+                        iou=iou,
+                        together=found.together,
+                        area=found.area,
+                        best=best,
+                        visited=each.visited + found.visited,
+                        bound=found.bound,
+                    )
+                    progress.update()
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class ColorUnits(nn.Module):
     convolution of 1 x 1.
 
     Args:
-        colors (sequence of str): Of :data:`captum_proto.testing.COLOR_TERMS`.
+        colors (sequence of str): Of ``captum_proto.testing.COLOR_TERMS``.
 
     Examples::
 
@@ -115,7 +115,7 @@ class ShapeUnits(nn.Module):
     One unit for each shape: filters matched to them, at one radius; where one fits best and well, the shape is painted there.
 
     Args:
-        shapes (sequence of str): Of :data:`captum_proto.testing.PARTS`.
+        shapes (sequence of str): Of ``captum_proto.testing.PARTS``.
         radius (float): In pixels.
         fit (float, optional): From which share of a perfect fit on. Default: 0.75
 

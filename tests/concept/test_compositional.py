@@ -118,6 +118,52 @@ def test_a_beam_misses_what_no_good_concept_begins(tmp_path: Path) -> None:
     assert wide.formula.equivalent(planted)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_an_exact_search_is_exhaustive(tmp_path: Path, seed: int) -> None:
+    """Of seven concepts there are 3,241 formulas of at most three; the search counts few of them and proves that none is better."""
+    masks, units = random_masks(30 + seed, 7), random_masks(40 + seed, 3, share=0.1)
+    concepts, firing = pack(masks, tmp_path / "m"), pack(units, tmp_path / "u")
+    formulas = all_formulas(7, 3)
+    beam = CompositionalExplainer(concepts, beam=2).interpret(firing)
+    for each, narrow in zip(
+        CompositionalExplainer(concepts, beam=2, search="exact").interpret(firing), beam, strict=True
+    ):
+        best = max(iou(formula, masks, units[:, each.unit]) for formula in formulas)
+        assert each.iou == pytest.approx(best, abs=1e-12)
+        assert each.iou == pytest.approx(iou(each.formula, masks, units[:, each.unit]), abs=1e-12)
+        assert each.proved
+        assert each.iou >= narrow.iou
+        assert not narrow.proved
+        assert each.visited - narrow.visited < len(formulas)
+    short = CompositionalExplainer(concepts, length=2, beam=1, search="exact").interpret(firing)
+    for each in short:
+        assert each.iou == pytest.approx(max(iou(f, masks, units[:, each.unit]) for f in all_formulas(7, 2)), abs=1e-12)
+        assert each.proved
+
+
+def test_an_exact_search_finds_what_a_beam_misses(tmp_path: Path) -> None:
+    """Three concepts of which each is bad by itself, among decoys: found by the exact search alone."""
+    random = np.random.default_rng(8)
+    unit = random.random((10, *SIZE)) < 0.1
+    noise = random.random((3, 10, *SIZE)) < 0.8
+    parts = [unit | (noise[i] & ~(noise[i - 1] & noise[i - 2])) for i in range(3)]
+    decoys = [unit & (random.random(unit.shape) < 0.5) for _ in range(6)]
+    masks = np.stack([*parts, *decoys], 1)
+    planted = (Formula(1) & Formula(2)) & Formula(3)
+    assert iou(planted, masks, unit) == 1.0
+    concepts, units = pack(masks, tmp_path / "m"), pack(unit[:, None], tmp_path / "u")
+    (beam,) = CompositionalExplainer(concepts, beam=3).interpret(units)
+    (exact,) = CompositionalExplainer(concepts, beam=3, search="exact").interpret(units)
+    assert beam.iou < 1.0
+    assert exact.iou == 1.0
+    assert exact.formula.equivalent(planted)
+    assert exact.proved
+    (poor,) = CompositionalExplainer(concepts, beam=3, search="exact", budget=0).interpret(units)
+    assert not poor.proved
+    assert poor.bound is not None
+    assert poor.bound >= 1.0 > poor.iou
+
+
 def test_units_of_a_network_are_packed_as_dissection_counts_them(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 5, 5, stride=4), nn.ReLU())
@@ -160,6 +206,9 @@ def test_bad_input(tmp_path: Path) -> None:
         ({"beam": 0}, "beam is 0"),
         ({"operators": ["nand"]}, 'there is no operator "nand"; did you mean "and"'),
         ({"operators": []}, "there is no operator; give at least one"),
+        ({"search": "exat"}, 'search is "exat"; did you mean "exact"'),
+        ({"search": "exact", "length": 4}, "length is 4; an exact search goes to 3 concepts"),
+        ({"budget": -1}, "budget is -1"),
     ):
         with pytest.raises(InputError, match=sentence):
             CompositionalExplainer(masks, **arguments)  # type: ignore[arg-type]
