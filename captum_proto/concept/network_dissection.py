@@ -44,7 +44,7 @@ class NetworkDissection:
         denominator (str, optional): Of which images a unit's firing counts in the union: "category", those with any label of the concept's
             category, as in NetDissect-Lite and the CVPR paper, since elsewhere nobody looked for it; or "global", all. Default: "category"
         draws (int, optional): How often images get the labels of others, within their batch, to see what chance gives; 0 for never, at
-            least 3 for p-values. Default: 10
+            least 3 for p-values. Default: 20
         seed (int, optional): Of the order in which images go by, which says which are in a batch. Default: 0
         channel_axis (int, optional): Which axis of a layer's output (N, ...) holds the units. Default: None, told by the layer
         memory (int, optional): How many bytes a pass for quantiles may take, for each layer. Default: 256 MiB
@@ -73,7 +73,7 @@ class NetworkDissection:
         size: tuple[int, int] = (112, 112),
         align_corners: bool = False,
         denominator: str = "category",
-        draws: int = 10,
+        draws: int = 20,
         seed: int = 0,
         channel_axis: int | None = None,
         memory: int = 2**28,

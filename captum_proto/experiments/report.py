@@ -10,6 +10,7 @@ from captum_proto.experiments.blind import blind_page
 from captum_proto.experiments.compare_groups import compared_page
 from captum_proto.experiments.demo import demo_page
 from captum_proto.experiments.dictionary import dictionary_page
+from captum_proto.experiments.dissect import dissected_page
 from captum_proto.experiments.evaluate import evaluation_page
 from captum_proto.experiments.examples import examples_page
 from captum_proto.experiments.generate import generation_page
@@ -37,6 +38,7 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "sweep": swept_page,
     "reproduce": reproduced_page,
     "dictionary": dictionary_page,
+    "dissect": dissected_page,
     "blind": blind_page,
 }
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from captum_proto.concept import ImageLevelConcepts
 from captum_proto.data import ImageCollection
 from captum_proto.data.natural import NaturalImages, NaturalSplit
 from captum_proto.experiments.atlas import Atlas
@@ -20,6 +21,7 @@ from captum_proto.experiments.blind import KEY, BlindKey, BlindSettings, MakeFor
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.dictionary import Dictionary
 from captum_proto.experiments.direction_agreement import CompareDirections, DirectionSettings
+from captum_proto.experiments.dissect import Dissect
 from captum_proto.experiments.evaluate import Evaluate
 from captum_proto.experiments.examples import FindExamples
 from captum_proto.experiments.fooling import Fooling
@@ -221,6 +223,14 @@ def quality_pairs(inputs: Path) -> QualityPairs:
     return QualityPairs(folders)
 
 
+def dissect(inputs: Path) -> Dissect:
+    named = trees()
+    labels = [[NAMES[index % 3]] for index in range(9)]
+    images = [torch.from_numpy(np.random.default_rng(index).random((3, 8, 8), dtype=np.float32)) for index in range(9)]
+    dataset = ImageLevelConcepts(images, labels, where="random images")
+    return Dissect(named, dataset, ["0", "1"], 0.2, size=6, draws=3, shown=2, examples=2, batch_size=5)
+
+
 def examples(inputs: Path) -> FindExamples:
     photos(inputs)
     return FindExamples(
@@ -260,6 +270,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "dictionary": dictionary,
     "atlas": atlas,
     "directions": directions,
+    "dissect": dissect,
     "quality": quality,
     "quality-pairs": quality_pairs,
     "examples": examples,

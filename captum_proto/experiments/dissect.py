@@ -1,0 +1,345 @@
+"""Network dissection of some layers, a layer at a time, and a page of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_proto._utils.checks import check_int
+from captum_proto._utils.class_names import parse_classes
+from captum_proto._utils.errors import InputError, MissingFileError
+from captum_proto._utils.pipeline import Pipeline
+from captum_proto.capture import Capture, channel_axis, channels_first, select_layers
+from captum_proto.concept import (
+    ADE20K,
+    Broden,
+    ConceptDataset,
+    ConceptFolder,
+    Dissection,
+    ImageLevelConcepts,
+    LayerDissection,
+    NetworkDissection,
+)
+from captum_proto.concept.folder import LISTED
+from captum_proto.data import ImageCollection
+from captum_proto.experiments.tasks_page import tasks_page
+from captum_proto.features import TopExamples
+from captum_proto.models import NamedModel
+from captum_proto.ops._twin_concepts import firing
+from captum_proto.report.figures import save_figure, to_display
+from captum_proto.report.html import write_page
+from captum_proto.report.page import Page
+from captum_proto.report.unit_rows import Strip, Unit
+from captum_proto.report.views.dissection import detectors_figure, dissection_page, highlighted, unit_of
+from captum_proto.report.views.examples import figure, write_strip
+from captum_proto.runs.files import write_json, write_rows
+from captum_proto.runs.folder import RECORDED, is_finished, read_settings
+from captum_proto.runs.provenance import provenance
+from captum_proto.runs.tasks import Protocol, Run, Task, warnings_of
+from captum_proto.testing import ShapeDataset
+
+DISSECTION, UNITS, SHAPES = "dissection.safetensors", "units.csv", "shapes"
+_LAYERS, _PICTURES = "layers", "pictures"
+_CONCEPTS = "concepts"
+
+
+@dataclass(frozen=True)
+class Dissect(Protocol[Dissection]):
+    """
+    Network dissection: a task for each layer, and one for the pictures of its best units.
+
+    Args:
+        named (NamedModel): The model.
+        dataset (ConceptDataset): Images and labels.
+        layers (sequence of str): Names or patterns.
+        quantile (float): See :class:`~captum_proto.concept.NetworkDissection`. Default: 0.005
+        iou_threshold (float): Default: 0.04
+        size (int): Rows and columns at which masks are compared. Default: 112
+        align_corners (bool): Default: False
+        denominator (str): Default: "category"
+        draws (int): Default: 20
+        shown (int): Units of each layer that have pictures, the best first and each concept once. Default: 12
+        examples (int): Images of each. Default: 6
+        batch_size (int): Images at a time. Default: 32
+
+    Raises:
+        InputError: If an argument is out of its range, or a layer has no map.
+    """
+
+    named: NamedModel
+    dataset: ConceptDataset
+    layers: Sequence[str]
+    quantile: float = 0.005
+    iou_threshold: float = 0.04
+    size: int = 112
+    align_corners: bool = False
+    denominator: str = "category"
+    draws: int = 20
+    shown: int = 12
+    examples: int = 6
+    batch_size: int = 32
+
+    unit = "layer"
+
+    def __post_init__(self) -> None:
+        for name in ("size", "shown", "examples", "batch_size"):
+            check_int(getattr(self, name), name, 1)
+        self._dissector(None)
+
+    def _dissector(self, layer: str | None) -> NetworkDissection:
+        return NetworkDissection(
+            self.named.model,
+            list(self.layers) if layer is None else [layer],
+            self.quantile,
+            self.iou_threshold,
+            self.named.preprocess,
+            size=(self.size, self.size),
+            align_corners=self.align_corners,
+            denominator=self.denominator,
+            draws=self.draws,
+        )
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The layers, one by one."""
+        return list(select_layers(self.named.model, list(self.layers)))
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.named.image_shape[1], self.named.image_shape[2]
+
+    def provenance(self) -> dict[str, Any]:
+        names = (
+            "layers",
+            "quantile",
+            "iou_threshold",
+            "size",
+            "align_corners",
+            "denominator",
+            "draws",
+            "shown",
+            "examples",
+        )
+        return provenance(
+            "dissect",
+            {
+                "model": self.named.provenance(),
+                "image_shape": self.named.image_shape,
+                "concepts": self.dataset.digest(),
+                "batch_size": self.batch_size,
+                **{name: getattr(self, name) for name in names},
+            },
+        )
+
+    def begun(self) -> dict[str, Any]:
+        return {_CONCEPTS: self.dataset.where, "layer_names": self.names}
+
+    def tasks(self) -> list[Task]:
+        made = [Task(f"{_LAYERS}/{place:02d}", {"layer": name}) for place, name in enumerate(self.names)]
+        drawn = [Task(f"{_PICTURES}/{place:02d}", needs=(task.name,), weight=0) for place, task in enumerate(made)]
+        return [*made, *drawn]
+
+    def make(self, task: Task, run: Run) -> None:
+        kind, _, place = task.name.partition("/")
+        name, path = self.names[int(place)], run.folder / _LAYERS / f"{place}.safetensors"
+        if kind == _LAYERS:
+            found = self._dissector(name).interpret(
+                self.dataset, self.image_size, self.batch_size, show_progress=run.show_progress
+            )
+            found.save(path, overwrite=True)
+        else:
+            self._draw(Dissection.load(path)[name], place, run.folder)
+
+    def summarize(self, run: Run) -> Dissection:
+        parts = [Dissection.load(run.folder / _LAYERS / f"{place:02d}.safetensors") for place in range(len(self.names))]
+        layers = {name: layer for part in parts for name, layer in part.layers.items()}
+        dissection = Dissection(layers, parts[0].images, parts[0].settings)
+        dissection.save(run.folder / DISSECTION, overwrite=True)
+        write_units(dissection, run.folder / UNITS)
+        save_figure(detectors_figure(dissection), run.folder / "detectors.png", overwrite=True)
+        write_page(_page(dissection, run.folder, run.warnings()), run.folder)
+        return dissection
+
+    def _draw(self, layer: LayerDissection, place: str, folder: Path) -> None:
+        """Strips of the best units: where each fires on the images that excite it most, and where its concept is on these."""
+        chosen = best_units(layer, self.shown)
+        k = min(self.examples, len(self.dataset))
+        finder = TopExamples(
+            self.named.model, [layer.layer], k, preprocess=self.named.preprocess, quantiles=(), receptive_fields=False
+        )
+        found = finder.fit(self.dataset.image_batches(self.image_size, self.batch_size))[layer.layer]
+        written = []
+        for unit in chosen:
+            numbers = found.indices[unit].tolist()
+            images = torch.stack([self.dataset.image(number, self.image_size) for number in numbers])
+            label = layer.label(unit)
+            wanted = self.dataset.label(label.concept.name, label.concept.category)
+            fires = firing_on(self.named, layer, unit, images, self.align_corners)
+            rows: dict[str, list[np.ndarray]] = {"fires": [], "concept": []}
+            for number, image, mask in zip(numbers, images, fires.numpy(), strict=True):
+                pixels = np.asarray(to_display(image))
+                pixels = np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels
+                labels = self.dataset.labels(number)
+                there = np.full(self.image_size, wanted in labels.whole)
+                for each in labels.resized(self.image_size):
+                    there |= each == wanted
+                rows["fires"].append(highlighted(pixels, mask))
+                rows["concept"].append(highlighted(pixels, there))
+            for kind, pictures in rows.items():
+                write_strip(pictures, folder / _PICTURES / place / f"{unit:05d}_{kind}.png")
+            scores = [figure(score) for score in found.scores[unit].tolist()]
+            written.append({"unit": unit, "scores": scores})
+        content = {"layer": layer.layer, "units": written}
+        write_json(folder / _PICTURES / f"{place}.json", content, overwrite=True)
+
+
+def firing_on(named: NamedModel, layer: LayerDissection, unit: int, images: Tensor, align_corners: bool) -> Tensor:
+    """Where a unit fires on some images (N, C, H, W), at their size: (N, H, W), bool."""
+    pipeline = Pipeline(named.model, named.preprocess)
+    given = images.to(pipeline.device, pipeline.image_dtype)
+    plan, kept = Capture(named.model, pipeline, given[:1], [layer.layer]), list[Tensor]()
+    output = plan.outputs[-1]
+    axis = channel_axis(plan.modules[output.layer], (1, *output.shape))
+
+    def keep(_: int, value: Tensor) -> None:
+        kept[:] = [channels_first(value, axis)[:, unit].detach().clone()]
+
+    plan.run(given, keep)
+    thresholds = layer.thresholds[unit].expand(len(images))
+    size = (images.shape[2], images.shape[3])
+    return firing(kept[0].cpu(), thresholds, size, align_corners)
+
+
+def best_units(layer: LayerDissection, count: int) -> list[int]:
+    """The units with the highest intersection over union, those of a concept that another has already last."""
+    labels = sorted(layer.labels(), key=lambda label: -label.iou)
+    seen: set[Any] = set()
+    first, then = list[int](), list[int]()
+    for label in labels:
+        (then if label.concept in seen else first).append(label.unit)
+        seen.add(label.concept)
+    return [*first, *then][:count]
+
+
+def open_concepts(
+    source: str,
+    class_names: Sequence[str] | None = None,
+    groups: Mapping[str, str] | None = None,
+    split: str | None = None,
+    count: int = 2000,
+) -> ConceptDataset:
+    """
+    Images with labels, told by what a folder holds.
+
+    Args:
+        source (str): "shapes" for drawn ones; a folder with ``concepts.json``, Broden, or ADE20K; or images of known classes, as
+            :meth:`captum_proto.data.ImageCollection.discover` reads them, which then are concepts of whole images.
+        class_names (sequence of str, optional): The model's, by which images of classes are labeled. Default: None
+        groups (mapping[str, str], optional): By the name of a concept, the classes that are of it, such as ``{"dog": "151-268"}``; of
+            images of classes alone. Default: None, each class is a concept
+        split (str, optional): Of Broden, ADE20K or an ImageNet-style tree. Default: None, as these prefer
+        count (int, optional): Of drawn images. Default: 2000
+
+    Raises:
+        InputError: If there is no such folder, or nothing in it that is known.
+    """
+    if source == SHAPES:
+        return ShapeDataset(count)
+    folder = Path(source)
+    if not folder.is_dir():
+        raise MissingFileError(f'there is no folder "{source}"; give a folder of images with labels, or "{SHAPES}".')
+    known: ConceptDataset | None = None
+    if (folder / LISTED).is_file():
+        known = ConceptFolder(folder)
+    elif (folder / "index.csv").is_file() and (folder / "label.csv").is_file():
+        known = Broden(folder, split=split)
+    elif (folder / "objectInfo150.txt").is_file() or (folder / "index_ade20k.mat").is_file():
+        known = ADE20K(folder, split or "validation")
+    if known is not None:
+        if groups:
+            raise InputError(f'"{source}" has labels of its own; leave out --group, which is for images of classes.')
+        return known
+    names = list(class_names) if class_names is not None else None
+    collection = ImageCollection.discover(folder, names, split=split)
+    if names is None:
+        raise InputError("the model has no class names, by which images of classes could be labeled.")
+    members = {
+        name: {index for target in parse_classes([text], names) for index in target}
+        for name, text in (groups or {}).items()
+    }
+    labels = [
+        [name for name, of in members.items() if label in of] if members else [names[label]]
+        for label in collection.labels
+    ]
+    return ImageLevelConcepts(collection.paths, labels, where=f'"{source}"')
+
+
+def write_units(dissection: Dissection, path: Path) -> None:
+    """The concept of each unit in each category, as CSV."""
+    header = ["layer", "unit", "threshold", "category", "concept", "iou", "ceiling", "chance", "p", "q", "detector"]
+
+    def rows() -> Any:
+        for name, layer in dissection.layers.items():
+            for unit in range(layer.units):
+                for category in layer.categories:
+                    label = layer.label(unit, category)
+                    figures = (label.iou, label.ceiling, label.chance, label.p_value, label.q_value)
+                    threshold = repr(float(layer.thresholds[unit]))
+                    detector = label.iou > layer.threshold
+                    yield [name, unit, threshold, category, label.concept.name, *map(repr, figures), detector]
+
+    write_rows(path, header, rows())
+
+
+def dissected_page(folder: Path) -> Page:
+    """
+    What a folder of a dissection has to show, from the files in it; of an interrupted run, what its finished tasks wrote.
+
+    Args:
+        folder (Path): That :class:`Dissect` wrote to.
+
+    Raises:
+        FileExistsError: If the folder holds no readable settings.
+        ValueError: If the results are damaged.
+    """
+    if not is_finished(folder) or not (folder / DISSECTION).is_file():
+        return tasks_page(folder)
+    return _page(Dissection.load(folder / DISSECTION), folder, warnings_of(folder))
+
+
+def _page(dissection: Dissection, folder: Path, warned: Sequence[str]) -> Page:
+    settings = read_settings(folder)
+    units: dict[str, list[Unit]] = {}
+    for path in sorted((folder / _PICTURES).glob("*.json")):
+        drawn = json.loads(path.read_text(encoding="utf-8"))
+        layer = dissection[drawn["layer"]]
+        for each in drawn["units"]:
+            nothing = [""] * len(each["scores"])
+            strips = [
+                Strip(f"{_PICTURES}/{path.stem}/{each['unit']:05d}_{kind}.png", name, words)
+                for kind, name, words in (("fires", "Fires", each["scores"]), ("concept", "Concept", nothing))
+            ]
+            units.setdefault(layer.layer, []).append(unit_of(layer.label(each["unit"]), layer, strips))
+    recorded = settings.get(RECORDED) or {}
+    model = (settings.get("model") or {}).get("name", "a model")
+    return dissection_page(dissection, units, model, str(recorded.get(_CONCEPTS, "labeled images")), settings, warned)
+
+
+__all__ = [
+    "DISSECTION",
+    "UNITS",
+    "Dissect",
+    "best_units",
+    "dissected_page",
+    "firing_on",
+    "open_concepts",
+    "write_units",
+]
