@@ -19,6 +19,7 @@ from captum_proto.concept.formula import Formula, parse_formula
 from captum_proto.concept.network_dissection import NetworkDissection
 from captum_proto.concept.packed import PackedMasks
 from captum_proto.concept.unit_masks import pack_units
+from captum_proto.concept.word_scores import rank_reorder, soft_wpmi, wpmi
 
 __all__ = [
     "ADE20K",
@@ -43,5 +44,8 @@ __all__ = [
     "dissection_curve",
     "pack_units",
     "parse_formula",
+    "rank_reorder",
+    "soft_wpmi",
+    "wpmi",
     "write_concept_folder",
 ]
