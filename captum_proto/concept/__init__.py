@@ -13,7 +13,9 @@ from captum_proto.concept.dataset import (
     SegmentedImages,
     Selected,
 )
+from captum_proto.concept.description import Captioner, Description, LanguageModel, NeuronDescriber
 from captum_proto.concept.dissection_result import Dissection, LayerDissection, UnitLabel, dissection_curve
+from captum_proto.concept.exemplars import Exemplars, exemplars_of, firing_on
 from captum_proto.concept.folder import ConceptFolder, write_concept_folder
 from captum_proto.concept.formula import Formula, parse_formula
 from captum_proto.concept.network_dissection import NetworkDissection
@@ -25,23 +27,30 @@ __all__ = [
     "ADE20K",
     "CATEGORIES",
     "Broden",
+    "Captioner",
     "CocoDataset",
     "CompositionalExplainer",
     "Concept",
     "ConceptDataset",
     "ConceptFolder",
+    "Description",
     "Dissection",
+    "Exemplars",
     "Explanation",
     "Formula",
     "ImageLevelConcepts",
     "Labels",
+    "LanguageModel",
     "LayerDissection",
     "NetworkDissection",
+    "NeuronDescriber",
     "PackedMasks",
     "SegmentedImages",
     "Selected",
     "UnitLabel",
     "dissection_curve",
+    "exemplars_of",
+    "firing_on",
     "pack_units",
     "parse_formula",
     "rank_reorder",

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.class_names import parse_classes
 from captum_proto._utils.errors import InputError, MissingFileError
-from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture import Capture, channel_axis, channels_first, select_layers
+from captum_proto.capture import select_layers
 from captum_proto.concept import (
     ADE20K,
     Broden,
@@ -27,13 +25,13 @@ from captum_proto.concept import (
     ImageLevelConcepts,
     LayerDissection,
     NetworkDissection,
+    firing_on,
 )
 from captum_proto.concept.folder import LISTED
 from captum_proto.data import ImageCollection
 from captum_proto.experiments.tasks_page import tasks_page
 from captum_proto.features import TopExamples
 from captum_proto.models import NamedModel
-from captum_proto.ops._twin_concepts import firing
 from captum_proto.report.figures import save_figure, to_display
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page
@@ -182,7 +180,15 @@ class Dissect(Protocol[Dissection]):
             images = torch.stack([self.dataset.image(number, self.image_size) for number in numbers])
             label = layer.label(unit)
             wanted = self.dataset.label(label.concept.name, label.concept.category)
-            fires = firing_on(self.named, layer, unit, images, self.align_corners)
+            fires = firing_on(
+                self.named.model,
+                layer.layer,
+                unit,
+                float(layer.thresholds[unit]),
+                images,
+                self.named.preprocess,
+                self.align_corners,
+            )
             rows: dict[str, list[np.ndarray]] = {"fires": [], "concept": []}
             for number, image, mask in zip(numbers, images, fires.numpy(), strict=True):
                 pixels = np.asarray(to_display(image))
@@ -199,23 +205,6 @@ class Dissect(Protocol[Dissection]):
             written.append({"unit": unit, "scores": scores})
         content = {"layer": layer.layer, "units": written}
         write_json(folder / _PICTURES / f"{place}.json", content, overwrite=True)
-
-
-def firing_on(named: NamedModel, layer: LayerDissection, unit: int, images: Tensor, align_corners: bool) -> Tensor:
-    """Where a unit fires on some images (N, C, H, W), at their size: (N, H, W), bool."""
-    pipeline = Pipeline(named.model, named.preprocess)
-    given = images.to(pipeline.device, pipeline.image_dtype)
-    plan, kept = Capture(named.model, pipeline, given[:1], [layer.layer]), list[Tensor]()
-    output = plan.outputs[-1]
-    axis = channel_axis(plan.modules[output.layer], (1, *output.shape))
-
-    def keep(_: int, value: Tensor) -> None:
-        kept[:] = [channels_first(value, axis)[:, unit].detach().clone()]
-
-    plan.run(given, keep)
-    thresholds = layer.thresholds[unit].expand(len(images))
-    size = (images.shape[2], images.shape[3])
-    return firing(kept[0].cpu(), thresholds, size, align_corners)
 
 
 def best_units(layer: LayerDissection, count: int) -> list[int]:
@@ -339,7 +328,6 @@ __all__ = [
     "Dissect",
     "best_units",
     "dissected_page",
-    "firing_on",
     "open_concepts",
     "write_units",
 ]
