@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "check_concepts.h"
 #include "check_streams.h"
 #include "kernels/cpu/affine_sample.h"
 #include "kernels/cpu/high_frequency_loss.h"
@@ -530,6 +531,9 @@ int main(int argc, char** argv) {
     streams::check_lists<float, true>(random, expect);
     streams::check_lists<float, false>(random, expect);
     streams::check_lists<double, true>(random, expect);
+    concepts::check_counts<float>(random, expect);
+    concepts::check_counts<double>(random, expect);
+    concepts::check_packed(random, expect);
     check_dtype<float>("float32", random);
     check_dtype<double>("float64", random);
     check_dtype<Half>("float16", random);
