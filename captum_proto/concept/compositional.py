@@ -84,7 +84,7 @@ class CompositionalExplainer:
         operators (sequence of str, optional): Of "or", "and" and "and_not". Default: all three
         search (str, optional): "beam", or "exact" for formulas of at most three concepts. Default: "beam"
         budget (int, optional): How many formulas of three an exact search counts for a unit at most. Where that is not enough,
-            :attr:`Explanation.bound` says how much better a formula may be. Default: 100,000
+            ``bound`` of the :class:`Explanation` says how much better a formula may be. Default: 100,000
 
     Raises:
         ValueError: If an argument is out of its range.
