@@ -202,9 +202,8 @@ class LayerDissection:
         counts = {name: len({label.concept for label in labels}) for name, labels in self.detectors().items()}
         return {**counts, "all": sum(counts.values())}
 
-    def table(self) -> str:
-        """A line for each unit, the best first."""
-        labels = sorted(self.labels(), key=lambda label: -label.iou)
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """The header and the rows of a table of all units, the best first."""
         rows = [
             [
                 str(label.unit),
@@ -215,9 +214,13 @@ class LayerDissection:
                 number(label.chance),
                 p_text(label.q_value),
             ]
-            for label in labels
+            for label in sorted(self.labels(), key=lambda label: -label.iou)
         ]
-        return text_table(["unit", "concept", "category", "IoU", "ceiling", "by chance", "q"], rows)
+        return ["unit", "concept", "category", "IoU", "at most", "by chance", "q"], rows
+
+    def table(self) -> str:
+        """A line for each unit, the best first."""
+        return text_table(*self.cells())
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, TypeVar
@@ -260,13 +260,4 @@ class _Parser:
         raise self._error(start, "the name of a concept, in quotes if it has spaces")
 
 
-def label_counts(formulas: Sequence[Formula]) -> Mapping[int, int]:
-    """How often each concept occurs in some formulas."""
-    counts: dict[int, int] = {}
-    for formula in formulas:
-        for label in formula.labels():
-            counts[label] = counts.get(label, 0) + 1
-    return counts
-
-
-__all__ = ["AND", "AND_NOT", "OPERATORS", "OR", "Formula", "label_counts", "parse_formula"]
+__all__ = ["AND", "AND_NOT", "OPERATORS", "OR", "Formula", "parse_formula"]

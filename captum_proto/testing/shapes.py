@@ -392,11 +392,6 @@ def _grain(size: int, seed: int) -> NDArray[np.float32]:
     return random
 
 
-def shape_classes() -> list[str]:
-    """The names of the five shapes, in the order of :meth:`ShapeDataset.targets`."""
-    return list(PARTS)
-
-
 __all__ = [
     "COLOR_TERMS",
     "PARTS",
@@ -408,6 +403,5 @@ __all__ = [
     "ShapeScene",
     "Spurious",
     "shape_and_part",
-    "shape_classes",
     "textured",
 ]

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from captum_proto._utils.errors import InputError
 from captum_proto.concept import Concept, Formula, parse_formula
-from captum_proto.concept.formula import label_counts
 from captum_proto.concept.packed import packed, unpacked
 
 CONCEPTS = [
@@ -114,7 +113,3 @@ def test_formulas_that_cannot_be() -> None:
     with pytest.raises(InputError, match="has the label 10; there are 9 concepts"):
         Formula(10).text(CONCEPTS)
     assert (Formula(10) | Formula(2)).text() == "10 OR 2"
-
-
-def test_counts_of_concepts() -> None:
-    assert label_counts([Formula(1) | Formula(2), Formula(2) - Formula(2)]) == {1: 1, 2: 3}

@@ -77,24 +77,12 @@ def unit_of(label: UnitLabel, layer: LayerDissection, strips: Sequence[Strip]) -
 
 def units_table(layer: LayerDissection) -> Table:
     """All units of a layer."""
-    rows = [
-        [
-            str(label.unit),
-            label.concept.name,
-            label.concept.category,
-            number(label.iou),
-            number(label.ceiling),
-            number(label.chance),
-            p_text(label.q_value),
-        ]
-        for label in sorted(layer.labels(), key=lambda label: -label.iou)
-    ]
     caption = (
         "IoU: the pixels at which the unit fires and the concept is, over those of either; at most: what their frequencies allow; by "
         "chance: the mean where images have the labels of others; q: of at least such an agreement by chance, after Benjamini and Hochberg "
         "over all units and concepts of the layer."
     )
-    return Table(["unit", "concept", "category", "IoU", "at most", "by chance", "q"], rows, caption, sortable=True)
+    return Table(*layer.cells(), caption, sortable=True)
 
 
 def dissection_page(
