@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from captum_proto.metrics.quality import METHOD, NATURAL, Figure, QualityTable
 from captum_proto.models import NamedModel, load_model
 from captum_proto.report.figures import to_display
 from captum_proto.report.page import Page
+from captum_proto.report.views.quality import shown_on_sheet
 from captum_proto.runs.folder import TASKS
 from captum_proto.runs.tasks import carry_out
 
@@ -464,3 +466,11 @@ def test_runs_that_do_not_belong_together(
     assert "the pictures of judge were not shown to digits; go on with --resume --verifier digits" in error(
         both[0], alone
     )
+
+
+def test_of_many_classes_some_are_on_the_sheet() -> None:
+    assert shown_on_sheet(range(12), 4) == list(range(12))
+    some = shown_on_sheet(range(100), 4)
+    assert (len(some), some[0]) == (12, 0)
+    assert {b - a for a, b in pairwise(some)} <= {8, 9}
+    assert len(shown_on_sheet(range(24), 9)) == 24

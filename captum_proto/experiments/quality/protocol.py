@@ -29,7 +29,7 @@ from captum_proto.metrics.quality import METHOD, NATURAL
 from captum_proto.models import NamedModel
 from captum_proto.report.figures import save_figure, to_display
 from captum_proto.report.html import write_page
-from captum_proto.report.views.quality import quality_sheet
+from captum_proto.report.views.quality import quality_sheet, shown_on_sheet
 from captum_proto.runs.folder import read_settings
 from captum_proto.runs.provenance import plain, provenance
 from captum_proto.runs.tasks import Protocol, Run, Task
@@ -292,7 +292,7 @@ class Quality(Protocol[QualityResult]):
         return self.parts or {_EVERY_CLASS: self.targets}
 
     def _write_sheets(self, folder: Path) -> None:
-        """For each table a sheet: the first picture of each class by each source that has some, and a natural image."""
+        """For each table a sheet: the first picture of a class by each source that has some, and a natural image."""
         channels = self.named.image_shape[0]
         first: dict[str, dict[Target, Path]] = {}
         for source in self.sources:
@@ -301,7 +301,7 @@ class Quality(Protocol[QualityResult]):
         for number, part in enumerate(self._parts().values()):
             columns = [name for name, paths in first.items() if any(target in paths for target in part)]
             rows = {}
-            for target in part:
+            for target in shown_on_sheet(part, len(columns) + 1):
                 paths = [first[name].get(target) for name in columns]
                 made = [None if path is None else to_display(read_picture(path, channels)) for path in paths]
                 natural = self.natural.afresh(batch_size=1, workers=0).of(target).same

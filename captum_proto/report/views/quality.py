@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,6 +23,7 @@ from captum_proto.report.figures import picture_sheet
 from captum_proto.report.page import Page, Section
 from captum_proto.runs.folder import RECORDED
 
+_Class = TypeVar("_Class")
 #: The side of a picture on the sheet, in pixels.
 _SIDE = 128
 #: What the tests are.
@@ -48,6 +49,25 @@ _HEADINGS = {
     FEATURES: "Is it like photographs in a network's features?",
     PATH: "Is it processed like natural images?",
 }
+
+
+def shown_on_sheet(classes: Sequence[_Class], columns: int) -> list[_Class]:
+    """
+    The classes that a sheet shows: all, or where there are so many that nothing would be seen, some that are evenly spaced.
+
+    Args:
+        classes (sequence): In their order.
+        columns (int): Of the sheet.
+
+    Examples::
+
+        >>> shown_on_sheet(range(100), 4)[:4]
+        [0, 8, 16, 25]
+    """
+    most = max(8, 3 * columns)
+    if len(classes) <= most:
+        return list(classes)
+    return [classes[place * len(classes) // most] for place in range(most)]
 
 
 def quality_sheet(rows: Mapping[str, Iterable[np.ndarray | None]], names: Sequence[str]) -> Figure:
@@ -105,7 +125,7 @@ def quality_page(
     ]
     page.lead = [Pictures([Picture("sheet_0.png", _caption(tables[0]), small=False)])]
     page.legend = [
-        "A row for each class, a column for each method and control; natural images at the end. "
+        "A row for a class, a column for each method and control; natural images at the end. "
         f"“Own” is {model}, the network that the pictures were made with"
         + (f"; verifiers, which had no part in it: {', '.join(verifiers)}." if verifiers else ".")
     ]
@@ -126,7 +146,7 @@ def _classes(table: QualityTable) -> str:
 
 
 def _caption(table: QualityTable) -> str:
-    return f"The first picture of each class by each method: {table.title}."
+    return f"The first picture by each method: {table.title}; of many classes, some that are evenly spaced."
 
 
 def told(table: QualityTable, tests: Sequence[QualityTest]) -> list[str]:
@@ -191,4 +211,4 @@ def meanings(tables: Sequence[QualityTable]) -> list[str]:
     ]
 
 
-__all__ = ["FAMILY", "meanings", "measure_blocks", "quality_page", "quality_sheet", "told", "trusted"]
+__all__ = ["FAMILY", "meanings", "measure_blocks", "quality_page", "quality_sheet", "shown_on_sheet", "told", "trusted"]

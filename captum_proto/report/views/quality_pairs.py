@@ -42,7 +42,7 @@ def quality_pairs_page(
     ]
     page.lead = [Pictures([Picture(file, f"Made with {model}.", small=False) for model, file in sheets.items()])]
     page.legend = [
-        "A row for each class, a column for each method and control; natural images at the end. “a → b”: made with a, shown to b. “All "
+        "A row for a class, a column for each method and control; natural images at the end. “a → b”: made with a, shown to b. “All "
         "pairs”: of each class all pictures, whichever model they were made with and whichever other one looks."
     ]
     page.trust = trusted(tables[-1], tested[-1], models)
