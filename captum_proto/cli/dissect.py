@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from captum_proto._utils.errors import InputError
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.concepts import add_concepts, add_firing, concepts_of
 from captum_proto.cli.given import check_given
 from captum_proto.concept.dissection_result import DENOMINATORS
-from captum_proto.experiments.dissect import SHAPES, Dissect, open_concepts
+from captum_proto.experiments.dissect import Dissect
 from captum_proto.runs.tasks import carry_out
 
 _EXAMPLES = """examples:
@@ -27,37 +27,10 @@ def add(commands: shared.Commands) -> None:
     group.add_argument(
         "--layers", action="append", required=True, metavar="NAME", help="name or pattern; repeat for several"
     )
-    group.add_argument(
-        "--concepts",
-        required=True,
-        metavar="DIR",
-        help="a folder with concepts.json, Broden, ADE20K, or images of classes, which are concepts of whole images; or "
-        f'"{SHAPES}", drawn ones',
-    )
-    group.add_argument(
-        "--group",
-        action="append",
-        default=[],
-        metavar="NAME=CLASSES",
-        help="of images of classes: a concept and the classes that are of it, such as dog=151-268; repeat for several (default: each "
-        "class is a concept)",
-    )
-    group.add_argument("--split", help="of Broden, ADE20K or an ImageNet-style tree")
-    group.add_argument("--count", type=int, default=2000, help=f'images of "{SHAPES}" (default: %(default)s)')
-    group.add_argument(
-        "--quantile",
-        type=float,
-        default=0.005,
-        help="share of its activations at which a unit fires (default: %(default)s)",
-    )
+    add_concepts(group)
+    add_firing(group)
     group.add_argument(
         "--iou-threshold", type=float, default=0.04, help="above which a unit is a detector (default: %(default)s)"
-    )
-    group.add_argument(
-        "--size", type=int, default=112, help="rows and columns at which masks are compared (default: %(default)s)"
-    )
-    group.add_argument(
-        "--align-corners", action="store_true", help="enlarge maps from corner to corner (default: by half pixels)"
     )
     group.add_argument(
         "--denominator",
@@ -81,14 +54,8 @@ def add(commands: shared.Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     check_given(args)
-    groups = {}
-    for text in args.group:
-        name, equals, classes = text.partition("=")
-        if not (equals and name.strip() and classes.strip()):
-            raise InputError(f'--group is "{text}"; expected a name and classes, such as dog=151-268.')
-        groups[name.strip()] = classes
     named = shared.load(args)
-    dataset = open_concepts(args.concepts, named.class_names, groups, args.split, args.count)
+    dataset = concepts_of(args, named)
     protocol = Dissect(
         named,
         dataset,

@@ -121,18 +121,13 @@ class NetworkDissection:
         Raises:
             ValueError: If a layer has no map, an activation is NaN, or a label is of no concept.
         """
-        check_int(batch_size, "batch_size", 1)
-        if not len(dataset):
-            raise InputError(f"{dataset.where} has no images.")
-        batches = even_batches(len(dataset), batch_size, self.seed)
+        batches = self._even_batches(dataset, batch_size)
         if self.draws and len(batches[-1]) < 2:
             raise InputError(
                 f"batch_size is {batch_size} and there are {len(dataset)} images: a batch of one has no labels of others, which draws of "
                 "chance need; give more, or draws=0."
             )
-        first = self._images(dataset, batches[0], image_size)
-        plan = Capture(self.forward_func, self._pipeline, first[:1], self.layers)
-        axes = [self._axis(plan, index) for index in range(len(plan.outputs))]
+        plan, axes = self._plan(dataset, image_size)
         thresholds = self._thresholds(plan, axes, dataset, batches, image_size, show_progress)
         device = self._pipeline.device
         tallies = {
@@ -169,10 +164,46 @@ class NetworkDissection:
             layers, len(dataset), self.settings() | {"batch_size": batch_size, "image_size": list(image_size)}
         )
 
+    def thresholds(
+        self,
+        dataset: ConceptDataset,
+        image_size: tuple[int, int],
+        batch_size: int = 32,
+        *,
+        show_progress: bool = False,
+    ) -> dict[str, Tensor]:
+        """
+        The activation above which each unit fires, and nothing else: what :func:`~captum_proto.concept.pack_units` needs.
+
+        Args:
+            dataset, image_size, batch_size, show_progress: As in :meth:`interpret`; labels are not read.
+
+        Returns:
+            dict[str, Tensor]: (U,) in float64 on the CPU, by layer.
+
+        Raises:
+            ValueError: If a layer has no map, or an activation is NaN.
+        """
+        batches = self._even_batches(dataset, batch_size)
+        plan, axes = self._plan(dataset, image_size)
+        found = self._thresholds(plan, axes, dataset, batches, image_size, show_progress)
+        return {name: levels.cpu() for name, levels in found.items()}
+
     def settings(self) -> dict[str, Any]:
         """What the counts depend on, as JSON can hold it."""
         names = ("quantile", "iou_threshold", "align_corners", "denominator", "draws", "seed")
         return {**{name: getattr(self, name) for name in names}, "size": list(self.size)}
+
+    def _even_batches(self, dataset: ConceptDataset, batch_size: int) -> list[list[int]]:
+        check_int(batch_size, "batch_size", 1)
+        if not len(dataset):
+            raise InputError(f"{dataset.where} has no images.")
+        return even_batches(len(dataset), batch_size, self.seed)
+
+    def _plan(self, dataset: ConceptDataset, image_size: tuple[int, int]) -> tuple[Capture, list[int]]:
+        """A pass that takes the layers' outputs, and the axis of the units of each."""
+        plan = Capture(self.forward_func, self._pipeline, self._images(dataset, [0], image_size), self.layers)
+        return plan, [self._axis(plan, index) for index in range(len(plan.outputs))]
 
     def _axis(self, plan: Capture, index: int) -> int:
         output = plan.outputs[index]

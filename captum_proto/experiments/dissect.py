@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from captum_proto._utils.checks import check_int
-from captum_proto._utils.class_names import parse_classes
-from captum_proto._utils.errors import InputError, MissingFileError
 from captum_proto.capture import select_layers
 from captum_proto.concept import (
-    ADE20K,
-    Broden,
     ConceptDataset,
-    ConceptFolder,
     Dissection,
-    ImageLevelConcepts,
     LayerDissection,
     NetworkDissection,
-    firing_on,
 )
-from captum_proto.concept.folder import LISTED
-from captum_proto.data import ImageCollection
 from captum_proto.experiments.tasks_page import tasks_page
-from captum_proto.features import TopExamples
+from captum_proto.experiments.unit_pictures import draw_units, unit_strips
 from captum_proto.models import NamedModel
-from captum_proto.report.figures import save_figure, to_display
+from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page
-from captum_proto.report.unit_rows import Strip, Unit
-from captum_proto.report.views.dissection import detectors_figure, dissection_page, highlighted, unit_of
-from captum_proto.report.views.examples import figure, write_strip
+from captum_proto.report.unit_rows import Unit
+from captum_proto.report.views.dissection import detectors_figure, dissection_page, unit_of
 from captum_proto.runs.files import write_json, write_rows
 from captum_proto.runs.folder import RECORDED, is_finished, read_settings
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, warnings_of
-from captum_proto.testing import ShapeDataset
 
-DISSECTION, UNITS, SHAPES = "dissection.safetensors", "units.csv", "shapes"
+DISSECTION, UNITS = "dissection.safetensors", "units.csv"
 _LAYERS, _PICTURES = "layers", "pictures"
-_CONCEPTS = "concepts"
+_CONCEPTS, _CONCEPT = "concepts", "concept"
 
 
 @dataclass(frozen=True)
@@ -168,41 +154,19 @@ class Dissect(Protocol[Dissection]):
 
     def _draw(self, layer: LayerDissection, place: str, folder: Path) -> None:
         """Strips of the best units: where each fires on the images that excite it most, and where its concept is on these."""
-        chosen = best_units(layer, self.shown)
-        k = min(self.examples, len(self.dataset))
-        finder = TopExamples(
-            self.named.model, [layer.layer], k, preprocess=self.named.preprocess, quantiles=(), receptive_fields=False
+        label_of = {unit: layer.label(unit).concept for unit in best_units(layer, self.shown)}
+        wanted = {unit: self.dataset.label(of.name, of.category) for unit, of in label_of.items()}
+        written = draw_units(
+            self.named,
+            self.dataset,
+            layer.layer,
+            {unit: float(layer.thresholds[unit]) for unit in wanted},
+            (_CONCEPT, lambda unit, mask: mask(wanted[unit])),
+            folder / _PICTURES / place,
+            self.examples,
+            self.batch_size,
+            self.align_corners,
         )
-        found = finder.fit(self.dataset.image_batches(self.image_size, self.batch_size))[layer.layer]
-        written = []
-        for unit in chosen:
-            numbers = found.indices[unit].tolist()
-            images = torch.stack([self.dataset.image(number, self.image_size) for number in numbers])
-            label = layer.label(unit)
-            wanted = self.dataset.label(label.concept.name, label.concept.category)
-            fires = firing_on(
-                self.named.model,
-                layer.layer,
-                unit,
-                float(layer.thresholds[unit]),
-                images,
-                self.named.preprocess,
-                self.align_corners,
-            )
-            rows: dict[str, list[np.ndarray]] = {"fires": [], "concept": []}
-            for number, image, mask in zip(numbers, images, fires.numpy(), strict=True):
-                pixels = np.asarray(to_display(image))
-                pixels = np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels
-                labels = self.dataset.labels(number)
-                there = np.full(self.image_size, wanted in labels.whole)
-                for each in labels.resized(self.image_size):
-                    there |= each == wanted
-                rows["fires"].append(highlighted(pixels, mask))
-                rows["concept"].append(highlighted(pixels, there))
-            for kind, pictures in rows.items():
-                write_strip(pictures, folder / _PICTURES / place / f"{unit:05d}_{kind}.png")
-            scores = [figure(score) for score in found.scores[unit].tolist()]
-            written.append({"unit": unit, "scores": scores})
         content = {"layer": layer.layer, "units": written}
         write_json(folder / _PICTURES / f"{place}.json", content, overwrite=True)
 
@@ -216,59 +180,6 @@ def best_units(layer: LayerDissection, count: int) -> list[int]:
         (then if label.concept in seen else first).append(label.unit)
         seen.add(label.concept)
     return [*first, *then][:count]
-
-
-def open_concepts(
-    source: str,
-    class_names: Sequence[str] | None = None,
-    groups: Mapping[str, str] | None = None,
-    split: str | None = None,
-    count: int = 2000,
-) -> ConceptDataset:
-    """
-    Images with labels, told by what a folder holds.
-
-    Args:
-        source (str): "shapes" for drawn ones; a folder with ``concepts.json``, Broden, or ADE20K; or images of known classes, as
-            :meth:`captum_proto.data.ImageCollection.discover` reads them, which then are concepts of whole images.
-        class_names (sequence of str, optional): The model's, by which images of classes are labeled. Default: None
-        groups (mapping[str, str], optional): By the name of a concept, the classes that are of it, such as ``{"dog": "151-268"}``; of
-            images of classes alone. Default: None, each class is a concept
-        split (str, optional): Of Broden, ADE20K or an ImageNet-style tree. Default: None, as these prefer
-        count (int, optional): Of drawn images. Default: 2000
-
-    Raises:
-        InputError: If there is no such folder, or nothing in it that is known.
-    """
-    if source == SHAPES:
-        return ShapeDataset(count)
-    folder = Path(source)
-    if not folder.is_dir():
-        raise MissingFileError(f'there is no folder "{source}"; give a folder of images with labels, or "{SHAPES}".')
-    known: ConceptDataset | None = None
-    if (folder / LISTED).is_file():
-        known = ConceptFolder(folder)
-    elif (folder / "index.csv").is_file() and (folder / "label.csv").is_file():
-        known = Broden(folder, split=split)
-    elif (folder / "objectInfo150.txt").is_file() or (folder / "index_ade20k.mat").is_file():
-        known = ADE20K(folder, split or "validation")
-    if known is not None:
-        if groups:
-            raise InputError(f'"{source}" has labels of its own; leave out --group, which is for images of classes.')
-        return known
-    names = list(class_names) if class_names is not None else None
-    collection = ImageCollection.discover(folder, names, split=split)
-    if names is None:
-        raise InputError("the model has no class names, by which images of classes could be labeled.")
-    members = {
-        name: {index for target in parse_classes([text], names) for index in target}
-        for name, text in (groups or {}).items()
-    }
-    labels = [
-        [name for name, of in members.items() if label in of] if members else [names[label]]
-        for label in collection.labels
-    ]
-    return ImageLevelConcepts(collection.paths, labels, where=f'"{source}"')
 
 
 def write_units(dissection: Dissection, path: Path) -> None:
@@ -311,11 +222,7 @@ def _page(dissection: Dissection, folder: Path, warned: Sequence[str]) -> Page:
         drawn = json.loads(path.read_text(encoding="utf-8"))
         layer = dissection[drawn["layer"]]
         for each in drawn["units"]:
-            nothing = [""] * len(each["scores"])
-            strips = [
-                Strip(f"{_PICTURES}/{path.stem}/{each['unit']:05d}_{kind}.png", name, words)
-                for kind, name, words in (("fires", "Fires", each["scores"]), ("concept", "Concept", nothing))
-            ]
+            strips = unit_strips(each, f"{_PICTURES}/{path.stem}", _CONCEPT)
             units.setdefault(layer.layer, []).append(unit_of(layer.label(each["unit"]), layer, strips))
     recorded = settings.get(RECORDED) or {}
     model = (settings.get("model") or {}).get("name", "a model")
@@ -328,6 +235,5 @@ __all__ = [
     "Dissect",
     "best_units",
     "dissected_page",
-    "open_concepts",
     "write_units",
 ]

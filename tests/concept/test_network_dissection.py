@@ -57,6 +57,18 @@ class Small(nn.Module):
         return self.relu(self.conv(images)).mean((2, 3))
 
 
+def test_thresholds_alone_are_those_of_the_counts() -> None:
+    dataset, model = ShapeDataset(23, size=48, seed=3), Small()
+    dissector = NetworkDissection(model, ["conv", "relu"], 0.05, size=(12, 12), draws=0)
+    found, counted = dissector.thresholds(dataset, SIZE, 7), dissector.interpret(dataset, SIZE, 7)
+    assert list(found) == ["conv", "relu"]
+    for name, levels in found.items():
+        assert torch.equal(levels, counted[name].thresholds)
+    images = torch.stack([dataset.image(index, SIZE) for index in range(23)])
+    values = model.conv(images).detach().double().transpose(0, 1).flatten(1)
+    np.testing.assert_allclose(found["conv"], np.quantile(values, 0.95, axis=1), rtol=1e-5)
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("denominator", ["category", "global"])
 def test_counts_are_those_of_dense_masks(denominator: str, align_corners: bool) -> None:

@@ -21,11 +21,13 @@ from captum_proto.concept import (
     NetworkDissection,
     write_concept_folder,
 )
-from captum_proto.experiments.dissect import Dissect, best_units, open_concepts
+from captum_proto.experiments.concept_source import open_concepts
+from captum_proto.experiments.dissect import Dissect, best_units
+from captum_proto.experiments.unit_pictures import highlighted
 from captum_proto.models import NamedModel
 from captum_proto.report.page import Page
 from captum_proto.report.unit_rows import UnitRows
-from captum_proto.report.views.dissection import draws_needed, highlighted
+from captum_proto.report.views.dissection import draws_needed
 from captum_proto.runs.tasks import carry_out
 from captum_proto.testing import PlantedNetwork, ShapeDataset
 

@@ -18,21 +18,6 @@ from captum_proto.report.unit_rows import Strip, Unit, UnitRows
 LEVEL = 0.05
 #: So many units are seen at once.
 _LEADING = 4
-#: How dark the pixels are at which a unit does not fire.
-_DARK = 0.25
-
-
-def highlighted(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """
-    An image with what is outside of a mask in the dark.
-
-    Args:
-        pixels (numpy.ndarray): (h, w, 3) in uint8.
-        mask (numpy.ndarray): (h, w), bool.
-    """
-    light = np.where(mask, 1.0, _DARK)[:, :, None]
-    found: np.ndarray = (pixels * light).round().astype(np.uint8)
-    return found
 
 
 def beyond_chance(layer: LayerDissection) -> int:
@@ -182,7 +167,6 @@ __all__ = [
     "detectors_figure",
     "dissection_page",
     "draws_needed",
-    "highlighted",
     "unit_of",
     "units_table",
 ]
