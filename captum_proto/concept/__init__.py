@@ -16,6 +16,7 @@ from captum_proto.concept.dataset import (
 from captum_proto.concept.description import Captioner, Description, LanguageModel, NeuronDescriber
 from captum_proto.concept.dissection_result import Dissection, LayerDissection, UnitLabel, dissection_curve
 from captum_proto.concept.exemplars import Exemplars, exemplars_of, firing_on
+from captum_proto.concept.explained_layer import ExplainedLayer
 from captum_proto.concept.folder import ConceptFolder, write_concept_folder
 from captum_proto.concept.formula import Formula, parse_formula
 from captum_proto.concept.network_dissection import NetworkDissection
@@ -36,6 +37,7 @@ __all__ = [
     "Description",
     "Dissection",
     "Exemplars",
+    "ExplainedLayer",
     "Explanation",
     "Formula",
     "ImageLevelConcepts",

@@ -141,17 +141,49 @@ class CompositionalExplainer:
         Raises:
             ValueError: If the masks are of other images or another size.
         """
+        search = self._beams(self.masks, units, show_progress)
+        explained = search.explanations()
+        return explained if self.search == "beam" else list(self._proved(explained, units, show_progress))
+
+    def chance(
+        self, units: PackedMasks, draws: int = 5, seed: int = 0, show_progress: bool = False
+    ) -> NDArray[np.float64]:
+        """
+        How good the formulas are that a beam search finds where images have the labels of others.
+
+        A search over thousands of formulas finds one that agrees a little with anything. So much does it find here where there is nothing
+        to be found: areas, positions, and which concepts go together stay as they are.
+
+        Args:
+            units (PackedMasks): As in :meth:`interpret`.
+            draws (int, optional): How often images get the labels of others; each takes as long as the search itself. Default: 5
+            seed (int, optional): Of the draws. Default: 0
+            show_progress (bool, optional): Whether to show progress bars. Default: False
+
+        Returns:
+            ndarray: (draws, E), the intersection over union of the best formula of each unit that fires somewhere, in their order.
+
+        Raises:
+            ValueError: If the masks are of other images or another size.
+        """
+        found = []
+        for draw in range(check_int(draws, "draws", 0)):
+            shuffled = self.masks.shuffled(seed + draw)
+            found.append([each.iou for each in self._beams(shuffled, units, show_progress).explanations()])
+        fire = int((units.areas > 0).sum())
+        return np.array(found, dtype=np.float64).reshape(draws, fire)
+
+    def _beams(self, masks: PackedMasks, units: PackedMasks, show_progress: bool) -> _Search:
         if units.images != self.masks.images or units.size != self.masks.size:
             raise InputError(
                 f"units are masks of {units.images} images at {units.size[0]} x {units.size[1]}, concepts of {self.masks.images} at "
                 f"{self.masks.size[0]} x {self.masks.size[1]}; pack both from the same images at the same size."
             )
-        search = _Search(self, units)
+        search = _Search(self, masks, units)
         search.begin(show_progress)
         for length in range(2, self.length + 1):
             search.extend(length, show_progress)
-        explained = search.explanations()
-        return explained if self.search == "beam" else list(self._proved(explained, units, show_progress))
+        return search
 
     def _proved(
         self, explained: Sequence[Explanation], units: PackedMasks, show_progress: bool
@@ -191,8 +223,8 @@ class _Kept:
 class _Search:
     """The beams of all units."""
 
-    def __init__(self, explainer: CompositionalExplainer, units: PackedMasks) -> None:
-        self.explainer, self.masks, self.units = explainer, explainer.masks, units
+    def __init__(self, explainer: CompositionalExplainer, masks: PackedMasks, units: PackedMasks) -> None:
+        self.explainer, self.masks, self.units = explainer, masks, units
         self.concepts, self.count = len(self.masks.concepts), len(units.concepts)
         self.areas = self.masks.areas
         self.fired = np.zeros(self.count, dtype=np.int64)

@@ -17,6 +17,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import intact, load_tensors, save_tensors
 from captum_proto._utils.tables import number, p_text, text_table
 from captum_proto.concept.dataset import Concept, concepts_json
+from captum_proto.stats.draws import pooled_p_values
 
 _KIND = "network dissection"
 DENOMINATORS = ("category", "global")
@@ -124,24 +125,12 @@ class LayerDissection:
         r"""
         (U, K), float64: how often chance would make a unit agree with a concept at least so well.
 
-        Each intersection is put in units of the standard deviation of the unit's own draws, about their mean. What chance gives in these
-        units is taken from all units' draws of the concept, each about the mean and the deviation of the others of its unit. So with D
-        draws and U units a p-value can be as small as 1 / (1 + U D). NaN without at least three draws.
+        By :func:`~captum_proto.stats.draws.pooled_p_values` of intersections: with D draws and U units a p-value can be as small as
+        1 / (1 + U D). NaN without at least three draws.
         """
         if self.draws < 3:
             return torch.full_like(self.iou, torch.nan)
-        drawn, count = self.together[1:].double(), self.draws
-        total, squares = drawn.sum(0), drawn.square().sum(0)
-        others = (total - drawn) / (count - 1)
-        spread = ((squares - drawn.square()) / (count - 1) - others.square()).clamp(min=0)
-        # A count of at least a pixel more or less is always possible.
-        null = (drawn - others) / (spread * (count - 1) / (count - 2) + 1).sqrt()
-        mean = total / count
-        deviation = ((squares / count - mean.square()).clamp(min=0) * count / (count - 1) + 1).sqrt()
-        found = (self.together[0] - mean) / deviation
-        null = null.flatten(0, 1).sort(0).values  # (D · U, K)
-        at_least = len(null) - torch.searchsorted(null.T.contiguous(), found.T.contiguous()).T
-        return (1 + at_least).double() / (1 + len(null))
+        return pooled_p_values(self.together[0], self.together[1:])
 
     @cached_property
     def q_values(self) -> Tensor:

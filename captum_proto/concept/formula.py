@@ -81,6 +81,13 @@ class Formula:
             yield from self.left.labels()
             yield from self.right.labels()
 
+    def operators(self) -> Iterator[str]:
+        """Its operators, from the inside to the outside."""
+        if self.left is not None and self.right is not None:
+            yield from self.left.operators()
+            yield from self.right.operators()
+            yield self.operator
+
     def evaluate(self, mask: Callable[[int], Mask]) -> Mask:
         """
         Where the formula is true.

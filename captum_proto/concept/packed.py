@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -89,6 +90,8 @@ class PackedMasks:
             expected = count * self.words * 8
             if (found := (self.folder / BITS).stat().st_size) != expected:
                 raise InputError(f"{BITS} has {found} bytes; expected {expected}.")
+        #: Which image's masks each image has: its own, but in :meth:`shuffled`.
+        self._order: NDArray[np.int64] | None = None
         if verify:
             self.verify()
 
@@ -124,8 +127,24 @@ class PackedMasks:
         """
         if not 0 <= index < self.images:
             raise InputError(f"there is no image {index}; there are {self.images}.")
+        if self._order is not None:
+            index = int(self._order[index])
         part = slice(int(self._first[index]), int(self._first[index + 1]))
         return self._labels[part], self._bits[part]
+
+    def shuffled(self, seed: int) -> PackedMasks:
+        """
+        The same masks, each image with those of another, to see what chance gives: positions, areas and which concepts go together stay.
+
+        Args:
+            seed (int): Of the order.
+
+        Returns:
+            PackedMasks: Of the same files; nothing is copied.
+        """
+        found = copy.copy(self)
+        found._order = np.random.default_rng(seed).permutation(self.images)
+        return found
 
     def mask(self, index: int, label: int) -> NDArray[np.bool_]:
         """
@@ -157,6 +176,10 @@ class PackedMasks:
         Yields:
             tuple: Which images; where the masks of each begin, and the end; the labels; and the masks.
         """
+        if self._order is not None:
+            raise InputError(
+                "blocks are of the masks as they lie in the file; take them of masks that are not shuffled."
+            )
         begin = 0
         while begin < self.images:
             end = begin + 1
@@ -175,7 +198,9 @@ class PackedMasks:
     def areas(self) -> NDArray[np.int64]:
         """(1 + concepts,): how many pixels are of each concept; those of label 0 are zero."""
         found = np.zeros(len(self.concepts) + 1, dtype=np.int64)
-        for _, _, labels, masks in self.blocks():
+        stored = copy.copy(self)
+        stored._order = None
+        for _, _, labels, masks in stored.blocks():
             np.add.at(found, labels.astype(np.int64), ones(masks))
         return found
 

@@ -8,25 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dense_masks import pack
 from torch import nn
 
 from captum_proto._utils.errors import InputError
-from captum_proto.concept import CompositionalExplainer, Concept, Formula, NetworkDissection, PackedMasks, pack_units
+from captum_proto.concept import CompositionalExplainer, Formula, NetworkDissection, PackedMasks, pack_units
 from captum_proto.concept.formula import OPERATORS
-from captum_proto.concept.packed import packed, unpacked
+from captum_proto.concept.packed import unpacked
 from captum_proto.testing import PlantedNetwork, ShapeDataset
 
 SIZE = (6, 7)
-
-
-def pack(masks: np.ndarray, folder: Path, kind: str = "thing") -> PackedMasks:
-    """Masks (images, concepts, h, w)."""
-    each = []
-    for of_image in masks:
-        there = np.flatnonzero(of_image.any((1, 2)))
-        each.append(((there + 1).astype(np.int16), packed(of_image[there])))
-    names = [Concept(f"{kind} {place}", "object") for place in range(masks.shape[1])]
-    return PackedMasks.write(each, len(masks), names, "test", folder, masks.shape[2:])
 
 
 def random_masks(seed: int, concepts: int, images: int = 8, share: float = 0.15) -> np.ndarray:
