@@ -111,21 +111,10 @@ class CompositionalExplainer:
         search: str = "beam",
         budget: int = 100_000,
     ) -> None:
-        self.masks, self.length, self.beam = masks, check_int(length, "length", 1), check_int(beam, "beam", 1)
+        check_search(length, beam, operators, search, budget)
+        self.masks, self.length, self.beam = masks, length, beam
         self.operators = list(dict.fromkeys(operators))
-        for name in self.operators:
-            if name not in OPERATORS:
-                hint = nearest(str(name), OPERATORS) or f"; expected some of {', '.join(OPERATORS)}."
-                raise InputError(f'there is no operator "{name}"{hint}')
-        if not self.operators and self.length > 1:
-            raise InputError("there is no operator; give at least one, or length=1.")
-        if search not in _SEARCHES:
-            raise InputError(f'search is "{search}"{nearest(str(search), _SEARCHES) or "; expected beam or exact."}')
-        if search == "exact" and self.length > LONGEST:
-            raise InputError(
-                f'length is {length}; an exact search goes to {LONGEST} concepts: take search="beam" for longer ones.'
-            )
-        self.search, self.budget = search, check_int(budget, "budget", 0)
+        self.search, self.budget = search, budget
 
     def interpret(self, units: PackedMasks, show_progress: bool = False) -> list[Explanation]:
         """
@@ -208,6 +197,29 @@ class CompositionalExplainer:
                         bound=found.bound,
                     )
                     progress.update()
+
+
+def check_search(length: int, beam: int, operators: Sequence[str], search: str, budget: int) -> None:
+    """
+    See that a search can be made.
+
+    Raises:
+        ValueError: If an argument of :class:`CompositionalExplainer` is out of its range.
+    """
+    for name, value, least in (("length", length, 1), ("beam", beam, 1), ("budget", budget, 0)):
+        check_int(value, name, least)
+    for name in operators:
+        if name not in OPERATORS:
+            hint = nearest(str(name), OPERATORS) or f"; expected some of {', '.join(OPERATORS)}."
+            raise InputError(f'there is no operator "{name}"{hint}')
+    if not operators and length > 1:
+        raise InputError("there is no operator; give at least one, or length=1.")
+    if search not in _SEARCHES:
+        raise InputError(f'search is "{search}"{nearest(str(search), _SEARCHES) or "; expected beam or exact."}')
+    if search == "exact" and length > LONGEST:
+        raise InputError(
+            f'length is {length}; an exact search goes to {LONGEST} concepts: take search="beam" for longer ones.'
+        )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from captum_proto.experiments.dictionary import dictionary_page
 from captum_proto.experiments.dissect import dissected_page
 from captum_proto.experiments.evaluate import evaluation_page
 from captum_proto.experiments.examples import examples_page
+from captum_proto.experiments.explain import explained_page
 from captum_proto.experiments.generate import generation_page
 from captum_proto.experiments.quality.page import compared_methods_page
 from captum_proto.experiments.quality.pairs import quality_pairs_page_of
@@ -39,6 +40,7 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "reproduce": reproduced_page,
     "dictionary": dictionary_page,
     "dissect": dissected_page,
+    "explain": explained_page,
     "blind": blind_page,
 }
 

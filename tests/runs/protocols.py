@@ -24,6 +24,7 @@ from captum_proto.experiments.direction_agreement import CompareDirections, Dire
 from captum_proto.experiments.dissect import Dissect
 from captum_proto.experiments.evaluate import Evaluate
 from captum_proto.experiments.examples import FindExamples
+from captum_proto.experiments.explain import Explain
 from captum_proto.experiments.fooling import Fooling
 from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.planted_bias import PlantedBias
@@ -223,12 +224,20 @@ def quality_pairs(inputs: Path) -> QualityPairs:
     return QualityPairs(folders)
 
 
-def dissect(inputs: Path) -> Dissect:
-    named = trees()
+def _labeled() -> ImageLevelConcepts:
     labels = [[NAMES[index % 3]] for index in range(9)]
     images = [torch.from_numpy(np.random.default_rng(index).random((3, 8, 8), dtype=np.float32)) for index in range(9)]
-    dataset = ImageLevelConcepts(images, labels, where="random images")
-    return Dissect(named, dataset, ["0", "1"], 0.2, size=6, draws=3, shown=2, examples=2, batch_size=5)
+    return ImageLevelConcepts(images, labels, where="random images")
+
+
+def dissect(inputs: Path) -> Dissect:
+    return Dissect(trees(), _labeled(), ["0", "1"], 0.2, size=6, draws=3, shown=2, examples=2, batch_size=5)
+
+
+def explain(inputs: Path) -> Explain:
+    return Explain(
+        trees(), _labeled(), ["0", "1"], length=2, draws=3, quantile=0.2, size=6, shown=2, examples=2, batch_size=5
+    )
 
 
 def examples(inputs: Path) -> FindExamples:
@@ -271,6 +280,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "atlas": atlas,
     "directions": directions,
     "dissect": dissect,
+    "explain": explain,
     "quality": quality,
     "quality-pairs": quality_pairs,
     "examples": examples,
