@@ -51,8 +51,9 @@ Tensor packed_counts(const Tensor& a, const Tensor& b) {
   Tensor counts = empty({a.size(0), b.size(0)}, ScalarType::Long, a);
   const PackedRows of_a = packed_rows(a), of_b = packed_rows(b);
   int64_t* out = mutable_data<int64_t>(counts);
-  in_parallel(a.size(0), b.size(0) * a.size(1),
-              [=](int64_t begin, int64_t end) { run_packed_counts(of_a, of_b, out, begin, end); });
+  in_parallel(
+      a.size(0), b.size(0) * a.size(1), [=](int64_t begin, int64_t end) { run_packed_counts(of_a, of_b, out, begin, end); },
+      kWordsPerThread);
   return counts;
 }
 

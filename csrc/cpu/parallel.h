@@ -16,10 +16,14 @@ constexpr int64_t kValuesPerThread = 32768;
 /// The same for threads that share a row, and so have to wait for one another several times.
 constexpr int64_t kValuesPerWorker = 196608;
 
+/// The same for words of bits, of which a thread does billions in a second: a second thread has to be woken, which takes
+/// long where neighbors keep the cores busy.
+constexpr int64_t kWordsPerThread = 1048576;
+
 /// Calls body(begin, end) for ranges of [0, count) on as many threads as `values_each` values an item are worth.
 template <class Body>
-void in_parallel(int64_t count, int64_t values_each, const Body& body) {
-  torch::stable::parallel_for(0, count, std::max<int64_t>(1, kValuesPerThread / std::max<int64_t>(1, values_each)), body);
+void in_parallel(int64_t count, int64_t values_each, const Body& body, int64_t values_per_thread = kValuesPerThread) {
+  torch::stable::parallel_for(0, count, std::max<int64_t>(1, values_per_thread / std::max<int64_t>(1, values_each)), body);
 }
 
 /// As many workers as a row of `size` values is worth.

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_compositional import iou, pack, random_masks
+from dense_masks import pack
+from test_compositional import iou, random_masks
 
 from captum_proto.concept import CompositionalExplainer, Concept, parse_formula
 
