@@ -1,5 +1,5 @@
 """
-Claim: units are dissected fifty times as fast as by a loop over them, and explained by formulas over as many images as ADE20K has in minutes.
+Claim: units are dissected fifty times as fast as by a loop, and explained by formulas over as many images as ADE20K has in minutes.
 
 Three things, each checked in the same run:
 
@@ -216,7 +216,7 @@ def main() -> None:
     quick = args.quick
     report = Report(
         "concepts",
-        "Units are dissected fifty times as fast as by a loop, and explained by formulas over a data set of ADE20K's size in minutes.",
+        "Units are dissected fifty times as fast as by a loop, and explained by formulas over as many images as ADE20K has in minutes.",
         "python benchmarks/concepts.py" + (" --quick" if quick else ""),
         args.out,
     )

@@ -3,6 +3,7 @@
 from captum_proto.concept.ade20k import ADE20K
 from captum_proto.concept.broden import Broden
 from captum_proto.concept.coco import CocoDataset
+from captum_proto.concept.color_names import BASIC_COLORS, color_names, colored_images
 from captum_proto.concept.compositional import CompositionalExplainer, Explanation
 from captum_proto.concept.dataset import (
     CATEGORIES,
@@ -26,6 +27,7 @@ from captum_proto.concept.word_scores import rank_reorder, soft_wpmi, wpmi
 
 __all__ = [
     "ADE20K",
+    "BASIC_COLORS",
     "CATEGORIES",
     "Broden",
     "Captioner",
@@ -50,6 +52,8 @@ __all__ = [
     "SegmentedImages",
     "Selected",
     "UnitLabel",
+    "color_names",
+    "colored_images",
     "dissection_curve",
     "exemplars_of",
     "firing_on",

@@ -339,6 +339,7 @@ class SegmentedImages(ConceptDataset):
         concepts (sequence of Concept): What labels stand for.
         size (tuple[int, int]): At which images are shown to the function.
         settings (str, optional): What the function is, such as the name of a network and its weights: part of the digest. Default: ""
+        where (str, optional): What the images are called in what is said of them. Default: "the segmented images"
 
     Raises:
         ValueError: If there is no concept, or two are the same.
@@ -359,8 +360,9 @@ class SegmentedImages(ConceptDataset):
         concepts: Sequence[Concept],
         size: tuple[int, int],
         settings: str = "",
+        where: str = "the segmented images",
     ) -> None:
-        self.concepts, self.where = list(concepts), "the segmented images"
+        self.concepts, self.where = list(concepts), where
         self._check_concepts()
         self._images, self._segmenter, self._size, self._settings = list(images), segmenter, size, settings
 

@@ -1,4 +1,4 @@
-"""Strips of the images that excite units most: light where a unit fires, and beneath where what it is said to be for is."""
+"""Strips of the images that excite units most: faded but where a unit fires, and beneath where what it is said to be for is."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from captum_proto.report.figures import to_display
 from captum_proto.report.unit_rows import Strip
 from captum_proto.report.views.examples import figure, write_strip
 
-#: How dark the pixels are at which a unit does not fire.
-_DARK = 0.25
+#: What is left of the pixels at which a unit does not fire; the rest is this gray, in which black and white are seen.
+_FADED, _GRAY = 0.25, 140
 FIRES = "fires"
 #: From a unit, and from what gives the mask of a label, to where it should fire.
 Truth = Callable[[int, Callable[[int], NDArray[np.bool_]]], NDArray[np.bool_]]
@@ -26,14 +26,14 @@ Truth = Callable[[int, Callable[[int], NDArray[np.bool_]]], NDArray[np.bool_]]
 
 def highlighted(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """
-    An image with what is outside of a mask in the dark.
+    An image with what is outside of a mask faded to gray.
 
     Args:
         pixels (numpy.ndarray): (h, w, 3) in uint8.
         mask (numpy.ndarray): (h, w), bool.
     """
-    light = np.where(mask, 1.0, _DARK)[:, :, None]
-    found: np.ndarray = (pixels * light).round().astype(np.uint8)
+    faded = _FADED * pixels + (1 - _FADED) * _GRAY
+    found: np.ndarray = np.where(mask[:, :, None], pixels, faded).round().astype(np.uint8)
     return found
 
 

@@ -13,25 +13,13 @@ from torch import Tensor
 
 from captum_proto._utils.checks import check_int, nearest
 from captum_proto._utils.errors import InputError
+from captum_proto.concept.color_names import BASIC_COLORS
 from captum_proto.concept.dataset import Concept, ConceptDataset, Labels, digest_of, sized_image
 from captum_proto.testing.captioned_shapes import word_mask
 
 #: What is drawn, and the part of it that has a label of its own.
 PARTS: Mapping[str, str | None] = {"disc": None, "square": "corner", "triangle": "apex", "ring": "hole", "cross": "arm"}
-#: The eleven basic color terms of English (Berlin and Kay, "Basic Color Terms", 1969).
-COLOR_TERMS: Mapping[str, tuple[float, float, float]] = {
-    "black": (0.04, 0.04, 0.04),
-    "blue": (0.1, 0.2, 0.9),
-    "brown": (0.45, 0.25, 0.1),
-    "gray": (0.5, 0.5, 0.5),
-    "green": (0.1, 0.65, 0.15),
-    "orange": (1.0, 0.55, 0.05),
-    "pink": (1.0, 0.6, 0.75),
-    "purple": (0.5, 0.1, 0.65),
-    "red": (0.9, 0.08, 0.08),
-    "white": (0.97, 0.97, 0.97),
-    "yellow": (0.97, 0.9, 0.1),
-}
+COLOR_TERMS = BASIC_COLORS
 #: Each with the word of it in a caption; "plain" is none.
 TEXTURES: Mapping[str, str] = {
     "plain": "",

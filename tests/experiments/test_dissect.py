@@ -86,7 +86,7 @@ def test_strips_show_where_a_unit_fires_and_where_its_concept_is(dissected: Path
         )
         assert np.array_equal(fires, concept)
     image = np.full((2, 2, 3), 200, dtype=np.uint8)
-    assert highlighted(image, np.array([[True, False], [False, True]]))[:, :, 0].tolist() == [[200, 50], [50, 200]]
+    assert highlighted(image, np.array([[True, False], [False, True]]))[:, :, 0].tolist() == [[200, 155], [155, 200]]
 
 
 def test_the_best_units_are_of_different_concepts_first(dissected: Path) -> None:

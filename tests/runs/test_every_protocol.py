@@ -251,7 +251,17 @@ def test_a_run_of_which_nothing_is_finished_is_in_nobodys_way(
     [
         name
         for name in PROTOCOLS
-        if name not in ("planted-bias", "examples", "directions", "dissect", "explain", "quality-pairs", "blind", "blind-scores")
+        if name
+        not in (
+            "planted-bias",
+            "examples",
+            "directions",
+            "dissect",
+            "explain",
+            "quality-pairs",
+            "blind",
+            "blind-scores",
+        )
     ],
 )  # which trains its own, and which need none
 def test_a_model_without_a_gradient_costs_no_results(

@@ -100,7 +100,7 @@ def dissection_page(
     first = next(iter(layers.values()))
     page.lead = [UnitRows([unit for found in units.values() for unit in found][:_LEADING])]
     page.summary = [
-        f"Units of the network, and the images on which they fire most: light where they do. Of each of {total} units in {len(layers)} "
+        f"Units of the network, and the images on which they fire most, faded where they do not. Of each of {total} units in {len(layers)} "
         f"{'layer' if len(layers) == 1 else 'layers'} the concept is known with which its firing agrees best, of {len(first.concepts)} "
         f"from {concepts}, over {dissection.images} images.",
     ]
@@ -111,8 +111,8 @@ def dissection_page(
             f"{layer.unique_detectors()['all']} different ones; {beyond_chance(layer)} agree with theirs by more than chance."
         )
     page.legend = [
-        "First row: where the unit fires. Second row: the same images, light where its concept is. IoU is the share of what is light in "
-        "either that is light in both, over all images."
+        "First row: where the unit fires. Second row: the same images, faded where its concept is not. IoU: of the pixels at which the "
+        "unit fires or the concept is, the share at which both hold, over all images."
     ]
     needed = max(map(draws_needed, layers.values()))
     few = [layer for layer in layers.values() if layer.draws < draws_needed(layer)]

@@ -96,7 +96,7 @@ def explanations_page(
     length = max(layer.length for layer in layers)
     page.lead = [UnitRows([unit for found in units.values() for unit in found][:_LEADING])]
     page.summary = [
-        f"Units of the network, and the images on which they fire most: light where they do. Of each of {explained} units in "
+        f"Units of the network, and the images on which they fire most, faded where they do not. Of each of {explained} units in "
         f"{len(layers)} {'layer' if len(layers) == 1 else 'layers'} the formula of at most {length} of {len(layers[0].concepts)} concepts "
         f"from {concepts} is known that agrees best with where it fires.",
     ]
@@ -112,8 +112,8 @@ def explanations_page(
         silent = layer.units - len(layer.explanations)
         page.summary.append(f"{words}." + (f" {silent} of {layer.units} units fire nowhere." if silent else ""))
     page.legend = [
-        "First row: where the unit fires. Second row: the same images, light where its formula is true. IoU is the share of what is light "
-        "in either that is light in both, over all images."
+        "First row: where the unit fires. Second row: the same images, faded where its formula is not true. IoU: of the pixels at which "
+        "the unit fires or the formula is true, the share at which both hold, over all images."
     ]
     drawn = all(layer.draws >= 3 for layer in layers)
     least = max((1 + layer.draws * len(layer.explanations) for layer in layers), default=1)
