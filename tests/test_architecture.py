@@ -29,6 +29,7 @@ NEIGHBORS = {
     ("__main__", "cli"): "it is how Python runs the command line",
     ("training", "attr"): "prototypes during training are prototypes",
     ("concept", "features"): "descriptions are of a unit's top examples",
+    ("concept", "edit"): "units that a description names are ablated",
 }
 #: The one place where hooks are hung.
 HOOKS = "capture"

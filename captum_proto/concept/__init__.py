@@ -1,10 +1,19 @@
 """Concepts that people have labeled: data sets of them, and which units, by themselves or in formulas, agree with them."""
 
 from captum_proto.concept.ade20k import ADE20K
+from captum_proto.concept.audit import (
+    AblationEffect,
+    DescriptionCounts,
+    ablation_effect,
+    compare_descriptions,
+    labels_as_descriptions,
+    units_described,
+)
 from captum_proto.concept.broden import Broden
 from captum_proto.concept.coco import CocoDataset
 from captum_proto.concept.color_names import BASIC_COLORS, color_names, colored_images
 from captum_proto.concept.compositional import CompositionalExplainer, Explanation
+from captum_proto.concept.copy_paste import ConceptPastes, CopyPaste, CopyPasteResult, literals, paste
 from captum_proto.concept.dataset import (
     CATEGORIES,
     Concept,
@@ -29,6 +38,7 @@ __all__ = [
     "ADE20K",
     "BASIC_COLORS",
     "CATEGORIES",
+    "AblationEffect",
     "Broden",
     "Captioner",
     "CocoDataset",
@@ -36,7 +46,11 @@ __all__ = [
     "Concept",
     "ConceptDataset",
     "ConceptFolder",
+    "ConceptPastes",
+    "CopyPaste",
+    "CopyPasteResult",
     "Description",
+    "DescriptionCounts",
     "Dissection",
     "Exemplars",
     "ExplainedLayer",
@@ -52,15 +66,21 @@ __all__ = [
     "SegmentedImages",
     "Selected",
     "UnitLabel",
+    "ablation_effect",
     "color_names",
     "colored_images",
+    "compare_descriptions",
     "dissection_curve",
     "exemplars_of",
     "firing_on",
+    "labels_as_descriptions",
+    "literals",
     "pack_units",
     "parse_formula",
+    "paste",
     "rank_reorder",
     "soft_wpmi",
+    "units_described",
     "wpmi",
     "write_concept_folder",
 ]

@@ -38,6 +38,12 @@ from captum_proto.testing.shapes import (
     shape_and_part,
 )
 from captum_proto.testing.slingshots import TUNED, fine_tune, slingshot
+from captum_proto.testing.spurious_shapes import (
+    ShapeClassifier,
+    images_and_targets,
+    spurious_shapes,
+    train_shape_classifier,
+)
 from captum_proto.testing.two_tower import small_two_tower, train_two_tower, with_concept_units
 
 __all__ = [
@@ -64,6 +70,7 @@ __all__ = [
     "PlantedNetwork",
     "PlantedPicture",
     "QuadrantNetwork",
+    "ShapeClassifier",
     "ShapeDataset",
     "ShapeScene",
     "ShapeUnits",
@@ -76,6 +83,7 @@ __all__ = [
     "fine_tune",
     "fool",
     "framed_digits",
+    "images_and_targets",
     "make_decoy",
     "painted_over",
     "planted_classifier",
@@ -86,7 +94,9 @@ __all__ = [
     "slingshot",
     "small_classifier",
     "small_two_tower",
+    "spurious_shapes",
     "train_classifier",
+    "train_shape_classifier",
     "train_two_tower",
     "with_concept_units",
     "with_marks",
