@@ -31,6 +31,8 @@ ROOMS = (
     "models",
     "stats",
     "testing",
+    "concept",
+    "edit",
     "report",
     "_utils",
 )

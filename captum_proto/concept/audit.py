@@ -250,7 +250,8 @@ class AblationEffect:
                     "–" if not count else between((share.low, share.high), number),
                 ]
             )
-        return ["ablated", "accuracy", "interval", "random", "best of 5", "p", "interval of p"], rows
+        best = f"best of {min(_CHOICES, len(self.random_correct[0]))}"
+        return ["ablated", "accuracy", "interval", "random", best, "p", "interval of p"], rows
 
     def table(self) -> str:
         """The accuracy without each number of units, beside the mean and the best of five of random ablations, with the p-value."""

@@ -348,7 +348,8 @@ class CopyPaste:
         forward_func (nn.Module): The classifier: images to logits (N, K). It comes back as it was.
         layer (str or nn.Module): Whose output has the unit, (N, U) or (N, U, h, w).
         preprocess (Callable, optional): From images in [0, 1] to what the model takes. Default: None
-        trials (int, optional): How often each concept is pasted. Default: 100
+        trials (int, optional): How often each concept is pasted, in different images while there are any: with more trials than these,
+            intervals and tests are too narrow. Default: 100
         place (str, optional): Where: "source", as in the image it is copied from, or "random". Default: "source"
         least (int, optional): Masks of fewer pixels are not cut out. Default: 16
         seed (int, optional): Of which images are taken. Default: 0
