@@ -235,7 +235,8 @@ class Table(Block, kind="table"):
         caption (str): What they say.
         conditions (bool): Whether the rows begin with the names of conditions, which are then marked with the colors of their curves.
         brief (list[int]): The columns that matter most, by place, beginning with the first: the others unfold. Empty: all are seen.
-        sortable (bool): Whether a click on the name of a column sorts the rows by it, where a browser runs JavaScript.
+        sortable (bool): Whether a click on the name of a column sorts the rows by it, and long tables can be searched, where a browser runs
+            JavaScript.
     """
 
     header: list[str]

@@ -14,6 +14,7 @@ import subprocess
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -533,20 +534,25 @@ document.querySelector("#frame").onload = () => {{
 </script>"""
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_in_a_browser_the_curves_answer(tmp_path: Path) -> None:
-    page = page_in(tmp_path, HOSTILE)
-    text = write_page(page, tmp_path).read_text(encoding="utf-8")
-    (tmp_path / "reader.html").write_text(READER.format(page=html.escape(text)), encoding="utf-8")
+def in_a_browser(page: Path, reader: str, folder: Path) -> Any:
+    """What the script of a reader found in a page."""
+    text = page.read_text(encoding="utf-8")
+    (folder / "reader.html").write_text(reader.format(page=html.escape(text)), encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=4000"]
-    options += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "reader.html").as_uri()]
+    options += [f"--user-data-dir={folder / 'profile'}", "--dump-dom", (folder / "reader.html").as_uri()]
     ran = subprocess.run([str(CHROMIUM), *options], capture_output=True, text=True, check=False, timeout=120)
     assert "CONSOLE" not in ran.stderr
     found = re.search(r'<pre id="result">(.*?)</pre>', ran.stdout, re.S)
     assert found is not None
     assert found[1], ran.stderr
-    results = json.loads(html.unescape(found[1]))
+    return json.loads(html.unescape(found[1]))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_in_a_browser_the_curves_answer(tmp_path: Path) -> None:
+    page = page_in(tmp_path, HOSTILE)
+    results = in_a_browser(write_page(page, tmp_path), READER, tmp_path)
     one = comparison()
 
     def values(layer: int, measure: int) -> list[str]:
@@ -571,3 +577,37 @@ def test_in_a_browser_the_curves_answer(tmp_path: Path) -> None:
     assert results["again"] == "true"
     assert results["shown"] == ["l1"]
     assert [float(shown) for shown in results["switched"]] == pytest.approx([float(v) for v in values(23, 1)], abs=2e-2)
+
+
+SEARCHER = """<!doctype html><body><iframe id="frame" style="width: 900px; height: 800px" srcdoc="{page}"></iframe>
+<pre id="result"></pre><script>
+document.querySelector("#frame").onload = () => {{
+  const page = document.querySelector("#frame").contentDocument;
+  const shown = () => [...page.querySelectorAll("tbody tr")].filter((row) => !row.hidden).map((row) => row.cells[0].textContent);
+  const fields = [...page.querySelectorAll(".search input")];
+  const type = (text) => {{ fields[0].value = text; fields[0].dispatchEvent(new Event("input")); }};
+  const results = {{ fields: fields.length, all: shown().length }};
+  type("RED ring");
+  results.found = shown();
+  results.count = page.querySelector(".search output").textContent;
+  type("");
+  page.querySelectorAll("thead button")[2].click();
+  results.sorted = shown().slice(0, 3);
+  document.querySelector("#result").textContent = JSON.stringify(results);
+}};
+</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_in_a_browser_a_long_table_is_searched_and_sorted(tmp_path: Path) -> None:
+    words = ["red disc", "a ring, red", "blue ring", "red"]
+    rows = [[str(number), words[number % 4], f"0.{number:02d}"] for number in range(20)]
+    header = ["unit", "concept", "IoU"]
+    tables = [Table(header, rows, sortable=True), Table(header, rows[:3], sortable=True), Table(header, rows)]
+    page = Page("Units", sections=[Section("Tables", tables)])
+    results = in_a_browser(write_page(page, tmp_path), SEARCHER, tmp_path)
+    assert (results["fields"], results["all"]) == (1, 43)  # of the long one that can be sorted
+    assert results["found"][:5] == [str(number) for number in range(1, 20, 4)]
+    assert (len(results["found"]), results["count"]) == (5 + 3 + 20, "5 of 20 rows")
+    assert results["sorted"] == ["19", "18", "17"]

@@ -161,6 +161,26 @@ for (const table of document.querySelectorAll("[data-sortable]")) {
   });
 }
 
+// A long table is searched: rows that hold all the words that were typed stay.
+const LONG = 12;
+for (const table of document.querySelectorAll("[data-sortable]")) {
+  const rows = [...table.tBodies[0].rows];
+  if (rows.length <= LONG) continue;
+  const field = element("input", { type: "search", placeholder: "Search rows", ariaLabel: "Search the rows of the table" });
+  const count = element("output", { textContent: `${rows.length} rows` });
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of rows) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+      shown += row.hidden ? 0 : 1;
+    }
+    count.textContent = words.length ? `${shown} of ${rows.length} rows` : `${rows.length} rows`;
+  });
+  table.closest(".wide").before(element("p", { className: "search" }, field, " ", count));
+}
+
 // In a map of positions, up and down lead to the rows above and below.
 document.querySelectorAll(".positions").forEach((figure) => {
   const inputs = [...figure.querySelectorAll('input[type="radio"]')];

@@ -110,7 +110,10 @@ def explanations_page(
         if layer.draws:
             words += f", and {number(float(layer.chance.mean()))} with a formula where images have the labels of others"
         silent = layer.units - len(layer.explanations)
-        page.summary.append(f"{words}." + (f" {silent} of {layer.units} units fire nowhere." if silent else ""))
+        page.summary.append(
+            f"{words}."
+            + (f" {silent} of {layer.units} units {'fires' if silent == 1 else 'fire'} nowhere." if silent else "")
+        )
     page.legend = [
         "First row: where the unit fires. Second row: the same images, faded where its formula is not true. IoU: of the pixels at which "
         "the unit fires or the formula is true, the share at which both hold, over all images."
