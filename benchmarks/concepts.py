@@ -8,7 +8,7 @@ Three things, each checked in the same run:
 - the search for formulas of three concepts with a beam of five, against the package compositional-explanations on the same masks, at equal
   intersection over union; per unit, since the package takes them one by one;
 - the same search for 512 units over masks of the size of ADE20K's (22,210 images, 1,000 concepts, 112 x 112), drawn at random, in a process
-  of its own, whose memory is told: all of it, and without the pages of the files, which the system may drop at any time.
+  of its own, whose memory is told: all of it, and without the pages of the files.
 
 ``python benchmarks/concepts.py [--quick]``
 """
@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness import Case, Contender, Goal, Report, parser, peer
+from harness import Case, Contender, Goal, Report, parser, peer, threads
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -39,7 +39,7 @@ from captum_proto import ops
 from captum_proto.concept import CompositionalExplainer, Concept, PackedMasks, parse_formula
 from captum_proto.concept.packed import packed
 
-OURS, LOOP, PACKAGE = "ours", "loop over units and images", "compositional-explanations"
+OURS, ONE, LOOP, PACKAGE = "ours", "ours, one thread", "loop over units and images", "compositional-explanations"
 SIDE = 112
 
 
@@ -82,6 +82,10 @@ def tally(units: int, side: int, rounds: int, images: int = 16, concepts: int = 
         ops.unit_concept_counts(counts, maps, thresholds, given)
         return counts
 
+    def one_thread() -> Tensor:
+        with threads(1):
+            return ours()
+
     def theirs() -> NDArray[np.int64]:
         counts = np.zeros((units, concepts + 1), dtype=np.int64)
         loop(counts, exact, thresholds, labels)
@@ -91,7 +95,7 @@ def tally(units: int, side: int, rounds: int, images: int = 16, concepts: int = 
         raise SystemExit("wrong: counts differ from those of the loop")
     return Case(
         f"tally of {images} images, {units} units of {side} x {side} at 0.005, four label maps at {SIDE} x {SIDE}",
-        [Contender(OURS, ours), Contender(LOOP, theirs, every=2)],
+        [Contender(OURS, ours), Contender(ONE, one_thread), Contender(LOOP, theirs, every=2)],
         [Goal(LOOP, OURS, least=50)],
         images * units * SIDE * SIDE,
         rounds=rounds,

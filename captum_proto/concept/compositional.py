@@ -21,6 +21,8 @@ from captum_proto.concept.packed import PackedMasks, ones
 _SEARCHES = ("beam", "exact")
 #: For so many units pairs of concepts are counted in one pass: each takes eight bytes for every two concepts.
 _AT_ONCE = 32
+#: After so many images the memory of their masks is given back: files may be larger than memory.
+_RELEASED = 512
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,9 @@ class _Search:
 
     def _images(self, words: str, show_progress: bool) -> Iterator[tuple[_Image, _Image]]:
         for index in tqdm(range(self.masks.images), desc=words, unit="image", disable=not show_progress):
+            if index % _RELEASED == 0:
+                self.masks.release()
+                self.units.release()
             yield _Image(*self.masks.of_image(index)), _Image(*self.units.of_image(index))
 
     def begin(self, show_progress: bool) -> None:

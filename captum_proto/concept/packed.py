@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -145,6 +146,16 @@ class PackedMasks:
         found = copy.copy(self)
         found._order = np.random.default_rng(seed).permutation(self.images)
         return found
+
+    def release(self) -> None:
+        """
+        Let the system take back the memory of what was looked at, which it else does when memory is short.
+
+        What is looked at again is read again, mostly from the system's own copy of the file.
+        """
+        mapped = getattr(self._bits, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on all systems
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def mask(self, index: int, label: int) -> NDArray[np.bool_]:
         """

@@ -152,3 +152,12 @@ def test_labels_of_the_whole_and_of_pixels_are_one_mask(shapes: ShapeDataset) ->
     both = type(labels)(labels.maps, [label])
     found, masks = packed_labels(both, SIZE)
     assert unpacked(masks[found == label], SIZE).all()
+
+
+def test_what_was_looked_at_is_let_go_and_read_again(masks: PackedMasks) -> None:
+    labels, words = masks.of_image(1)
+    before = np.array(words)
+    masks.release()
+    assert np.array_equal(words, before)  # of the file, whether or not it is in memory
+    assert np.array_equal(masks.of_image(1)[1], before)
+    assert len(labels)
