@@ -114,6 +114,7 @@ class PrototypeGeneration(Attribution):
         natural_statistics_weight: float | None = None,
         match: Any = None,
         match_weight: float | None = None,
+        match_exact_weight: float = 0.0,
         regularizer: Any = None,
         autocast: torch.dtype | None = None,
         seed: int | Sequence[int] = 0,

@@ -102,6 +102,8 @@ class GenerationSettings(OptimizationSettings):
             :class:`~captum_proto.optim.MatchActivations`. Natural images by class, ``{3: images_of_3}``, are measured first. A prototype
             that has seen natural images is told by its settings: how many, and their digests. Default: None
         match_weight (float, optional): Its weight beside the logit, at least 0. None: 1. Default: None
+        match_exact_weight (float, optional): How much the mean activation at each position counts in it, beside the distribution of each
+            channel, at least 0. Default: 0.0, not at all
         regularizer (str or Loss, optional): What else is minimized: any loss, with its weight in it; or "deep_inversion", the
             regularizers of :func:`~captum_proto.optim.deep_inversion_regularizer`. Default: None
         autocast (torch.dtype, optional): Mixed precision: torch.bfloat16 or torch.float16, whose gradients are scaled. Fast
@@ -128,12 +130,19 @@ class GenerationSettings(OptimizationSettings):
     natural_statistics_weight: float | None = None
     match: Any = field(default=None, metadata={"metavar": "FILE", "type": Path})
     match_weight: float | None = None
+    match_exact_weight: float = 0.0
     regularizer: Any = field(default=None, metadata={"choices": (DEEP_INVERSION, "none")})
     evaluation_draws: int = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("high_frequency_weight", "diversity_weight", "natural_statistics_weight", "match_weight"):
+        for name in (
+            "high_frequency_weight",
+            "diversity_weight",
+            "natural_statistics_weight",
+            "match_weight",
+            "match_exact_weight",
+        ):
             if getattr(self, name) is not None:
                 self._check_finite(name)
         self._set("evaluation_draws", check_int(self.evaluation_draws, "evaluation_draws", 0))
@@ -214,7 +223,9 @@ class GenerationSettings(OptimizationSettings):
         if self.natural_statistics is not None:
             objective = objective + self.natural_statistics_weight * self.natural_statistics
         if self.match is not None:
-            objective = objective + self.match_weight * MatchActivations(self.match, target)
+            objective = objective + self.match_weight * MatchActivations(
+                self.match, target, exact_weight=self.match_exact_weight
+            )
         return objective if self.regularizer is None else objective + self.regularizer
 
 

@@ -12,7 +12,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, channel_axis, channels_first
 from captum_proto.features import LayerExamples
-from captum_proto.ops._twin_concepts import firing
+from captum_proto.ops.firing import firing
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, channel_axis, channels_first
 from captum_proto.concept.dataset import Concept, ConceptDataset, digest_of
 from captum_proto.concept.packed import PackedMasks, packed
-from captum_proto.ops._twin_concepts import firing
+from captum_proto.ops.firing import firing
 
 #: The category that units stand in, where masks of concepts have theirs.
 UNIT = "unit"

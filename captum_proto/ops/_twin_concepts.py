@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from captum_proto.ops.firing import firing
+
 #: How many pixels of enlarged maps are held at once.
 _AT_ONCE = 2**22
 
@@ -30,18 +32,6 @@ def unit_concept_counts(
     return hits
 
 
-def firing(maps: Tensor, thresholds: Tensor, size: tuple[int, ...], align_corners: bool) -> Tensor:
-    """Where units (U, h, w) fire at pixels (U, *size): :func:`captum_proto.ops.unit_concept_counts` says how."""
-    limits = thresholds.view(-1, 1, 1)
-    enlarged, above = maps.double(), maps.double() > limits
-    for axis in (1, 2):
-        before, after, share = _between(maps.shape[axis], size[axis - 1], align_corners, maps.device)
-        start, end = enlarged.index_select(axis, before), enlarged.index_select(axis, after)
-        enlarged = start + (end - start) * share.view((-1, 1) if axis == 1 else (1, -1))
-        above = above.index_select(axis, before) | above.index_select(axis, after)
-    return (enlarged > limits) & above
-
-
 def packed_counts(a: Tensor, b: Tensor) -> Tensor:
     counts = a.new_zeros(len(a), len(b))
     rows = max(1, _AT_ONCE // max(1, b.numel()))
@@ -61,15 +51,4 @@ def _ones(words: Tensor) -> Tensor:
     return words & 0x7F
 
 
-def _between(size: int, pixels: int, align_corners: bool, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The places between which each pixel of an enlarged axis lies, and how far it is on the way from the one to the other."""
-    number = torch.arange(pixels, dtype=torch.float64, device=device)
-    if align_corners:
-        place = number * ((size - 1) / (pixels - 1) if pixels > 1 else 0.0)
-    else:
-        place = ((number + 0.5) * (size / pixels) - 0.5).clamp(min=0.0)
-    before = place.long().clamp(max=size - 1)
-    return before, (before + 1).clamp(max=size - 1), place - before
-
-
-__all__ = ["firing", "packed_counts", "unit_concept_counts"]
+__all__ = ["packed_counts", "unit_concept_counts"]

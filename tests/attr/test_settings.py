@@ -50,7 +50,7 @@ def test_every_field_is_documented_and_generate_shows_it() -> None:
 #: Of fields alike: what they do not take.
 WRONG: list[tuple[str, tuple[object, ...]]] = [
     (
-        "lr eps noise warmup_tolerance high_frequency_weight diversity_weight natural_statistics_weight match_weight",
+        "lr eps noise warmup_tolerance high_frequency_weight diversity_weight natural_statistics_weight match_weight match_exact_weight",
         ("a", ["a"], (0.1,), True, {"a": 1}, float("nan"), -1.0, object()),
     ),
     ("betas value_range", ("a", 0.5, None, ("a", "b"), (0.5,), (2.0, 1.0), (0.1, 0.2, 0.3), {"a": 1})),

@@ -11,6 +11,7 @@ from networks import seeded
 from scipy import stats
 from torch import Tensor, nn
 
+from captum_proto import PrototypeGeneration
 from captum_proto.optim import (
     ClassLogit,
     InputOptimization,
@@ -202,6 +203,24 @@ def test_going_down_the_loss_brings_the_distributions_near():
     course = InputOptimization(network(), MatchActivations(reference, [2, 2]), steps=120, lr=0.02).optimize(SHAPE)
     history = course.history["match_loss"]
     assert bool((history[-1] < 0.1 * history[0]).all())
+
+
+def test_prototypes_are_asked_for_the_mean_as_well():
+    generation = PrototypeGeneration(network())
+    reference = NaturalActivations.measured(network(), {2: 0.5 + 0.3 * pictures(6, 1)}, LAYERS)
+    options = {
+        "steps": 8,
+        "match": reference,
+        "class_loss": "none",
+        "warmup_steps": 0,
+        "transform": None,
+        "high_frequency_weight": 0.0,
+    }
+    found = {weight: generation.generate([2], SHAPE, match_exact_weight=weight, **options) for weight in (0.0, 4.0)}
+    assert "exact_loss" not in found[0.0].history
+    course = found[4.0].history["exact_loss"]
+    assert course[-1] < course[0]
+    assert found[4.0].settings["match_exact_weight"] == 4.0
 
 
 def test_what_was_measured_is_kept_in_a_file(tmp_path):
