@@ -115,6 +115,7 @@ class PrototypeGeneration(Attribution):
         match: Any = None,
         match_weight: float | None = None,
         match_exact_weight: float = 0.0,
+        match_layers: Any = None,
         regularizer: Any = None,
         autocast: torch.dtype | None = None,
         seed: int | Sequence[int] = 0,

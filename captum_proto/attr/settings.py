@@ -104,6 +104,8 @@ class GenerationSettings(OptimizationSettings):
         match_weight (float, optional): Its weight beside the logit, at least 0. None: 1. Default: None
         match_exact_weight (float, optional): How much the mean activation at each position counts in it, beside the distribution of each
             channel, at least 0. Default: 0.0, not at all
+        match_layers (str or sequence of str, optional): In which layers natural images by class are measured: names, or patterns as in
+            :func:`~captum_proto.capture.select_layers`. Default: None, one for each resolution of maps, at most five
         regularizer (str or Loss, optional): What else is minimized: any loss, with its weight in it; or "deep_inversion", the
             regularizers of :func:`~captum_proto.optim.deep_inversion_regularizer`. Default: None
         autocast (torch.dtype, optional): Mixed precision: torch.bfloat16 or torch.float16, whose gradients are scaled. Fast
@@ -131,6 +133,7 @@ class GenerationSettings(OptimizationSettings):
     match: Any = field(default=None, metadata={"metavar": "FILE", "type": Path})
     match_weight: float | None = None
     match_exact_weight: float = 0.0
+    match_layers: Any = field(default=None, metadata={"metavar": "NAME,…", "type": lambda text: text.split(",")})
     regularizer: Any = field(default=None, metadata={"choices": (DEEP_INVERSION, "none")})
     evaluation_draws: int = 16
 
@@ -145,6 +148,11 @@ class GenerationSettings(OptimizationSettings):
         ):
             if getattr(self, name) is not None:
                 self._check_finite(name)
+        layers = [self.match_layers] if isinstance(self.match_layers, str) else self.match_layers
+        if layers is not None:
+            if not isinstance(layers, (list, tuple)) or not layers or not all(isinstance(each, str) for each in layers):
+                raise InputTypeError(f"match_layers is {self.match_layers!r}; expected names or patterns of layers.")
+            self._set("match_layers", list(layers))
         self._set("evaluation_draws", check_int(self.evaluation_draws, "evaluation_draws", 0))
         if self.high_frequency_power not in (1, 2):
             raise InputError(f"high_frequency_power is {self.high_frequency_power!r}; expected 1 or 2.")
@@ -198,7 +206,7 @@ class GenerationSettings(OptimizationSettings):
             )
         if isinstance(match, Mapping):
             match = NaturalActivations.measured(
-                forward_func, match, preprocess=preprocess, value_range=self.value_range
+                forward_func, match, self.match_layers, preprocess, value_range=self.value_range
             )
         if match is not None and target is not None:
             match = match.of(parse_targets(target))

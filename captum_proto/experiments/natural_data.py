@@ -65,7 +65,7 @@ def with_natural_images(
         )
     if matched:
         of_each = {target: natural.of(target).same for target in dict.fromkeys(targets)}
-        made["match"] = NaturalActivations.measured(named.model, of_each, preprocess=named.preprocess)
+        made["match"] = NaturalActivations.measured(named.model, of_each, options.get("match_layers"), named.preprocess)
     if spectral:
         collection = natural.collection
         limit = min(len(collection), _SPECTRUM_IMAGES)

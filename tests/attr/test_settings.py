@@ -59,6 +59,7 @@ WRONG: list[tuple[str, tuple[object, ...]]] = [
     ("channels_last", ("no", ["a"], {"a": 1}, 2)),
     ("lr_schedule optimizer class_loss", (["a"], {"a": 1}, None, 3, "sgd")),
     ("high_frequency_power", ("a", [1], 3, None)),
+    ("match_layers", (3, [], [1], {"a": 1})),
     ("transform parametrization diversity autocast natural_statistics match regularizer", ("a", ["a"], 3, {"a": 1})),
 ]
 

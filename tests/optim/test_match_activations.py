@@ -223,6 +223,18 @@ def test_prototypes_are_asked_for_the_mean_as_well():
     assert found[4.0].settings["match_exact_weight"] == 4.0
 
 
+def test_layers_may_be_patterns():
+    model = seeded(lambda: nn.Sequential(*(nn.Sequential(nn.Conv2d(3, 3, 3), nn.Tanh()) for _ in range(3))))
+    assert NaturalActivations.measured(model, {2: pictures(2).float()}, ["?"]).layers == ["0", "1", "2"]
+    assert NaturalActivations.measured(model, {2: pictures(2).float()}, "?.1").layers == ["0.1", "1.1", "2.1"]
+    generation = PrototypeGeneration(network())
+    options = {"steps": 1, "class_loss": "none", "warmup_steps": 0, "match": {2: pictures(2)}}
+    found = generation.generate([2], SHAPE, match_layers=["[13]"], **options)
+    assert found.settings["match"]["layers"] == LAYERS
+    with pytest.raises(ValueError, match="no layer"):
+        generation.generate([2], SHAPE, match_layers="9.*", **options)
+
+
 def test_what_was_measured_is_kept_in_a_file(tmp_path):
     classes = {2: pictures(3, seed=1), (1, 5): pictures(4, seed=2)}
     made = NaturalActivations.measured(network(), classes, LAYERS)

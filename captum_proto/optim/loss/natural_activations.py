@@ -16,7 +16,7 @@ from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import alike, image_digest, intact, load_tensors, save_tensors
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target, class_set
-from captum_proto.capture import Layer
+from captum_proto.capture import Layer, select_layers
 from captum_proto.optim.loss.natural_units import NaturalUnits, in_full, stage_layers, with_first
 from captum_proto.stats.moments import Moments
 
@@ -60,7 +60,7 @@ class NaturalActivations:
         cls,
         forward_func: Callable[..., Any],
         images: Mapping[Any, Images],
-        layers: Sequence[str] | None = None,
+        layers: str | Sequence[str] | None = None,
         preprocess: Callable[[Tensor], Tensor] | None = None,
         *,
         transform: Any = None,
@@ -73,8 +73,9 @@ class NaturalActivations:
         Args:
             forward_func (Callable): The model, or a function that refers to it.
             images (mapping): By class, or tuple of the classes of a superclass: natural images of it, (N, C, H, W), or batches of them.
-            layers (sequence of str, optional): Names. Default: None, those of :func:`stage_layers`: one for each resolution of maps, at
-                most five
+            layers (str or sequence of str, optional): Names, or of a module patterns as in
+                :func:`~captum_proto.capture.select_layers`. Default: None, those of :func:`stage_layers`: one for each resolution of maps,
+                at most five
             preprocess (Callable, optional): From images to what ``forward_func`` takes. Default: None
             transform (Transform or Callable, optional): Through which the images are seen, drawn anew for each. Default: None
             value_range (tuple[float, float], optional): The range of a pixel. Default: (0, 1)
@@ -90,7 +91,7 @@ class NaturalActivations:
             )
         if not images:
             raise InputError("images is empty; give natural images of at least one class: {3: images_of_3}.")
-        names, each = [] if layers is None else _names(layers), []
+        names, each = [] if layers is None else _names(forward_func, layers), []
         for target, of_class in images.items():
             if isinstance(target, str):
                 raise InputTypeError(
@@ -228,10 +229,12 @@ class NaturalActivations:
         return loaded
 
 
-def _names(layers: Any) -> list[str]:
+def _names(forward_func: Callable[..., Any], layers: Any) -> list[str]:
     given = [layers] if isinstance(layers, str) else list(layers)
     if not given or not all(isinstance(layer, str) for layer in given):
         raise InputTypeError(f"layers is {layers!r}; expected names of layers, at least one, which a file can hold.")
+    if isinstance(forward_func, nn.Module) and any(set(name) & set("*?[") for name in given):
+        return list(select_layers(forward_func, given))
     return list(dict.fromkeys(given))
 
 
