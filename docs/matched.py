@@ -1,0 +1,69 @@
+"""
+Make the table of the preset "matched": prototypes matched to half of the photographs of a superclass, judged by the other half.
+
+``python docs/matched.py IMAGES``, a folder of photographs of ImageNet's classes. The mean image is that of the half that was matched, and
+photographs are these too: all are compared with means over images that none of them is among.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from captum_proto import PRESETS, PathSimilarity, PrototypeGeneration
+from captum_proto._utils.class_names import parse_classes
+from captum_proto._utils.tables import number, text_table
+from captum_proto.data import ImageCollection
+from captum_proto.models import load_model
+
+SUPERCLASSES = {
+    "bird": "7-24,80-100,127-146",
+    "arthropod": "69-79,118-124,300-326",
+    "food": "924-969",
+    "mammal": "269-299,330-388",  # but dogs
+}
+#: The output of each block of EfficientNet-Lite.
+BLOCKS = ["_blocks.?", "_blocks.??"]
+COUNT = 2
+
+
+def main() -> None:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("images")
+    made.add_argument("--model", default="efficientnet-lite0")
+    args = made.parse_args()
+    named = load_model(args.model)
+    names = list(named.class_names or ())
+    collection = ImageCollection.discover(args.images, names)
+    generation = PrototypeGeneration(named.model, preprocess=named.preprocess)
+    rows = []
+    for name, text in SUPERCLASSES.items():
+        target = [index for group in parse_classes([text], names) for index in group]
+        there = collection.of([index for index in target if index in set(collection.classes)])
+        images = torch.cat(list(there.batches_for(named.geometry)))
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+        seen, unseen = images[order[: len(images) // 2]], images[order[len(images) // 2 :]]
+        similarity = PathSimilarity(named.model, preprocess=named.preprocess)
+        similarity.fit(unseen)
+
+        def spearman(pictures: torch.Tensor, similarity: PathSimilarity = similarity) -> list[str]:
+            found = similarity.evaluate(pictures).spearman.double().nanmean(1)
+            return [number(float(found.mean())), f"{float(found.min()):.3f}–{float(found.max()):.3f}"]
+
+        options = {**PRESETS["matched"], "match": {tuple(target): seen}, "match_layers": BLOCKS, "evaluation_draws": 0}
+        prototypes = generation.generate([target] * COUNT, named.image_shape, **options)
+        mean = seen.mean(0, keepdim=True)
+        rows.append(
+            [name, str(len(seen)), str(len(unseen)), *spearman(prototypes.images), spearman(mean)[0], *spearman(seen)]
+        )
+        print(
+            text_table(
+                ["superclass", "matched", "judged by", "matched", "range", "mean image", "photographs", "range"], rows
+            ),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
