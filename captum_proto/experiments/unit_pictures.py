@@ -29,9 +29,13 @@ def highlighted(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     An image with what is outside of a mask faded to gray.
 
     Args:
-        pixels (numpy.ndarray): (h, w, 3) in uint8.
+        pixels (numpy.ndarray): (h, w, 3) in uint8, or (h, w) in gray.
         mask (numpy.ndarray): (h, w), bool.
+
+    Returns:
+        numpy.ndarray: (h, w, 3) in uint8.
     """
+    pixels = np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels
     faded = _FADED * pixels + (1 - _FADED) * _GRAY
     found: np.ndarray = np.where(mask[:, :, None], pixels, faded).round().astype(np.uint8)
     return found
@@ -85,7 +89,6 @@ def draw_units(
         rows: dict[str, list[np.ndarray]] = {FIRES: [], truth[0]: []}
         for number, image, mask in zip(numbers, images, fires.numpy(), strict=True):
             pixels = np.asarray(to_display(image))
-            pixels = np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels
             labels = dataset.labels(number)
             there = truth[1](unit, lambda label, labels=labels: mask_of(labels, label, size))  # type: ignore[misc]
             rows[FIRES].append(highlighted(pixels, mask))

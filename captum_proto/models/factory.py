@@ -28,8 +28,6 @@ _FACTORY = re.compile(r"(?P<file>.+\.py):(?P<factory>[^\W\d]\w*)")
 @contextlib.contextmanager
 def _user_module(path: Path) -> Iterator[types.ModuleType]:
     """Run a Python file of the user as a module that can import its neighbors; it stays imported unless the block raises."""
-    if not path.is_file():
-        raise MissingFileError(f'there is no file "{path}"; give FILE.py:FACTORY, a Python file and a function in it.')
     name = f"captum_proto_user_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]}"
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None:
@@ -49,23 +47,55 @@ def _user_module(path: Path) -> Iterator[types.ModuleType]:
             sys.path.remove(folder)
 
 
-@register(rf"{_FACTORY.pattern}|.*\.py", shown="FILE.py:FACTORY", foreign=True)
-def factory(request: Request) -> NamedModel:
-    """What a function in a Python file returns, with the weights of a checkpoint if there is one."""
-    match = _FACTORY.fullmatch(request.name)
+def factory_file(name: str) -> Path:
+    """
+    The Python file of a factory.
+
+    Args:
+        name (str): FILE.py:FACTORY.
+
+    Raises:
+        InputError: If it names no function.
+        MissingFileError: If there is no such file.
+    """
+    match = _FACTORY.fullmatch(name)
     if match is None:
-        raise InputError(f'"{request.name}" names a Python file but no function in it; give FILE.py:FACTORY.')
-    request.refuse(num_classes=request.num_classes)
+        what = "names a Python file but no function in it" if name.endswith(".py") else "is no function in a Python file"
+        raise InputError(f'"{name}" {what}; give FILE.py:FACTORY.')
     path = Path(match["file"])
+    if not path.is_file():
+        raise MissingFileError(f'there is no file "{path}"; give FILE.py:FACTORY, a Python file and a function in it.')
+    return path
+
+
+def call_factory(name: str) -> Any:
+    """
+    What a function in a Python file returns, called without arguments.
+
+    Args:
+        name (str): FILE.py:FACTORY.
+
+    Raises:
+        InputError: If the file holds no such function, or cannot be imported.
+        MissingFileError: If there is no such file.
+    """
+    path, function = factory_file(name), name.rpartition(":")[2]
     with _user_module(path) as module:
-        make = getattr(module, match["factory"], None)
+        make = getattr(module, function, None)
         if not callable(make):
             functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
             raise InputError(
-                f'"{path}" has no function "{match["factory"]}"; it has {few(functions, 8) or "none"}'
-                f"{nearest(match['factory'], functions) or '.'}"
+                f'"{path}" has no function "{function}"; it has {few(functions, 8) or "none"}'
+                f"{nearest(function, functions) or '.'}"
             )
-        made = make()
+        return make()
+
+
+@register(rf"{_FACTORY.pattern}|.*\.py", shown="FILE.py:FACTORY", foreign=True)
+def factory(request: Request) -> NamedModel:
+    """What a function in a Python file returns, with the weights of a checkpoint if there is one."""
+    request.refuse(num_classes=request.num_classes)
+    made = call_factory(request.name)
     named = _from_factory(made, request)
     if request.checkpoint is not None:
         named.settings["weights"] = request.load_checkpoint(named.model, request.checkpoint, can_resize=False)
