@@ -11,6 +11,16 @@ from torch import Tensor
 
 from captum_proto._utils.errors import InputError
 from captum_proto.concept import rank_reorder, soft_wpmi, wpmi
+from captum_proto.models import TwoTower
+from captum_proto.testing import (
+    COLORS,
+    SHAPES,
+    CaptionedShapes,
+    captioned_shapes,
+    small_two_tower,
+    train_two_tower,
+    with_concept_units,
+)
 
 SCORES: list[Callable[..., Tensor]] = [soft_wpmi, wpmi, rank_reorder]
 
@@ -80,6 +90,60 @@ def test_a_word_to_which_no_image_is_like_is_not_the_one() -> None:
     scores = rank_reorder(torch.cat([-activations, activations], 1), activations, top_fraction=0.5)
     assert scores[:, :2].tolist() == [[-math.inf] * 2] * 2
     assert scores.argmax(1).tolist() == [2, 3]
+
+
+#: What eight units are planted to answer to, and words that are in captions and of no unit.
+LABELS = [*SHAPES, *COLORS]
+WORDS = [*LABELS, "a", "and", "the", "word"]
+
+
+@pytest.fixture(scope="module")
+def tower() -> TwoTower:
+    """Trained on captioned shapes; its first four units answer to a shape, drawn or written."""
+    return with_concept_units(train_two_tower(captioned_shapes(2000)))
+
+
+@pytest.fixture(scope="module")
+def held_out() -> CaptionedShapes:
+    return captioned_shapes(800, seed=1)
+
+
+def cosines(tower: TwoTower, shapes: CaptionedShapes) -> Tensor:
+    images, texts = tower.image(shapes.images), tower.text(WORDS)
+    return torch.nn.functional.normalize(images, dim=1) @ torch.nn.functional.normalize(texts, dim=1).T
+
+
+def planted_units(tower: TwoTower, shapes: CaptionedShapes) -> Tensor:
+    """(N, 8): the four shape units of the network, and four that are nearer to 0 the nearer a pixel is to a color."""
+    pixels, colors = shapes.images.flatten(2).transpose(1, 2), torch.tensor(list(COLORS.values()))
+    return torch.cat([tower.image(shapes.images)[:, : len(SHAPES)], -torch.cdist(pixels, colors).amin(1)], 1)
+
+
+def named(scores: Tensor) -> list[str]:
+    return [WORDS[word] for word in scores.argmax(1).tolist()]
+
+
+def test_every_planted_unit_of_a_network_gets_its_label(tower: TwoTower, held_out: CaptionedShapes) -> None:
+    similarity, activations = cosines(tower, held_out), planted_units(tower, held_out)
+    assert named(soft_wpmi(similarity, activations)) == LABELS
+    assert named(wpmi(similarity, activations)) == LABELS
+    # A color unit is the same on all images of its color, so that their order says nothing: rank reordering is for graded units.
+    assert named(rank_reorder(similarity, activations))[: len(SHAPES)] == list(SHAPES)
+
+
+@pytest.mark.parametrize("function", [soft_wpmi, wpmi])
+def test_units_without_a_meaning_get_labels_by_chance(
+    function: Callable[..., Tensor], tower: TwoTower, held_out: CaptionedShapes
+) -> None:
+    """Of 40 units of untrained networks one in eight or less is right by chance: more than twelve have a probability below 0.002."""
+    similarity, right = cosines(tower, held_out), 0
+    torch.manual_seed(0)
+    for _ in range(5):
+        units = small_two_tower().image(held_out.images)[:, : len(LABELS)]
+        right += sum(name == label for name, label in zip(named(function(similarity, units)), LABELS, strict=True))
+    assert right <= 12
+    shuffled = planted_units(tower, held_out)[torch.randperm(len(held_out))]
+    assert sum(name == label for name, label in zip(named(function(similarity, shuffled)), LABELS, strict=True)) <= 4
 
 
 @pytest.mark.parametrize("function", SCORES)
