@@ -60,7 +60,9 @@ def factory_file(name: str) -> Path:
     """
     match = _FACTORY.fullmatch(name)
     if match is None:
-        what = "names a Python file but no function in it" if name.endswith(".py") else "is no function in a Python file"
+        what = (
+            "names a Python file but no function in it" if name.endswith(".py") else "is no function in a Python file"
+        )
         raise InputError(f'"{name}" {what}; give FILE.py:FACTORY.')
     path = Path(match["file"])
     if not path.is_file():

@@ -1,5 +1,6 @@
 """Networks and data of known truth: labeled shapes, digits with a planted mark, textures in quadrants, a prior, and networks that fool."""
 
+from captum_proto.testing.annotated_shapes import GENERIC, AnnotatedSets, ShapeAnnotations, coarse, phrase_of
 from captum_proto.testing.captioned_shapes import COLORS, SHAPES, CaptionedShapes, captioned_shapes
 from captum_proto.testing.digits_vae import DigitsVAE, digits_vae
 from captum_proto.testing.fooled import Detector, FooledNetwork, OtherClass, PlantedPicture, draw_face
@@ -26,6 +27,13 @@ from captum_proto.testing.planted_units import (
     StripeUnits,
 )
 from captum_proto.testing.quadrants import QuadrantNetwork, quadrant_pictures
+from captum_proto.testing.shape_captioner import (
+    ShapeCaptioner,
+    ShapeLanguageModel,
+    Vocabulary,
+    beam_search,
+    train_shape_captioner,
+)
 from captum_proto.testing.shapes import (
     COLOR_TERMS,
     PARTS,
@@ -50,6 +58,7 @@ __all__ = [
     "COLORS",
     "COLOR_TERMS",
     "CUE",
+    "GENERIC",
     "MARKS",
     "PARTS",
     "PLANTS",
@@ -58,6 +67,7 @@ __all__ = [
     "STRIPES",
     "TEXTURES",
     "TUNED",
+    "AnnotatedSets",
     "CaptionedShapes",
     "ColorUnits",
     "Detector",
@@ -70,13 +80,19 @@ __all__ = [
     "PlantedNetwork",
     "PlantedPicture",
     "QuadrantNetwork",
+    "ShapeAnnotations",
+    "ShapeCaptioner",
     "ShapeClassifier",
     "ShapeDataset",
+    "ShapeLanguageModel",
     "ShapeScene",
     "ShapeUnits",
     "Spurious",
     "StripeUnits",
+    "Vocabulary",
+    "beam_search",
     "captioned_shapes",
+    "coarse",
     "colorfulness",
     "digits_vae",
     "draw_face",
@@ -86,6 +102,7 @@ __all__ = [
     "images_and_targets",
     "make_decoy",
     "painted_over",
+    "phrase_of",
     "planted_classifier",
     "planted_pictures",
     "quadrant_pictures",
@@ -96,6 +113,7 @@ __all__ = [
     "small_two_tower",
     "spurious_shapes",
     "train_classifier",
+    "train_shape_captioner",
     "train_shape_classifier",
     "train_two_tower",
     "with_concept_units",
