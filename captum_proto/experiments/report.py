@@ -9,6 +9,7 @@ from captum_proto._utils.errors import MissingFileError, NotAFolderError
 from captum_proto.experiments.blind import blind_page
 from captum_proto.experiments.compare_groups import compared_page
 from captum_proto.experiments.demo import demo_page
+from captum_proto.experiments.describe import descriptions_page
 from captum_proto.experiments.dictionary import dictionary_page
 from captum_proto.experiments.dissect import dissected_page
 from captum_proto.experiments.evaluate import evaluation_page
@@ -41,6 +42,7 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "dictionary": dictionary_page,
     "dissect": dissected_page,
     "explain": explained_page,
+    "describe": descriptions_page,
     "blind": blind_page,
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from captum_proto.experiments.atlas import Atlas
 from captum_proto.experiments.atlas.settings import AtlasSettings
 from captum_proto.experiments.blind import KEY, BlindKey, BlindSettings, MakeForm, ScoreAnswers, find_sources
 from captum_proto.experiments.compare_groups import CompareGroups
+from captum_proto.experiments.describe import Describe
 from captum_proto.experiments.dictionary import Dictionary
 from captum_proto.experiments.direction_agreement import CompareDirections, DirectionSettings
 from captum_proto.experiments.dissect import Dissect
@@ -240,6 +241,36 @@ def explain(inputs: Path) -> Explain:
     )
 
 
+class Brightness:
+    """A captioner and language model: how light what excites a unit is, and that it is an image."""
+
+    texts = ("an image", "light", "dark")
+
+    def describe(self, images: torch.Tensor, masks: torch.Tensor, beam: int) -> tuple[list[str], torch.Tensor]:
+        light = float(images.mean(1)[masks].mean().clamp(0.1, 0.9))
+        return list(self.texts[:beam]), torch.tensor([0.6, 0.4 * light, 0.4 * (1 - light)]).log()[:beam]
+
+    def log_probability(self, texts: Sequence[str]) -> torch.Tensor:
+        return torch.tensor([0.6 if text == "an image" else 0.2 for text in texts]).log()
+
+
+def describe(inputs: Path) -> Describe:
+    return Describe(
+        trees(),
+        str(photos(inputs)),
+        ["0", "1"],
+        captioner=Brightness(),
+        language_model=Brightness(),
+        k=3,
+        quantile=0.9,
+        shown=2,
+        chunk=3,
+        draws=4,
+        batch_size=5,
+        workers=0,
+    )
+
+
 def examples(inputs: Path) -> FindExamples:
     photos(inputs)
     return FindExamples(
@@ -281,6 +312,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "directions": directions,
     "dissect": dissect,
     "explain": explain,
+    "describe": describe,
     "quality": quality,
     "quality-pairs": quality_pairs,
     "examples": examples,

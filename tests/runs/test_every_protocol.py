@@ -258,6 +258,7 @@ def test_a_run_of_which_nothing_is_finished_is_in_nobodys_way(
             "directions",
             "dissect",
             "explain",
+            "describe",
             "quality-pairs",
             "blind",
             "blind-scores",
