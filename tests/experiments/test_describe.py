@@ -165,7 +165,7 @@ def test_a_unit_that_fails_leaves_the_others(module: Path, tmp_path: Path) -> No
     assert 'Unit 8 of layer "exact": the captioner gives nan for text 0 of unit 8' in rows[8]["failure"]
     page = Page.load(out)
     assert any("the captioner gives nan" in sentence for sentence in page.failures)
-    assert page.summary[0].endswith("of 10 of 11 units in 1 layer.")
+    assert page.summary[0].endswith("10 of 11 units in 1 layer have a description.")
 
 
 def test_a_unit_that_is_nowhere_above_its_quantile_is_told(module: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from captum_proto._utils.tables import number, p_text, percent, typographic
@@ -162,13 +163,14 @@ def described_page(
     if len(failed) > _FAILURES:
         page.failures.append(f"{len(failed) - _FAILURES} more units have no description; units.csv says why.")
     rows = {name: _rows(layer, pictures.get(name, {})) for name, layer in layers.items()}
-    page.lead = [UnitRows([unit for found in rows.values() for unit in found][:_LEADING])]
+    in_turn = [unit for units in zip_longest(*rows.values()) for unit in units if unit is not None]
+    page.lead = [UnitRows(in_turn[:_LEADING])]
     total = sum(len(layer.units) for layer in layers.values())
     described = sum(len(layer.described) for layer in layers.values())
     where = "1 layer" if len(layers) == 1 else f"{len(layers)} layers"
     page.summary = [
-        f"Units of the network, the images of {images} to which each responds most, faded where it does not fire, and what it is for in words: of "
-        f"{described} of {total} units in {where}.",
+        f"Units of the network, those of {images} images to which each responds most, faded where it does not fire, and what it is for in "
+        f"words. {described} of {total} units in {where} have a description.",
         *(_found(layer) for layer in layers.values()),
     ]
     page.legend = [
@@ -250,7 +252,7 @@ def _score_words(by: str, weight: float) -> str:
 
 
 def _score(value: float) -> str:
-    return typographic(number(value, 2))
+    return typographic(number(round(value, 2) + 0.0, 2))  # no minus before zero
 
 
 __all__ = [
