@@ -59,7 +59,8 @@ def main() -> None:
         )
         print(
             text_table(
-                ["superclass", "matched", "judged by", "matched", "range", "mean image", "photographs", "range"], rows
+                ["superclass", "matched to", "judged by", "Spearman", "range", "mean image", "photographs", "range"],
+                rows,
             ),
             flush=True,
         )

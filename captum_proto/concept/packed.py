@@ -213,6 +213,7 @@ class PackedMasks:
         stored._order = None
         for _, _, labels, masks in stored.blocks():
             np.add.at(found, labels.astype(np.int64), ones(masks))
+            stored.release()
         return found
 
     @cached_property
