@@ -85,8 +85,11 @@ class ExplainedLayer:
 
     @cached_property
     def p_values(self) -> NDArray[np.float64]:
-        """(E,): how often chance would give a formula at least so good: :func:`~captum_proto.stats.draws.pooled_p_values`. NaN without at
-        least three draws."""
+        """
+        (E,): how often chance would give a formula at least so good: :func:`~captum_proto.stats.draws.pooled_p_values`.
+
+        NaN without at least three draws.
+        """
         if self.draws < 3 or not self.explanations:
             return np.full(len(self.explanations), np.nan)
         found, drawn = torch.from_numpy(self.iou).unsqueeze(1), torch.from_numpy(self.chance).unsqueeze(2)
