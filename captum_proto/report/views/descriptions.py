@@ -131,7 +131,7 @@ def units_table(layer: DescribedLayer) -> Table:
         )
     caption = (
         "specific: the share of the layer's units with another description on whose exemplars this description scores lower; p: how often "
-        "random exemplars have a description of at least such a score."
+        "random exemplars have a description of at least such a score, not corrected for how many units there are."
     )
     return Table(header, rows, caption, sortable=True)
 
@@ -223,8 +223,8 @@ def _trust(layers: Mapping[str, DescribedLayer], by: str) -> str:
             "No: no description both scores higher than those of random exemplars and is specific to its unit. " + limit
         )
     return (
-        f"Of {share}, in part: their descriptions score higher than those of random exemplars (p at most {LEVEL:g}), and lower on at least "
-        f"{percent(SPECIFIC)} of the units that have another one. {limit}"
+        f"Of {share}, in part: their descriptions score higher than those of random exemplars (p at most {LEVEL:g}, which one unit in twenty "
+        f"reaches by chance), and lower on at least {percent(SPECIFIC)} of the units that have another one. {limit}"
     )
 
 
