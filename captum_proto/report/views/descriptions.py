@@ -223,8 +223,8 @@ def _trust(layers: Mapping[str, DescribedLayer], by: str) -> str:
             "No: no description both scores higher than those of random exemplars and is specific to its unit. " + limit
         )
     return (
-        f"Of {share}, in part: their descriptions score higher than those of random exemplars (p at most {LEVEL:g}, which one unit in twenty "
-        f"reaches by chance), and lower on at least {percent(SPECIFIC)} of the units that have another one. {limit}"
+        f"Of {share}, in part: their descriptions score higher than those of random exemplars (p at most {LEVEL:g}, which one unit in "
+        f"twenty reaches by chance), and lower on at least {percent(SPECIFIC)} of the units that have another one. {limit}"
     )
 
 
