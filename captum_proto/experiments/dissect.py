@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.checks import check_int
-from captum_proto.capture import select_layers
 from captum_proto.concept import (
     ConceptDataset,
     Dissection,
     LayerDissection,
     NetworkDissection,
 )
+from captum_proto.experiments.concept_protocol import CONCEPTS, ConceptProtocol
 from captum_proto.experiments.tasks_page import tasks_page
 from captum_proto.experiments.unit_pictures import draw_units, unit_strips
 from captum_proto.models import NamedModel
@@ -27,16 +26,19 @@ from captum_proto.report.unit_rows import Unit
 from captum_proto.report.views.dissection import detectors_figure, dissection_page, unit_of
 from captum_proto.runs.files import write_json, write_rows
 from captum_proto.runs.folder import RECORDED, is_finished, read_settings
-from captum_proto.runs.provenance import provenance
-from captum_proto.runs.tasks import Protocol, Run, Task, warnings_of
+from captum_proto.runs.tasks import Run, Task, warnings_of
 
 DISSECTION, UNITS = "dissection.safetensors", "units.csv"
 _LAYERS, _PICTURES = "layers", "pictures"
-_CONCEPTS, _CONCEPT = "concepts", "concept"
+_CONCEPT = "concept"
+
+
+#: What results depend on beside the model, its layers and the data set.
+_CHOICES = ("quantile", "iou_threshold", "size", "align_corners", "denominator", "draws", "shown", "examples")
 
 
 @dataclass(frozen=True)
-class Dissect(Protocol[Dissection]):
+class Dissect(ConceptProtocol[Dissection]):
     """
     Network dissection: a task for each layer, and one for the pictures of its best units.
 
@@ -71,8 +73,6 @@ class Dissect(Protocol[Dissection]):
     examples: int = 6
     batch_size: int = 32
 
-    unit = "layer"
-
     def __post_init__(self) -> None:
         for name in ("size", "shown", "examples", "batch_size"):
             check_int(getattr(self, name), name, 1)
@@ -91,40 +91,8 @@ class Dissect(Protocol[Dissection]):
             draws=self.draws,
         )
 
-    @cached_property
-    def names(self) -> list[str]:
-        """The layers, one by one."""
-        return list(select_layers(self.named.model, list(self.layers)))
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.named.image_shape[1], self.named.image_shape[2]
-
     def provenance(self) -> dict[str, Any]:
-        names = (
-            "layers",
-            "quantile",
-            "iou_threshold",
-            "size",
-            "align_corners",
-            "denominator",
-            "draws",
-            "shown",
-            "examples",
-        )
-        return provenance(
-            "dissect",
-            {
-                "model": self.named.provenance(),
-                "image_shape": self.named.image_shape,
-                "concepts": self.dataset.digest(),
-                "batch_size": self.batch_size,
-                **{name: getattr(self, name) for name in names},
-            },
-        )
-
-    def begun(self) -> dict[str, Any]:
-        return {_CONCEPTS: self.dataset.where, "layer_names": self.names}
+        return self.recorded("dissect", _CHOICES)
 
     def tasks(self) -> list[Task]:
         made = [Task(f"{_LAYERS}/{place:02d}", {"layer": name}) for place, name in enumerate(self.names)]
@@ -226,7 +194,7 @@ def _page(dissection: Dissection, folder: Path, warned: Sequence[str]) -> Page:
             units.setdefault(layer.layer, []).append(unit_of(layer.label(each["unit"]), layer, strips))
     recorded = settings.get(RECORDED) or {}
     model = (settings.get("model") or {}).get("name", "a model")
-    return dissection_page(dissection, units, model, str(recorded.get(_CONCEPTS, "labeled images")), settings, warned)
+    return dissection_page(dissection, units, model, str(recorded.get(CONCEPTS, "labeled images")), settings, warned)
 
 
 __all__ = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.files import load_tensors, save_tensors
-from captum_proto.capture import select_layers
 from captum_proto.concept import (
     CompositionalExplainer,
     ConceptDataset,
@@ -25,6 +23,7 @@ from captum_proto.concept import (
 from captum_proto.concept.compositional import check_search
 from captum_proto.concept.explained_layer import best_explained
 from captum_proto.concept.formula import AND, AND_NOT, OR
+from captum_proto.experiments.concept_protocol import CONCEPTS, ConceptProtocol
 from captum_proto.experiments.tasks_page import tasks_page
 from captum_proto.experiments.unit_pictures import draw_units, unit_strips
 from captum_proto.models import NamedModel
@@ -35,17 +34,32 @@ from captum_proto.report.unit_rows import Unit
 from captum_proto.report.views.explanations import agreement_figure, explained_unit, explanations_page
 from captum_proto.runs.files import write_json, write_rows
 from captum_proto.runs.folder import RECORDED, is_finished, read_settings
-from captum_proto.runs.provenance import provenance
-from captum_proto.runs.tasks import Protocol, Run, Task, warnings_of
+from captum_proto.runs.tasks import Run, Task, warnings_of
 
 FORMULAS = "formulas.csv"
 _MASKS, _FIRING, _LAYERS, _PICTURES = "masks", "firing", "layers", "pictures"
-_CONCEPTS, _FORMULA, _LEVELS = "concepts", "formula", "levels.safetensors"
+_FORMULA, _LEVELS = "formula", "levels.safetensors"
 _KIND = "levels of units"
 
 
+#: What results depend on beside the model, its layers and the data set.
+_CHOICES = (
+    "length",
+    "beam",
+    "operators",
+    "search",
+    "budget",
+    "draws",
+    "quantile",
+    "size",
+    "align_corners",
+    "shown",
+    "examples",
+)
+
+
 @dataclass(frozen=True)
-class Explain(Protocol[list[ExplainedLayer]]):
+class Explain(ConceptProtocol[list[ExplainedLayer]]):
     """
     Compositional explanations: masks of concepts once; of each layer where its units fire, their formulas, and pictures of the best.
 
@@ -86,8 +100,6 @@ class Explain(Protocol[list[ExplainedLayer]]):
     examples: int = 6
     batch_size: int = 32
 
-    unit = "layer"
-
     def __post_init__(self) -> None:
         for name in ("size", "shown", "examples", "batch_size"):
             check_int(getattr(self, name), name, 1)
@@ -99,41 +111,8 @@ class Explain(Protocol[list[ExplainedLayer]]):
         layers = list(self.layers) if layer is None else [layer]
         return NetworkDissection(self.named.model, layers, self.quantile, preprocess=self.named.preprocess, draws=0)
 
-    @cached_property
-    def names(self) -> list[str]:
-        """The layers, one by one."""
-        return list(select_layers(self.named.model, list(self.layers)))
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.named.image_shape[1], self.named.image_shape[2]
-
     def provenance(self) -> dict[str, Any]:
-        names = (
-            "layers",
-            "length",
-            "beam",
-            "operators",
-            "search",
-            "budget",
-            "draws",
-            "quantile",
-            "size",
-            "align_corners",
-        )
-        return provenance(
-            "explain",
-            {
-                "model": self.named.provenance(),
-                "image_shape": self.named.image_shape,
-                "concepts": self.dataset.digest(),
-                "batch_size": self.batch_size,
-                **{name: getattr(self, name) for name in (*names, "shown", "examples")},
-            },
-        )
-
-    def begun(self) -> dict[str, Any]:
-        return {_CONCEPTS: self.dataset.where, "layer_names": self.names}
+        return self.recorded("explain", _CHOICES)
 
     def tasks(self) -> list[Task]:
         places = [f"{place:02d}" for place in range(len(self.names))]
@@ -294,7 +273,7 @@ def _page(layers: Sequence[ExplainedLayer], folder: Path, warned: Sequence[str])
             units.setdefault(layer.layer, []).append(explained_unit(layer, each["unit"], strips))
     recorded = settings.get(RECORDED) or {}
     model = (settings.get("model") or {}).get("name", "a model")
-    return explanations_page(layers, units, model, str(recorded.get(_CONCEPTS, "labeled images")), settings, warned)
+    return explanations_page(layers, units, model, str(recorded.get(CONCEPTS, "labeled images")), settings, warned)
 
 
 __all__ = ["FORMULAS", "Explain", "explained_page", "write_formulas"]
