@@ -228,6 +228,24 @@ def intact(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         raise InputError(f'"{path}" is damaged: it cannot be read as a {kind} ({reason}); save it again.') from error
 
 
+def load_json(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
+    """
+    What a file of JSON holds that says of which ``kind`` it is; without that.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it is damaged or of another kind.
+    """
+    article = "an" if kind[0] in "aeiou" else "a"
+    if not Path(path).is_file():
+        raise MissingFileError(f'there is no file "{path}"; expected {article} {kind} saved by captum_proto.')
+    with intact(path, kind):
+        content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        if content.pop("kind", None) != kind:
+            raise InputError(f'"{path}" holds something else than {article} {kind}; save it again.')
+        return content
+
+
 def alike(what: str, *counts: int) -> None:
     """
     See that the parts of what a file holds are of one length.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -17,8 +16,8 @@ from tqdm.auto import tqdm
 
 from captum_proto._utils.borrowing import borrowed
 from captum_proto._utils.checks import check_images, check_int, check_logits
-from captum_proto._utils.errors import InputError, MissingFileError
-from captum_proto._utils.files import alike, intact
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import alike, intact, load_json
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.tables import between, number, p_text, percent, text_table
 from captum_proto.capture import Capture, Layer, channel_axis
@@ -270,12 +269,8 @@ class AblationEffect:
             FileNotFoundError: If there is no such file.
             ValueError: If it is damaged or holds something else.
         """
-        if not Path(path).is_file():
-            raise MissingFileError(f'there is no file "{path}"; expected an {_KIND} saved by captum_proto.')
+        content = load_json(path, _KIND)
         with intact(path, _KIND):
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content.pop("kind", None) != _KIND:
-                raise InputError(f'"{path}" holds something else than an {_KIND}; save it again.')
             loaded = cls(**content)
             alike("numbers of units", len(loaded.counts), len(loaded.correct), len(loaded.random_correct))
             loaded.table()  # every figure of it is there

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -19,8 +18,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_images, check_int, check_logits, nearest
-from captum_proto._utils.errors import InputError, InputTypeError, MissingFileError
-from captum_proto._utils.files import alike, intact
+from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.files import alike, intact, load_json
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.tables import between, number, p_text, percent, text_table
 from captum_proto.capture import Capture, Layer, channel_axis, channels_first
@@ -318,12 +317,8 @@ class CopyPasteResult:
             FileNotFoundError: If there is no such file.
             ValueError: If it is damaged or holds something else.
         """
-        if not Path(path).is_file():
-            raise MissingFileError(f'there is no file "{path}"; expected a {_KIND} saved by captum_proto.')
+        content = load_json(path, _KIND)
         with intact(path, _KIND):
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content.pop("kind", None) != _KIND:
-                raise InputError(f'"{path}" holds something else than a {_KIND}; save it again.')
             pastes = [ConceptPastes(**each) for each in content.pop("pastes")]
             for each in pastes:
                 lists = [value for value in vars(each).values() if isinstance(value, list)]

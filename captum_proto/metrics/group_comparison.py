@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import operator
 import os
@@ -17,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from captum_proto._utils.checks import check_logits
-from captum_proto._utils.errors import InputError, InputTypeError, MissingFileError
-from captum_proto._utils.files import intact
+from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.files import intact, load_json
 from captum_proto._utils.tables import bare_percent, between, number, p_text, percent, text_table
 from captum_proto._utils.targets import Target, class_probabilities, class_set, outcomes, target_mask
 from captum_proto.runs.files import write_json, write_rows
@@ -212,12 +211,8 @@ class SubgroupComparison:
             FileNotFoundError: If there is no such file.
             ValueError: If it is damaged or holds something else.
         """
-        if not Path(path).is_file():
-            raise MissingFileError(f'there is no file "{path}"; expected a {_KIND} saved by captum_proto.')
+        content = load_json(path, _KIND)
         with intact(path, _KIND):
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content.pop("kind", None) != _KIND:
-                raise InputError(f'"{path}" holds something else than a {_KIND}; save it again.')
             subgroups = [
                 SubgroupResult(
                     **{
