@@ -219,6 +219,27 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-progress", action="store_true", help="no progress bars")
 
 
+def add_verifier(group: Any) -> None:
+    """The argument for other networks that pictures are shown to."""
+    group.add_argument(
+        "--verifier",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another network that is shown the pictures, named as --model; repeat for several",
+    )
+
+
+def verifiers(args: argparse.Namespace, named: NamedModel) -> list[NamedModel]:
+    """The networks of ``--verifier``, which read images as the model does."""
+    found = []
+    for name in args.verifier:
+        verifier = load_model(name, device=args.device or default_device(), download=True)
+        verifier.exif_orientation = named.exif_orientation
+        found.append(verifier)
+    return found
+
+
 def output(args: argparse.Namespace) -> dict[str, bool]:
     """The arguments of :func:`~captum_proto.runs.tasks.carry_out` that :func:`add_output` adds."""
     return {"overwrite": args.overwrite, "resume": args.resume, "show_progress": not args.no_progress}

@@ -31,6 +31,7 @@ def add(commands: shared.Commands) -> None:
         "--prototypes", type=Path, metavar="FILE", help="a prototypes.safetensors, instead of generating"
     )
     shared.add_generation(parser)
+    shared.add_verifier(parser)
     shared.add_output(parser)
     parser.set_defaults(run=run)
 
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
             seed=args.seed,
             batch_size=args.batch_size,
             prototypes=args.prototypes,
+            verifiers=shared.verifiers(args, named),
             similarity=shared.similarity_arguments(args),
             comparison={
                 "controls": CONTROLS if args.controls is None else args.controls,

@@ -28,6 +28,7 @@ def add(commands: shared.Commands) -> None:
     shared.add_targets(parser)
     shared.add_generation(parser)
     _add_natural_images(parser)
+    shared.add_verifier(parser)
     shared.add_output(parser)
     parser.set_defaults(run=run)
 
@@ -70,7 +71,16 @@ def run(args: argparse.Namespace) -> None:
     options = with_natural_images(options, named, targets, natural, args.spectrum)
     repeated = [target for target in targets for _ in range(shared.count_of(args, 1))]
     prototypes = carry_out(
-        Generate(named, repeated, options, seed=args.seed, batch_size=args.batch_size), args.out, **shared.output(args)
+        Generate(
+            named,
+            repeated,
+            options,
+            seed=args.seed,
+            batch_size=args.batch_size,
+            verifiers=shared.verifiers(args, named),
+        ),
+        args.out,
+        **shared.output(args),
     )
     transformed = options["transform"] is not None or bool(options.get("noise"))
     print("target, seed: logit and probability as it is" + ("; expected under the transforms" if transformed else ""))

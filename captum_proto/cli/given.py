@@ -83,9 +83,11 @@ def check_given(args: argparse.Namespace) -> None:
 
 
 def _models(given: dict[str, object]) -> list[str]:
-    model, further = given.get("model", []), [given.get(name) for name in ("judge", "verifier")]
-    models: list[str] = [model] if isinstance(model, str) else list(model)  # type: ignore[call-overload]  # a list of names
-    return [*models, *(name for name in further if isinstance(name, str))]
+    found: list[str] = []
+    for name in ("model", "judge", "verifier"):
+        value = given.get(name, [])
+        found += [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]  # a list of names
+    return found
 
 
 def _each(value: Path | list[Path]) -> list[Path]:

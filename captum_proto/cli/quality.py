@@ -19,8 +19,7 @@ from captum_proto.data.labels import existing_folder
 from captum_proto.data.natural import NaturalImages, check_source
 from captum_proto.experiments.quality import Quality
 from captum_proto.metrics import CONTROLS
-from captum_proto.models import NamedModel, load_model
-from captum_proto.models.registry import check_model_name
+from captum_proto.models import NamedModel
 from captum_proto.runs.tasks import carry_out
 
 _EXAMPLES = """examples:
@@ -87,13 +86,7 @@ def add(commands: shared.Commands) -> None:
     group.add_argument("--seeds", default="0", help='of each method and class, such as "0-4" or "0,3,8" (default: 0)')
     group.add_argument("--batch-size", type=int, default=8, help="pictures at a time (default: %(default)s)")
     group = parser.add_argument_group("measures")
-    group.add_argument(
-        "--verifier",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="another network that is shown the pictures, named as --model; repeat for several",
-    )
+    shared.add_verifier(group)
     group.add_argument(
         "--min-images",
         type=int,
@@ -108,8 +101,6 @@ def add(commands: shared.Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     check_given(args)
-    for name in args.verifier:
-        check_model_name(name)
     if args.made_from is not None:
         check_source(args.made_from)
     if args.steps is not None:
@@ -124,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
         targets,
         shared.natural_images(args, named),
         methods,
-        [_verifier(name, args, named) for name in args.verifier],
+        shared.verifiers(args, named),
         pictures,
         seeds,
         parts,
@@ -222,9 +213,3 @@ def _made_from(args: argparse.Namespace, named: NamedModel) -> NaturalImages | N
         workers=args.workers,
         class_table=args.class_table,
     )
-
-
-def _verifier(name: str, args: argparse.Namespace, named: NamedModel) -> NamedModel:
-    verifier = load_model(name, device=args.device or shared.default_device(), download=True)
-    verifier.exif_orientation = named.exif_orientation
-    return verifier

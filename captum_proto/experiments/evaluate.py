@@ -18,7 +18,17 @@ from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data.natural import ClassImages
 from captum_proto.data.unseen import Unseen
-from captum_proto.experiments.generate import SAVED, WARNINGS, Generate, check_made_with, generation_page, rehearse
+from captum_proto.experiments.generate import (
+    SAVED,
+    VERIFIED,
+    WARNINGS,
+    Generate,
+    check_made_with,
+    generation_page,
+    recorded_verifiers,
+    rehearse,
+)
+from captum_proto.experiments.saved_pictures import saved_recognition, verified_recognition, verifier_classes
 from captum_proto.metrics import CONTROLS
 from captum_proto.metrics.comparison import (
     OTHER,
@@ -49,7 +59,7 @@ from captum_proto.report.views.path_similarity import (
 from captum_proto.report.views.prototypes import (
     PROTOTYPES,
     prototype_pictures,
-    saved_words,
+    saved_blocks,
     what_prototypes_are,
     write_prototypes,
 )
@@ -99,6 +109,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         further (mapping): Other methods' pictures of each class to score as well: by the name of the condition, the arguments of
             :meth:`~captum_proto.PrototypeGeneration.generate` that make them. Default: none
         page (bool): Whether to write the page; False where the evaluation is part of something greater. Default: True
+        verifiers (sequence of NamedModel): Other networks that the prototypes are shown to. Default: none
     """
 
     named: NamedModel
@@ -113,6 +124,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
     comparison: Mapping[str, Any] = field(default_factory=dict)
     further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     page: bool = True
+    verifiers: Sequence[NamedModel] = ()
 
     def provenance(self) -> dict[str, Any]:
         generated = {"options": self.options, "count": self.count, "batch_size": self.batch_size}
@@ -128,6 +140,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
                 "similarity": self.similarity,
                 "comparison": self.comparison,
                 "further": self.further,
+                **recorded_verifiers(self.verifiers),
             },
             files={"prototypes": self.prototypes},
         )
@@ -192,16 +205,28 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         )
         comparison.settings["class"] = label
         comparison.settings[_FAILURES] = [*images.failures(), *told]
+        if self.prototypes is not None:  # of those that are generated, their own run records it
+            comparison.settings[SAVED] = saved_recognition(self.named, pictures)
+            comparison.settings[VERIFIED] = verified_recognition(self.named, pictures, self.verifiers)
         comparison.to_csv(folder / "scores.csv", overwrite=True)
         save_figure(comparison_figure(comparison, label), folder / "curves.png", overwrite=True)
         comparison.save(folder / COMPARISON, overwrite=True)
 
     def _generation(self, target: Target, options: Mapping[str, Any]) -> Generate:
         targets = [target] * self.count
-        return Generate(self.named, targets, options, seed=self.seed, batch_size=self.batch_size, page=False)
+        return Generate(
+            self.named,
+            targets,
+            options,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            page=False,
+            verifiers=self.verifiers,
+        )
 
     def _check(self) -> None:
         """See that everything can be made, as far as that can be seen before anything takes time."""
+        verifier_classes(self.named, self.targets, self.verifiers)
         controls = check_controls(self.comparison.get("controls", CONTROLS))
         taken = {_PICTURES, _COMPARE, "prototype", SAME, OTHER, *controls} & self.further.keys()
         if taken:
@@ -400,9 +425,9 @@ def _class_section(
     if not alone:
         begin = [Paragraphs([trust([comparison])]), shown, Paragraphs(conclusion([comparison])), verdicts]
     made = folder / stem / _PICTURES
-    recorded = read_settings(made).get(RECORDED) if (made / SETTINGS).exists() else None
+    recorded = (read_settings(made).get(RECORDED) if (made / SETTINGS).exists() else comparison.settings) or {}
     blocks = [
-        Paragraphs(saved_words((recorded or {}).get(SAVED))),
+        *saved_blocks(recorded.get(SAVED), recorded.get(VERIFIED)),
         Curves(f"{stem}/{COMPARISON}"),
         comparison_table([comparison]),
         Files([f"{stem}/{file}" for file in files if (folder / stem / file).exists()]),

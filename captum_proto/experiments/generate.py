@@ -8,20 +8,17 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from captum_proto._utils.class_names import file_stem, label_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import borrowed, fingerprint
-from captum_proto._utils.pipeline import Pipeline
+from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target, occurrence_seeds
 from captum_proto.attr import GenerationSettings, PrototypeGeneration, Prototypes
-from captum_proto.metrics import as_saved, recognized
+from captum_proto.experiments.saved_pictures import saved_recognition, verified_recognition, verifier_classes
 from captum_proto.models import NamedModel
 from captum_proto.optim import InputOptimization
 from captum_proto.optim.loss import ProbabilityVariance
 from captum_proto.optim.loss.diversity import Diversity, as_diversity, check_batches
-from captum_proto.report.blocks import Files, Paragraphs, Pictures
+from captum_proto.report.blocks import Files, Pictures
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page, Section
 from captum_proto.report.views.first_screen import gallery, legend, scored
@@ -31,7 +28,7 @@ from captum_proto.report.views.prototypes import (
     labels_of_pictures,
     logit_table,
     prototype_pictures,
-    saved_words,
+    saved_blocks,
     unmeasured_trust,
     what_prototypes_are,
     write_pictures,
@@ -44,8 +41,9 @@ from captum_proto.runs.tasks import Protocol, Run, Task, warnings_of
 BATCHES = "batches"
 _SETTINGS = {field.name for field in fields(GenerationSettings)}
 #: Of what is recorded: of each prototype the label of its class and the beginning of its file's name; what was warned of; and what the
-#: model makes of the pictures as they were saved.
-_LABELS, _STEMS, WARNINGS, SAVED = "labels", "file_stems", "warnings", "as_saved"
+#: model makes of the pictures as they were saved;
+#: by the name of each other network that was asked, what that makes of them.
+_LABELS, _STEMS, WARNINGS, SAVED, VERIFIED = "labels", "file_stems", "warnings", "as_saved", "verified"
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,11 @@ class Generate(Protocol[Prototypes]):
         seed (int): The first seed of each class. Default: 0
         batch_size (int): Prototypes at a time; each finished batch is on disk at once. Default: 8
         page (bool): Whether to write the page; False where the prototypes are part of a greater one. Default: True
+        verifiers (sequence of NamedModel): Other networks that the pictures are shown to. Default: none
 
     Raises:
-        InputError: If ``batch_size`` is less than 1, or parts prototypes that are to differ from each other.
+        InputError: If ``batch_size`` is less than 1, or parts prototypes that are to differ from each other; or a verifier is the model
+            itself, takes other images, or lacks a class.
     """
 
     named: NamedModel
@@ -71,6 +71,7 @@ class Generate(Protocol[Prototypes]):
     seed: int = 0
     batch_size: int = 8
     page: bool = True
+    verifiers: Sequence[NamedModel] = ()
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -79,6 +80,7 @@ class Generate(Protocol[Prototypes]):
             self._diversity() is not None
         ):  # each batch is made by itself, so only here can it be seen that a class is parted
             check_batches(list(self.targets), self.batch_size)
+        verifier_classes(self.named, self.targets, self.verifiers)
 
     def provenance(self) -> dict[str, Any]:
         return provenance(
@@ -90,6 +92,7 @@ class Generate(Protocol[Prototypes]):
                 "batch_size": self.batch_size,
                 "image_shape": self.named.image_shape,
                 "options": {**self.options, "diversity": self._diversity()},
+                **recorded_verifiers(self.verifiers),
             },
         )
 
@@ -125,7 +128,14 @@ class Generate(Protocol[Prototypes]):
             [Prototypes.load(run.folder / f"{task.name}.safetensors") for task in run.tasks]
         )
         write_sheet(prototypes, run.folder, self.named.class_names)
-        run.note({**prototypes.settings, SAVED: saved_recognition(self.named, prototypes), WARNINGS: run.warnings()})
+        run.note(
+            {
+                **prototypes.settings,
+                SAVED: saved_recognition(self.named, prototypes),
+                VERIFIED: verified_recognition(self.named, prototypes, self.verifiers),
+                WARNINGS: run.warnings(),
+            }
+        )
         if self.page:
             write_page(generation_page(run.folder), run.folder)
         return prototypes
@@ -137,33 +147,9 @@ class Generate(Protocol[Prototypes]):
         return as_diversity(self.options.get("diversity"), self.named.model)
 
 
-def saved_recognition(named: NamedModel, prototypes: Prototypes) -> dict[str, list[Any]] | None:
-    """
-    What a model makes of prototypes as their 8-bit pictures hold them, without transforms.
-
-    Args:
-        named (NamedModel): The model.
-        prototypes (Prototypes): At least one.
-
-    Returns:
-        dict, optional: Of each prototype "top1" and "top5", whether the model has its class first or among its first five, and "p", its
-        probability. None where pictures do not hold all of an image, because it has neither one channel nor three, or the model has no
-        finite logits for one.
-    """
-    if prototypes.images.shape[1] not in (1, 3):
-        return None
-    low, high = prototypes.settings.get("value_range", (0.0, 1.0))
-    pipeline = Pipeline(named.model, named.preprocess)
-    rows = []
-    for images in torch.split(as_saved((prototypes.images.detach() - low) / (high - low)) * (high - low) + low, 16):
-        with torch.no_grad(), borrowed(named.model):
-            rows.append(pipeline(images.to(pipeline.device, pipeline.image_dtype)).cpu())
-    logits = torch.cat(rows)
-    if not bool(logits.isfinite().all()):
-        return None
-    found = recognized(logits, [list(target) for target in prototypes.target])
-    p = [round(value, 6) for value in found.probability.tolist()]
-    return {"top1": found.top1.tolist(), "top5": found.top5.tolist(), "p": p}
+def recorded_verifiers(verifiers: Sequence[NamedModel]) -> dict[str, Any]:
+    """What a run's provenance holds of the networks that its pictures are shown to; nothing where there are none."""
+    return {"verifiers": [verifier.provenance() for verifier in verifiers]} if verifiers else {}
 
 
 def rehearse(named: NamedModel, targets: Sequence[Target], options: Mapping[str, Any]) -> None:
@@ -252,7 +238,7 @@ def generation_page(folder: Path) -> Page:
     page.lead, page.legend = [gallery(pictures)], legend(pictures)
     blocks = [
         Pictures([one.picture for one in pictures]),
-        Paragraphs(saved_words(recorded.get(SAVED))),
+        *saved_blocks(recorded.get(SAVED), recorded.get(VERIFIED)),
         logit_table(prototypes, labels),
         Files([name for name in (PROTOTYPES, "prototypes.png", SETTINGS) if (folder / name).exists()]),
     ]

@@ -15,7 +15,7 @@ from torch import Tensor
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import check_int, check_logits, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto._utils.model import borrowed, device_of, dtype_of
+from captum_proto._utils.model import borrowed, device_of, dtype_of, fingerprint
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target, parse_targets
 
@@ -242,6 +242,31 @@ def classes_in(verifier: NamedModel, class_names: Sequence[str] | None, target: 
     return found
 
 
+def check_verifiers(named: NamedModel, verifiers: Sequence[NamedModel]) -> None:
+    """
+    See that networks can be shown the pictures of a model, and are others than it and than each other.
+
+    Args:
+        named (NamedModel): The model that the pictures are made with.
+        verifiers (sequence of NamedModel): The networks.
+
+    Raises:
+        ValueError: If two have the same weights or the same name, or one takes images of other channels than the model.
+    """
+    prints = {fingerprint(named.model): named.name}
+    for verifier in verifiers:
+        same = prints.setdefault(fingerprint(verifier.model), verifier.name)
+        if same != verifier.name or verifier.name == named.name:
+            raise InputError(
+                f'the verifier "{verifier.name}" is "{same}" itself, with the same weights; choose another network.'
+            )
+        if verifier.image_shape[0] != named.image_shape[0]:
+            raise InputError(
+                f'the verifier "{verifier.name}" takes images of {verifier.image_shape[0]} channels, the model of '
+                f"{named.image_shape[0]}; choose a verifier of such images."
+            )
+
+
 def mapped_targets(target: Any, count: int, classes: Mapping[int, int] | None) -> list[Target]:
     """
     The classes of each of ``count`` pictures, as a verifier numbers them.
@@ -279,6 +304,7 @@ def _listed(indices: Iterable[int], class_names: Sequence[str] | None = None) ->
 
 __all__ = [
     "as_saved",
+    "check_verifiers",
     "classes_in",
     "mapped_targets",
     "sized_for",

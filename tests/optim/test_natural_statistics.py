@@ -10,6 +10,7 @@ import torch
 from networks import SmallCNN, seeded
 from torch import Tensor, nn
 
+from captum_proto._utils.errors import InputError, OccupiedError
 from captum_proto.optim import (
     L2,
     ClassLogit,
@@ -185,6 +186,21 @@ def test_measured_on_photographs_only_what_is_farther_out_than_they_are_costs():
         center, spread = values.mean(0), values.std(0)
         by_numpy = by_numpy + (((values - center).abs() - spread).clamp(min=0) / scale).mean(1)
     torch.testing.assert_close(value(one, network, natural), by_numpy.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_what_was_measured_is_saved_and_loaded_for_the_same_model(tmp_path):
+    network, other, path = planted(), planted(), tmp_path / "statistics.safetensors"
+    measured = NaturalStatistics.measured(network, pictures(5), ["1"], power=2, tolerance=0.5)
+    measured.save(path)
+    loaded = NaturalStatistics.load(network, path)
+    assert loaded.settings() == measured.settings()
+    assert torch.equal(value(loaded, network, pictures(3, 1)), value(measured, network, pictures(3, 1)))
+    with pytest.raises(OccupiedError):
+        measured.save(path)
+    with torch.no_grad():
+        other[1].running_var.mul_(2)
+    with pytest.raises(InputError, match='batch normalization "1" remembers others'):
+        NaturalStatistics.load(other, path)
 
 
 def test_what_is_measured_does_not_depend_on_batches():

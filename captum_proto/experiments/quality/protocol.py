@@ -26,6 +26,7 @@ from captum_proto.experiments.quality.summary import NATURAL_STEM, Measured, qua
 from captum_proto.metrics import CONTROLS, classes_in
 from captum_proto.metrics.controls import check_controls
 from captum_proto.metrics.quality import METHOD, NATURAL
+from captum_proto.metrics.verifier import check_verifiers
 from captum_proto.models import NamedModel
 from captum_proto.report.figures import save_figure, to_display
 from captum_proto.report.html import write_page
@@ -105,18 +106,7 @@ class Quality(Protocol[QualityResult]):
             raise InputError(f"a table is of the classes {list(strangers[0])}, which are not among the targets.")
         check_controls(self.controls)
         check_sources(self.sources)
-        prints = {fingerprint(self.named.model): self.named.name}
-        for verifier in self.verifiers:
-            same = prints.setdefault(fingerprint(verifier.model), verifier.name)
-            if same != verifier.name or verifier.name == self.named.name:
-                raise InputError(
-                    f'the verifier "{verifier.name}" is "{same}" itself, with the same weights; choose another network.'
-                )
-            if verifier.image_shape[0] != self.named.image_shape[0]:
-                raise InputError(
-                    f'the verifier "{verifier.name}" takes images of {verifier.image_shape[0]} channels, the model of '
-                    f"{self.named.image_shape[0]}; choose a verifier of such images."
-                )
+        check_verifiers(self.named, self.verifiers)
         names = [model_stem(network.name) for network in self.networks]
         if len(set(names)) < len(names):
             raise InputError(f"networks are {names}; expected different ones.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from captum_proto._utils.batches import Images
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import image_digest
+from captum_proto._utils.files import image_digest, intact, load_tensors, save_tensors
 from captum_proto.capture import Layer
 from captum_proto.optim.loss.batch_norm import RunningStatistics, input_of, own_statistics, running_statistics
 from captum_proto.optim.loss.natural_units import NaturalUnits, layer_weights, with_first
 from captum_proto.optim.loss.objective import Loss, Outputs, named
 from captum_proto.stats.moments import Moments
+
+_KIND = "natural statistics"
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,55 @@ class NaturalStatistics(Loss):
         loss._ready = {}
         digest = hashlib.sha256(" ".join(digests).encode()).hexdigest()
         loss.seen = {"count": count, "digest": f"sha256:{digest}", "tolerance": float(tolerance), "images": digests}
+        return loss
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """
+        Write what is asked of each layer to one safetensors file: of :meth:`measured`, what took a pass over the images.
+
+        Args:
+            path (path): The file, by custom ``….safetensors``.
+            overwrite (bool, optional): Whether an existing file may be replaced. Default: False
+
+        Raises:
+            FileExistsError: If the file exists and ``overwrite`` is False.
+            OSError: If it cannot be written.
+        """
+        tensors = {
+            f"{part}.{number}": value
+            for number, layer in enumerate(self.layers)
+            for part, value in vars(self._wanted[layer]).items()
+            if part != "eps"
+        }
+        metadata = {"layers": self.names, "weights": self.weights, "power": self.power, "seen": self.seen}
+        save_tensors(path, _KIND, tensors, metadata, overwrite)
+
+    @classmethod
+    def load(cls, forward_func: Callable[..., Any], path: str | os.PathLike[str]) -> NaturalStatistics:
+        """
+        The loss that :meth:`save` wrote, for the same model.
+
+        Args:
+            forward_func (Callable): The model, or a function that refers to it.
+            path (path): The file.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged or holds something else, or is of another model: of other layers, or with other running statistics.
+        """
+        tensors, metadata = load_tensors(path, _KIND)
+        with intact(path, f"file of {_KIND}"):
+            loss = cls(forward_func, metadata["layers"], metadata["weights"], metadata["power"])
+            for number, (name, layer) in enumerate(zip(loss.names, loss.layers, strict=True)):
+                parts: dict[str, Any] = {
+                    part: tensors[f"{part}.{number}"] for part in vars(loss._wanted[layer]) if part != "eps"
+                }
+                if not torch.equal(parts["scale"], loss._wanted[layer].scale.cpu()):
+                    raise InputError(
+                        f'"{path}" holds {_KIND} of a model whose batch normalization "{name}" remembers others; measure with this one.'
+                    )
+                loss._wanted[layer] = replace(loss._wanted[layer], **parts)
+            loss.seen = metadata["seen"]
         return loss
 
     def _within(self, layer: Layer, moments: Moments, tolerance: float) -> _Wanted:

@@ -14,7 +14,7 @@ from captum_proto._utils.files import whole_file
 from captum_proto._utils.tables import between, number, percent
 from captum_proto._utils.targets import Target
 from captum_proto.attr.prototypes import Prototypes
-from captum_proto.report.blocks import Picture, Table
+from captum_proto.report.blocks import Block, Paragraphs, Picture, Table
 from captum_proto.report.figures import picture_sheet, save_figure, to_display
 from captum_proto.stats.intervals import proportion
 
@@ -154,13 +154,50 @@ def logit_table(prototypes: Prototypes, labels: Sequence[str]) -> Table:
     )
 
 
-def saved_words(saved: Mapping[str, Sequence[Any]] | None) -> list[str]:
+def saved_blocks(
+    saved: Mapping[str, Sequence[Any]] | None, verified: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Block]:
+    """
+    What networks make of prototypes as they were saved: the one they were made with, and others.
+
+    Args:
+        saved (mapping, optional): Of each prototype "top1" and "top5", whether the network has its class first or among its first five, and
+            "p", its probability. None: it was not measured
+        verified (mapping, optional): By the name of another network the same, and under "chance" what is to be had by chance. Default: None
+    """
+    blocks: list[Block] = [Paragraphs(saved_words(saved, bool(verified)))]
+    if verified:
+        rows = [
+            [name, *_shares(found), f"{percent(found['chance']['top1'])}, {percent(found['chance']['top5'])}"]
+            for name, found in verified.items()
+        ]
+        blocks.append(
+            Table(
+                ["shown to", "top-1", "top-5", "mean p", "by chance"],
+                rows,
+                "What other networks make of the pictures as they were saved, resized to their own size: the share of pictures whose class "
+                "comes first, and among the first five, with Wilson's 95 % interval over pictures. Networks of one family, or trained on "
+                "the same images, may be wrong together.",
+            )
+        )
+    return blocks
+
+
+def _shares(found: Mapping[str, Sequence[Any]]) -> list[str]:
+    count = len(found["top1"])
+    shares = [proportion(sum(map(bool, found[name])), count) for name in ("top1", "top5")]
+    shown = [f"{percent(share.value)} ({between((share.low, share.high), percent)})" for share in shares]
+    return [*shown, number(sum(found["p"]) / count)]
+
+
+def saved_words(saved: Mapping[str, Sequence[Any]] | None, others_asked: bool = False) -> list[str]:
     """
     Whether the network recognizes its prototypes as they were saved, in a sentence.
 
     Args:
         saved (mapping, optional): Of each prototype "top1" and "top5", whether the network has its class first or among its first five, and
             "p", its probability. None: it was not measured
+        others_asked (bool, optional): Whether other networks were shown them. Default: False
 
     Returns:
         list[str]: A sentence, or none.
@@ -172,7 +209,8 @@ def saved_words(saved: Mapping[str, Sequence[Any]] | None) -> list[str]:
     return [
         f"As saved, 8 bits a channel and no transform, the network gives the class of {sum(map(bool, saved['top1']))} of {count} first "
         f"({percent(first.value)}, interval {between((first.low, first.high), percent)}) and has that of {percent(five.value)} among its "
-        f"first five; mean p {number(sum(saved['p']) / count)}. It is the network that they were made with: no other was asked."
+        f"first five; mean p {number(sum(saved['p']) / count)}. It is the network that they were made with"
+        + ("." if others_asked else ": no other was asked (--verifier asks one).")
     ]
 
 
