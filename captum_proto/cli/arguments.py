@@ -295,10 +295,11 @@ def classes(texts: Sequence[str], named: NamedModel) -> list[Target]:
     return targets
 
 
-def generation_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of generate: what was given, and the preset's for the rest."""
+def generation_arguments(args: argparse.Namespace, named: NamedModel | None = None) -> dict[str, Any]:
+    """Keyword arguments of generate for a model's images: what was given, and the preset's for the rest."""
     given = {name: getattr(args, name, None) for name in OPTIONS}
-    return generation_options({name: value for name, value in given.items() if value is not None})
+    shape = None if named is None else named.image_shape
+    return generation_options({name: value for name, value in given.items() if value is not None}, shape)
 
 
 def natural_images(args: argparse.Namespace, named: NamedModel) -> NaturalImages:

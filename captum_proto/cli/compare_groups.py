@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _prototypes(args: argparse.Namespace, named: NamedModel, targets: Iterable[Target]) -> Path | Generate | None:
     """Those given, how to make them, or none."""
-    count, options = shared.count_of(args, 2), shared.generation_arguments(args)
+    count, options = shared.count_of(args, 2), shared.generation_arguments(args, named)
     if args.no_prototypes or args.prototypes is not None:
         given: Path | None = args.prototypes
         return given

@@ -38,8 +38,8 @@ def add(commands: shared.Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     check_given(args)
-    options = shared.generation_arguments(args)
     named = shared.load(args)
+    options = shared.generation_arguments(args, named)
     comparisons = carry_out(
         Evaluate(
             named,

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     named = shared.load(args)
     classes = args.target or [str(digit) for digit in range(10)]
     targets = list(dict.fromkeys(shared.classes(classes, named)))
-    options = shared.generation_arguments(args)
+    options = shared.generation_arguments(args, named)
     check_controls(args.controls)
     rehearse(
         named, targets, options

@@ -55,8 +55,8 @@ def _add_natural_images(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     check_given(args)
-    options = shared.generation_arguments(args)
     named = shared.load(args)
+    options = shared.generation_arguments(args, named)
     targets = shared.classes(args.target, named)
     natural = None
     if args.natural_images is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -15,12 +15,14 @@ from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.attr import GenerationSettings
 from captum_proto.optim import Compose, NaturalActivations, OptimizationSettings, RandomAffine, RandomResizedCrop
 from captum_proto.optim.inputs import PARAMETRIZATIONS
-from captum_proto.optim.presets import PAPER_TRANSFORM, PRESETS
+from captum_proto.optim.presets import PAPER_TRANSFORM, PRESETS, preset_for
 from captum_proto.optim.transforms import feature_visualization_transform
 
 #: Parts of an affine transform, which may be given by themselves.
 AFFINE = ("degrees", "translate", "scale", "fill")
-_TRANSFORMS = {"none": None, "paper": PAPER_TRANSFORM, "feature_visualization": feature_visualization_transform()}
+_TRANSFORMS = ("none", "paper", "feature_visualization")
+#: Of images whose size is not known yet.
+_USUAL = (3, 224, 224)
 #: What may be given by name: a preset, the parts of an affine transform, and every setting of a generation.
 OPTIONS = ("preset", *AFFINE, *(field.name for field in fields(GenerationSettings)))
 
@@ -31,7 +33,7 @@ VISUALIZATION_OPTIONS = (
 )
 
 
-def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
+def generation_options(values: Mapping[str, Any], image_shape: tuple[int, ...] | None = None) -> dict[str, Any]:
     """
     Keyword arguments of :meth:`captum_proto.PrototypeGeneration.generate` from plain values.
 
@@ -43,6 +45,8 @@ def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
             with ``name`` and the arguments of its class; ``autocast`` as "bfloat16", "float16" or "none"; ``match`` as the path of a file
             that :meth:`~captum_proto.optim.NaturalActivations.save` wrote; ``natural_statistics`` and ``regularizer`` by name, possibly
             "none".
+        image_shape (tuple[int, ...], optional): (C, H, W) of the images, with whose size the shifts of "feature_visualization" go. Default:
+            None, they are as for 224 pixels
 
     Returns:
         dict[str, Any]: What is not given is the preset's, or where there is none "paper"'s.
@@ -55,10 +59,11 @@ def generation_options(values: Mapping[str, Any]) -> dict[str, Any]:
         if name not in OPTIONS:
             hint = nearest(name, OPTIONS) or f"; expected some of {', '.join(OPTIONS)}."
             raise InputError(f'there is no argument "{name}"{hint}')
-    options = dict(PRESETS[_one_of("preset", values.get("preset", "paper"), PRESETS)])
+    shape = image_shape or _USUAL
+    options = preset_for(_one_of("preset", values.get("preset", "paper"), PRESETS), shape)
     for name, value in values.items():
         if name == "transform":
-            options[name] = _transform(value)
+            options[name] = _transform(value, shape)
         elif name == "parametrization":
             options[name] = _parametrization(value)
         elif name == "autocast":
@@ -102,14 +107,14 @@ def visualization_options(values: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _one_of(name: str, value: Any, known: Mapping[str, Any]) -> str:
+def _one_of(name: str, value: Any, known: Collection[str]) -> str:
     if not isinstance(value, str) or value not in known:
         hint = nearest(str(value), known) or f"; expected one of {', '.join(known)}."
         raise InputError(f'{name} is "{value}"{hint}')
     return value
 
 
-def _transform(value: Any) -> Any:
+def _transform(value: Any, image_shape: tuple[int, ...] = _USUAL) -> Any:
     if isinstance(value, Mapping):
         known = ("crop", *AFFINE)
         for name in value:
@@ -121,7 +126,9 @@ def _transform(value: Any) -> Any:
         crops = [] if value.get("crop", "none") == "none" else [_crop(value["crop"])]
         affine = [_affine(parts, RandomAffine(0))] if parts or not crops else []
         return Compose([*crops, *affine]) if crops and affine else (crops or affine)[0]
-    return _TRANSFORMS[_one_of("transform", value, _TRANSFORMS)]
+    if _one_of("transform", value, _TRANSFORMS) == "feature_visualization":
+        return feature_visualization_transform(min(image_shape[-2:]))
+    return PAPER_TRANSFORM if value == "paper" else None
 
 
 def _crop(size: Any) -> RandomResizedCrop:

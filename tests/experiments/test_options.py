@@ -45,6 +45,20 @@ def test_a_transform_by_name_or_as_a_table():
     assert generation_options({"transform": "feature_visualization"})["transform"].settings()["name"] == "SameSize"
 
 
+@pytest.mark.parametrize("given", [{"transform": "feature_visualization"}, {"preset": "feature_visualization"}])
+def test_shifts_of_feature_visualization_go_with_the_size_of_the_images(given):
+    of = {
+        size: generation_options(given, (1, size, size))["transform"].settings()["transform"]["transforms"][0]["pixels"]
+        for size in (8, 112, 224)
+    }
+    assert of[112] == of[224] / 2
+    assert of[8] < 2
+    assert (
+        generation_options(given)["transform"].settings()
+        == generation_options(given, (3, 224, 224))["transform"].settings()
+    )
+
+
 def test_a_parametrization_by_name_or_as_a_table():
     assert isinstance(generation_options({"parametrization": "pixels"})["parametrization"], PixelImage)
     assert isinstance(generation_options({"parametrization": "fourier"})["parametrization"], FFTImage)

@@ -181,7 +181,7 @@ class PictureMaker:
         if source.name in self._spectra:
             return self._spectra[source.name]
         points = [Point(0, target, seed) for target, seed in keys]
-        options = batch_options([source.combination], points, self.natural)
+        options = batch_options([source.combination], points, self.natural, self.named.image_shape)
         targets = [target for target, _ in keys]
         if needs_images(options):
             return with_natural_images(options, self.named, targets, self._afresh())

@@ -79,7 +79,7 @@ class Source:
     def options(self, image_shape: tuple[int, int, int]) -> dict[str, Any]:
         """Keyword arguments of generate; measured magnitudes, which differ from class to class, are left out."""
         if self.values is not None:
-            return self.combination.options()
+            return self.combination.options(image_shape)
         options = preset_for(self.name, image_shape)
         return options if self.steps is None else {**options, "steps": self.steps}
 

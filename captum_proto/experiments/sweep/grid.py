@@ -109,9 +109,12 @@ class Combination:
         parametrization = self.values.get("parametrization")
         return isinstance(parametrization, Mapping) and parametrization.get("magnitudes") == "measured"
 
-    def options(self) -> dict[str, Any]:
+    def options(self, image_shape: tuple[int, ...] | None = None) -> dict[str, Any]:
         """
         Keyword arguments of generate; magnitudes that are to be measured are left out.
+
+        Args:
+            image_shape (tuple[int, ...], optional): (C, H, W) of the images. Default: None, not known yet
 
         Raises:
             ValueError: If magnitudes are to be measured that something else is to determine too.
@@ -127,7 +130,7 @@ class Combination:
                     "beside it."
                 )
             values["parametrization"] = rest
-        return generation_options(values)
+        return generation_options(values, image_shape)
 
 
 def _short(value: Any) -> str:

@@ -122,7 +122,8 @@ def plan_model(
         points = together.setdefault(_batch_key(combination, target), [])
         points.extend(Point(index, target, seed) for seed in sweep.seeds)
     for points in together.values():
-        rehearse(named, [point.target for point in points], combinations[points[0].combination].options())
+        options = combinations[points[0].combination].options(named.image_shape)
+        rehearse(named, [point.target for point in points], options)
     return ModelPlan(
         model=model,
         provenance=named.provenance(),
@@ -138,10 +139,13 @@ def plan_model(
 
 
 def batch_options(
-    combinations: Sequence[Combination], points: Sequence[Point], natural: NaturalImages | None
+    combinations: Sequence[Combination],
+    points: Sequence[Point],
+    natural: NaturalImages | None,
+    image_shape: tuple[int, ...],
 ) -> dict[str, Any]:
     """The keyword arguments with which generate makes the prototypes of one batch."""
-    each = [combinations[point.combination].options() for point in points]
+    each = [combinations[point.combination].options(image_shape) for point in points]
     options = {**each[0], "transform": _common_transform([values["transform"] for values in each])}
     if combinations[points[0].combination].measured and natural is not None:
         photographs = natural.elsewhere(points[0].target, MEASURED_IMAGES)

@@ -144,7 +144,7 @@ class RunSweep(Protocol[SweepResult]):
         named, natural = self._opened(name)
         plan = plan_model(self.sweep, name, named, natural, self.batch_size)
         if natural is not None:  # an evaluation of the same classes sees what is missing
-            options = self.sweep.combinations()[0].options()
+            options = self.sweep.combinations()[0].options(named.image_shape)
             targets = list(plan.labels)
             Evaluate(named, targets, natural, options, similarity=self.similarity, comparison=self.comparison).tasks()
         return plan
@@ -165,7 +165,7 @@ class RunSweep(Protocol[SweepResult]):
             [list(point.target) for point in points],
             named.image_shape,
             seed=[point.seed for point in points],
-            **batch_options(self.sweep.combinations(), points, natural),
+            **batch_options(self.sweep.combinations(), points, natural, named.image_shape),
         )
         value_range = tuple(prototypes.settings.get("value_range", (0.0, 1.0)))
         for point, image in zip(points, prototypes.images, strict=True):
