@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_proto._utils.checks import check_images
+from captum_proto._utils.checks import check_images_or_inputs
 from captum_proto._utils.errors import InputError, InputTypeError
 
 #: A tensor (N, C, H, W), or an iterable of such batches; a batch may be a tuple or list whose first entry is the images.
@@ -19,14 +19,15 @@ def image_batches(
     images: Images, batch_size: int, value_range: tuple[float, float] | None, name: str
 ) -> Iterator[Tensor]:
     """
-    Checked batches of at most ``batch_size`` images from a tensor, or the iterable's own batches.
+    Checked batches of at most ``batch_size`` images from a tensor, or the iterable's own batches. With no range, inputs of any other kind
+    may stand for images: rows of a table (N, F), embedded tokens (N, L, D).
 
     Raises:
         InputTypeError: If ``images`` is something else, or a batch does not hold a tensor of images.
         InputError: If images have the wrong shape or values, or there are none.
     """
     if isinstance(images, Tensor):
-        check_images(images, value_range, name)
+        check_images_or_inputs(images, value_range, name)
         yield from torch.split(images, batch_size)
         return
     if isinstance(images, (str, bytes)) or not isinstance(images, Iterable):
@@ -37,7 +38,7 @@ def image_batches(
     for batch in images:
         if isinstance(batch, (tuple, list)) and batch:
             batch = batch[0]
-        yield check_images(batch, value_range, name)
+        yield check_images_or_inputs(batch, value_range, name)
         empty = False
     if empty:
         raise InputError(

@@ -161,6 +161,38 @@ def check_images(images: Any, value_range: tuple[float, float] | None = (0.0, 1.
     return images
 
 
+def check_images_or_inputs(inputs: Any, value_range: tuple[float, float] | None, name: str) -> Tensor:
+    """
+    A batch of images; where no range is asked for also one of inputs of another kind, which have another rank: see :func:`check_inputs`.
+
+    Raises:
+        TypeError, ValueError: As :func:`check_images` and :func:`check_inputs`.
+    """
+    if value_range is None and isinstance(inputs, Tensor) and inputs.dim() != 4:
+        return check_inputs(inputs, name)
+    return check_images(inputs, value_range, name)
+
+
+def check_inputs(inputs: Any, name: str = "inputs") -> Tensor:
+    """
+    A batch of inputs of any kind (N, ...), floating point and finite: images, rows of a table (N, F), embedded tokens (N, L, D).
+
+    Raises:
+        TypeError: If it is of another type than a floating-point tensor.
+        ValueError: If it is no batch, or its values are not finite.
+    """
+    if not isinstance(inputs, Tensor):
+        raise InputTypeError(f"{name} is a {type(inputs).__name__}; expected a float tensor of shape (N, ...).")
+    if inputs.dim() < 2 or inputs.numel() == 0:
+        raise InputError(f"{name} has shape {tuple(inputs.shape)}; expected (N, ...), at least one input.")
+    if not inputs.is_floating_point():
+        raise InputTypeError(f"{name} has dtype {inputs.dtype}; expected floating point.")
+    if not bool(inputs.isfinite().all()):
+        where = (~inputs.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        raise InputError(f"{name} holds NaN or infinity in row {where[0]}; expected finite values.")
+    return inputs
+
+
 def check_device(device: str | torch.device) -> torch.device:
     """
     A device that is there.

@@ -12,7 +12,7 @@ from captum.log import log_usage
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from captum_proto._utils.checks import as_int, check_images, check_int, plain_int
+from captum_proto._utils.checks import as_int, check_int, plain_int
 from captum_proto._utils.documentation import documented_by
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import fingerprint, unwrapped
@@ -20,6 +20,7 @@ from captum_proto._utils.targets import occurrence_seeds, parse_targets
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.attr.settings import GenerationSettings
 from captum_proto.optim.input_optimization import InputOptimization
+from captum_proto.optim.inputs.parametrization import as_parametrization
 from captum_proto.optim.loss import ClassLogit, Loss, ProbabilityVariance
 from captum_proto.optim.loss.diversity import check_batches
 from captum_proto.optim.presets import PAPER_TRANSFORM
@@ -133,7 +134,7 @@ class PrototypeGeneration(Attribution):
                 list for a *superclass* each, whose score is the logsumexp of the logits of its classes. A class named k times gives k
                 prototypes, from ``seed``, ``seed + 1``, ….
             image_shape (tuple[int, int, int], optional): (C, H, W) of a prototype, any number of channels; needed unless ``start`` is
-                given. Default: None
+                given, or the parametrization knows it, as that of a table does. Default: None
             additional_forward_args (any, optional): Further arguments of ``forward_func``, as in Captum; a tensor with one row for each
                 prototype is split with the batch. Default: None
             start (Tensor, optional): Start images (N, C, H, W) in ``value_range``, one for each prototype. None: noise of its own for each.
@@ -162,11 +163,12 @@ class PrototypeGeneration(Attribution):
             >>> best = PrototypeGeneration(model).generate(3, (1, 8, 8), **{**PRESETS["best"], "steps": 8})
         """
         chosen = {name: value for name, value in locals().items() if name in GenerationSettings.__dataclass_fields__}
-        shape = _image_shape(image_shape, start, value_range)
+        asked = GenerationSettings(**chosen)
+        shape = _input_shape(image_shape, start, asked)
         targets = parse_targets(target, expand_to=None if start is None else len(start))
         seeds = occurrence_seeds(targets, seed)
         classes = [list(target) for target in targets]
-        settings = GenerationSettings(**chosen).resolved(shape, self.forward_func, self.preprocess, classes)
+        settings = asked.resolved(shape, self.forward_func, self.preprocess, classes)
         steps, warmup_steps, evaluation_draws = settings.steps, settings.warmup_steps, settings.evaluation_draws
         if batch_size is not None:
             batch_size = check_int(batch_size, "batch_size", 1, ", or None for all prototypes at once")
@@ -246,7 +248,7 @@ class PrototypeGeneration(Attribution):
         Optimize given images for a class, in Captum's signature: :meth:`generate` with start images and no warm-up.
 
         Args:
-            inputs (Tensor or tuple[Tensor]): Start images (N, C, H, W) in ``value_range``.
+            inputs (Tensor or tuple[Tensor]): Start images (N, C, H, W) in ``value_range``, or other inputs as the parametrization has them.
             target (TargetType or nested list): One for all images or one for each, as in :meth:`generate`.
             additional_forward_args (any, optional): As in :meth:`generate`. Default: None
             warmup_steps (int, optional): As in :meth:`generate`, but off: a warm-up would wash the start images out. Default: 0
@@ -273,7 +275,8 @@ class PrototypeGeneration(Attribution):
                 f"inputs is a tuple of {len(inputs)} tensors; expected one tensor of images (N, C, H, W)."
             )
         images = inputs[0] if isinstance(inputs, tuple) else inputs
-        check_images(images, options.get("value_range", (0.0, 1.0)), "inputs")
+        inputs_like = as_parametrization(options.get("parametrization", "pixels"))
+        inputs_like.check(images, options.get("value_range", (0.0, 1.0)), "inputs")
         prototypes = self.generate(
             target,
             None,
@@ -287,14 +290,21 @@ class PrototypeGeneration(Attribution):
         return (result,) if isinstance(inputs, tuple) else result
 
 
-def _image_shape(image_shape: Any, start: Tensor | None, value_range: tuple[float, float]) -> tuple[int, int, int]:
+def _input_shape(image_shape: Any, start: Tensor | None, settings: GenerationSettings) -> tuple[int, ...]:
+    """The shape of one input: of an image as it was asked for, of another kind of input as its parametrization knows it."""
+    parametrization = settings.parametrization
     if start is not None:
-        _, *given = check_images(start, value_range, "start").shape
+        _, *given = parametrization.check(start, settings.value_range, "start").shape
         if image_shape is not None and tuple(image_shape) != tuple(given):
             raise InputError(
                 f"image_shape is {tuple(image_shape)}, but start holds images of shape {tuple(given)}; leave one of them out."
             )
-        return tuple(given)  # type: ignore[return-value]
+        return tuple(given)
+    if parametrization.input_shape is not None:
+        own: tuple[int, ...] = parametrization.input_shape
+        if image_shape is not None and tuple(image_shape) != own:
+            raise InputError(f"image_shape is {tuple(image_shape)}, but {parametrization!r} is of {own}; leave it out.")
+        return own
     if image_shape is None:
         raise InputTypeError(
             "image_shape is missing; give (C, H, W), for an ImageNet model (3, 224, 224), or start images."

@@ -55,14 +55,15 @@ class GenerationSettings(OptimizationSettings):
         steps (int, optional): Steps of ascent after the warm-up; the paper's: 512. Default: 512
         lr (float, optional): Learning rate of the optimizer, in units of pixel values; the paper's: 0.05. Default: 0.05
         high_frequency_weight (float, optional): Weight λ of the high-frequency loss, at least 0; the paper leaves it open. None: C·H·W /
-            150.528, which is 1000 at 3×224×224 and the same pull on each pixel at other sizes. Default: None
+            150.528, which is 1000 at 3×224×224 and the same pull on each pixel at other sizes, and nothing where inputs are no images.
+            Default: None
         high_frequency_power (int, optional): Whether neighbors' differences count as they are (1) or squared (2); the paper leaves it
             open. Default: 1
         warmup_steps (int, optional): Steps of warm-up, at most; 0 for none. The paper leaves it open. Default: 64
         warmup_tolerance (float, optional): Variance of the class probabilities at which an image's warm-up ends early. Default: 0.0, never
         transform (Transform or Callable, optional): Random transform T of each image at each step. Callables without a stream of their own,
             such as torchvision's, are applied image by image; None for no transform. Default: the paper's
-            ``RandomAffine(180, translate=(.5, .5), scale=(.7, 1.3))``
+            ``RandomAffine(180, translate=(.5, .5), scale=(.7, 1.3))``, which inputs that are no images go without
         noise (float, optional): Standard deviation of Gaussian noise added after T, drawn anew for each image at each step; see
             :class:`~captum_proto.optim.GaussianNoise`. Default: 0.0, none
         preprocess_first (bool, optional): Whether preprocessing acts before T; the fill of T, and the noise, are then in the model's
@@ -170,7 +171,7 @@ class GenerationSettings(OptimizationSettings):
 
     def resolved(
         self,
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         forward_func: Callable[..., Any],
         preprocess: Callable[[Tensor], Tensor] | None = None,
         target: Any = None,
@@ -179,7 +180,7 @@ class GenerationSettings(OptimizationSettings):
         With all replaced that stands for something else: a None for a weight, a name for a loss, natural images for what is measured.
 
         Args:
-            image_shape (tuple[int, int, int]): Of a prototype.
+            image_shape (tuple[int, ...]): Of a prototype.
             forward_func (Callable): The model.
             preprocess (Callable, optional): Its preprocessing. Default: None
             target (TargetType or nested list, optional): Of what is measured on natural images, only what is of these classes is kept.
@@ -188,7 +189,15 @@ class GenerationSettings(OptimizationSettings):
         Raises:
             ValueError: If the model has not what a loss looks at, or natural images are needed and missing.
         """
-        weight, diversity = self.high_frequency_weight, as_diversity(self.diversity, forward_func)
+        weight, transform = self.high_frequency_weight, self.transform
+        diversity = as_diversity(self.diversity, forward_func)
+        if not self.parametrization.of_images:
+            if weight:
+                raise InputError(
+                    f"high_frequency_weight is {weight:g}, but {self.parametrization!r} is of no images, which alone have neighboring "
+                    "pixels; leave it out."
+                )
+            weight, transform = 0.0, None if transform is PAPER_TRANSFORM else transform
         diversity_weight = self.diversity_weight
         if diversity is not None and diversity_weight is None:
             diversity_weight = diversity.default_weight
@@ -212,6 +221,7 @@ class GenerationSettings(OptimizationSettings):
             match = match.of(parse_targets(target))
         return replace(
             self,
+            transform=transform,
             high_frequency_weight=default_high_frequency_weight(image_shape) if weight is None else weight,
             diversity=diversity,
             diversity_weight=diversity_weight,
@@ -225,7 +235,8 @@ class GenerationSettings(OptimizationSettings):
     def objective(self, target: Any) -> Loss:
         """What the ascent minimizes for these targets, one row for each; of settings whose None are resolved."""
         objective = CLASS_LOSSES[self.class_loss](target)
-        objective = objective + self.high_frequency_weight * HighFrequency(self.high_frequency_power)
+        if self.parametrization.of_images:
+            objective = objective + self.high_frequency_weight * HighFrequency(self.high_frequency_power)
         if self.diversity is not None:
             objective = objective + self.diversity_weight * self.diversity
         if self.natural_statistics is not None:

@@ -82,8 +82,12 @@ def control_images(
         Schubert make them (Distill 2017): Fourier coefficients under shifts, scales and rotations of a few pixels and degrees. "mean
         image": one.
     """
-    _, channels, height, width = images.shape
-    shape = (channels, height, width)
+    shape = tuple(images.shape[1:])
+    ascents = [name for name in ("ascent", "feature_visualization") if name in controls]
+    if ascents and len(shape) != 3:
+        raise InputError(
+            f"inputs have shape {shape}, and {ascents[0]} is a control of images (C, H, W); leave it out of controls."
+        )
     count = len(images) if count is None else count
     low, high = value_range
     made: dict[str, Tensor] = {}
@@ -92,7 +96,7 @@ def control_images(
     if "noise" in controls:
         keys = prototype_keys([seed + i for i in range(count)], [()] * count)
         made["noise"] = RandomStream(keys, CONTROL).uniform(images[0].numel(), low, high).view(count, *shape).float()
-    for name in [name for name in ("ascent", "feature_visualization") if name in controls]:
+    for name in ascents:
         classes = _classes_seen(pipeline, images) if target is None else target
         each = parse_targets(classes, expand_to=len(images))
         targets = [each[index % len(each)] for index in range(count)]

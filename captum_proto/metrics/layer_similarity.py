@@ -13,7 +13,7 @@ from captum.log import log_usage
 from torch import Tensor
 
 from captum_proto._utils.batches import Images
-from captum_proto._utils.checks import callers_level, check_images, check_int
+from captum_proto._utils.checks import callers_level, check_images_or_inputs, check_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import PreviousOutput
@@ -119,7 +119,7 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
         if control_count is not None:
             control_count = check_int(control_count, "control_count", 1, ", or None for as many as prototypes")
         ascent_steps, seed = check_int(ascent_steps, "ascent_steps", 0), operator.index(seed)
-        images = check_images(getattr(prototypes, "images", prototypes), self.value_range, "prototypes")
+        images = check_images_or_inputs(getattr(prototypes, "images", prototypes), self.value_range, "prototypes")
         if target is None and hasattr(prototypes, "target"):
             target = [list(classes) for classes in prototypes.target]
         fitted_here = self._reference is None

@@ -51,7 +51,8 @@ class PathSimilarity(LayerSimilarity[PathReference, PathScores, PathComparison])
             "all". Default: "last"
         alias (str, optional): "value" for what each layer returned, "reference" for what later in-place layers made of it by the end of
             the pass. Default: "value"
-        value_range (tuple[float, float], optional): The range images must lie in; None for any. Default: (0, 1)
+        value_range (tuple[float, float], optional): The range images must lie in; None for any, and for inputs that are no images, such
+            as rows of a table (N, F) or embedded tokens (N, L, D). Default: (0, 1)
         batch_size (int, optional): Images at a time, where a tensor is given. Default: 32
         measures (iterable of str, optional): What to compute: "spearman" and "l1", which are always computed, and, where they are named,
             "cosine" and "pearson", the cosine of an image's activations and the mean and their linear correlation, in float64. These take

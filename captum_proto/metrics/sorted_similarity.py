@@ -69,7 +69,8 @@ class SortedSimilarity(LayerSimilarity[SortedReference, SortedScores, SortedComp
         preprocess (Callable, optional): From images in ``value_range`` to the model's input. Default: None
         repeat (str, optional): Which call of a layer counts that runs several times per pass: "last", "first" or "all". Default: "last"
         alias (str, optional): "value" for what each layer returned, "reference" for what later in-place layers made of it. Default: "value"
-        value_range (tuple[float, float], optional): The range images must lie in; None for any. Default: (0, 1)
+        value_range (tuple[float, float], optional): The range images must lie in; None for any, and for inputs that are no images, such
+            as rows of a table (N, F) or embedded tokens (N, L, D). Default: (0, 1)
         batch_size (int, optional): Images at a time, where a tensor is given. Default: 32
         channel_axis (int or mapping[str, int], optional): Which axis of a layer's output (N, ...) holds its channels, for all layers or by
             name; all other axes are positions. A reference that is loaded keeps its own. Default: None, told from the layers

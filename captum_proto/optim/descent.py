@@ -101,7 +101,7 @@ class Descent:
         self.inputs = self.settings.parametrization.for_images(shape, self.settings.value_range)
         self._start(shape, start)
         result = OptimizationResult(self._look(), self.rows, self.forward.arrangement)
-        if not self.probed and result.images.dim() == 4 and self.settings.steps + self.settings.warmup_steps:
+        if not self.probed and result.images.dim() > 1 and self.settings.steps + self.settings.warmup_steps:
             warn_of_outputs(self.pipeline, self.inputs.composed(result.images, None))
         if self.inputs.resizes:
             self._check_small()
@@ -113,6 +113,8 @@ class Descent:
         except _Stopped:
             result.stopped = True
         self._warn_of_zero_gradients(phases[-1], result)
+        with torch.no_grad():
+            self.inputs.finish(self.parameters)
         result.images, result.arrangement = self._look(), self.forward.arrangement
         result.parameters = {name: value.detach() for name, value in self.parameters.items()}
         result.parametrization = self.inputs
@@ -247,8 +249,8 @@ class Descent:
     def _forward(self, phase: _Phase, step: int) -> tuple[Tensor, Outputs, Tensor]:
         """The loss, what it saw of the model, and the images as the model got them: what goes by them goes through the model."""
         inputs = self.inputs.at(step / phase.steps if phase.advances else 0.0)
-        images = inputs.render(self.parameters)
         behind = RandomStream(self.rows.keys, BACKGROUND, step) if inputs.draws else None
+        images = inputs.drawn(behind).render(self.parameters)
         composed = inputs.composed(images, behind)
         seen = composed.view_as(composed)
         random = RandomStream(self.rows.keys, TRANSFORM, step) if phase.transformed else None

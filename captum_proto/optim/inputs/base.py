@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from captum_proto._utils.checks import check_images
 from captum_proto._utils.errors import InputError
 from captum_proto.optim.random import RandomStream
 
@@ -24,15 +25,22 @@ class Parametrization(ABC):
     made its copy with :meth:`for_images`. The objective is the same in every parametrization; which of its optima an optimization finds,
     and how soon, is not.
 
+    Inputs need not be images: rows of a table and embedded texts are inputs too. Such a parametrization says so with ``of_images``, knows
+    its own ``input_shape``, checks given inputs itself (:meth:`check`), and makes in :meth:`finish` the choices that a gradient cannot make.
+
     Attributes:
         shape (tuple[int, ...]): Of one input, (C, H, W) for an image.
         value_range (tuple[float, float]): The least and the greatest value of an input.
-        draws (bool): Whether :meth:`composed` takes random numbers.
+        of_images (bool): Whether inputs are images: the transform and the penalty of Prototype Generation are of images alone.
+        input_shape (tuple[int, ...], optional): The shape of one input, where the parametrization itself knows it.
+        draws (bool): Whether :meth:`composed` or :meth:`drawn` takes random numbers.
         resizes (bool): Whether :meth:`at` may show smaller inputs than those that come back.
     """
 
     shape: tuple[int, ...] = ()
     value_range: tuple[float, float] = (0.0, 1.0)
+    of_images: bool = True
+    input_shape: tuple[int, ...] | None = None
     draws: bool = False
     resizes: bool = False
 
@@ -52,6 +60,29 @@ class Parametrization(ABC):
             progress (float): From 0, at the first step of the main objective and in a warm-up, to 1, when all are done.
         """
         return self
+
+    def drawn(self: Self, random: RandomStream | None) -> Self:
+        """
+        What is rendered at a step where rendering itself is random, as a draw of tokens is: itself, unless it is.
+
+        Args:
+            random (RandomStream, optional): Of this step; None: without anything random, and so are all pictures that come back.
+        """
+        return self
+
+    def check(self, inputs: Tensor, value_range: tuple[float, float], name: str) -> Tensor:
+        """
+        Given inputs (N, …) that are as they should be: images in ``value_range``, unless a subclass knows better.
+
+        Args:
+            inputs (Tensor): To start from.
+            value_range (tuple[float, float]): Of the optimization.
+            name (str): What a message calls them.
+
+        Raises:
+            TypeError, ValueError: If they are not.
+        """
+        return check_images(inputs, value_range, name)
 
     @abstractmethod
     def start(self, random: RandomStream, shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -82,6 +113,9 @@ class Parametrization(ABC):
 
     def project(self, parameters: dict[str, Tensor]) -> None:  # noqa: B027  # many have nothing to put back
         """Put parameters back where they are allowed to be, in place: called after each step, without gradients."""
+
+    def finish(self, parameters: dict[str, Tensor]) -> None:  # noqa: B027  # most have no choice left to make
+        """Make the choices that a gradient cannot make, in place: called once, after the last step, without gradients."""
 
     def parameters_of(self, images: Tensor) -> dict[str, Tensor]:
         """

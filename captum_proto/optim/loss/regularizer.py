@@ -12,7 +12,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto.optim.loss.objective import Loss, Outputs
 
 
-def default_high_frequency_weight(image_shape: tuple[int, int, int] | torch.Size) -> float:
+def default_high_frequency_weight(image_shape: tuple[int, ...] | torch.Size) -> float:
     """
     λ where none is given: the same pull on each pixel at every size of image.
 
