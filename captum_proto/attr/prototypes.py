@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ class Prototypes:
     Prototypes, what the model makes of them, and how they were made.
 
     Attributes:
-        images (Tensor): (N, C, H, W), in the input range, before preprocessing; on the model's device.
+        images (Tensor): (N, C, H, W), or what else the inputs are, in the input range, before preprocessing; on the model's device.
         target (list[tuple[int, ...]]): The classes of each prototype; a single class is a tuple of one.
         seeds (list[int]): The seed of each prototype: with its target, all that its random numbers depend on.
         logits (Tensor): (N,), the class logit of each image as it is; for a superclass, the logsumexp of its logits.
@@ -86,6 +86,15 @@ class Prototypes:
             raise InputError(
                 f"there are no prototypes of {list(wanted)}; there are some of {sorted(map(list, set(self.target)))}."
             )
+        return self.select(rows)
+
+    def select(self, rows: Sequence[int]) -> Prototypes:
+        """
+        Some of the prototypes.
+
+        Args:
+            rows (sequence of int): Which, by place, in the order wanted.
+        """
         return Prototypes(
             **{name: getattr(self, name)[rows] for name in _VALUES},
             target=[self.target[row] for row in rows],

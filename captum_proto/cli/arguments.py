@@ -102,12 +102,12 @@ def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
     group.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda where there is one)")
 
 
-def add_targets(parser: argparse.ArgumentParser) -> None:
+def add_targets(parser: argparse.ArgumentParser, required: bool = True) -> None:
     group = parser.add_argument_group("classes")
     group.add_argument(
         "--target",
         action="append",
-        required=True,
+        required=required,
         metavar="CLASS",
         help=f"{CLASS}; repeat for several",
     )

@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 
 from captum_proto._utils.class_names import label_of
+from captum_proto._utils.errors import InputError
 from captum_proto.cli import arguments as shared
+from captum_proto.cli import other_inputs
 from captum_proto.cli.given import check_given
 from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.generate import Generate
@@ -19,16 +21,18 @@ _EXAMPLES = """examples:
   captum-proto generate --model torchvision:resnet50 --checkpoint mine.safetensors --target 151-268 --out dogs
   captum-proto generate --model nets/mine.py:factory --image-shape 1 28 28 --target 3 --transform none --out threes
   captum-proto generate --model efficientnet-lite0 --target 12 --preset matched --natural-images photos --out matched
+  captum-proto generate --input tabular --model wine --networks 5 --out wine
 """
 
 
 def add(commands: shared.Commands) -> None:
     parser = shared.command(commands, "generate", "make prototypes of classes", _EXAMPLES)
     shared.add_model(parser)
-    shared.add_targets(parser)
+    shared.add_targets(parser, required=False)
     shared.add_generation(parser)
     _add_natural_images(parser)
     shared.add_verifier(parser)
+    other_inputs.add(parser)
     shared.add_output(parser)
     parser.set_defaults(run=run)
 
@@ -54,6 +58,10 @@ def _add_natural_images(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.input == "tabular":
+        return other_inputs.run_tabular(args)
+    if args.target is None:
+        raise InputError("target is missing; name a class with --target.")
     check_given(args)
     named = shared.load(args)
     options = shared.generation_arguments(args, named)

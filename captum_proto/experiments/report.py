@@ -20,6 +20,7 @@ from captum_proto.experiments.quality.page import compared_methods_page
 from captum_proto.experiments.quality.pairs import quality_pairs_page_of
 from captum_proto.experiments.reproduce.page import reproduced_page
 from captum_proto.experiments.sweep.tables import swept_page
+from captum_proto.experiments.tabular_prototypes import tabular_prototypes_page
 from captum_proto.experiments.tasks_page import tasks_page
 from captum_proto.experiments.visualize import visualization_page
 from captum_proto.report.html import write_page, write_report
@@ -27,9 +28,16 @@ from captum_proto.report.page import Page
 from captum_proto.report.views import atlas  # noqa: F401  # a kind of block that pages may hold
 from captum_proto.runs.folder import PAGE, RECORDED, SETTINGS, read_settings
 
+
+def generated_page(folder: Path) -> Page:
+    """The page of a folder of prototypes, of whatever kind of input."""
+    kinds = {"tabular": tabular_prototypes_page}
+    return kinds.get(read_settings(folder).get("input", "image"), generation_page)(folder)
+
+
 #: By command: the page of a folder, from the files in it, of a run that is finished or not.
 PAGES: dict[str, Callable[[Path], Page]] = {
-    "generate": generation_page,
+    "generate": generated_page,
     "visualize": visualization_page,
     "evaluate": evaluation_page,
     "examples": examples_page,

@@ -3,6 +3,8 @@
 from captum_proto.models.layer_activations import POOLS, LayerActivations, PooledFeatures, pooled
 from captum_proto.models.named import NamedModel
 from captum_proto.models.registry import load_model, model_names
+from captum_proto.models.surrogate import surrogate_of
+from captum_proto.models.tabular import TabularModel, train_tabular_model
 from captum_proto.models.two_tower import ImageTextEncoder, TwoTower
 
 # Each family registers itself. The order is that of model_names(), and decides where a name fits two families.
@@ -16,8 +18,11 @@ __all__ = [
     "LayerActivations",
     "NamedModel",
     "PooledFeatures",
+    "TabularModel",
     "TwoTower",
     "load_model",
     "model_names",
     "pooled",
+    "surrogate_of",
+    "train_tabular_model",
 ]

@@ -18,6 +18,7 @@ from captum_proto.testing.marked_digits import (
     train_classifier,
     with_marks,
 )
+from captum_proto.testing.planted_table import INCOMES, RULE_COLUMNS, income_rule, planted_income
 from captum_proto.testing.planted_units import (
     STRIPES,
     ColorUnits,
@@ -59,9 +60,11 @@ __all__ = [
     "COLOR_TERMS",
     "CUE",
     "GENERIC",
+    "INCOMES",
     "MARKS",
     "PARTS",
     "PLANTS",
+    "RULE_COLUMNS",
     "SCENES",
     "SHAPES",
     "STRIPES",
@@ -100,10 +103,12 @@ __all__ = [
     "fool",
     "framed_digits",
     "images_and_targets",
+    "income_rule",
     "make_decoy",
     "painted_over",
     "phrase_of",
     "planted_classifier",
+    "planted_income",
     "planted_pictures",
     "quadrant_pictures",
     "read_off",

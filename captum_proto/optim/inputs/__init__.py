@@ -10,6 +10,7 @@ from captum_proto.optim.inputs.parametrization import PARAMETRIZATIONS, as_param
 from captum_proto.optim.inputs.pixels import PixelImage
 from captum_proto.optim.inputs.spectral import FFTImage, PhaseImage
 from captum_proto.optim.inputs.stacked import SharedImage, StackImage
+from captum_proto.optim.inputs.tabular import TabularInput
 
 __all__ = [
     "PARAMETRIZATIONS",
@@ -25,5 +26,6 @@ __all__ = [
     "PixelImage",
     "SharedImage",
     "StackImage",
+    "TabularInput",
     "as_parametrization",
 ]

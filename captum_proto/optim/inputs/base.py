@@ -26,7 +26,7 @@ class Parametrization(ABC):
     and how soon, is not.
 
     Inputs need not be images: rows of a table and embedded texts are inputs too. Such a parametrization says so with ``of_images``, knows
-    its own ``input_shape``, checks given inputs itself (:meth:`check`), and makes in :meth:`finish` the choices that a gradient cannot make.
+    its own ``input_shape``, checks given inputs itself (:meth:`check`), and makes in :meth:`finish` the choices that a gradient cannot.
 
     Attributes:
         shape (tuple[int, ...]): Of one input, (C, H, W) for an image.

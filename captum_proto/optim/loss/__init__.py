@@ -45,6 +45,7 @@ from captum_proto.optim.loss.penalties import (
     Transparent,
 )
 from captum_proto.optim.loss.regularizer import HighFrequency, default_high_frequency_weight
+from captum_proto.optim.loss.rows import RowDistance
 from captum_proto.optim.loss.style import Style, gram
 from captum_proto.optim.loss.unit import LayerLoss, middle
 
@@ -84,6 +85,7 @@ __all__ = [
     "Penalty",
     "PixelDiversity",
     "ProbabilityVariance",
+    "RowDistance",
     "Rows",
     "Style",
     "TensorDirection",

@@ -1,0 +1,64 @@
+"""Prototypes beside controls, by several measures: a table of means with intervals, and in a sentence what sets them apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from captum_proto._utils.tables import between, number, percent
+from captum_proto.metrics.comparison import condition_label
+from captum_proto.report.blocks import Table
+from captum_proto.stats.conditions import Measured, condition_estimate, paired_estimate
+from captum_proto.stats.intervals import Estimate
+
+PROTOTYPE = "prototype"
+
+
+def condition_table(
+    measured: Sequence[Measured], measures: Mapping[str, str], shares: Sequence[str], caption: str
+) -> Table:
+    """
+    A row for each condition, a column for each measure.
+
+    Args:
+        measured (sequence of Measured): Of all conditions.
+        measures (mapping[str, str]): What each measure is called in the header.
+        shares (sequence of str): Measures that are shares, to be shown in per cent.
+        caption (str): What the figures say.
+    """
+    conditions = list(dict.fromkeys(each.condition for each in measured))
+    counts = {condition: sum(each.condition == condition for each in measured) for condition in conditions}
+    rows = []
+    for condition in conditions:
+        cells = [
+            with_interval(condition_estimate(measured, condition, measure), measure in shares) for measure in measures
+        ]
+        rows.append([condition_label(condition), str(counts[condition]), *cells])
+    return Table(["condition", "inputs", *measures.values()], rows, caption, conditions=True)
+
+
+def with_interval(estimate: Estimate, share: bool) -> str:
+    """A mean and, where there is one, its interval."""
+    show = percent if share else number
+    ends = None if math.isnan(estimate.low) else (estimate.low, estimate.high)
+    return show(estimate.value) + (f" ({between(ends, show)})" if ends is not None else "")
+
+
+def against(measured: Sequence[Measured], control: str, measure: str, share: bool) -> str:
+    """How far prototypes are above a control, in words: by how much on average, and whether it may be chance."""
+    found = paired_estimate(measured, PROTOTYPE, control, measure)
+    if math.isnan(found.value):
+        return f"not compared with the control “{condition_label(control)}”"
+    show = percent if share else number
+    way = "above" if found.value > 0 else "below"
+    size = show(abs(found.value))
+    if found.value == 0:
+        return f"as high as the control “{condition_label(control)}”"
+    if math.isnan(found.low):
+        return f"{size} {way} the control “{condition_label(control)}”, of which a single case does not tell whether by chance"
+    certain = found.low > 0 or found.high < 0
+    chance = "" if certain else ", which may be chance"
+    return f"{size} {way} the control “{condition_label(control)}” (interval {between((found.low, found.high), show)}{chance})"
+
+
+__all__ = ["PROTOTYPE", "against", "condition_table", "with_interval"]
