@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from captum_proto.stats.intervals import Estimate, interval
+from captum_proto.stats.shares import mean_share
+
+_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,16 @@ class Measured:
         return {**vars(self), "values": values}
 
 
-def condition_estimate(measured: Iterable[Measured], condition: str, measure: str) -> Estimate:
+def condition_estimate(measured: Iterable[Measured], condition: str, measure: str, share: bool = False) -> Estimate:
     """
-    The mean of a measure over units, with Student's interval over them; NaN where there are too few.
+    The mean of a measure over units, with an interval over them; NaN where there are too few.
 
     Args:
         measured (iterable of Measured): Of all conditions.
         condition (str): Which.
         measure (str): Which.
+        share (bool, optional): Whether it lies between 0 and 1, as shares and probabilities do: the interval is then that of
+            :func:`~captum_proto.stats.shares.mean_share`; else it is Student's. Default: False
 
     Examples::
 
@@ -59,6 +64,8 @@ def condition_estimate(measured: Iterable[Measured], condition: str, measure: st
         if each.condition == condition and not math.isnan(each.values.get(measure, math.nan)):
             by_unit.setdefault(each.unit, []).append(each.values[measure])
     means = [sum(values) / len(values) for values in by_unit.values()]
+    if share and means:
+        return mean_share(means, resamples=_RESAMPLES)
     ends = interval(means)
     value = sum(means) / len(means) if means else math.nan
     return Estimate(value, *(ends if ends is not None else (math.nan, math.nan)))

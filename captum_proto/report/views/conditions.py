@@ -15,7 +15,11 @@ PROTOTYPE = "prototype"
 
 
 def condition_table(
-    measured: Sequence[Measured], measures: Mapping[str, str], shares: Sequence[str], caption: str
+    measured: Sequence[Measured],
+    measures: Mapping[str, str],
+    shares: Sequence[str],
+    bounded: Sequence[str],
+    caption: str,
 ) -> Table:
     """
     A row for each condition, a column for each measure.
@@ -24,6 +28,7 @@ def condition_table(
         measured (sequence of Measured): Of all conditions.
         measures (mapping[str, str]): What each measure is called in the header.
         shares (sequence of str): Measures that are shares, to be shown in per cent.
+        bounded (sequence of str): Measures between 0 and 1: shares and probabilities.
         caption (str): What the figures say.
     """
     conditions = list(dict.fromkeys(each.condition for each in measured))
@@ -31,7 +36,8 @@ def condition_table(
     rows = []
     for condition in conditions:
         cells = [
-            with_interval(condition_estimate(measured, condition, measure), measure in shares) for measure in measures
+            with_interval(condition_estimate(measured, condition, measure, measure in bounded), measure in shares)
+            for measure in measures
         ]
         rows.append([condition_label(condition), str(counts[condition]), *cells])
     return Table(["condition", "inputs", *measures.values()], rows, caption, conditions=True)
@@ -49,7 +55,7 @@ def against(measured: Sequence[Measured], control: str, measure: str, share: boo
     found = paired_estimate(measured, PROTOTYPE, control, measure)
     if math.isnan(found.value):
         return f"not compared with the control “{condition_label(control)}”"
-    show = percent if share else number
+    show = _points if share else number
     way = "above" if found.value > 0 else "below"
     size = show(abs(found.value))
     if found.value == 0:
@@ -59,6 +65,11 @@ def against(measured: Sequence[Measured], control: str, measure: str, share: boo
     certain = found.low > 0 or found.high < 0
     chance = "" if certain else ", which may be chance"
     return f"{size} {way} the control “{condition_label(control)}” (interval {between((found.low, found.high), show)}{chance})"
+
+
+def _points(value: float) -> str:
+    """A difference of shares."""
+    return f"{100 * value:.1f} points"
 
 
 __all__ = ["PROTOTYPE", "against", "condition_table", "with_interval"]

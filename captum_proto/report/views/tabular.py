@@ -28,6 +28,7 @@ _MEASURES = {
     "spearman": "path similarity",
 }
 _SHARES = ("judged", "pipeline", "rule")
+_BOUNDED = (*_SHARES, "judge_p", "p")
 #: So many prototypes of a class are shown as rows of a table, and so many columns in a figure.
 _SHOWN, _MOST_FEATURES = 2, 32
 
@@ -67,12 +68,12 @@ class TabularResult:
         there = {name: shown for name, shown in _MEASURES.items() if any(name in each.values for each in self.measured)}
         over = "networks" if len(self.networks) > 1 else "classes"
         caption = (
-            f"Means with 95 % intervals over {over}. Gradient boosting was trained on the same rows as the network, and saw no prototype. "
-            "Path similarity: the mean Spearman correlation of the network's layers with those of natural rows of the class. Class mean: of "
+            f"Means with 95 % intervals over {over}. Gradient boosting was trained on the rows of the network, and saw no prototype. Path"
+            " similarity: the mean Spearman correlation of the network's layers with those of natural rows of the class. Class mean: of "
             "the training rows of the class, all of which it knows. Random row: a natural row of any class. Random start: where ascents "
             "begin."
         )
-        return condition_table(self.measured, there, _SHARES, caption)
+        return condition_table(self.measured, there, _SHARES, _BOUNDED, caption)
 
 
 def columns_figure(shown: Mapping[str, Any]) -> Figure:
@@ -170,8 +171,8 @@ def _surrogate(network: Mapping[str, Any]) -> list[str]:
     if "surrogate_of" not in settings:
         return []
     return [
-        f"The network is a differentiable surrogate of {settings['surrogate_of']}, which gives no gradient: prototypes are the "
-        f"surrogate's. Both give the same class to {percent(settings['agreement'])} of the rows that were held out from its training, and to "
+        f"The network is a differentiable surrogate of {settings['surrogate_of']}, which gives no gradient: these are prototypes of the "
+        f"surrogate. Both give the same class to {percent(settings['agreement'])} of the rows that were held out from its training, and to "
         f"{percent(settings['agreement_natural'])} of natural rows."
     ]
 
@@ -187,7 +188,7 @@ def _networks(result: TabularResult) -> list[str]:
 
 
 def _trust(result: TabularResult) -> str:
-    found = condition_estimate(result.measured, PROTOTYPE, "judged")
+    found = condition_estimate(result.measured, PROTOTYPE, "judged", share=True)
     path = condition_estimate(result.measured, PROTOTYPE, "spearman")
     if math.isnan(found.value):
         return ""
