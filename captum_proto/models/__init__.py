@@ -5,6 +5,7 @@ from captum_proto.models.named import NamedModel
 from captum_proto.models.registry import load_model, model_names
 from captum_proto.models.surrogate import surrogate_of
 from captum_proto.models.tabular import TabularModel, train_tabular_model
+from captum_proto.models.text import TextModel, train_text_model
 from captum_proto.models.two_tower import ImageTextEncoder, TwoTower
 
 # Each family registers itself. The order is that of model_names(), and decides where a name fits two families.
@@ -19,10 +20,12 @@ __all__ = [
     "NamedModel",
     "PooledFeatures",
     "TabularModel",
+    "TextModel",
     "TwoTower",
     "load_model",
     "model_names",
     "pooled",
     "surrogate_of",
     "train_tabular_model",
+    "train_text_model",
 ]

@@ -16,6 +16,7 @@ from captum_proto.optim.inputs import (
     SharedImage,
     StackImage,
     TabularInput,
+    TextInput,
 )
 from captum_proto.optim.loss import (
     L1,
@@ -35,6 +36,7 @@ from captum_proto.optim.loss import (
     FacetLoss,
     FeatureDistance,
     FeatureDistribution,
+    Fluency,
     GramDiversity,
     HeadActivation,
     HighFrequency,
@@ -135,6 +137,7 @@ __all__ = [
     "FacetLoss",
     "FeatureDistance",
     "FeatureDistribution",
+    "Fluency",
     "GaussianNoise",
     "GaussianSmoothing",
     "GramDiversity",
@@ -186,6 +189,7 @@ __all__ = [
     "Style",
     "TabularInput",
     "TensorDirection",
+    "TextInput",
     "TotalVariation",
     "Transform",
     "Transparent",

@@ -53,6 +53,7 @@ from captum_proto.testing.spurious_shapes import (
     spurious_shapes,
     train_shape_classifier,
 )
+from captum_proto.testing.topics import KEYWORD, PLANTED_TOPIC, TOPICS, BigramModel, topic_texts
 from captum_proto.testing.two_tower import small_two_tower, train_two_tower, with_concept_units
 
 __all__ = [
@@ -61,16 +62,20 @@ __all__ = [
     "CUE",
     "GENERIC",
     "INCOMES",
+    "KEYWORD",
     "MARKS",
     "PARTS",
+    "PLANTED_TOPIC",
     "PLANTS",
     "RULE_COLUMNS",
     "SCENES",
     "SHAPES",
     "STRIPES",
     "TEXTURES",
+    "TOPICS",
     "TUNED",
     "AnnotatedSets",
+    "BigramModel",
     "CaptionedShapes",
     "ColorUnits",
     "Detector",
@@ -117,6 +122,7 @@ __all__ = [
     "small_classifier",
     "small_two_tower",
     "spurious_shapes",
+    "topic_texts",
     "train_classifier",
     "train_shape_captioner",
     "train_shape_classifier",

@@ -11,6 +11,7 @@ from captum_proto.optim.inputs.pixels import PixelImage
 from captum_proto.optim.inputs.spectral import FFTImage, PhaseImage
 from captum_proto.optim.inputs.stacked import SharedImage, StackImage
 from captum_proto.optim.inputs.tabular import TabularInput
+from captum_proto.optim.inputs.text import TextInput
 
 __all__ = [
     "PARAMETRIZATIONS",
@@ -27,5 +28,6 @@ __all__ = [
     "SharedImage",
     "StackImage",
     "TabularInput",
+    "TextInput",
     "as_parametrization",
 ]

@@ -28,6 +28,7 @@ from captum_proto.optim.loss.direction import (
 from captum_proto.optim.loss.distance import FeatureDistance
 from captum_proto.optim.loss.diversity import Diversity, GramDiversity, PixelDiversity, as_diversity
 from captum_proto.optim.loss.facet import FacetLoss
+from captum_proto.optim.loss.fluency import Fluency
 from captum_proto.optim.loss.match_activations import MatchActivations
 from captum_proto.optim.loss.natural_activations import NaturalActivations
 from captum_proto.optim.loss.natural_statistics import NaturalStatistics
@@ -67,6 +68,7 @@ __all__ = [
     "FacetLoss",
     "FeatureDistance",
     "FeatureDistribution",
+    "Fluency",
     "GramDiversity",
     "HeadActivation",
     "HighFrequency",
