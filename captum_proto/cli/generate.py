@@ -22,6 +22,7 @@ _EXAMPLES = """examples:
   captum-proto generate --model nets/mine.py:factory --image-shape 1 28 28 --target 3 --transform none --out threes
   captum-proto generate --model efficientnet-lite0 --target 12 --preset matched --natural-images photos --out matched
   captum-proto generate --input tabular --model wine --networks 5 --out wine
+  captum-proto generate --input text --model minilm-topics --target chess --language-model bigram --out chess
 """
 
 
@@ -58,8 +59,8 @@ def _add_natural_images(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.input == "tabular":
-        return other_inputs.run_tabular(args)
+    if args.input != "image":
+        return other_inputs.run(args)
     if args.target is None:
         raise InputError("target is missing; name a class with --target.")
     check_given(args)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 from captum_proto._utils.checks import nearest
@@ -15,7 +16,11 @@ from captum_proto.cli import arguments as shared
 from captum_proto.experiments.options import generation_options
 from captum_proto.experiments.tabular_models import NAMES, tabular_models
 from captum_proto.experiments.tabular_prototypes import ROW_DISTANCE, TabularPrototypes
+from captum_proto.experiments.text_models import BIGRAM, language_model, text_models
+from captum_proto.experiments.text_models import NAMES as TEXT_NAMES
+from captum_proto.experiments.text_prototypes import VOCABULARIES, TextPrototypes
 from captum_proto.models.surrogate import PIPELINES
+from captum_proto.optim.inputs.text import METHODS
 from captum_proto.runs.contents import check_free
 from captum_proto.runs.tasks import carry_out
 
@@ -70,6 +75,24 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=ROW_DISTANCE,
         help="weight of the distance from natural rows of all classes; 0 for none (default: %(default)s)",
     )
+    group = parser.add_argument_group(
+        f"texts (--input text; --model {', '.join(TEXT_NAMES)}, or FILE.py:FACTORY that returns a TextModel)"
+    )
+    group.add_argument(
+        "--tokens", choices=METHODS, default="gumbel", help="how tokens are chosen (default: %(default)s)"
+    )
+    group.add_argument(
+        "--vocabulary",
+        choices=VOCABULARIES,
+        default="used",
+        help="which tokens may be: those of training texts, or all whole words (default: %(default)s)",
+    )
+    group.add_argument(
+        "--language-model",
+        metavar=f"{BIGRAM}|FILE.py:FACTORY",
+        help="by which surprise is measured, and fluency wanted: a bigram model of the training texts, or what a function returns",
+    )
+    group.add_argument("--fluency", type=float, default=0.0, help="its weight in the ascent (default: %(default)s)")
 
 
 def check(args: argparse.Namespace) -> None:
@@ -86,9 +109,14 @@ def check(args: argparse.Namespace) -> None:
     check_free(args.out, args.command, overwrite=args.overwrite, resume=args.resume)
 
 
-def run_tabular(args: argparse.Namespace) -> None:
-    """Prototypes of rows of a table."""
+def run(args: argparse.Namespace) -> None:
+    """Prototypes of inputs that are no images."""
     check(args)
+    (_run_tabular if args.input == "tabular" else _run_text)(args)
+
+
+def _run_tabular(args: argparse.Namespace) -> None:
+    """Prototypes of rows of a table."""
     load = tabular_models(args.model, args.networks or 1, args.network_seed, args.pipeline)
     protocol = TabularPrototypes(
         load,
@@ -96,25 +124,38 @@ def run_tabular(args: argparse.Namespace) -> None:
         fixed=_fixed(args.fix or []),
         row_distance=args.row_distance,
         count=args.count or 4,
-        attempts=args.tries,
+        attempts=args.tries or 4,
         seed=args.seed,
     )
+    _carry_out(protocol, args)
+
+
+def _run_text(args: argparse.Namespace) -> None:
+    """Prototypes of texts."""
+    spoken = None if args.language_model is None else partial(language_model, args.language_model)
+    protocol = TextPrototypes(
+        text_models(args.model, args.networks or 1, args.network_seed),
+        options=given_options(args),
+        method=args.tokens,
+        vocabulary=args.vocabulary,
+        fluency=args.fluency,
+        language_model=spoken,
+        count=args.count or 2,
+        attempts=args.tries or 2,
+        seed=args.seed,
+    )
+    _carry_out(protocol, args)
+
+
+def _carry_out(protocol: Any, args: argparse.Namespace) -> None:
+    """Run a protocol for the classes that were named, and print what was measured."""
     if args.target:
-        protocol = TabularPrototypes(
-            **{**vars_of(protocol), "targets": classes_named(args.target, protocol.models[0].class_names)}
-        )
+        protocol = replace(protocol, targets=classes_named(args.target, protocol.models[0].class_names))
     for model in protocol.models:
-        print(
-            f"model: {model.name}; " + "; ".join(f"{key}: {value}" for key, value in model.settings.items()),
-            file=sys.stderr,
-        )
+        said = "; ".join(f"{key}: {value}" for key, value in model.settings.items())
+        print(f"model: {model.name}; {said}", file=sys.stderr)
     print(carry_out(protocol, args.out, **shared.output(args)).table())
     print(f"written: {args.out}")
-
-
-def vars_of(protocol: Any) -> dict[str, Any]:
-    """The fields of a protocol, to make one that differs in some."""
-    return {field.name: getattr(protocol, field.name) for field in fields(protocol)}
 
 
 def given_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -158,4 +199,4 @@ def _fixed(texts: Sequence[str]) -> dict[str, Any]:
     return fixed
 
 
-__all__ = ["INPUTS", "add", "check", "classes_named", "given_options", "run_tabular", "vars_of"]
+__all__ = ["INPUTS", "add", "check", "classes_named", "given_options", "run"]

@@ -22,6 +22,7 @@ from captum_proto.experiments.reproduce.page import reproduced_page
 from captum_proto.experiments.sweep.tables import swept_page
 from captum_proto.experiments.tabular_prototypes import tabular_prototypes_page
 from captum_proto.experiments.tasks_page import tasks_page
+from captum_proto.experiments.text_prototypes import text_prototypes_page
 from captum_proto.experiments.visualize import visualization_page
 from captum_proto.report.html import write_page, write_report
 from captum_proto.report.page import Page
@@ -31,7 +32,7 @@ from captum_proto.runs.folder import PAGE, RECORDED, SETTINGS, read_settings
 
 def generated_page(folder: Path) -> Page:
     """The page of a folder of prototypes, of whatever kind of input."""
-    kinds = {"tabular": tabular_prototypes_page}
+    kinds = {"tabular": tabular_prototypes_page, "text": text_prototypes_page}
     return kinds.get(read_settings(folder).get("input", "image"), generation_page)(folder)
 
 

@@ -5,29 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError, MissingPackageError
-from captum_proto.attr import PrototypeGeneration, Prototypes
+from captum_proto.attr import Prototypes
 from captum_proto.data.table import MISSING
+from captum_proto.experiments.input_prototypes import COMPARISON, NETWORKS, InputPrototypes
 from captum_proto.experiments.tasks_page import tasks_page
 from captum_proto.metrics import PathComparison, PathSimilarity
+from captum_proto.metrics.comparison import OTHER, SAME
 from captum_proto.models.tabular import TabularModel
-from captum_proto.optim import CONTROL, RandomStream, RowDistance, TabularInput, prototype_keys
+from captum_proto.optim import CONTROL, Loss, RandomStream, RowDistance, TabularInput, prototype_keys
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
 from captum_proto.report.page import Page
 from captum_proto.report.views.tabular import ROWS, TabularResult, columns_figure, tabular_page
 from captum_proto.runs.files import write_json, write_rows
 from captum_proto.runs.folder import is_finished, read_settings
-from captum_proto.runs.provenance import provenance
-from captum_proto.runs.tasks import Protocol, Run, Task, warnings_of
+from captum_proto.runs.tasks import Run, Task, warnings_of
 from captum_proto.stats.conditions import Measured
 
 #: What an ascent does that is not asked for otherwise: found on other seeds of the networks than those that are reported.
@@ -39,11 +39,10 @@ DEFAULTS: dict[str, Any] = {
     "noise": 0.6,
 }
 ROW_DISTANCE = 0.3
-_NETWORKS, _COMPARISON = "networks", "comparison"
 
 
 @dataclass(frozen=True)
-class TabularPrototypes(Protocol[TabularResult]):
+class TabularPrototypes(InputPrototypes[TabularResult]):
     """
     Prototypes of the classes of networks that take rows of a table.
 
@@ -74,149 +73,77 @@ class TabularPrototypes(Protocol[TabularResult]):
     attempts: int = 4
     seed: int = 0
 
-    unit = "network"
+    defaults = MappingProxyType(DEFAULTS)
+    kind = "tabular"
 
     def __post_init__(self) -> None:
-        for name in ("count", "attempts"):
-            check_int(getattr(self, name), name, 1)
-        if not self.load:
-            raise InputError("there is no network; give at least one.")
+        self.check()
         if not 0 <= self.row_distance < math.inf:
             raise InputError(f"row_distance is {self.row_distance}; expected a weight of at least 0.")
 
-    @cached_property
-    def models(self) -> list[TabularModel]:
-        made = [load() for load in self.load]
-        for model in made[1:]:
-            if model.columns.names != made[0].columns.names or model.class_names != made[0].class_names:
-                raise InputError("the networks are of different tables; give networks of one table and its classes.")
-        return made
+    def parametrization(self, model: TabularModel) -> TabularInput:
+        return TabularInput(model.columns, fixed=self.fixed)
 
-    @property
-    def classes(self) -> list[int]:
-        known = len(self.models[0].class_names)
-        chosen = list(range(known)) if self.targets is None else list(self.targets)
-        for target in chosen:
-            if not 0 <= target < known:
-                raise InputError(f"target is {target}, but {self.models[0].name} has classes 0 to {known - 1}.")
-        return chosen
+    def penalty(self, model: TabularModel) -> Loss | None:
+        return self.row_distance * RowDistance(model.training[0]) if self.row_distance else None
 
     def provenance(self) -> dict[str, Any]:
-        return provenance(
-            "generate",
-            {
-                "input": "tabular",
-                "model": self.models[0].provenance(),
-                "networks": [model.provenance()["fingerprint"] for model in self.models],
-                "target": self.classes,
-                "options": {**DEFAULTS, **self.options},
-                "fixed": {name: str(value) for name, value in self.fixed.items()},
-                "row_distance": self.row_distance,
-                "count": self.count,
-                "attempts": self.attempts,
-                "seed": self.seed,
-            },
-        )
-
-    def tasks(self) -> list[Task]:
-        self._generate(
-            self.models[0], [self.classes[0]], steps=1, attempts=1
-        )  # what is wrong with the options is found here
-        return [Task(f"{_NETWORKS}/{number:02d}") for number in range(len(self.models))]
+        return {**self.recorded(["row_distance"]), "fixed": {name: str(value) for name, value in self.fixed.items()}}
 
     def make(self, task: Task, run: Run) -> None:
         place = task.name.rpartition("/")[2]
         model = self.models[int(place)]
-        made = self._generate(model, self.classes, show_progress=run.show_progress)
-        folder = run.folder / _NETWORKS
+        made = self.generate(model, self.classes, show_progress=run.show_progress)
+        folder = run.folder / NETWORKS
         made.save(folder / f"{place}.safetensors", overwrite=True)
-        measured = measure(model, made, self.seed, place, len(self.models) > 1, folder)
+        judge = gradient_boosting(model)
+        measured = measure(model, judge, made, self.seed, lambda target: self.unit_of(place, target), folder / place)
         shown = shown_rows(model, made)
-        content = {"measured": [each.to_json() for each in measured], **shown, "settings": plain_settings(model)}
+        content = {"measured": [each.to_json() for each in measured], **shown, "settings": plain_settings(model, judge)}
         write_json(folder / f"{place}.json", content, overwrite=True)
         save_figure(columns_figure(shown), folder / f"{place}.png", overwrite=True)
 
     def summarize(self, run: Run) -> TabularResult:
-        result = TabularResult.load(run.folder / _NETWORKS)
+        result = TabularResult.load(run.folder / NETWORKS)
         write_csv(result, run.folder / ROWS)
         write_page(tabular_page(result, read_settings(run.folder), run.warnings()), run.folder)
         return result
 
-    def _generate(
-        self,
-        model: TabularModel,
-        classes: Sequence[int],
-        show_progress: bool = False,
-        attempts: int | None = None,
-        **options: Any,
-    ) -> Prototypes:
-        """The best of several ascents for each prototype, by the expected probability of its class."""
-        tries = self.attempts if attempts is None else attempts
-        penalty = {"regularizer": self.row_distance * RowDistance(model.training[0])} if self.row_distance else {}
-        made = PrototypeGeneration(model.model).generate(
-            [target for target in classes for _ in range(self.count * tries)],
-            parametrization=TabularInput(model.columns, fixed=self.fixed),
-            seed=self.seed,
-            show_progress=show_progress,
-            **{**DEFAULTS, **penalty, **self.options, **options},
-        )
-        expected = made.transformed_probabilities.view(len(classes), self.count, tries)
-        best = (
-            expected.argmax(2)
-            + tries * torch.arange(self.count)
-            + self.count * tries * torch.arange(len(classes))[:, None]
-        )
-        return made.select(best.flatten().tolist())
-
 
 def measure(
-    model: TabularModel, made: Prototypes, seed: int, place: str, several: bool, folder: Path
+    model: TabularModel, judge: Any, made: Prototypes, seed: int, unit_of: Callable[[int], str], stem: Path
 ) -> list[Measured]:
     """
-    What is measured of prototypes, of natural rows and of controls: how likely the class is to the network and to gradient boosting, path
+    What is measured of prototypes, of natural rows and of controls: how likely the class is to the network and to the judge, path
     similarity, and, where they are known, whether the rule or the pipeline gives the class.
 
     Args:
         model (TabularModel): Whose prototypes they are.
+        judge (any): Of another family, with scikit-learn's ``predict_proba`` of encoded rows.
         made (Prototypes): All of them.
         seed (int): Of the controls.
-        place (str): What the network is called.
-        several (bool): Whether there are several networks, over which intervals then are; else they are over classes.
-        folder (Path): Where comparisons are written.
+        unit_of (Callable): What intervals are over, from the class.
+        stem (Path): How the names of the files of comparisons begin.
     """
-    judge = gradient_boosting(model)
     (training, training_targets), (natural, natural_targets) = model.training, model.natural
-    similarity = PathSimilarity(model.model, value_range=None)
     found: list[Measured] = []
     for target in dict.fromkeys(target for (target,) in made.target):
-        rows = made.of(target).images
-        own = training[training_targets == target]
-        mean = model.columns.encode(model.columns.decode(own.mean(0, keepdim=True)))
+        rows, same = made.of(target).images, natural[natural_targets == target]
+        mean = training[training_targets == target].mean(0, keepdim=True)
         keys = prototype_keys([seed + i for i in range(len(rows))], [(target,)] * len(rows))
-        stream = RandomStream(keys, CONTROL)
-        chosen = (stream.uniform(1)[:, 0] * len(natural)).long()
-        start = _random_rows(model, stream)
-        others = natural[natural_targets != target]
-        conditions = {"class mean": mean, "random row": natural[chosen], "random start": start}
-        compared = PathSimilarity.compare(
-            _fresh(similarity), rows, natural[natural_targets == target], others, controls=[], further=conditions
-        )
-        compared.save(folder / f"{place}_{_COMPARISON}_{target}.safetensors", overwrite=True)
-        shown = {
-            "prototype": rows,
-            "same_class": natural[natural_targets == target],
-            "other_class": others,
-            **conditions,
+        stream, others = RandomStream(keys, CONTROL), natural[natural_targets != target]
+        controls = {
+            "class mean": model.columns.encode(model.columns.decode(mean)),
+            "random row": natural[(stream.uniform(1)[:, 0] * len(natural)).long()],
+            "random start": _starts(model, stream),
         }
-        for condition, encoded in shown.items():
-            found += _of_condition(
-                model, judge, compared, condition, encoded, target, place if several else model.class_names[target]
-            )
+        compared = PathSimilarity(model.model, value_range=None).compare(
+            rows, same, others, controls=[], further=controls
+        )
+        compared.save(stem.with_name(f"{stem.name}_{COMPARISON}_{target}.safetensors"), overwrite=True)
+        for condition, encoded in {"prototype": rows, SAME: same, OTHER: others, **controls}.items():
+            found += _of_condition(model, judge, compared, condition, encoded, target, unit_of(target))
     return found
-
-
-def _fresh(similarity: PathSimilarity) -> PathSimilarity:
-    return PathSimilarity(similarity.forward_func, value_range=None)
 
 
 def _of_condition(
@@ -244,7 +171,7 @@ def _of_condition(
     return measured
 
 
-def _random_rows(model: TabularModel, stream: RandomStream) -> Tensor:
+def _starts(model: TabularModel, stream: RandomStream) -> Tensor:
     """Where ascents start, as finished rows: what the judges make of no optimization at all."""
     inputs = TabularInput(model.columns)
     parameters = {name: value.float() for name, value in inputs.start(stream, (model.columns.width,)).items()}
@@ -268,9 +195,9 @@ def gradient_boosting(model: TabularModel) -> Any:
     return GradientBoostingClassifier(random_state=0).fit(model.training[0].numpy(), model.training[1].numpy())
 
 
-def plain_settings(model: TabularModel) -> dict[str, Any]:
+def plain_settings(model: TabularModel, judge: Any) -> dict[str, Any]:
     """What is known of a network, with the accuracy of its judge on the same unseen rows."""
-    judge, (rows, targets) = gradient_boosting(model), model.natural
+    rows, targets = model.natural
     return {
         **model.settings,
         "accuracy": model.accuracy(),
@@ -331,7 +258,7 @@ def tabular_prototypes_page(folder: Path) -> Page:
     """
     if not is_finished(folder) or not (folder / ROWS).is_file():
         return tasks_page(folder)
-    return tabular_page(TabularResult.load(folder / _NETWORKS), read_settings(folder), warnings_of(folder))
+    return tabular_page(TabularResult.load(folder / NETWORKS), read_settings(folder), warnings_of(folder))
 
 
 __all__ = ["DEFAULTS", "ROW_DISTANCE", "TabularPrototypes", "gradient_boosting", "tabular_prototypes_page"]
