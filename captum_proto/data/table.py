@@ -57,7 +57,7 @@ class Continuous:
 
     def __post_init__(self) -> None:
         numbers = (self.low, self.high, self.center, self.scale, 0.0 if self.missing is None else self.missing)
-        if not all(isinstance(number, Real) and math.isfinite(number) for number in numbers):
+        if not all(_is_number(number) and math.isfinite(number) for number in numbers):
             raise InputError(
                 f'column "{self.name}" has {numbers} for bounds, center and scale; expected finite numbers.'
             )
@@ -95,7 +95,7 @@ class Continuous:
             if self.missing is None:
                 raise InputError(f'column "{self.name}" has a missing value; say with missing=… what stands for one.')
             return [self.scaled(self.missing), 1.0]
-        if not isinstance(value, (Real, np.generic)) or isinstance(value, bool):
+        if not _is_number(value):
             raise InputTypeError(f'column "{self.name}" has {value!r}; expected a number.')
         number = float(value)
         if not self.low <= number <= self.high:
@@ -378,13 +378,17 @@ def _inferred(name: str, values: list[Any]) -> Column:
     lacks = len(there) < len(values)
     if not there:
         raise InputError(f'column "{name}" has no value; leave it out.')
-    if all(isinstance(value, (Real, np.number)) and not isinstance(value, (bool, np.bool_)) for value in there):
+    if all(_is_number(value) for value in there):
         numbers = np.array(there, dtype=np.float64)
         low, high = float(numbers.min()), float(numbers.max())
         whole = bool((numbers == np.round(numbers)).all())
         center, scale = float(numbers.mean()), float(numbers.std()) or 1.0
         return Continuous(name, low, high, center, scale, whole, center if lacks else None)
     return Categorical(name, sorted({str(value) for value in there}), lacks)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (Real, np.number)) and not isinstance(value, (bool, np.bool_))
 
 
 def _is_missing(value: Any) -> bool:

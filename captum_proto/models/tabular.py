@@ -208,7 +208,7 @@ def _held_out(targets: Tensor, share: float, seed: int) -> Tensor:
         raise InputError(f"held_out is {share}; expected a share between 0 and 1.")
     chosen = torch.zeros(len(targets), dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
-    for target in targets.unique().tolist():
+    for target in sorted(set(targets.tolist())):
         own = (targets == target).nonzero().flatten()
         count = max(2, round(share * len(own)))
         chosen[own[torch.randperm(len(own), generator=generator)[:count]]] = True

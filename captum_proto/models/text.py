@@ -70,7 +70,7 @@ class TextModel:
     @property
     def used(self) -> list[int]:
         """The numbers of the tokens that training texts have."""
-        return [int(each) for each in self.training[0].unique().tolist()]
+        return sorted(set(self.training[0].flatten().tolist()))
 
     @property
     def whole_words(self) -> list[int]:

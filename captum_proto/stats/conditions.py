@@ -71,8 +71,25 @@ def condition_estimate(measured: Iterable[Measured], condition: str, measure: st
     return Estimate(value, *(ends if ends is not None else (math.nan, math.nan)))
 
 
-def paired_estimate(measured: Sequence[Measured], first: str, second: str, measure: str) -> Estimate:
-    """The mean over units of the difference between two conditions, with Student's interval over the units that have both."""
+def paired_estimate(
+    measured: Sequence[Measured], first: str, second: str, measure: str, share: bool = False
+) -> Estimate:
+    """
+    The mean over units of the difference between two conditions, with Student's interval over the units that have both.
+
+    Args:
+        measured (sequence of Measured): Of all conditions.
+        first (str): A condition.
+        second (str): The one that is subtracted.
+        measure (str): Which.
+        share (bool, optional): Whether it lies between 0 and 1, so that no difference is beyond 1. Default: False
+
+    Examples::
+
+        >>> rows = [Measured(unit, *rest) for unit in "ab" for rest in (("prototype", "x", {"p": 1.0}), ("gray", "x", {"p": 0.5}))]
+        >>> paired_estimate(rows, "prototype", "gray", "p").value
+        0.5
+    """
     differences = []
     for unit in dict.fromkeys(each.unit for each in measured):
         own = [each for each in measured if each.unit == unit]
@@ -80,6 +97,8 @@ def paired_estimate(measured: Sequence[Measured], first: str, second: str, measu
         if not math.isnan(one) and not math.isnan(other):
             differences.append(one - other)
     ends = interval(differences)
+    if share and ends is not None:
+        ends = max(ends[0], -1.0), min(ends[1], 1.0)
     value = sum(differences) / len(differences) if differences else math.nan
     return Estimate(value, *(ends if ends is not None else (math.nan, math.nan)))
 

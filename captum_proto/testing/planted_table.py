@@ -71,13 +71,14 @@ def planted_income(rows: int = 3000, seed: int = 0, noise: float = 0.03) -> tupl
     level = (education / 16 * len(_OCCUPATIONS) + draw.normal(-1, 1.5, count)).round().clip(0, len(_OCCUPATIONS) - 1)
     hours = (40 + 0.6 * (education - 11) + draw.normal(0, 10, count)).round().clip(1, 99)
     gain = np.where(draw.random(count) < 0.12, draw.gamma(2, 3500, count).clip(0, 20000).round(), 0.0)
-    working = draw.choice(["private", "self-employed", "government", None], count, p=[0.7, 0.12, 0.12, 0.06])
+    employers = ["private", "self-employed", "government", None]
+    working = [employers[i] for i in draw.choice(4, count, p=[0.7, 0.12, 0.12, 0.06])]
     table = {
         "age": age.tolist(),
         "education_years": education.tolist(),
         "hours_per_week": hours.tolist(),
         "capital_gain": gain.tolist(),
-        "working_class": working.tolist(),
+        "working_class": working,
         "marital_status": np.where(married, "married", single).tolist(),
         "occupation": [_OCCUPATIONS[int(each)] for each in level],
         "sex": draw.choice(["female", "male"], count).tolist(),

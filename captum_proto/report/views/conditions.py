@@ -12,6 +12,8 @@ from captum_proto.stats.conditions import Measured, condition_estimate, paired_e
 from captum_proto.stats.intervals import Estimate
 
 PROTOTYPE = "prototype"
+#: The measure that is seen beside shares; others unfold.
+PATH = "spearman"
 
 
 def condition_table(
@@ -40,7 +42,8 @@ def condition_table(
             for measure in measures
         ]
         rows.append([condition_label(condition), str(counts[condition]), *cells])
-    return Table(["condition", "inputs", *measures.values()], rows, caption, conditions=True)
+    seen = [0, *(place for place, measure in enumerate(measures, 2) if measure in (*shares, PATH))]
+    return Table(["condition", "inputs", *measures.values()], rows, caption, conditions=True, brief=seen)
 
 
 def with_interval(estimate: Estimate, share: bool) -> str:
@@ -52,7 +55,7 @@ def with_interval(estimate: Estimate, share: bool) -> str:
 
 def against(measured: Sequence[Measured], control: str, measure: str, share: bool) -> str:
     """How far prototypes are above a control, in words: by how much on average, and whether it may be chance."""
-    found = paired_estimate(measured, PROTOTYPE, control, measure)
+    found = paired_estimate(measured, PROTOTYPE, control, measure, share)
     if math.isnan(found.value):
         return f"not compared with the control “{condition_label(control)}”"
     show = _points if share else number

@@ -28,7 +28,7 @@ _MEASURES = {
 _SHARES = ("judged", "top", "keyword")
 _BOUNDED = (*_SHARES, "p")
 #: So many top words are shown.
-_TOP = 8
+_TOP = 4
 
 
 @dataclass
@@ -113,7 +113,7 @@ def text_page(result: TextResult, settings: Mapping[str, Any], warned: Sequence[
 def texts_table(network: Mapping[str, Any]) -> Table:
     """The first prototype of each class, a natural text, and the head's top words."""
     rows = [
-        [each["name"], each["texts"][0], number(each["p"][0], 2), ", ".join(each["top"][:_TOP]), each["natural"]]
+        [each["name"], each["texts"][0], ", ".join(each["top"][:_TOP]), each["natural"], number(each["p"][0], 2)]
         for each in network["classes"]
     ]
     keyword = network["keyword"]
@@ -122,7 +122,7 @@ def texts_table(network: Mapping[str, Any]) -> Table:
         "The first prototype of each class, of the first network; p is the network's probability of the class. Top words have, each as a "
         f"text of its own, the highest probability of the class.{planted}"
     )
-    return Table(["class", "prototype", "p", "top words", "a natural text"], rows, caption)
+    return Table(["class", "prototype", "top words", "a natural text", "p"], rows, caption)
 
 
 def _networks(result: TextResult) -> list[str]:
