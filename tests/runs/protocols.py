@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,10 +33,14 @@ from captum_proto.experiments.planted_bias import PlantedBias
 from captum_proto.experiments.quality import Quality, QualityPairs
 from captum_proto.experiments.reproduce import Reproduce, ReproduceSettings, Stage
 from captum_proto.experiments.sweep import RunSweep, Sweep
+from captum_proto.experiments.tabular_prototypes import TabularPrototypes
+from captum_proto.experiments.text_models import language_model
+from captum_proto.experiments.text_prototypes import TextPrototypes
 from captum_proto.experiments.visualize import LayerUnits, NaturalExamples, Visualize
-from captum_proto.models import NamedModel
+from captum_proto.models import NamedModel, TabularModel, TextModel, train_tabular_model, train_text_model
 from captum_proto.report.views.prototypes import PROTOTYPES
 from captum_proto.runs.tasks import Protocol, carry_out
+from captum_proto.testing import INCOMES, income_rule, planted_income, topic_texts
 
 NAMES = ["ash", "birch", "cedar"]
 QUICK: dict[str, Any] = {"steps": 2, "warmup_steps": 1, "transform": None}
@@ -298,8 +303,37 @@ def blind_scores(inputs: Path) -> ScoreAnswers:
 
 
 #: By command: a protocol made anew, as another process makes it, from inputs in a folder.
+@functools.lru_cache
+def income(seed: int) -> TabularModel:
+    """A network of a small table of known truth, trained once."""
+    table, labels = planted_income(150, seed)
+    return train_tabular_model("income", table, labels, INCOMES, seed, rule=income_rule)
+
+
+def generate_tabular(inputs: Path) -> TabularPrototypes:
+    load = [functools.partial(income, seed) for seed in (0, 1)]
+    return TabularPrototypes(load, options={"steps": 3}, count=2, attempts=2)
+
+
+@functools.lru_cache
+def topics(seed: int) -> TextModel:
+    """A classifier of texts on three topics, trained once."""
+    few = [topic_texts(each, seed + each) for each in (6, 3)]
+    (texts, labels), unseen = ([pair[: 3 * each] for pair in made] for made, each in zip(few, (6, 3), strict=True))
+    return train_text_model(texts, labels, NAMES, (unseen[0], unseen[1]), seed, keyword=(1, "bread"))
+
+
+def generate_text(inputs: Path) -> TextPrototypes:
+    spoken = functools.partial(language_model, "bigram")
+    return TextPrototypes(
+        [functools.partial(topics, 0)], options={"steps": 3}, count=1, attempts=2, fluency=0.1, language_model=spoken
+    )
+
+
 PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "generate": generate,
+    "generate-tabular": generate_tabular,
+    "generate-text": generate_text,
     "visualize": visualize,
     "evaluate": evaluate,
     "compare-groups": compare_groups,
