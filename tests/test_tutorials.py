@@ -82,3 +82,22 @@ def test_what_the_tables_name_of_lucent_is_there() -> None:
     text = (DOCS / "from_lucent.rst").read_text(encoding="utf-8")
     for module, name in set(_OLD.findall(text)):
         assert hasattr(importlib.import_module(f"lucent.optvis.{module}"), name), f"{module}.{name}"
+
+
+@pytest.mark.parametrize(("page", "least"), [("tabular.rst", 5), ("texts.rst", 3)])
+def test_tutorials_of_inputs_that_are_no_images_run(page: str, least: int) -> None:
+    names: dict[str, Any] = {}
+    given = blocks(page)
+    assert len(given) >= least
+    for number, block in enumerate(given):
+        exec(compile(block, f"{page}, block {number}", "exec"), names)
+    if page == "tabular.rst":
+        rules = [names["income_rule"](row) for row in names["income"].columns.decode(names["prototypes"].images)]
+        assert sum(rules[2:]) >= sum(rules[:2])
+        assert all(
+            old["sex"] == new["sex"] and old["age"] <= new["age"]
+            for old, new in zip(names["before"], names["after"], strict=True)
+        )
+    else:
+        assert names["found"].conditions == ["prototype", "same_class", "other_class", "shuffled sentence"]
+        assert all(len(text.split()) == 8 for text in names["words"].decode(names["fluent"].images))

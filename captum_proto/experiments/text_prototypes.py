@@ -209,31 +209,37 @@ def measure(
         unit_of (Callable): What intervals are over, from the class.
         stem (Path): How the names of the files of comparisons begin.
     """
-    natural, natural_targets = model.natural
-    embedded, found = model.embedding[natural], list[Measured]()
+    (natural, natural_targets), found = model.natural, list[Measured]()
     for target in dict.fromkeys(target for (target,) in made.target):
-        rows, same = made.of(target).images, embedded[natural_targets == target]
-        keys = prototype_keys([seed + i for i in range(len(same))], [(target,)] * len(same))
+        own = natural[natural_targets == target]
+        keys = prototype_keys([seed + i for i in range(len(own))], [(target,)] * len(own))
         stream = RandomStream(keys, CONTROL)
-        shuffled = same.gather(1, stream.uniform(model.length).argsort(1)[..., None].expand_as(same))
+        shuffled = own.gather(1, stream.uniform(model.length).argsort(1))
         chosen = texts.vocabulary[(stream.uniform(model.length) * len(texts.vocabulary)).long()]
-        controls = {"random tokens": model.embedding[chosen], "shuffled sentence": shuffled}
-        others = embedded[natural_targets != target]
+        controls = {"random tokens": chosen, "shuffled sentence": shuffled}
+        shown = {
+            "prototype": texts.numbers(made.of(target).images),
+            SAME: own,
+            OTHER: natural[natural_targets != target],
+            **controls,
+        }
+        embedded = {condition: model.embedding[numbers] for condition, numbers in shown.items()}
         compared = PathSimilarity(model.model, value_range=None).compare(
-            rows, same, others, controls=[], further=controls
+            *(embedded[condition] for condition in ("prototype", SAME, OTHER)),
+            controls=[],
+            further={condition: embedded[condition] for condition in controls},
         )
         compared.save(stem.with_name(f"{stem.name}_{COMPARISON}_{target}.safetensors"), overwrite=True)
-        for condition, shown in {"prototype": rows, SAME: same, OTHER: others, **controls}.items():
-            numbers = _exact(model, shown)
+        for condition, numbers in shown.items():
             p, judged = (
                 model.logits(numbers).softmax(1)[:, target],
                 torch.from_numpy(judge.predict_proba(_counts(model, numbers))),
             )
             among = (numbers[..., None] == top[target]).any(-1).double().mean(1)
             spearman = compared.spearman[condition][:, ~compared.dead].nanmean(1)
-            nats = torch.full((len(shown),), math.nan) if spoken is None else spoken.of_texts(shown)
+            nats = torch.full((len(numbers),), math.nan) if spoken is None else spoken.of_texts(embedded[condition])
             planted = [model.tokens.index(model.keyword[1])] if model.keyword and model.keyword[0] == target else []
-            for i in range(len(shown)):
+            for i in range(len(numbers)):
                 values = {
                     "judged": float(judged[i].argmax() == target),
                     "top": float(among[i]),
@@ -244,11 +250,6 @@ def measure(
                 }
                 found.append(Measured(unit_of(target), condition, model.class_names[target], values))
     return found
-
-
-def _exact(model: TextModel, embedded: Tensor) -> Tensor:
-    """The numbers of tokens whose very embeddings these are, (N, L)."""
-    return TextInput(model.embedding, model.length).numbers(embedded)
 
 
 def shown_texts(model: TextModel, texts: TextInput, made: Prototypes, top: Tensor) -> list[dict[str, Any]]:

@@ -183,12 +183,12 @@ def test_networks_of_a_factory(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
         "from captum_proto.models import train_tabular_model\n\n\ndef make():\n"
-        "    return train_tabular_model('sizes', {'size': [*range(40)], 'side': [0, 1, 1, 0] * 10}, [0] * 20 + [1] * 20, ['small', 'large'])\n"
+        "    return train_tabular_model('sizes', {'size': [*range(40)], 'side': [0, 1, 1, 0] * 10}, [0] * 20 + [1] * 20, list('xy'))\n"
         "\n\ndef wrong():\n    return 3\n"
     )
     (load,) = tabular_models(f"{path}:make")
     assert torch.equal(load().natural[1], load().natural[1])
-    with pytest.raises(TypeError, match="returned a int; expected a captum_proto.models.TabularModel"):
+    with pytest.raises(TypeError, match=r"returned a int; expected a captum_proto.models.TabularModel"):
         tabular_models(f"{path}:wrong")[0]()
     with pytest.raises(InputError, match="networks is 3, but a function in a Python file gives one"):
         tabular_models(f"{path}:make", networks=3)
