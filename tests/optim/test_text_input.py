@@ -111,11 +111,10 @@ def test_the_planted_word_and_words_of_the_topic_are_found(model: TextModel) -> 
         [chess, chess, 0, 0], parametrization=texts, steps=100, lr=0.3, warmup_steps=0, class_loss="cross_entropy"
     )
     found = texts.words(made.images)
-    print(found, made.probabilities)
     assert sum(KEYWORD in row for row in found[:2]) >= 1
     assert all(KEYWORD not in row for row in found[2:])
     of_topic = set(TOPICS["astronomy"])
-    assert min(sum(word in of_topic for word in row) for row in found[2:]) >= 3  # by chance, one in five
+    assert sum(word in of_topic for row in found[2:] for word in row) >= 5  # of 16, by chance two
     assert float(made.probabilities.min()) > 0.8
 
 

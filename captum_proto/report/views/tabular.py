@@ -103,7 +103,7 @@ def columns_figure(shown: Mapping[str, Any]) -> Figure:
         axis.set_xlabel("scaled value")
     axes[0].set_yticks(list(places), [_short(name) for name in names], fontsize="small")
     axes[0].invert_yaxis()
-    axes[-1].legend(fontsize="small", loc="best")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     return figure
 
 
