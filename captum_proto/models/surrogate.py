@@ -130,7 +130,8 @@ def _queries(rows: Tensor, columns: TableColumns, count: int) -> Tensor:
     crossed = torch.where(from_second, chosen[1], chosen[0])
     near = chosen[0] + 0.5 * torch.randn(count, columns.width)
     third = count // 3
-    made = torch.cat([rows[torch.randperm(len(rows))[:third]], crossed[:third], near[: count - 2 * third]])
+    natural = rows[torch.randperm(len(rows))[:third]]  # each once, so that of a small table there are fewer
+    made = torch.cat([natural, near[:third], crossed[third + len(natural) :]])
     return made[torch.randperm(len(made))]
 
 
