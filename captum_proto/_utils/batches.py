@@ -44,3 +44,8 @@ def image_batches(
         raise InputError(
             f"{name} is empty; give at least one batch of images, and a list rather than a used-up generator."
         )
+
+
+def rows_of(arguments: tuple[Any, ...], rows: slice, total: int) -> tuple[Any, ...]:
+    """Captum's convention: a tensor argument with one row for each example goes with the batch, any other as it is."""
+    return tuple(a[rows] if isinstance(a, Tensor) and a.dim() > 0 and a.shape[0] == total else a for a in arguments)

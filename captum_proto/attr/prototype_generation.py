@@ -12,6 +12,7 @@ from captum.log import log_usage
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from captum_proto._utils.batches import rows_of
 from captum_proto._utils.checks import as_int, check_int, plain_int
 from captum_proto._utils.documentation import documented_by
 from captum_proto._utils.errors import InputError, InputTypeError
@@ -193,7 +194,7 @@ class PrototypeGeneration(Attribution):
                     self.preprocess,
                     settings,
                     warmup=ProbabilityVariance(),
-                    additional_forward_args=_rows_of(arguments, rows, len(targets)),
+                    additional_forward_args=rows_of(arguments, rows, len(targets)),
                 )
                 optimization.probed = len(parts) > 0
                 result = optimization.optimize(
@@ -338,8 +339,3 @@ def _evaluated(optimization: InputOptimization, result: OptimizationResult, loss
 def _batches(total: int, batch_size: int | None) -> list[range]:
     size = batch_size or total
     return [range(begin, min(begin + size, total)) for begin in range(0, total, size)]
-
-
-def _rows_of(arguments: tuple[Any, ...], rows: slice, total: int) -> tuple[Any, ...]:
-    """Captum's convention: a tensor argument with one row for each example goes with the batch, any other as it is."""
-    return tuple(a[rows] if isinstance(a, Tensor) and a.dim() > 0 and a.shape[0] == total else a for a in arguments)

@@ -1,0 +1,207 @@
+"""What a randomization did to maps: similarities by seed, stage and input, their intervals, and what is left between two controls."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_proto._utils.checks import nearest
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import load_tensors, save_tensors
+from captum_proto._utils.tables import between, number, text_table
+from captum_proto.stats.crossed import CrossedMean, crossed_mean
+from captum_proto.stats.intervals import Estimate
+
+#: The first stage: nothing is changed, and maps are exactly those before.
+NOTHING = "none"
+#: A similarity of maps of different inputs above this is no chance: such maps are alike whatever is shown.
+MOST_CHANCE = 0.9
+_KIND = "randomization"
+
+
+@dataclass(frozen=True)
+class Retained:
+    """
+    How much of a similarity is left, between chance and no change at all.
+
+    Attributes:
+        share (Estimate): 1 where maps are what they were, 0 where they are as alike as maps of different inputs.
+        p_value (float): Of the share being ``margin``, two-sided; NaN where the data do not tell.
+        margin (float): The share that the test is about.
+    """
+
+    share: Estimate
+    p_value: float
+    margin: float
+
+
+@dataclass
+class RandomizationResult:
+    r"""
+    How alike maps are to those before a randomization.
+
+    Attributes:
+        stages (list[str]): K + 1 names, the first "none".
+        similarity (dict[str, Tensor]): By measure (S, K + 1, N), float64: of S seeds, and of N inputs each map beside that of its own input
+            before. NaN where a map is constant.
+        chance (dict[str, Tensor]): The same of maps of different inputs: each map beside that of another input before.
+        settings (dict): What was done. JSON.
+
+    Examples::
+
+        >>> same, chance = torch.ones(3, 2, 4), torch.zeros(3, 2, 4)
+        >>> result = RandomizationResult(["none", "fc"], {"spearman": same}, {"spearman": chance})
+        >>> result.retained("spearman").share.value
+        1.0
+    """
+
+    stages: list[str]
+    similarity: dict[str, Tensor]
+    chance: dict[str, Tensor]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def measures(self) -> list[str]:
+        """The names of the similarities."""
+        return list(self.similarity)
+
+    def mean(self, measure: str, stage: int | str = -1) -> CrossedMean:
+        """
+        The mean similarity at a stage over inputs and seeds, with the error of both.
+
+        Args:
+            measure (str): A similarity.
+            stage (int or str, optional): Its place or name. Default: -1, the last
+
+        Raises:
+            ValueError: If there is no such measure or stage.
+        """
+        return crossed_mean(self._at(self.similarity, measure, stage))
+
+    def chance_mean(self, measure: str, stage: int | str = -1) -> CrossedMean:
+        """The same of maps of different inputs."""
+        return crossed_mean(self._at(self.chance, measure, stage))
+
+    def undefined(self, measure: str, stage: int | str = -1) -> float:
+        """The share of maps at a stage that are constant, or whose counterpart is, so that they have no similarity."""
+        return float(np.isnan(self._at(self.similarity, measure, stage)).mean())
+
+    def retained(
+        self, measure: str, stage: int | str = -1, *, margin: float = 0.1, confidence: float = 0.95
+    ) -> Retained:
+        r"""
+        How much of the similarity is left at a stage.
+
+        .. math::
+            r = \frac{\bar{s} - \bar{c}}{1 - \bar{c}}
+
+        with s the similarity of a map to that of its own input before, and c that to the map of another input, at most 0.9: an edge detector
+        has r = 1, maps that have nothing of their input any more r = 0. That r is equal to a margin m is the linear hypothesis that the mean
+        of :math:`s - c - m (1 - c)` is zero, tested over inputs and seeds (:func:`~captum_proto.stats.crossed.crossed_mean`).
+
+        Args:
+            measure (str): A similarity.
+            stage (int or str, optional): Its place or name. Default: -1, the last
+            margin (float, optional): The share that is tested, between 0 and 1. Default: 0.1
+            confidence (float, optional): Of the interval. Default: 0.95
+
+        Returns:
+            Retained: With NaN where there is a single input, or no map has a similarity.
+
+        Raises:
+            ValueError: If there is no such measure or stage, or ``margin`` is out of its range.
+        """
+        if not 0 < margin < 1:
+            raise InputError(f"margin is {margin}; expected between 0 and 1, such as 0.1.")
+        own, chance = self._at(self.similarity, measure, stage), self._at(self.chance, measure, stage)
+        chance = np.minimum(chance, MOST_CHANCE)
+        there = ~np.isnan(own) & ~np.isnan(chance)
+        if not there.any():
+            nothing = Estimate(math.nan, math.nan, math.nan)
+            return Retained(nothing, math.nan, margin)
+        own, chance = np.where(there, own, np.nan), np.where(there, chance, np.nan)
+        room = float(np.nanmean(1 - chance))
+        share = 1.0 if bool((own[there] == 1).all()) else float(np.nanmean(own - chance)) / room
+        left = own - chance - share * (1 - chance)
+        left = left - np.nanmean(left)  # zero but for rounding, and that is to be no error
+        spread = CrossedMean(share, crossed_mean(left).error / room, crossed_mean(left).freedom)
+        if bool((own[there] == 1).all()):
+            spread = CrossedMean(share, 0.0 if there.sum() > 1 else math.nan, math.inf)
+        return Retained(
+            spread.estimate(confidence), crossed_mean(own - chance - margin * (1 - chance)).p_value(), margin
+        )
+
+    def table(self, measure: str | None = None) -> str:
+        """
+        The mean similarity at each stage as text, with 95 % intervals over inputs and seeds.
+
+        Args:
+            measure (str, optional): A similarity. Default: None, all
+        """
+        names = self.measures if measure is None else [measure]
+        rows = []
+        for place, stage in enumerate(self.stages):
+            cells = [stage]
+            for name in names:
+                mean = self.mean(name, place).estimate()
+                cells += [number(mean.value), between((mean.low, mean.high))]
+            rows.append(cells)
+        return text_table(["stage", *(cell for name in names for cell in (name, "95 %"))], rows)
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write everything into one safetensors file."""
+        tensors = {f"similarity.{name}": values for name, values in self.similarity.items()}
+        tensors |= {f"chance.{name}": values for name, values in self.chance.items()}
+        content = {"stages": self.stages, "measures": self.measures, "settings": self.settings}
+        save_tensors(path, _KIND, tensors, content, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> RandomizationResult:
+        """
+        What :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it holds something else.
+        """
+        tensors, content = load_tensors(path, _KIND)
+        names = content["measures"]
+        return cls(
+            content["stages"],
+            {name: tensors[f"similarity.{name}"] for name in names},
+            {name: tensors[f"chance.{name}"] for name in names},
+            content["settings"],
+        )
+
+    def _at(self, values: dict[str, Tensor], measure: str, stage: int | str) -> np.ndarray:
+        if measure not in values:
+            raise InputError(f'there is no similarity "{measure}" here{nearest(str(measure), values) or "."}')
+        if isinstance(stage, str):
+            if stage not in self.stages:
+                raise InputError(f'there is no stage "{stage}"{nearest(stage, self.stages) or "."}')
+            stage = self.stages.index(stage)
+        if not -len(self.stages) <= stage < len(self.stages):
+            raise InputError(f"stage is {stage}; there are {len(self.stages)}, the first of them with nothing changed.")
+        return np.asarray(values[measure][:, stage].numpy(), dtype=np.float64)
+
+
+def gather(
+    stages: Sequence[str], found: Sequence[Sequence[tuple[dict[str, Tensor], dict[str, Tensor]]]], settings: dict[str, Any]
+) -> RandomizationResult:
+    """Similarities and those by chance, of each seed and stage, as one result."""
+    measures = list(found[0][0][0])
+    own, other = (
+        {name: torch.stack([torch.stack([at[part][name] for at in of_seed]) for of_seed in found]) for name in measures}
+        for part in (0, 1)
+    )
+    return RandomizationResult(list(stages), own, other, settings)
+
+
+__all__ = ["MOST_CHANCE", "NOTHING", "RandomizationResult", "Retained", "gather"]
