@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from captum.log import log_usage
@@ -15,7 +15,7 @@ from captum_proto._utils.model import borrowed
 from captum_proto.metrics.randomization.explained import Explained, check_refers, check_seeds
 from captum_proto.metrics.randomization.map_similarity import MEASURES, MapSimilarity, check_measures
 from captum_proto.metrics.randomization.result import NOTHING, RandomizationResult, gather
-from captum_proto.metrics.randomization.weights import ORDERS, Init, RandomWeights, Stage, find_stages, spare_weights
+from captum_proto.metrics.randomization.weights import ORDERS, Init, find_stages, spare_weights
 
 
 @log_usage()
@@ -107,7 +107,7 @@ def parameter_randomization(
         with tqdm(total=len(chosen) * len(parts), desc="sanity check", unit="stage", disable=not show_progress) as bar:
             for seed in chosen:
                 of_seed = [unchanged]
-                for _ in _drawn(weights, parts, order, seed):
+                for _ in weights.drawn(parts, order, seed):
                     changed = maps()
                     of_seed.append((similar.own(changed), similar.other(changed)))
                     bar.update()
@@ -122,18 +122,6 @@ def parameter_randomization(
         "stages": {part.name: part.modules for part in parts},
     }
     return gather([NOTHING, *(part.name for part in parts)], found, settings)
-
-
-def _drawn(weights: RandomWeights, stages: Sequence[Stage], order: str, seed: int) -> Iterator[Stage]:
-    """The stages one after the other, each when its weights are drawn. A stage draws the same weights in every order."""
-    weights.restore()
-    # A stage has the number that it has from the output on.
-    places = range(len(stages))[::-1] if order == "bottom_up" else range(len(stages))
-    for place, stage in zip(places, stages, strict=True):
-        if order == "independent":
-            weights.restore()
-        weights.draw(stage, place, seed)
-        yield stage
 
 
 __all__ = ["parameter_randomization"]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import load_tensors, save_tensors
+from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
 from captum_proto._utils.tables import between, number, text_table
 from captum_proto.stats.crossed import CrossedMean, crossed_mean
 from captum_proto.stats.intervals import Estimate
@@ -53,6 +53,7 @@ class RandomizationResult:
             before. NaN where a map is constant.
         chance (dict[str, Tensor]): The same of maps of different inputs: each map beside that of another input before.
         settings (dict): What was done. JSON.
+        whole (dict[str, Tensor]): By measure (N,): what the similarity is of each input where nothing is changed. Default: 1
 
     Examples::
 
@@ -66,6 +67,7 @@ class RandomizationResult:
     similarity: dict[str, Tensor]
     chance: dict[str, Tensor]
     settings: dict[str, Any] = field(default_factory=dict)
+    whole: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def measures(self) -> list[str]:
@@ -100,11 +102,12 @@ class RandomizationResult:
         How much of the similarity is left at a stage.
 
         .. math::
-            r = \frac{\bar{s} - \bar{c}}{1 - \bar{c}}
+            r = \frac{\sum (s - c)}{\sum (1 - c)}
 
         with s the similarity of a map to that of its own input before, and c that to the map of another input, at most 0.9: an edge detector
-        has r = 1, maps that have nothing of their input any more r = 0. That r is equal to a margin m is the linear hypothesis that the mean
-        of :math:`s - c - m (1 - c)` is zero, tested over inputs and seeds (:func:`~captum_proto.stats.crossed.crossed_mean`).
+        has r = 1, maps that have nothing of their input any more r = 0. Where another value than 1 is that of no change (:attr:`whole`), it
+        takes the place of 1. That r is equal to a margin m is the linear hypothesis that the mean of :math:`s - c - m (1 - c)` is zero,
+        tested over inputs and seeds (:func:`~captum_proto.stats.crossed.crossed_mean`).
 
         Args:
             measure (str): A similarity.
@@ -113,7 +116,7 @@ class RandomizationResult:
             confidence (float, optional): Of the interval. Default: 0.95
 
         Returns:
-            Retained: With NaN where there is a single input, or no map has a similarity.
+            Retained: With NaN where there is a single input, no map has a similarity, or chance gives no less than no change.
 
         Raises:
             ValueError: If there is no such measure or stage, or ``margin`` is out of its range.
@@ -121,22 +124,21 @@ class RandomizationResult:
         if not 0 < margin < 1:
             raise InputError(f"margin is {margin}; expected between 0 and 1, such as 0.1.")
         own, chance = self._at(self.similarity, measure, stage), self._at(self.chance, measure, stage)
-        chance = np.minimum(chance, MOST_CHANCE)
-        there = ~np.isnan(own) & ~np.isnan(chance)
-        if not there.any():
-            nothing = Estimate(math.nan, math.nan, math.nan)
-            return Retained(nothing, math.nan, margin)
-        own, chance = np.where(there, own, np.nan), np.where(there, chance, np.nan)
-        room = float(np.nanmean(1 - chance))
-        share = 1.0 if bool((own[there] == 1).all()) else float(np.nanmean(own - chance)) / room
-        left = own - chance - share * (1 - chance)
-        left = left - np.nanmean(left)  # zero but for rounding, and that is to be no error
-        spread = CrossedMean(share, crossed_mean(left).error / room, crossed_mean(left).freedom)
-        if bool((own[there] == 1).all()):
-            spread = CrossedMean(share, 0.0 if there.sum() > 1 else math.nan, math.inf)
-        return Retained(
-            spread.estimate(confidence), crossed_mean(own - chance - margin * (1 - chance)).p_value(), margin
-        )
+        whole = np.broadcast_to(np.asarray(self.whole.get(measure, torch.ones(own.shape[1])), dtype=np.float64), own.shape)
+        chance = np.where(whole > 0, np.minimum(chance, MOST_CHANCE * whole), chance)
+        there = ~np.isnan(own) & ~np.isnan(chance) & ~np.isnan(whole)
+        own, chance, whole = (np.where(there, values, np.nan) for values in (own, chance, whole))
+        room = float(np.nanmean(whole - chance)) if there.any() else 0.0
+        if room <= 0:
+            return Retained(Estimate(math.nan, math.nan, math.nan), math.nan, margin)
+        if bool((own[there] == whole[there]).all()):
+            spread = CrossedMean(1.0, 0.0 if there.sum() > 1 else math.nan, math.inf)  # exactly, whatever chance gives
+        else:
+            share = float(np.nanmean(own - chance)) / room
+            around = crossed_mean(own - chance - share * (whole - chance))
+            spread = CrossedMean(share, around.error / room, around.freedom)
+        test = crossed_mean(own - chance - margin * (whole - chance))
+        return Retained(spread.estimate(confidence), test.p_value(), margin)
 
     def table(self, measure: str | None = None) -> str:
         """
@@ -159,6 +161,7 @@ class RandomizationResult:
         """Write everything into one safetensors file."""
         tensors = {f"similarity.{name}": values for name, values in self.similarity.items()}
         tensors |= {f"chance.{name}": values for name, values in self.chance.items()}
+        tensors |= {f"whole.{name}": values for name, values in self.whole.items()}
         content = {"stages": self.stages, "measures": self.measures, "settings": self.settings}
         save_tensors(path, _KIND, tensors, content, overwrite=overwrite)
 
@@ -172,13 +175,18 @@ class RandomizationResult:
             ValueError: If it holds something else.
         """
         tensors, content = load_tensors(path, _KIND)
-        names = content["measures"]
-        return cls(
-            content["stages"],
-            {name: tensors[f"similarity.{name}"] for name in names},
-            {name: tensors[f"chance.{name}"] for name in names},
-            content["settings"],
-        )
+        with intact(path, _KIND):
+            names = content["measures"]
+            found = cls(
+                content["stages"],
+                {name: tensors[f"similarity.{name}"] for name in names},
+                {name: tensors[f"chance.{name}"] for name in names},
+                content["settings"],
+                {name: tensors[f"whole.{name}"] for name in names if f"whole.{name}" in tensors},
+            )
+            alike("stages", len(found.stages), *(tensors[f"similarity.{name}"].shape[1] for name in names))
+            alike("inputs", *(values.shape[-1] for values in tensors.values()))
+        return found
 
     def _at(self, values: dict[str, Tensor], measure: str, stage: int | str) -> np.ndarray:
         if measure not in values:

@@ -135,6 +135,27 @@ class RandomWeights:
             for parameter, values in self._originals:
                 parameter.copy_(values)
 
+    def drawn(self, stages: Sequence[Stage], order: str, seed: int) -> Iterator[Stage]:
+        """
+        Randomize stages one after the other.
+
+        Args:
+            stages (sequence of Stage): In the order in which they are randomized.
+            order (str): Of :data:`ORDERS`. A stage draws the same weights in each.
+            seed (int): Of the draw.
+
+        Yields:
+            Stage: When its weights are drawn.
+        """
+        self.restore()
+        # A stage has the number that it has from the output on.
+        places = range(len(stages))[::-1] if order == "bottom_up" else range(len(stages))
+        for place, stage in zip(places, stages, strict=True):
+            if order == "independent":
+                self.restore()
+            self.draw(stage, place, seed)
+            yield stage
+
     def draw(self, stage: Stage, place: int, seed: int) -> None:
         """
         Draw the weights of a stage: the same for equal seeds, whatever was drawn before.
