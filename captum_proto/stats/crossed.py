@@ -73,8 +73,8 @@ def crossed_mean(values: ArrayLike) -> CrossedMean:
         \frac{\mathrm{MS}_{rows} + \mathrm{MS}_{columns} - \mathrm{MS}_{rest}}{S N}
 
     of the analysis of variance with two crossed random factors (Searle, Casella and McCulloch, "Variance Components", 1992, section 4.5),
-    and Satterthwaite's degrees of freedom (Biometrics Bulletin 1946). The variance is taken to be no smaller than that of either factor alone.
-    Of a single row, or a single column, this is the usual standard error over the other, and speaks of that row alone.
+    and Satterthwaite's degrees of freedom (Biometrics Bulletin 1946). It is taken to be no smaller than that of either factor alone. Of a
+    single row, or a single column, this is the usual standard error over the other factor, and speaks of that row alone.
 
     Args:
         values (array-like): (S, N), such as seeds and images; NaN are left out, and so are rows and columns without a value.
@@ -89,7 +89,7 @@ def crossed_mean(values: ArrayLike) -> CrossedMean:
 
         >>> mean = crossed_mean([[0.2, 0.4, 0.3], [0.3, 0.5, 0.4]])
         >>> f"{mean.value:.2f}, p {mean.p_value():.3f}"
-        '0.35, p 0.019'
+        '0.35, p 0.021'
     """
     table = np.asarray(values, dtype=np.float64)
     if table.ndim != 2:

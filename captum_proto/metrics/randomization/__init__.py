@@ -4,7 +4,7 @@ from captum_proto.metrics.randomization.controls import EdgeDetector, LinearCont
 from captum_proto.metrics.randomization.data import data_randomization, random_logit
 from captum_proto.metrics.randomization.map_similarity import MEASURES, MapSimilarity, measures_for
 from captum_proto.metrics.randomization.parameters import parameter_randomization
-from captum_proto.metrics.randomization.prototypes import prototype_randomization
+from captum_proto.metrics.randomization.prototypes import PrototypeRandomization, prototype_randomization
 from captum_proto.metrics.randomization.result import RandomizationResult, Retained
 from captum_proto.metrics.randomization.verdict import Verdict, verdict_table, verdicts
 
@@ -13,6 +13,7 @@ __all__ = [
     "EdgeDetector",
     "LinearControl",
     "MapSimilarity",
+    "PrototypeRandomization",
     "RandomizationResult",
     "Retained",
     "Verdict",

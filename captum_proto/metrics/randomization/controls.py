@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 from captum_proto._utils.checks import check_images
+from captum_proto._utils.errors import InputError
 from captum_proto._utils.generators import own_generators
 from captum_proto.metrics.randomization.parameters import parameter_randomization
 from captum_proto.metrics.randomization.result import RandomizationResult
@@ -107,8 +108,12 @@ def linear_control(
         >>> control.count, round(control.expected_spread, 4), control.p_value > 0.001
         (40, 0.0626, True)
     """
-    classes = torch.as_tensor(target).reshape(-1).expand(len(inputs)) if torch.as_tensor(target).numel() == 1 else target
-    distinct, places = torch.as_tensor(classes).reshape(-1).unique(return_inverse=True)
+    given = torch.as_tensor(target).reshape(-1)
+    labels = (given.expand(len(inputs)) if len(given) == 1 else given).tolist()
+    if len(labels) != len(inputs):
+        raise InputError(f"{len(labels)} targets were given for {len(inputs)} inputs; give one, or one for each input.")
+    distinct = sorted(set(labels))
+    places = [distinct.index(label) for label in labels]
     values = inputs[0].numel()
     with own_generators(inputs.device):
         torch.manual_seed(0)
@@ -116,9 +121,9 @@ def linear_control(
     measures = tuple(dict.fromkeys([*similarity, "spearman"]))
     # Seeds of the draw are not those of the weights before: these are drawn outside of a stage.
     result = parameter_randomization(
-        Saliency(model), model, inputs, places.tolist(), similarity=measures, seeds=seeds, abs=False
+        Saliency(model), model, inputs, places, similarity=measures, seeds=seeds, abs=False
     )
-    first = [places.tolist().index(place) for place in range(len(distinct))]
+    first = [places.index(place) for place in range(len(distinct))]
     independent = result.similarity["spearman"][:, -1, first]
     return LinearControl(result, values, float(independent.mean()), independent.numel())
 

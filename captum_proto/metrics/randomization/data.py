@@ -64,7 +64,9 @@ def data_randomization(
     """
     others = list(randomized) if isinstance(randomized, (list, tuple)) else [randomized]
     if not others:
-        raise InputError("randomized is empty; give the attribution of at least one network that learned from permuted labels.")
+        raise InputError(
+            "randomized is empty; give the attribution of at least one network that learned from permuted labels."
+        )
     options = (inputs, additional_forward_args, batch_size, kwargs)
     first, *rest = (Explained.checked(each, *options) for each in [attribution, *others])
     with borrowed(attribution):
@@ -96,8 +98,8 @@ def random_logit(
     r"""
     How alike an attribution's maps are of a class and of another one, drawn at random for each input.
 
-    The random logit test of Sixt, Granz and Landgraf, "When Explanations Lie" (ICML 2020, section 5): maps that are alike for all classes do
-    not explain a decision between them.
+    The random logit test of Sixt, Granz and Landgraf, "When Explanations Lie" (ICML 2020, section 5): maps that are alike for all classes
+    do not explain a decision between them.
 
     Args:
         attribution (Attribution): Any of Captum's.
@@ -129,7 +131,9 @@ def random_logit(
     each = list(given) if isinstance(given, (list, tuple, range)) else [given]
     own = [as_int(value) for value in (each * len(explained) if len(each) == 1 else each)]
     if len(own) != len(explained) or any(value is None or not 0 <= value < classes for value in own):
-        raise InputError(f"target is {target!r}; expected a class from 0 to {classes - 1}, or one for each of {len(explained)} inputs.")
+        raise InputError(
+            f"target is {target!r}; expected a class from 0 to {classes - 1}, or one for each of {len(explained)} inputs."
+        )
     base = np.array(own)
     found = []
     with borrowed(attribution):

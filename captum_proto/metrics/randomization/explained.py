@@ -43,7 +43,12 @@ class Explained:
 
     @classmethod
     def checked(
-        cls, attribution: Any, inputs: Any, additional_forward_args: Any, batch_size: int | None, options: Mapping[str, Any]
+        cls,
+        attribution: Any,
+        inputs: Any,
+        additional_forward_args: Any,
+        batch_size: int | None,
+        options: Mapping[str, Any],
     ) -> Explained:
         """
         From what a user gave.
@@ -150,7 +155,9 @@ def check_refers(attribution: Any, model: nn.Module) -> None:
         ValueError: If it reaches others.
     """
     if not isinstance(model, nn.Module):
-        raise InputTypeError(f"model is a {type_name(model)}; expected the torch.nn.Module whose weights are to be randomized.")
+        raise InputTypeError(
+            f"model is a {type_name(model)}; expected the torch.nn.Module whose weights are to be randomized."
+        )
     reached = {id(parameter) for module in modules_of(attribution) for parameter in module.parameters()}
     if not {id(parameter) for parameter in model.parameters()} <= reached:
         raise InputError(

@@ -185,7 +185,9 @@ def check_maps(value: Any, count: int) -> Tensor | tuple[Tensor, ...]:
     for tensor in each:
         if not isinstance(tensor, Tensor) or not (tensor.is_floating_point()):
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise InputTypeError(f"the attribution returned {kind}; expected a floating-point tensor, or a tuple of them.")
+            raise InputTypeError(
+                f"the attribution returned {kind}; expected a floating-point tensor, or a tuple of them."
+            )
         if tensor.dim() < 2 or len(tensor) != count:
             raise InputError(
                 f"the attribution returned shape {tuple(tensor.shape)} for {count} inputs; maps are compared input by input: expected one "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from captum.log import log_usage
@@ -33,6 +33,7 @@ def parameter_randomization(
     seeds: int | Sequence[int] = 5,
     new_target: bool = False,
     batch_size: int | None = None,
+    callback: Callable[[int, str, Tensor | tuple[Tensor, ...]], Any] | None = None,
     show_progress: bool = False,
     **kwargs: Any,
 ) -> RandomizationResult:
@@ -42,9 +43,9 @@ def parameter_randomization(
     The model parameter randomization test of Adebayo et al., "Sanity Checks for Saliency Maps" (NeurIPS 2018, section 3). A map that is to
     explain what a network has learned must change where the network knows nothing any more; an edge detector's does not.
 
-    The network is frozen and in evaluation mode while it is looked at; its weights are copies meanwhile, and it comes back exactly as it was,
-    after an error too. What is random in an attribution, such as the noise of Captum's ``NoiseTunnel``, is drawn alike at each stage, so that
-    the first stage, at which nothing is randomized, has a similarity of exactly 1.
+    The network is frozen and in evaluation mode while it is looked at; its weights are copies meanwhile, and it comes back exactly as it
+    was, after an error too. What is random in an attribution, such as the noise of Captum's ``NoiseTunnel``, is drawn alike at each stage,
+    so that the first stage, at which nothing is randomized, has a similarity of exactly 1.
 
     Args:
         attribution (Attribution): Any of Captum's, also a ``NoiseTunnel``, made from ``model``.
@@ -64,6 +65,7 @@ def parameter_randomization(
         new_target (bool, optional): Whether the target is taken anew at each stage: the class that the randomized network sees, as in the
             authors' notebook. Default: False
         batch_size (int, optional): Inputs at a time. Default: None, all
+        callback (Callable, optional): Called with the seed, the name of the stage and the maps, at each stage of each seed. Default: None
         show_progress (bool, optional): Whether to show a progress bar. Default: False
         **kwargs: Further arguments of ``attribution.attribute``, such as ``abs=False`` for Saliency or ``relu_attributions=True`` for
             LayerGradCam.
@@ -102,13 +104,17 @@ def parameter_randomization(
 
         similar = MapSimilarity(maps(), measures)
         again = maps()
+        if callback is not None:
+            callback(chosen[0], NOTHING, again)
         unchanged = similar.own(again), similar.other(again)
         found = []
         with tqdm(total=len(chosen) * len(parts), desc="sanity check", unit="stage", disable=not show_progress) as bar:
             for seed in chosen:
                 of_seed = [unchanged]
-                for _ in weights.drawn(parts, order, seed):
+                for stage in weights.drawn(parts, order, seed):
                     changed = maps()
+                    if callback is not None:
+                        callback(seed, stage.name, changed)
                     of_seed.append((similar.own(changed), similar.other(changed)))
                     bar.update()
                 found.append(of_seed)

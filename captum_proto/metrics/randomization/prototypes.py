@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ class PrototypeRandomization:
 def prototype_randomization(
     generation: Any,
     model: nn.Module,
-    natural: Sequence[Images],
+    natural: Iterable[Images],
     target: Any,
     image_shape: tuple[int, int, int],
     order: str = "cascading",
@@ -70,8 +70,8 @@ def prototype_randomization(
     The prototype of a class is made with the network, and again, from the same start, with networks whose weights are random. All are then
     shown to the network as it is, which is asked two things: how probable the class is, and how alike its layers' activations are to the
     mean over natural images of the class (path similarity, the mean over layers). A prototype that is what the network has learned loses
-    both. What chance gives: of the class, how probable it is in the pictures of the other classes by the same random network, which for that
-    network are as good as any; of path similarity, that of uniform noise, which knows no network at all.
+    both. What chance gives: of the class, how probable it is in the pictures of the other classes by the same random network, for which
+    one class is as good as another; of path similarity, that of uniform noise, which knows no network at all.
 
     The network comes back exactly as it was, after an error too.
 
@@ -118,16 +118,16 @@ def prototype_randomization(
         raise InputError(f'there is no order "{order}"{hint}')
     check_refers(generation, model)
     targets, chosen = parse_targets(target), check_seeds(seeds)
-    if isinstance(natural, Tensor) or len(natural) != len(targets):
+    sets = list(natural)
+    if isinstance(natural, Tensor) or len(sets) != len(targets):
         raise InputError(
-            f"natural holds images of {1 if isinstance(natural, Tensor) else len(natural)} classes for {len(targets)} targets; give those "
-            "of each, in their order."
+            f"natural holds {len(sets)} entries for {len(targets)} targets; expected a list of the natural images of each, in their order."
         )
     check_int(controls, "controls", 1)
     classes = [list(each) for each in targets]
     pipeline = Pipeline(model, preprocess)
     measured = []
-    for each, images in zip(targets, natural, strict=True):
+    for each, images in zip(targets, sets, strict=True):
         similarity = PathSimilarity(model, layers, preprocess, value_range=value_range)
         similarity.fit(images)
         own = similarity.evaluate(images, leave_one_out=True)
@@ -170,13 +170,16 @@ def prototype_randomization(
 
 
 def _scored(
-    pipeline: Pipeline, measured: Sequence[tuple[tuple[int, ...], PathSimilarity, float]], pictures: Tensor, noise: Tensor
+    pipeline: Pipeline,
+    measured: Sequence[tuple[tuple[int, ...], PathSimilarity, float]],
+    pictures: Tensor,
+    noise: Tensor,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """By measure (S, K + 1, P): what the network makes of pictures; and by chance."""
     shape, flat = pictures.shape[:3], pictures.flatten(0, 2)
     with torch.no_grad(), borrowed(pipeline.forward_func):
         parts = [
-            pipeline(batch.to(pipeline.device, pipeline.image_dtype)).double().cpu() for batch in flat.split(16)
+            pipeline(batch.to(pipeline.device, pipeline.image_dtype)).double().cpu() for batch in torch.split(flat, 16)
         ]
     each_class = class_probabilities(torch.cat(parts))
     of_class = torch.stack([each_class[:, list(target)].sum(1) for target, _, _ in measured], 1).view(*shape, shape[2])

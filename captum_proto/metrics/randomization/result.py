@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,9 @@ from captum_proto.stats.intervals import Estimate
 NOTHING = "none"
 #: A similarity of maps of different inputs above this is no chance: such maps are alike whatever is shown.
 MOST_CHANCE = 0.9
+#: Of what there is between chance and no change: correlations from 0.3 on are no longer small by Cohen's convention ("Statistical Power
+#: Analysis for the Behavioral Sciences", 1988, section 3.2).
+MARGIN = 0.3
 _KIND = "randomization"
 
 
@@ -74,29 +78,29 @@ class RandomizationResult:
         """The names of the similarities."""
         return list(self.similarity)
 
-    def mean(self, measure: str, stage: int | str = -1) -> CrossedMean:
+    def mean(self, measure: str, stage: int | str | None = -1) -> CrossedMean:
         """
         The mean similarity at a stage over inputs and seeds, with the error of both.
 
         Args:
             measure (str): A similarity.
-            stage (int or str, optional): Its place or name. Default: -1, the last
+            stage (int or str, optional): Its place or name; None: the mean over all stages but the first. Default: -1, the last
 
         Raises:
             ValueError: If there is no such measure or stage.
         """
         return crossed_mean(self._at(self.similarity, measure, stage))
 
-    def chance_mean(self, measure: str, stage: int | str = -1) -> CrossedMean:
+    def chance_mean(self, measure: str, stage: int | str | None = -1) -> CrossedMean:
         """The same of maps of different inputs."""
         return crossed_mean(self._at(self.chance, measure, stage))
 
-    def undefined(self, measure: str, stage: int | str = -1) -> float:
+    def undefined(self, measure: str, stage: int | str | None = -1) -> float:
         """The share of maps at a stage that are constant, or whose counterpart is, so that they have no similarity."""
         return float(np.isnan(self._at(self.similarity, measure, stage)).mean())
 
     def retained(
-        self, measure: str, stage: int | str = -1, *, margin: float = 0.1, confidence: float = 0.95
+        self, measure: str, stage: int | str | None = -1, *, margin: float = MARGIN, confidence: float = 0.95
     ) -> Retained:
         r"""
         How much of the similarity is left at a stage.
@@ -104,15 +108,15 @@ class RandomizationResult:
         .. math::
             r = \frac{\sum (s - c)}{\sum (1 - c)}
 
-        with s the similarity of a map to that of its own input before, and c that to the map of another input, at most 0.9: an edge detector
-        has r = 1, maps that have nothing of their input any more r = 0. Where another value than 1 is that of no change (:attr:`whole`), it
-        takes the place of 1. That r is equal to a margin m is the linear hypothesis that the mean of :math:`s - c - m (1 - c)` is zero,
+        with s the similarity of a map to that of its own input before, and c that to the map of another input, at most 0.9: an edge
+        detector has r = 1, maps that have nothing of their input any more r = 0. Where no change has another value than 1 (:attr:`whole`),
+        it takes the place of 1. That r is equal to a margin m is the linear hypothesis that the mean of :math:`s - c - m (1 - c)` is zero,
         tested over inputs and seeds (:func:`~captum_proto.stats.crossed.crossed_mean`).
 
         Args:
             measure (str): A similarity.
-            stage (int or str, optional): Its place or name. Default: -1, the last
-            margin (float, optional): The share that is tested, between 0 and 1. Default: 0.1
+            stage (int or str, optional): Its place or name; None: the mean over all stages but the first. Default: -1, the last
+            margin (float, optional): The share that is tested, between 0 and 1. Default: 0.3
             confidence (float, optional): Of the interval. Default: 0.95
 
         Returns:
@@ -122,9 +126,11 @@ class RandomizationResult:
             ValueError: If there is no such measure or stage, or ``margin`` is out of its range.
         """
         if not 0 < margin < 1:
-            raise InputError(f"margin is {margin}; expected between 0 and 1, such as 0.1.")
+            raise InputError(f"margin is {margin}; expected between 0 and 1, such as 0.3.")
         own, chance = self._at(self.similarity, measure, stage), self._at(self.chance, measure, stage)
-        whole = np.broadcast_to(np.asarray(self.whole.get(measure, torch.ones(own.shape[1])), dtype=np.float64), own.shape)
+        whole = np.broadcast_to(
+            np.asarray(self.whole.get(measure, torch.ones(own.shape[1])), dtype=np.float64), own.shape
+        )
         chance = np.where(whole > 0, np.minimum(chance, MOST_CHANCE * whole), chance)
         there = ~np.isnan(own) & ~np.isnan(chance) & ~np.isnan(whole)
         own, chance, whole = (np.where(there, values, np.nan) for values in (own, chance, whole))
@@ -188,9 +194,13 @@ class RandomizationResult:
             alike("inputs", *(values.shape[-1] for values in tensors.values()))
         return found
 
-    def _at(self, values: dict[str, Tensor], measure: str, stage: int | str) -> np.ndarray:
+    def _at(self, values: dict[str, Tensor], measure: str, stage: int | str | None) -> np.ndarray:
         if measure not in values:
             raise InputError(f'there is no similarity "{measure}" here{nearest(str(measure), values) or "."}')
+        if stage is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a map that is constant at each stage there is no mean
+                return np.asarray(np.nanmean(values[measure][:, 1:].numpy(), 1), dtype=np.float64)
         if isinstance(stage, str):
             if stage not in self.stages:
                 raise InputError(f'there is no stage "{stage}"{nearest(stage, self.stages) or "."}')
@@ -201,7 +211,9 @@ class RandomizationResult:
 
 
 def gather(
-    stages: Sequence[str], found: Sequence[Sequence[tuple[dict[str, Tensor], dict[str, Tensor]]]], settings: dict[str, Any]
+    stages: Sequence[str],
+    found: Sequence[Sequence[tuple[dict[str, Tensor], dict[str, Tensor]]]],
+    settings: dict[str, Any],
 ) -> RandomizationResult:
     """Similarities and those by chance, of each seed and stage, as one result."""
     measures = list(found[0][0][0])
@@ -212,4 +224,4 @@ def gather(
     return RandomizationResult(list(stages), own, other, settings)
 
 
-__all__ = ["MOST_CHANCE", "NOTHING", "RandomizationResult", "Retained", "gather"]
+__all__ = ["MARGIN", "MOST_CHANCE", "NOTHING", "RandomizationResult", "Retained", "gather"]

@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.tables import between, number, p_text, percent, text_table
-from captum_proto.metrics.randomization.result import RandomizationResult, Retained
+from captum_proto.metrics.randomization.result import MARGIN, RandomizationResult, Retained
 from captum_proto.stats.intervals import Estimate, holm
-
-#: A method that keeps this share of the way from chance to an edge detector, or more, has not noticed.
-MARGIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,10 @@ class Verdict:
         measure (str): The similarity.
         similarity (Estimate): At the last stage, with its 95 % interval over inputs and seeds.
         chance (Estimate): Of maps of different inputs.
-        retained (Retained): What is left between the two controls.
-        corrected (float): The p-value of ``retained`` after Holm's correction for all methods of the measure; NaN: not known.
-        undefined (float): The share of maps that have no similarity, because they are constant.
+        last (Retained): What is left at the last stage, at which everything is randomized, between the two controls.
+        along (Retained): What is left on average over all stages of the way there. Of a single stage the same.
+        p_last, p_along (float): Of the share being the margin, after Holm's correction for all methods and both; NaN: not known.
+        undefined (float): The share of maps at the last stage that have no similarity, because they are constant.
         level (float): Of the verdict.
     """
 
@@ -35,17 +35,31 @@ class Verdict:
     measure: str
     similarity: Estimate
     chance: Estimate
-    retained: Retained
-    corrected: float
+    last: Retained
+    along: Retained
+    p_last: float
+    p_along: float
     undefined: float
     level: float = 0.05
 
+    def _each(self) -> list[tuple[bool | None, float]]:
+        """Of both: whether less than the margin is left, and its p-value."""
+        return [
+            (None if not p < self.level else left.share.value < left.margin, p)
+            for left, p in ((self.last, self.p_last), (self.along, self.p_along))
+        ]
+
     @property
     def passed(self) -> bool | None:
-        """Whether less than the margin is left (True), or more (False), by more than chance; None where the data do not decide."""
-        if math.isnan(self.corrected) or self.corrected >= self.level:
-            return None
-        return self.retained.share.value < self.retained.margin
+        """Whether both are less than the margin (True), or one is more (False), by more than chance; None where the data do not decide."""
+        found = [passed for passed, _ in self._each()]
+        return False if False in found else True if all(found) else None
+
+    @property
+    def p_value(self) -> float:
+        """Of the verdict: the larger of both, but where one of them fails, the least of those that do. NaN: not known."""
+        failing = [p for passed, p in self._each() if passed is False]
+        return min(failing) if failing else float(np.max([self.p_last, self.p_along]))
 
     @property
     def word(self) -> str:
@@ -54,82 +68,106 @@ class Verdict:
 
 
 def verdicts(
-    results: Mapping[str, RandomizationResult],
-    measure: str,
-    stage: int | str = -1,
-    *,
-    margin: float = MARGIN,
-    level: float = 0.05,
+    results: Mapping[str, RandomizationResult], measure: str, *, margin: float = MARGIN, level: float = 0.05
 ) -> list[Verdict]:
     r"""
     Which of several methods pass a sanity check.
 
-    The hypothesis is that of the way from chance (maps of different inputs) to no change at all (an edge detector), the share ``margin`` is
-    left. A method passes where less is left, and fails where more is, by a two-sided test over inputs and seeds at ``level``, corrected for
-    all methods after Holm; else it is undecided. See :meth:`~captum_proto.metrics.randomization.RandomizationResult.retained`.
+    Of the way from chance (maps of different inputs) to no change at all (an edge detector), some share is left: at the last stage, at
+    which everything is randomized, and on average over the stages on the way there. Both have to be seen: guided backpropagation, of all
+    methods the one that Adebayo et al. warn of, hardly notices that all but the first layers are random, and changes when these are.
+
+    The hypothesis is that the share is ``margin``. A method passes where both shares are less, and fails where one of them is more, by
+    two-sided tests over inputs and seeds at ``level``, corrected after Holm for all methods and both shares; else it is undecided. See
+    :meth:`~captum_proto.metrics.randomization.RandomizationResult.retained`.
 
     Args:
         results (mapping[str, RandomizationResult]): By the name of the method.
         measure (str): A similarity that all have.
-        stage (int or str, optional): Its place or name. Default: -1, the last, at which all layers are randomized
-        margin (float, optional): Default: 0.1
+        margin (float, optional): Default: 0.3
         level (float, optional): Of all tests together. Default: 0.05
 
     Returns:
         list[Verdict]: In the order of the methods.
 
     Raises:
-        ValueError: If there is no such measure or stage, or the stage is the last of layers that were randomized one by one.
+        ValueError: If there is no such measure, or layers were randomized one by one, so that no stage has all of them.
 
     Examples::
 
-        >>> same, chance = torch.ones(3, 2, 4), torch.rand(3, 2, 4)
+        >>> same, chance = torch.ones(3, 2, 4), torch.zeros(3, 2, 4)
         >>> edges = RandomizationResult(["none", "fc"], {"spearman": same}, {"spearman": chance})
         >>> verdicts({"edges": edges}, "spearman")[0].word
         'fails'
     """
     if not 0 < level < 1:
         raise InputError(f"level is {level}; expected between 0 and 1, such as 0.05.")
+    tests: dict[tuple[str, int | None], Retained] = {}
     for name, result in results.items():
-        if stage == -1 and result.settings.get("order") == "independent":
+        if result.settings.get("order") == "independent":
             raise InputError(
-                f"the layers of {name} were randomized one by one, so no stage has all of them; name the stage that is judged."
+                f"the layers of {name} were randomized one by one, so that no stage has all of them; judge a cascade, or see its table."
             )
-    left = {name: result.retained(measure, stage, margin=margin) for name, result in results.items()}
-    known = [name for name, found in left.items() if not math.isnan(found.p_value)]
-    corrected = dict(zip(known, holm([left[name].p_value for name in known]), strict=True))
-    return [
-        Verdict(
-            name,
-            measure,
-            result.mean(measure, stage).estimate(),
-            result.chance_mean(measure, stage).estimate(),
-            left[name],
-            corrected.get(name, math.nan),
-            result.undefined(measure, stage),
-            level,
+        tests[name, -1] = result.retained(measure, margin=margin)
+        if len(result.stages) > 2:
+            tests[name, None] = result.retained(measure, None, margin=margin)
+    known = [key for key, left in tests.items() if not math.isnan(left.p_value)]
+    corrected = dict(zip(known, holm([tests[key].p_value for key in known]), strict=True))
+    found = []
+    for name, result in results.items():
+        along = (name, None) if (name, None) in tests else (name, -1)
+        found.append(
+            Verdict(
+                name,
+                measure,
+                result.mean(measure).estimate(),
+                result.chance_mean(measure).estimate(),
+                tests[name, -1],
+                tests[along],
+                corrected.get((name, -1), math.nan),
+                corrected.get(along, math.nan),
+                result.undefined(measure),
+                level,
+            )
         )
-        for name, result in results.items()
-    ]
+    return found
 
 
 #: The columns of a table of verdicts.
-HEADER = ["method", "measure", "similarity", "95 %", "chance", "left", "95 %", "undefined", "p", "verdict"]
+HEADER = [
+    "method",
+    "measure",
+    "similarity",
+    "95 %",
+    "chance",
+    "left at the end",
+    "95 %",
+    "left on the way",
+    "95 %",
+    "undefined",
+    "p",
+    "verdict",
+]
 
 
 def cells(verdict: Verdict) -> list[str]:
     """A row of that table."""
-    share = verdict.retained.share
+
+    def short(value: float) -> str:
+        return number(value, 2)
+
+    shares = []
+    for left in (verdict.last, verdict.along):
+        shares += [short(left.share.value), between((left.share.low, left.share.high), short)]
     return [
         verdict.method,
         verdict.measure,
         number(verdict.similarity.value),
-        between((verdict.similarity.low, verdict.similarity.high)),
+        between((verdict.similarity.low, verdict.similarity.high), short),
         number(verdict.chance.value),
-        number(share.value, 2),
-        between((share.low, share.high), lambda value: number(value, 2)),
+        *shares,
         percent(verdict.undefined),
-        "–" if math.isnan(verdict.corrected) else p_text(verdict.corrected),
+        "–" if math.isnan(verdict.p_value) else p_text(verdict.p_value),
         verdict.word,
     ]
 
@@ -139,4 +177,4 @@ def verdict_table(found: Sequence[Verdict]) -> str:
     return text_table(HEADER, [cells(verdict) for verdict in found])
 
 
-__all__ = ["HEADER", "MARGIN", "Verdict", "cells", "verdict_table", "verdicts"]
+__all__ = ["HEADER", "Verdict", "cells", "verdict_table", "verdicts"]

@@ -40,9 +40,7 @@ class Stage:
     modules: list[str]
 
 
-def find_stages(
-    model: nn.Module, forward: Callable[[], Any], stages: int | Sequence[str] | None = None
-) -> list[Stage]:
+def find_stages(model: nn.Module, forward: Callable[[], Any], stages: int | Sequence[str] | None = None) -> list[Stage]:
     """
     The stages of a network, from its output to its input.
 
@@ -67,7 +65,9 @@ def find_stages(
     if number is not None:
         check_int(number, "stages", 1, ", or names of layers")
         if number > len(running):
-            raise InputError(f"stages is {number}, but the model has {len(running)} modules with parameters of their own.")
+            raise InputError(
+                f"stages is {number}, but the model has {len(running)} modules with parameters of their own."
+            )
         parts = [[running[int(i)] for i in places] for places in np.array_split(np.arange(len(running)), number)]
         return [Stage(part[0] if len(part) == 1 else f"{part[-1]} … {part[0]}", part) for part in reversed(parts)]
     return _named_stages(model, running, [stages] if isinstance(stages, str) else list(stages))  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ def _in_running_order(model: nn.Module, forward: Callable[[], Any]) -> list[str]
 
     One whose parent uses its parameters without running it, as attentions do, has the place of the parent; of the root, none.
     """
-    modules = {name: module for name, module in named_modules(model)}
+    modules = dict(named_modules(model))
     returned: dict[int, int] = {}
 
     def note(module: nn.Module, *_: Any) -> None:
@@ -125,7 +125,7 @@ class RandomWeights:
     """
 
     def __init__(self, model: nn.Module, originals: list[tuple[nn.Parameter, Tensor]], init: Init) -> None:
-        self._modules = {name: module for name, module in named_modules(model)}
+        self._modules = dict(named_modules(model))
         self._originals, self._init = originals, init
         self._device = device_of(model)
 
@@ -184,7 +184,10 @@ class RandomWeights:
                 parameter.copy_(parameter.flatten()[order].view_as(parameter))
         else:
             _reset(name, module)
-        for key, value in buffers.items():  # running statistics are not weights, though a reset of a normalization resets them too
+        for (
+            key,
+            value,
+        ) in buffers.items():  # running statistics are not weights, though a reset of a normalization resets them too
             current = module._buffers[key]
             if value is not None and current is not None:
                 current.copy_(value)
@@ -198,7 +201,9 @@ def _reset(name: str, module: nn.Module) -> None:
             f'"{name or type(module).__name__}" has parameters of its own and no reset_parameters to draw them anew; {advice}.'
         )
     if parametrize.is_parametrized(module):
-        raise InputError(f'"{name}" is parametrized, so that its reset_parameters does not reach its weights; {advice}.')
+        raise InputError(
+            f'"{name}" is parametrized, so that its reset_parameters does not reach its weights; {advice}.'
+        )
     reset()
 
 
@@ -209,8 +214,8 @@ def spare_weights(model: nn.Module, init: Init) -> Iterator[RandomWeights]:
 
     Args:
         model (nn.Module): The model. Where modules share a parameter, they go on to share it.
-        init (str or Callable): "reset": by each module's own ``reset_parameters``, its buffers staying as they are. "permute": the values of
-            each parameter in another order. Or a function that changes a module's own parameters in place.
+        init (str or Callable): "reset": by each module's own ``reset_parameters``, its buffers staying as they are. "permute": the values
+            of each parameter in another order. Or a function that changes a module's own parameters in place.
 
     Raises:
         ValueError: If ``init`` is something else.
