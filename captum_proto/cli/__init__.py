@@ -32,6 +32,7 @@ from captum_proto.cli import (
     quality_pairs,
     report,
     reproduce,
+    sanity_check,
     sweep,
     visualize,
 )
@@ -57,6 +58,7 @@ COMMANDS = (
     directions,
     planted_bias,
     fooling,
+    sanity_check,
     blind,
     reproduce,
     report,

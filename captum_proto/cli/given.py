@@ -42,6 +42,8 @@ _COUNTS = (
     "attempts",
     "k",
     "tuning_steps",
+    "n_steps",
+    "nt_samples",
 )
 
 

@@ -19,6 +19,7 @@ from captum_proto.experiments.generate import generation_page
 from captum_proto.experiments.quality.page import compared_methods_page
 from captum_proto.experiments.quality.pairs import quality_pairs_page_of
 from captum_proto.experiments.reproduce.page import reproduced_page
+from captum_proto.experiments.sanity_check import sanity_page
 from captum_proto.experiments.sweep.tables import swept_page
 from captum_proto.experiments.tabular_prototypes import tabular_prototypes_page
 from captum_proto.experiments.tasks_page import tasks_page
@@ -52,6 +53,7 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "dissect": dissected_page,
     "explain": explained_page,
     "describe": descriptions_page,
+    "sanity-check": sanity_page,
     "blind": blind_page,
 }
 

@@ -6,6 +6,7 @@ from captum_proto.metrics.randomization.map_similarity import MEASURES, MapSimil
 from captum_proto.metrics.randomization.parameters import parameter_randomization
 from captum_proto.metrics.randomization.prototypes import PrototypeRandomization, prototype_randomization
 from captum_proto.metrics.randomization.result import RandomizationResult, Retained
+from captum_proto.metrics.randomization.table import SanityTable
 from captum_proto.metrics.randomization.verdict import Verdict, verdict_table, verdicts
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "PrototypeRandomization",
     "RandomizationResult",
     "Retained",
+    "SanityTable",
     "Verdict",
     "data_randomization",
     "linear_control",

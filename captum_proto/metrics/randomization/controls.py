@@ -65,21 +65,26 @@ class LinearControl:
     Between independent orders of d values, Spearman's correlation has the mean 0 and the standard deviation :math:`1 / \sqrt{d - 1}`.
 
     Attributes:
-        result (RandomizationResult): Similarities; in "spearman" of different classes and seeds they are independent.
-        values (int): d, how many values a map has.
-        mean (float): Of the independent correlations.
-        count (int): How many there are.
+        result (RandomizationResult): Similarities. In "spearman" those of different seeds and classes are independent; the settings tell d
+            ("values"), how many of these there are ("count") and their mean ("mean").
     """
 
     result: RandomizationResult
-    values: int
-    mean: float
-    count: int
+
+    @property
+    def count(self) -> int:
+        """How many independent correlations there are."""
+        return int(self.result.settings["count"])
+
+    @property
+    def mean(self) -> float:
+        """Of these."""
+        return float(self.result.settings["mean"])
 
     @property
     def expected_spread(self) -> float:
         """The standard deviation of a correlation that chance gives."""
-        return 1 / math.sqrt(self.values - 1)
+        return 1 / math.sqrt(self.result.settings["values"] - 1)
 
     @property
     def p_value(self) -> float:
@@ -125,7 +130,8 @@ def linear_control(
     )
     first = [places.index(place) for place in range(len(distinct))]
     independent = result.similarity["spearman"][:, -1, first]
-    return LinearControl(result, values, float(independent.mean()), independent.numel())
+    result.settings |= {"values": values, "mean": float(independent.mean()), "count": independent.numel()}
+    return LinearControl(result)
 
 
 __all__ = ["EdgeDetector", "LinearControl", "linear_control"]

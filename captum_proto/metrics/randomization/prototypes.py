@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import check_int, nearest
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.files import intact, load_tensors, save_tensors
 from captum_proto._utils.model import borrowed
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import class_probabilities, parse_targets
@@ -26,6 +28,7 @@ from captum_proto.optim.random import CONTROL, RandomStream, prototype_keys
 
 #: What a prototype has to lose: the probability that the network itself gives its class, and its path similarity.
 CLASS, PATH = "class", "path"
+_KIND = "randomization of prototypes"
 
 
 @dataclass
@@ -43,6 +46,31 @@ class PrototypeRandomization:
     result: RandomizationResult
     pictures: Tensor
     natural_path: Tensor
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write everything into one safetensors file."""
+        tensors, content = self.result.content()
+        save_tensors(
+            path,
+            _KIND,
+            {**tensors, "pictures": self.pictures, "natural_path": self.natural_path},
+            content,
+            overwrite=overwrite,
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PrototypeRandomization:
+        """
+        What :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it holds something else.
+        """
+        tensors, content = load_tensors(path, _KIND)
+        with intact(path, _KIND):
+            pictures, natural = tensors.pop("pictures"), tensors.pop("natural_path")
+            return cls(RandomizationResult.of_content(tensors, content), pictures, natural)
 
 
 @log_usage()

@@ -163,13 +163,32 @@ class RandomizationResult:
             rows.append(cells)
         return text_table(["stage", *(cell for name in names for cell in (name, "95 %"))], rows)
 
+    def content(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything, as tensors and as what JSON can hold."""
+        parts = {"similarity": self.similarity, "chance": self.chance, "whole": self.whole}
+        tensors = {f"{part}.{name}": values for part, by_name in parts.items() for name, values in by_name.items()}
+        return tensors, {"stages": self.stages, "measures": self.measures, "settings": self.settings}
+
+    @classmethod
+    def of_content(cls, tensors: dict[str, Tensor], content: dict[str, Any]) -> RandomizationResult:
+        """
+        From what :meth:`content` gave.
+
+        Raises:
+            LookupError, ValueError: If a part is missing, or does not fit the others.
+        """
+        names = content["measures"]
+        similarity, chance = ({name: tensors[f"{part}.{name}"] for name in names} for part in ("similarity", "chance"))
+        whole = {name: tensors[f"whole.{name}"] for name in names if f"whole.{name}" in tensors}
+        alike(
+            "stages", len(content["stages"]), *(values.shape[1] for values in (*similarity.values(), *chance.values()))
+        )
+        alike("inputs", *(values.shape[-1] for values in tensors.values()))
+        return cls(content["stages"], similarity, chance, content["settings"], whole)
+
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write everything into one safetensors file."""
-        tensors = {f"similarity.{name}": values for name, values in self.similarity.items()}
-        tensors |= {f"chance.{name}": values for name, values in self.chance.items()}
-        tensors |= {f"whole.{name}": values for name, values in self.whole.items()}
-        content = {"stages": self.stages, "measures": self.measures, "settings": self.settings}
-        save_tensors(path, _KIND, tensors, content, overwrite=overwrite)
+        save_tensors(path, _KIND, *self.content(), overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RandomizationResult:
@@ -182,17 +201,7 @@ class RandomizationResult:
         """
         tensors, content = load_tensors(path, _KIND)
         with intact(path, _KIND):
-            names = content["measures"]
-            found = cls(
-                content["stages"],
-                {name: tensors[f"similarity.{name}"] for name in names},
-                {name: tensors[f"chance.{name}"] for name in names},
-                content["settings"],
-                {name: tensors[f"whole.{name}"] for name in names if f"whole.{name}" in tensors},
-            )
-            alike("stages", len(found.stages), *(tensors[f"similarity.{name}"].shape[1] for name in names))
-            alike("inputs", *(values.shape[-1] for values in tensors.values()))
-        return found
+            return cls.of_content(tensors, content)
 
     def _at(self, values: dict[str, Tensor], measure: str, stage: int | str | None) -> np.ndarray:
         if measure not in values:

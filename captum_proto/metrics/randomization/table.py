@@ -1,4 +1,4 @@
-"""What sanity checks found, of each method and of the controls."""
+"""The sanity checks of several methods and of prototypes side by side, with the controls that every table has."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captum_proto._utils.tables import number, p_text, text_table
-from captum_proto.metrics.randomization import (
-    LinearControl,
-    PrototypeRandomization,
-    RandomizationResult,
-    Verdict,
-    verdict_table,
-    verdicts,
-)
+from captum_proto.metrics.randomization.controls import LinearControl
+from captum_proto.metrics.randomization.prototypes import PrototypeRandomization
+from captum_proto.metrics.randomization.result import MARGIN, RandomizationResult
+from captum_proto.metrics.randomization.verdict import Verdict, verdict_table, verdicts
 from captum_proto.runs.files import write_rows
 
-#: What the controls are called.
+#: What the controls are called, and prototypes.
+PROTOTYPES = "prototypes"
 EDGES, LINEAR, UNCHANGED = "edge detector", "gradient of a linear model", "no layer randomized"
 
 
 @dataclass
-class SanityResults:
+class SanityTable:
     """
-    The results of all methods.
+    Sanity checks of several methods, of prototypes, and of controls, for the same inputs.
 
     Attributes:
         results (dict[str, RandomizationResult]): By the label of the method.
@@ -32,7 +29,7 @@ class SanityResults:
         edges (RandomizationResult): Of the edge detector, which must be exactly 1 throughout.
         linear (LinearControl): Of the gradient of a linear model, which must be chance.
         prototypes (PrototypeRandomization, optional): Of prototypes. Default: None
-        margin (float): Of the verdicts.
+        margin (float): Of the verdicts. Default: 0.3
     """
 
     results: dict[str, RandomizationResult]
@@ -40,7 +37,7 @@ class SanityResults:
     edges: RandomizationResult
     linear: LinearControl
     prototypes: PrototypeRandomization | None = None
-    margin: float = 0.3
+    margin: float = MARGIN
     _verdicts: list[Verdict] | None = field(default=None, repr=False)
 
     @property
@@ -61,7 +58,7 @@ class SanityResults:
                 for measure in self.measures:
                     self._verdicts += verdicts(self.results, measure, margin=self.margin) if self.results else []
                 if self.prototypes is not None:
-                    of = {"prototypes": self.prototypes.result}
+                    of = {PROTOTYPES: self.prototypes.result}
                     for measure in self.prototypes.result.measures:
                         self._verdicts += verdicts(of, measure, margin=self.margin)
         return self._verdicts
@@ -86,7 +83,9 @@ class SanityResults:
         mean = control.result.mean("spearman").estimate()
         p = control.p_value
         expected = f"0 ± {control.expected_spread:.2g}"
-        rows.append([LINEAR, "spearman", expected, f"{number(mean.value, 4)}, p {p_text(p)}", "yes" if p > 0.01 else "no"])
+        rows.append(
+            [LINEAR, "spearman", expected, f"{number(mean.value, 4)}, p {p_text(p)}", "yes" if p > 0.01 else "no"]
+        )
         return rows
 
     def table(self) -> str:
@@ -98,7 +97,18 @@ class SanityResults:
     def write(self, folder: Path) -> None:
         """The verdicts and all mean similarities as CSV."""
         header = [
-            *("method", "measure", "published", "similarity", "low", "high", "chance", "left_at_the_end", "low", "high"),
+            *(
+                "method",
+                "measure",
+                "published",
+                "similarity",
+                "low",
+                "high",
+                "chance",
+                "left_at_the_end",
+                "low",
+                "high",
+            ),
             *("left_on_the_way", "low", "high", "undefined", "p_end", "p_way", "margin", "verdict"),
         ]
 
@@ -107,24 +117,30 @@ class SanityResults:
             first, last, along = ([repr(e.value), repr(e.low), repr(e.high)] for e in shares)
             left = [repr(verdict.chance.value), *last, *along, repr(verdict.undefined)]
             p = [repr(verdict.p_last), repr(verdict.p_along), repr(verdict.last.margin)]
-            return [verdict.method, verdict.measure, self.published.get(verdict.method, ""), *first, *left, *p, verdict.word]
+            return [
+                verdict.method,
+                verdict.measure,
+                self.published.get(verdict.method, ""),
+                *first,
+                *left,
+                *p,
+                verdict.word,
+            ]
 
         write_rows(folder / "verdicts.csv", header, map(row, self.verdicts()))
         every: Mapping[str, RandomizationResult] = {EDGES: self.edges, LINEAR: self.linear.result, **self.results}
         if self.prototypes is not None:
-            every = {**every, "prototypes": self.prototypes.result}
+            every = {**every, PROTOTYPES: self.prototypes.result}
         rows = []
         for name, result in every.items():
             for measure in result.measures:
                 for place, stage in enumerate(result.stages):
                     mean = result.mean(measure, place).estimate()
                     chance = result.chance_mean(measure, place).value
-                    rows.append(
-                        [name, measure, place, stage, *map(repr, (mean.value, mean.low, mean.high, chance))]
-                        + [repr(result.undefined(measure, place))]
-                    )
+                    figures = (mean.value, mean.low, mean.high, chance, result.undefined(measure, place))
+                    rows.append([name, measure, place, stage, *map(repr, figures)])
         header = ["method", "measure", "place", "stage", "similarity", "low", "high", "chance", "undefined"]
         write_rows(folder / "similarities.csv", header, rows)
 
 
-__all__ = ["EDGES", "LINEAR", "UNCHANGED", "SanityResults"]
+__all__ = ["EDGES", "LINEAR", "PROTOTYPES", "UNCHANGED", "SanityTable"]

@@ -1,0 +1,285 @@
+"""Sanity checks: maps as the network forgets, which method notices, and the controls that say what that is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from captum_proto._utils.tables import between, number, p_equals, percent
+from captum_proto.metrics.randomization import PrototypeRandomization, SanityTable, Verdict
+from captum_proto.metrics.randomization.table import EDGES, PROTOTYPES
+from captum_proto.metrics.randomization.verdict import HEADER, cells
+from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table
+from captum_proto.report.figures import picture_sheet, to_display
+from captum_proto.report.page import Page, Section
+
+MAPS, CURVES, PICTURES = "maps.png", "curves.png", "prototypes.png"
+#: The largest side of a picture of a map, in pixels.
+_SIDE = 128
+#: Values of a map above this share of all are shown as white.
+_WHITE = 0.99
+#: What the measures are called on a page, and what they look at.
+_NAMES = {
+    "spearman": "rank correlation of the maps with their signs",
+    "spearman_abs": "rank correlation of their absolute values",
+    "ssim": "structural similarity of the maps as pictures",
+    "hog": "rank correlation of their histograms of oriented gradients",
+    "class": "probability of the prototype's class in the network as it is",
+    "path": "path similarity of the prototype in the network as it is",
+}
+_EXPLAINED = (
+    "left at the end: of the way from chance (maps of different inputs) to no change (an edge detector), the share that remains when all "
+    "layers are random; left on the way: the mean over all stages. Each with its 95 % interval over images and random networks. p: of that "
+    "share being {margin:g}, after Holm's correction for all methods of the measure and both shares. A method passes where both are below "
+    "{margin:g} by more than chance, and fails where one is above; else the data do not decide. undefined: maps that are constant, as "
+    "Grad-CAM's are where nothing speaks for the class."
+)
+
+
+def maps_figure(images: Tensor, maps: Mapping[str, Tensor], stages: Sequence[str]) -> Figure:
+    """
+    A row for each method and image: the image, and its maps as stage after stage is randomized.
+
+    Args:
+        images (Tensor): (N, C, H, W) in [0, 1].
+        maps (mapping[str, Tensor]): By method (N, K + 1, H, W): at each stage.
+        stages (sequence of str): Their names.
+    """
+    titles = ["", *(_short(stage) for stage in stages)]
+    rows: list[list[tuple[str, np.ndarray | None]]] = []
+    labels = []
+    for place, image in enumerate(images):
+        for name, values in maps.items():
+            pictures = [to_display(image), *map(_map_picture, values[place])]
+            first = not rows
+            rows.append([(title if first else "", picture) for title, picture in zip(titles, pictures, strict=True)])
+            labels.append(name)
+    return picture_sheet(rows, _SIDE, labels=labels, font_size=8)
+
+
+def _short(stage: str) -> str:
+    """A stage above a narrow picture: where it begins."""
+    return "trained" if stage == "none" else f"to {stage.rpartition(' … ')[2]}"
+
+
+def _map_picture(values: Tensor) -> np.ndarray:
+    magnitude = values.abs()
+    high = float(torch.quantile(magnitude.flatten(), _WHITE)) or float(magnitude.max()) or 1.0
+    return to_display((magnitude / high)[None])
+
+
+def pictures_figure(found: PrototypeRandomization, labels: Sequence[str]) -> Figure:
+    """
+    A column for each class: its prototype, and those that networks with random weights make of it.
+
+    Args:
+        found (PrototypeRandomization): The pictures.
+        labels (sequence of str): What the classes are called.
+    """
+    pictures = found.pictures
+    rows = [("the network itself", pictures[0, 0])]
+    rows += [
+        (f"random network {seed}", of[-1]) for seed, of in zip(found.result.settings["seeds"], pictures, strict=True)
+    ]
+    cells = [
+        [("" if number else label, to_display(image)) for label, image in zip(labels, row, strict=True)]
+        for number, (_, row) in enumerate(rows)
+    ]
+    return picture_sheet(cells, _SIDE, labels=[name for name, _ in rows], font_size=8)
+
+
+def curves_figure(table: SanityTable) -> Figure:
+    """By measure, the mean similarity of each method at each stage, with 95 % intervals over images and seeds."""
+    figure = Figure(figsize=(max(5.5, 4.2 * len(table.measures)), 4.0), layout="constrained")
+    each = figure.subplots(1, len(table.measures), sharey=True, squeeze=False)[0]
+    for axes, measure in zip(each, table.measures, strict=True):
+        shown = {**table.results, EDGES: table.edges}
+        for place, (name, result) in enumerate(shown.items()):
+            means = [result.mean(measure, stage).estimate() for stage in range(len(result.stages))]
+            x = np.arange(len(means)) + 0.04 * (place - len(shown) / 2)
+            values = np.array([[mean.value, mean.low, mean.high] for mean in means]).T
+            errors = np.nan_to_num(np.abs(values[1:] - values[0]))
+            style = {"color": "black", "linestyle": "--"} if name == EDGES else {}
+            axes.errorbar(
+                x, values[0], errors, label=name, marker="o", markersize=3, linewidth=1, elinewidth=0.6, **style
+            )
+        axes.set_title(measure, fontsize="medium")
+        axes.set_xticks(
+            range(len(table.edges.stages)), [_short(stage) for stage in table.edges.stages], rotation=40, ha="right"
+        )
+        axes.tick_params(labelsize="small")
+        axes.set_ylim(top=1.05)
+        axes.axhline(0, color="#bbbbbb", linewidth=0.6)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    each[0].set_ylabel("similarity to the map before")
+    handles, labels = each[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize="small", frameon=False, loc="outside lower center", ncols=4)
+    return figure
+
+
+def verdicts_table(found: Sequence[Verdict], published: Mapping[str, str], margin: float) -> Table:
+    """Verdicts by one measure, beside those of the paper."""
+    header = [*HEADER, "published"]
+    rows = [[*cells(verdict), published.get(verdict.method, "–")] for verdict in found]
+    columns = [
+        header.index(name) for name in ("method", "left at the end", "left on the way", "p", "verdict", "published")
+    ]
+    return Table(header, rows, _EXPLAINED.format(margin=margin), brief=columns)
+
+
+def sanity_check_page(
+    table: SanityTable,
+    model: str,
+    labels: Sequence[str],
+    settings: dict[str, Any],
+    failures: Sequence[str] = (),
+) -> Page:
+    """
+    What the page of sanity checks says.
+
+    Args:
+        table (SanityTable): What was found.
+        model (str): Its name.
+        labels (sequence of str): What the classes of the prototypes are called.
+        settings (dict): What is recorded of the run.
+        failures (sequence of str, optional): What was warned of. Default: nothing
+
+    Returns:
+        Page: Its paths are relative to the folder of the run.
+    """
+    page = Page(f"Sanity checks of explanations of {model}", settings=settings, failures=list(failures))
+    first = table.measures[0]
+    images, networks = table.edges.similarity[first].shape[2], table.edges.similarity[first].shape[0]
+    page.lead = [Pictures([Picture(MAPS, "Maps of each method, as the network's layers are randomized.", small=False)])]
+    if table.prototypes is not None:
+        page.lead.append(
+            Pictures(
+                [Picture(PICTURES, "Prototypes of the network, and of networks with random weights.", small=False)]
+            )
+        )
+    page.summary = [
+        "Maps that are to explain what the network sees, first of the network as it is, then with more and more of its layers random. "
+        "An explanation of what it has learned has to change: an edge detector, which knows no network, does not.",
+        f"{images} images, {networks} random {'network' if networks == 1 else 'networks'}, "
+        f"{len(table.edges.stages) - 1} stages, {table.edges.settings.get('order', '')}.",
+    ]
+    page.legend = [
+        "From left to right: the image; the map of the network as it is; the maps after all layers from the output to the named one are "
+        "random. Brighter: a larger absolute value."
+        if table.edges.settings.get("order") == "cascading"
+        else "From left to right: the image; the map of the network as it is; the maps as layer after layer is random, each named by the "
+        "last of its stage. Brighter: a larger absolute value."
+    ]
+    page.trust = _trust(table)
+    sections: list[Section] = []
+    if table.judged:
+        for measure in table.measures:
+            found = table.of_measure(measure)
+            if found:
+                sections.append(
+                    Section(f"By {_NAMES[measure]}", [verdicts_table(found, table.published, table.margin)])
+                )
+        if table.prototypes is not None:
+            sections.append(_prototypes(table, labels))
+    else:
+        page.left_out.append("Verdicts: layers were randomized one by one, so that no stage has all of them.")
+    page.sections = sections
+    page.sections.append(
+        Section("Stage by stage", [Pictures([Picture(CURVES, "Mean similarities with 95 % intervals.", small=False)])])
+    )
+    caption = (
+        "What is known of each control, and whether it is so. A table whose controls are not as they must be says nothing: the edge "
+        "detector has to be 1 at each stage, every method where no layer is randomized, and the gradient of a linear model with random "
+        "weights has to be chance, whose standard deviation is 1 / sqrt(d - 1)."
+    )
+    controls = Table(["control", "measure", "must be", "is", "as it must"], table.control_rows(), caption)
+    page.sections.append(Section("Controls", [controls]))
+    files = ["verdicts.csv", "similarities.csv", "verdicts.txt", "settings.json"]
+    page.sections.append(Section("Files", [Files(files)]))
+    return page
+
+
+def _prototypes(table: SanityTable, labels: Sequence[str]) -> Section:
+    found = table.prototypes
+    assert found is not None
+    result, rows = found.result, []
+    for place, label in enumerate(labels):
+        row = [label]
+        for measure in result.measures:
+            values, chance = result.similarity[measure][:, :, place], result.chance[measure][:, :, place]
+            mean = values[:, -1].mean()
+            row += [number(float(values[0, 0])), number(float(mean)), number(float(chance[:, -1].mean()))]
+        rows.append([*row, number(float(found.natural_path[place]))])
+    header = ["class"]
+    for name in ("p", "path"):
+        header += [f"{name}, network itself", f"{name}, random networks", f"{name}, chance"]
+    header.append("path, natural images")
+    caption = (
+        "p: the probability that the network as it is gives the class; by chance, what it gives it in the pictures of the other classes by "
+        "the same random network. path: path similarity, the mean over layers; by chance, that of noise."
+    )
+    verdicts = [verdict for verdict in table.verdicts() if verdict.method == PROTOTYPES]
+    judged = [
+        f"{_NAMES[verdict.measure]}: {verdict.word}, {percent(verdict.last.share.value)} left "
+        f"({between((verdict.last.share.low, verdict.last.share.high), percent)}), p {p_equals(verdict.p_value)}."
+        for verdict in verdicts
+    ]
+    blocks: list[Block] = [
+        verdicts_table(verdicts, {}, table.margin),
+        Paragraphs([text[:1].upper() + text[1:] for text in judged]),
+        Table(header, rows, caption, brief=[0, 1, 2, 3]),
+    ]
+    return Section("Prototypes", blocks)
+
+
+def _trust(table: SanityTable) -> str:
+    """Which methods can be trusted to show what the network has learned, by the first measure."""
+    if not table.judged:
+        return ""
+    if any(row[-1] == "no" for row in table.control_rows()):
+        return "No: a control is not as it must be, see below."
+    found = table.of_measure(table.measures[0])
+    named = {
+        word: [verdict.method for verdict in found if verdict.word == word] for word in ("passes", "fails", "undecided")
+    }
+    if table.prototypes is not None:
+        mine = {verdict.word for verdict in table.verdicts() if verdict.method == PROTOTYPES}
+        word = "fails" if "fails" in mine else "undecided" if "undecided" in mine else "passes"
+        named[word].append("prototypes")
+    told = {
+        "passes": "changes with the network",
+        "fails": "stays much the same where the network knows nothing any more",
+        "undecided": "is not decided by so few images and random networks",
+    }
+    several = {"changes": "change", "stays": "stay", "is": "are"}
+    sentences = []
+    for word, names in named.items():
+        if names:
+            verb, _, rest = told[word].partition(" ")
+            sentences.append(f"{_listed(names)} {verb if len(names) == 1 else several[verb]} {rest}")
+    return (
+        "; ".join(sentences)
+        + f" (by the {_NAMES[table.measures[0]]}). To change is needed, and is not enough: noise changes, too."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+__all__ = [
+    "CURVES",
+    "MAPS",
+    "PICTURES",
+    "curves_figure",
+    "maps_figure",
+    "pictures_figure",
+    "sanity_check_page",
+    "verdicts_table",
+]
