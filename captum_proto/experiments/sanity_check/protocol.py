@@ -14,7 +14,6 @@ from torch import Tensor
 from captum_proto._utils.checks import check_int, check_logits
 from captum_proto._utils.class_names import labels_of
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import load_tensors, save_tensors
 from captum_proto._utils.model import borrowed
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target
@@ -37,7 +36,7 @@ from captum_proto.metrics.randomization import (
     prototype_randomization,
 )
 from captum_proto.metrics.randomization.result import MARGIN
-from captum_proto.metrics.randomization.table import EDGES
+from captum_proto.metrics.randomization.table import EDGES, PROTOTYPES
 from captum_proto.metrics.randomization.weights import find_stages
 from captum_proto.models import NamedModel
 from captum_proto.optim.loss.objective import NO_GRADIENT
@@ -46,12 +45,10 @@ from captum_proto.report.html import write_page
 from captum_proto.report.page import Page
 from captum_proto.report.views.sanity_check import (
     CURVES,
-    MAPS,
-    PICTURES,
     curves_figure,
-    maps_figure,
-    pictures_figure,
     sanity_check_page,
+    write_maps,
+    write_prototypes,
 )
 from captum_proto.runs.files import write_text
 from captum_proto.runs.folder import RECORDED, is_finished, read_settings
@@ -60,9 +57,8 @@ from captum_proto.runs.tasks import Protocol, Run, Task, warnings_of
 
 VERDICTS = "verdicts.csv"
 _METHODS, _CONTROLS, _MADE = "methods", "controls", "prototypes"
-_EDGES, _LINEAR = "edges", "linear"
+_EDGES, _LINEAR, _PICTURES = "edges", "linear", "pictures"
 _LABELS, _LEFT_OUT = "labels", "left_out"
-_KIND = "maps of attributions"
 #: So many of the inputs are shown with their maps.
 _SHOWN = 2
 
@@ -179,7 +175,7 @@ class SanityCheck(Protocol[SanityTable]):
         kind, _, name = task.name.partition("/")
         if kind == _CONTROLS:
             edges = self._randomized(
-                EdgeDetector(self.named.model), {}, run.folder / _CONTROLS / _EDGES, run.show_progress
+                EdgeDetector(self.named.model), {}, run.folder / _PICTURES / _EDGES, run.show_progress
             )
             linear_control(self._prepared, self._classes, self._measures, self.seeds).result.save(
                 run.folder / _CONTROLS / f"{_LINEAR}.safetensors", overwrite=True
@@ -188,23 +184,18 @@ class SanityCheck(Protocol[SanityTable]):
         elif kind == _METHODS:
             choices = Choices(self._layer or "", self.n_steps, self.nt_samples, self.noise)
             attribution, options = METHODS[name].make(self.named.model, choices)
-            found = self._randomized(attribution, options, run.folder / _METHODS / name, run.show_progress)
+            found = self._randomized(attribution, options, run.folder / _PICTURES / name, run.show_progress)
             found.save(run.folder / _METHODS / f"{name}.safetensors", overwrite=True)
         else:
-            self._prototypes(run.show_progress).save(run.folder / f"{_MADE}.safetensors", overwrite=True)
+            made = self._prototypes(run.show_progress)
+            made.save(run.folder / f"{_MADE}.safetensors", overwrite=True)
+            write_prototypes(made, run.folder / _PICTURES / _MADE)
 
     def summarize(self, run: Run) -> SanityTable:
         table = _table(run.folder, self.methods, self.margin)
         table.write(run.folder)
         write_text(run.folder / "verdicts.txt", table.table(), overwrite=True)
         save_figure(curves_figure(table), run.folder / CURVES, overwrite=True)
-        shown = {EDGES: run.folder / _CONTROLS / f"{_EDGES}-maps.safetensors"}
-        shown |= {METHODS[name].label: run.folder / _METHODS / f"{name}-maps.safetensors" for name in self.methods}
-        maps = {name: load_tensors(path, _KIND)[0]["maps"] for name, path in shown.items()}
-        save_figure(maps_figure(self._images[:_SHOWN], maps, table.edges.stages), run.folder / MAPS, overwrite=True)
-        if table.prototypes is not None:
-            labels = labels_of(self.targets, self.named.class_names)
-            save_figure(pictures_figure(table.prototypes, labels), run.folder / PICTURES, overwrite=True)
         write_page(_page(table, run.folder, run.warnings()), run.folder)
         return table
 
@@ -260,7 +251,7 @@ class SanityCheck(Protocol[SanityTable]):
         return images.to(pipeline.device, pipeline.image_dtype)
 
     def _randomized(
-        self, attribution: Any, options: dict[str, Any], path: Path, show_progress: bool
+        self, attribution: Any, options: dict[str, Any], folder: Path, show_progress: bool
     ) -> RandomizationResult:
         """The check of one attribution; what is shown of its maps is written."""
         kept: list[Tensor] = []
@@ -285,7 +276,7 @@ class SanityCheck(Protocol[SanityTable]):
             show_progress=show_progress,
             **options,
         )
-        save_tensors(Path(f"{path}-maps.safetensors"), _KIND, {"maps": torch.stack(kept, 1)}, {}, overwrite=True)
+        write_maps(self._images[:_SHOWN], torch.stack(kept, 1), folder)
         return result
 
     def _prototypes(self, show_progress: bool) -> PrototypeRandomization:
@@ -370,7 +361,9 @@ def _page(table: SanityTable, folder: Path, warned: Sequence[str]) -> Page:
     settings = read_settings(folder)
     recorded = settings.get(RECORDED) or {}
     model = (settings.get("model") or {}).get("name", "a model")
-    page = sanity_check_page(table, model, recorded.get(_LABELS, []), settings, warned)
+    folders = {EDGES: f"{_PICTURES}/{_EDGES}", PROTOTYPES: f"{_PICTURES}/{_MADE}"}
+    folders |= {METHODS[name].label: f"{_PICTURES}/{name}" for name in settings["methods"]}
+    page = sanity_check_page(table, model, recorded.get(_LABELS, []), folders, settings, warned)
     page.left_out = list(recorded.get(_LEFT_OUT, []))
     return page
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ from captum_proto.metrics.randomization import PrototypeRandomization, SanityTab
 from captum_proto.metrics.randomization.table import EDGES, PROTOTYPES
 from captum_proto.metrics.randomization.verdict import HEADER, cells
 from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table
-from captum_proto.report.figures import picture_sheet, to_display
+from captum_proto.report.figures import to_display
 from captum_proto.report.page import Page, Section
+from captum_proto.report.unit_rows import Strip, Unit, UnitRows
+from captum_proto.report.views.examples import write_strip
 
-MAPS, CURVES, PICTURES = "maps.png", "curves.png", "prototypes.png"
-#: The largest side of a picture of a map, in pixels.
-_SIDE = 128
+CURVES = "curves.png"
+#: So many random networks are seen with their prototypes.
+_RANDOM = 3
 #: Values of a map above this share of all are shown as white.
 _WHITE = 0.99
 #: What the measures are called on a page, and what they look at.
@@ -41,30 +44,17 @@ _EXPLAINED = (
 )
 
 
-def maps_figure(images: Tensor, maps: Mapping[str, Tensor], stages: Sequence[str]) -> Figure:
+def write_maps(images: Tensor, maps: Tensor, folder: Path) -> None:
     """
-    A row for each method and image: the image, and its maps as stage after stage is randomized.
+    A strip for each image: the image, and its maps as stage after stage is randomized.
 
     Args:
         images (Tensor): (N, C, H, W) in [0, 1].
-        maps (mapping[str, Tensor]): By method (N, K + 1, H, W): at each stage.
-        stages (sequence of str): Their names.
+        maps (Tensor): (N, K + 1, H, W): at each stage.
+        folder (Path): Where to.
     """
-    titles = ["", *(_short(stage) for stage in stages)]
-    rows: list[list[tuple[str, np.ndarray | None]]] = []
-    labels = []
-    for place, image in enumerate(images):
-        for name, values in maps.items():
-            pictures = [to_display(image), *map(_map_picture, values[place])]
-            first = not rows
-            rows.append([(title if first else "", picture) for title, picture in zip(titles, pictures, strict=True)])
-            labels.append(name)
-    return picture_sheet(rows, _SIDE, labels=labels, font_size=8)
-
-
-def _short(stage: str) -> str:
-    """A stage above a narrow picture: where it begins."""
-    return "trained" if stage == "none" else f"to {stage.rpartition(' … ')[2]}"
+    for place, (image, values) in enumerate(zip(images, maps, strict=True)):
+        write_strip([to_display(image), *map(_map_picture, values)], folder / f"{place}.png")
 
 
 def _map_picture(values: Tensor) -> np.ndarray:
@@ -73,24 +63,43 @@ def _map_picture(values: Tensor) -> np.ndarray:
     return to_display((magnitude / high)[None])
 
 
-def pictures_figure(found: PrototypeRandomization, labels: Sequence[str]) -> Figure:
+def write_prototypes(found: PrototypeRandomization, folder: Path) -> None:
     """
-    A column for each class: its prototype, and those that networks with random weights make of it.
+    A strip of the network's prototypes, and one of those of each random network, of which the first three are drawn.
 
     Args:
         found (PrototypeRandomization): The pictures.
-        labels (sequence of str): What the classes are called.
+        folder (Path): Where to.
     """
-    pictures = found.pictures
-    rows = [("the network itself", pictures[0, 0])]
-    rows += [
-        (f"random network {seed}", of[-1]) for seed, of in zip(found.result.settings["seeds"], pictures, strict=True)
-    ]
-    cells = [
-        [("" if number else label, to_display(image)) for label, image in zip(labels, row, strict=True)]
-        for number, (_, row) in enumerate(rows)
-    ]
-    return picture_sheet(cells, _SIDE, labels=[name for name, _ in rows], font_size=8)
+    rows = [found.pictures[0, 0], *found.pictures[:_RANDOM, -1]]
+    for place, pictures in enumerate(rows):
+        write_strip([to_display(picture) for picture in pictures], folder / f"{place}.png")
+
+
+def _words(stages: Sequence[str]) -> list[str]:
+    """Beneath the pictures of a strip: where each stage ends, seen from the output."""
+    return ["image", "trained", *(stage.rpartition(" … ")[2].rpartition(".")[2] for stage in stages[1:])]
+
+
+def _rows_of_maps(table: SanityTable, folders: Mapping[str, str], place: int) -> list[Unit]:
+    """Of each method the verdict and a strip of an image."""
+    told = {verdict.method: verdict for verdict in (table.of_measure(table.measures[0]) if table.judged else [])}
+    units = []
+    for name, folder in folders.items():
+        facts = ["a control, which knows no network"] if name == EDGES else []
+        if name in told:
+            left = told[name].last.share.value, told[name].along.share.value
+            facts = [told[name].word, f"{number(left[0], 2)} left at the end, {number(left[1], 2)} on the way"]
+        units.append(Unit(name, facts, [Strip(f"{folder}/{place}.png", "random down to", _words(table.edges.stages))]))
+    return units
+
+
+def _prototype_unit(table: SanityTable, labels: Sequence[str], folder: str) -> Unit:
+    found = [verdict for verdict in table.verdicts() if verdict.method == PROTOTYPES]
+    facts = [f"{verdict.measure}: {verdict.word}, {number(verdict.last.share.value, 2)} left" for verdict in found]
+    seeds = table.prototypes.result.settings["seeds"][:_RANDOM] if table.prototypes is not None else []
+    names = ["the network itself", *(f"random network {seed}" for seed in seeds)]
+    return Unit(PROTOTYPES, facts, [Strip(f"{folder}/{i}.png", name, list(labels)) for i, name in enumerate(names)])
 
 
 def curves_figure(table: SanityTable) -> Figure:
@@ -109,9 +118,7 @@ def curves_figure(table: SanityTable) -> Figure:
                 x, values[0], errors, label=name, marker="o", markersize=3, linewidth=1, elinewidth=0.6, **style
             )
         axes.set_title(measure, fontsize="medium")
-        axes.set_xticks(
-            range(len(table.edges.stages)), [_short(stage) for stage in table.edges.stages], rotation=40, ha="right"
-        )
+        axes.set_xticks(range(len(table.edges.stages)), _words(table.edges.stages)[1:], rotation=40, ha="right")
         axes.tick_params(labelsize="small")
         axes.set_ylim(top=1.05)
         axes.axhline(0, color="#bbbbbb", linewidth=0.6)
@@ -137,6 +144,7 @@ def sanity_check_page(
     table: SanityTable,
     model: str,
     labels: Sequence[str],
+    folders: Mapping[str, str],
     settings: dict[str, Any],
     failures: Sequence[str] = (),
 ) -> Page:
@@ -147,6 +155,7 @@ def sanity_check_page(
         table (SanityTable): What was found.
         model (str): Its name.
         labels (sequence of str): What the classes of the prototypes are called.
+        folders (mapping[str, str]): By method, the edge detector and prototypes among them, where its strips are.
         settings (dict): What is recorded of the run.
         failures (sequence of str, optional): What was warned of. Default: nothing
 
@@ -156,13 +165,11 @@ def sanity_check_page(
     page = Page(f"Sanity checks of explanations of {model}", settings=settings, failures=list(failures))
     first = table.measures[0]
     images, networks = table.edges.similarity[first].shape[2], table.edges.similarity[first].shape[0]
-    page.lead = [Pictures([Picture(MAPS, "Maps of each method, as the network's layers are randomized.", small=False)])]
+    of_maps = {name: folder for name, folder in folders.items() if name != PROTOTYPES}
+    units = _rows_of_maps(table, of_maps, 0)
     if table.prototypes is not None:
-        page.lead.append(
-            Pictures(
-                [Picture(PICTURES, "Prototypes of the network, and of networks with random weights.", small=False)]
-            )
-        )
+        units.append(_prototype_unit(table, labels, folders[PROTOTYPES]))
+    page.lead = [UnitRows(units)]
     page.summary = [
         "Maps that are to explain what the network sees, first of the network as it is, then with more and more of its layers random. "
         "An explanation of what it has learned has to change: an edge detector, which knows no network, does not.",
@@ -170,10 +177,11 @@ def sanity_check_page(
         f"{len(table.edges.stages) - 1} stages, {table.edges.settings.get('order', '')}.",
     ]
     page.legend = [
-        "From left to right: the image; the map of the network as it is; the maps after all layers from the output to the named one are "
-        "random. Brighter: a larger absolute value."
+        "From left to right: the image; the map of the network as it was trained; the maps when all layers from the output down to the "
+        "named one are random. Brighter: a larger absolute value. Left: the share of the similarity that remains; 1 for the edge detector, "
+        "0 for maps of different images."
         if table.edges.settings.get("order") == "cascading"
-        else "From left to right: the image; the map of the network as it is; the maps as layer after layer is random, each named by the "
+        else "From left to right: the image; the map of the network as it was trained; the maps as layers are random, each named by the "
         "last of its stage. Brighter: a larger absolute value."
     ]
     page.trust = _trust(table)
@@ -190,6 +198,7 @@ def sanity_check_page(
     else:
         page.left_out.append("Verdicts: layers were randomized one by one, so that no stage has all of them.")
     page.sections = sections
+    page.sections.append(Section("Another image", [UnitRows(_rows_of_maps(table, of_maps, 1))], shown=0))
     page.sections.append(
         Section("Stage by stage", [Pictures([Picture(CURVES, "Mean similarities with 95 % intervals.", small=False)])])
     )
@@ -273,13 +282,4 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-__all__ = [
-    "CURVES",
-    "MAPS",
-    "PICTURES",
-    "curves_figure",
-    "maps_figure",
-    "pictures_figure",
-    "sanity_check_page",
-    "verdicts_table",
-]
+__all__ = ["CURVES", "curves_figure", "sanity_check_page", "verdicts_table", "write_maps", "write_prototypes"]
