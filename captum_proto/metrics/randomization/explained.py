@@ -19,7 +19,7 @@ from captum_proto._utils.model import modules_of
 from captum_proto.metrics.randomization.map_similarity import check_maps
 
 #: What Captum says each time, and nobody need hear hundreds of times.
-_SAID_OFTEN = ("Setting backward hooks on ReLU", "Input Tensor 0 did not already require gradients")
+_SAID_OFTEN = ("Setting backward hooks on ReLU", r"Input Tensor \d+ did not already require gradients")
 
 
 @dataclass(frozen=True)

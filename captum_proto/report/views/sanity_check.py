@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,15 @@ def _rows_of_maps(table: SanityTable, folders: Mapping[str, str], place: int) ->
     return units
 
 
+def _leading(table: SanityTable, units: Sequence[Unit]) -> list[Unit]:
+    """What is seen at once: the edge detector, prototypes, and of what passes and what fails the first."""
+    words = {verdict.method: verdict.word for verdict in (table.of_measure(table.measures[0]) if table.judged else [])}
+    first = {word: name for name, word in reversed(words.items())}
+    named = {EDGES, PROTOTYPES, *(first[word] for word in ("passes", "fails") if word in first)}
+    shown = [unit for unit in units if unit.name in named]
+    return [replace(unit, strips=unit.strips[:2]) for unit in shown] if len(shown) > 2 else list(units[:4])
+
+
 def _prototype_unit(table: SanityTable, labels: Sequence[str], folder: str) -> Unit:
     found = [verdict for verdict in table.verdicts() if verdict.method == PROTOTYPES]
     facts = [f"{verdict.measure}: {verdict.word}, {number(verdict.last.share.value, 2)} left" for verdict in found]
@@ -169,7 +179,7 @@ def sanity_check_page(
     units = _rows_of_maps(table, of_maps, 0)
     if table.prototypes is not None:
         units.append(_prototype_unit(table, labels, folders[PROTOTYPES]))
-    page.lead = [UnitRows(units)]
+    page.lead = [UnitRows(_leading(table, units))]
     page.summary = [
         "Maps that are to explain what the network sees, first of the network as it is, then with more and more of its layers random. "
         "An explanation of what it has learned has to change: an edge detector, which knows no network, does not.",
@@ -198,7 +208,8 @@ def sanity_check_page(
     else:
         page.left_out.append("Verdicts: layers were randomized one by one, so that no stage has all of them.")
     page.sections = sections
-    page.sections.append(Section("Another image", [UnitRows(_rows_of_maps(table, of_maps, 1))], shown=0))
+    blocks: list[Block] = [UnitRows(units), UnitRows(_rows_of_maps(table, of_maps, 1))]
+    page.sections.append(Section("Maps of all methods, of two images", blocks, shown=1))
     page.sections.append(
         Section("Stage by stage", [Pictures([Picture(CURVES, "Mean similarities with 95 % intervals.", small=False)])])
     )
