@@ -32,6 +32,7 @@ from captum_proto.experiments.generate import Generate
 from captum_proto.experiments.planted_bias import PlantedBias
 from captum_proto.experiments.quality import Quality, QualityPairs
 from captum_proto.experiments.reproduce import Reproduce, ReproduceSettings, Stage
+from captum_proto.experiments.sanity_check import SanityCheck
 from captum_proto.experiments.sweep import RunSweep, Sweep
 from captum_proto.experiments.tabular_prototypes import TabularPrototypes
 from captum_proto.experiments.text_models import language_model
@@ -276,6 +277,23 @@ def describe(inputs: Path) -> Describe:
     )
 
 
+def sanity_check(inputs: Path) -> SanityCheck:
+    named = trees()
+    images = NaturalImages(str(photos(inputs)), named.geometry, NAMES, others=4, workers=0)
+    return SanityCheck(
+        named,
+        images,
+        [(0,)],
+        methods=["saliency", "grad_cam"],
+        inputs=3,
+        stages=2,
+        seeds=[0, 1],
+        similarity=["spearman"],
+        options=QUICK,
+        path_layers=["0", "3"],
+    )
+
+
 def examples(inputs: Path) -> FindExamples:
     photos(inputs)
     return FindExamples(
@@ -347,6 +365,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "dissect": dissect,
     "explain": explain,
     "describe": describe,
+    "sanity-check": sanity_check,
     "quality": quality,
     "quality-pairs": quality_pairs,
     "examples": examples,

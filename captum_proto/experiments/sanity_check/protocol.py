@@ -364,7 +364,7 @@ def _page(table: SanityTable, folder: Path, warned: Sequence[str]) -> Page:
     folders = {EDGES: f"{_PICTURES}/{_EDGES}", PROTOTYPES: f"{_PICTURES}/{_MADE}"}
     folders |= {METHODS[name].label: f"{_PICTURES}/{name}" for name in settings["methods"]}
     page = sanity_check_page(table, model, recorded.get(_LABELS, []), folders, settings, warned)
-    page.left_out = list(recorded.get(_LEFT_OUT, []))
+    page.left_out += recorded.get(_LEFT_OUT, [])
     return page
 
 
