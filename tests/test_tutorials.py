@@ -70,6 +70,18 @@ def test_from_lucent_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert set(names["dream"].snapshots) == {2}
 
 
+def test_sanity_checks_run(capsys: pytest.CaptureFixture[str]) -> None:
+    layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    names: dict[str, Any] = {"model": seeded(lambda: nn.Sequential(*layers)).eval(), "inputs": torch.rand(4, 1, 8, 8)}
+    given = blocks("sanity_checks.rst")
+    assert given
+    for number, block in enumerate(given):
+        exec(compile(block, f"sanity_checks.rst, block {number}", "exec"), names)
+    told = capsys.readouterr().out
+    assert "edges fails" in told
+    assert names["results"]["smooth"].mean("spearman", "none").value == 1
+
+
 def test_what_the_tables_name_is_there() -> None:
     text = (DOCS / "from_lucent.rst").read_text(encoding="utf-8")
     missing = {name for name in _NEW.findall(text) if not hasattr(optim, name) and name not in ("Loss",)}

@@ -22,7 +22,6 @@ from captum_proto.metrics.randomization import (
     parameter_randomization,
     prototype_randomization,
     random_logit,
-    verdicts,
 )
 from captum_proto.metrics.recognition import (
     Recognition,
@@ -109,7 +108,6 @@ __all__ = [
     "summarize",
     "summarize_depths",
     "summarize_sorted",
-    "verdicts",
     "verifier_features",
     "verifier_logits",
     "verifier_view",

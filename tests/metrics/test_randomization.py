@@ -23,8 +23,8 @@ from networks import seeded
 from scipy import stats
 from torch import Tensor, nn
 
-from captum_proto.metrics import EdgeDetector, linear_control, parameter_randomization, random_logit, verdicts
-from captum_proto.metrics.randomization import RandomizationResult, verdict_table
+from captum_proto.metrics import EdgeDetector, linear_control, parameter_randomization, random_logit
+from captum_proto.metrics.randomization import RandomizationResult, verdict_table, verdicts
 from captum_proto.metrics.randomization.weights import find_stages, spare_weights
 
 

@@ -20,9 +20,8 @@ from captum_proto.metrics import (
     linear_control,
     parameter_randomization,
     prototype_randomization,
-    verdicts,
 )
-from captum_proto.metrics.randomization import PrototypeRandomization, RandomizationResult, SanityTable
+from captum_proto.metrics.randomization import PrototypeRandomization, RandomizationResult, SanityTable, verdicts
 
 pytest.importorskip("sklearn")
 
