@@ -32,12 +32,14 @@ class Choices:
         n_steps (int): Of integrated gradients, from an input of zeros.
         nt_samples (int): Of SmoothGrad.
         noise (float): Standard deviation of its noise, of preprocessed inputs.
+        batch_size (int): So many inputs on the way from zeros, or with noise, are taken at a time.
     """
 
     layer: str
     n_steps: int = 50
     nt_samples: int = 50
     noise: float = 0.15
+    batch_size: int = 8
 
 
 Made = tuple[Any, dict[str, Any]]
@@ -66,16 +68,18 @@ def _guided_grad_cam(model: nn.Module, choices: Choices) -> Made:
 
 def _smooth_grad(model: nn.Module, choices: Choices) -> Made:
     options = {"nt_type": "smoothgrad", "nt_samples": choices.nt_samples, "stdevs": choices.noise, "abs": False}
-    return NoiseTunnel(Saliency(model)), options
+    return NoiseTunnel(Saliency(model)), {**options, "nt_samples_batch_size": 1}
+
+
+def _integrated_gradients(model: nn.Module, choices: Choices) -> Made:
+    return IntegratedGradients(model), {"n_steps": choices.n_steps, "internal_batch_size": choices.batch_size}
 
 
 #: By name, in the order of a table. Gradients keep their signs: the correlation of signed values is the first of the measures.
 METHODS: dict[str, Method] = {
     "saliency": Method("Saliency", lambda model, _: (Saliency(model), {"abs": False}), "passes"),
     "input_x_gradient": Method("InputXGradient", lambda model, _: (InputXGradient(model), {})),
-    "integrated_gradients": Method(
-        "IntegratedGradients", lambda model, choices: (IntegratedGradients(model), {"n_steps": choices.n_steps})
-    ),
+    "integrated_gradients": Method("IntegratedGradients", _integrated_gradients),
     "smooth_grad": Method("NoiseTunnel of Saliency", _smooth_grad),
     "guided_backprop": Method(
         "GuidedBackprop", lambda model, _: (GuidedBackprop(with_plain_relus(model)), {}), "fails"

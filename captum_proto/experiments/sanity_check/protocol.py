@@ -182,7 +182,7 @@ class SanityCheck(Protocol[SanityTable]):
             )
             edges.save(run.folder / _CONTROLS / f"{_EDGES}.safetensors", overwrite=True)
         elif kind == _METHODS:
-            choices = Choices(self._layer or "", self.n_steps, self.nt_samples, self.noise)
+            choices = Choices(self._layer or "", self.n_steps, self.nt_samples, self.noise, self.batch_size)
             attribution, options = METHODS[name].make(self.named.model, choices)
             found = self._randomized(attribution, options, run.folder / _PICTURES / name, run.show_progress)
             found.save(run.folder / _METHODS / f"{name}.safetensors", overwrite=True)
