@@ -60,8 +60,8 @@ def pointing_game(
 
     Args:
         attributions (Tensor): (N, C, H, W), summed over channels, or (N, H, W), as large as the images, such as those of
-            :class:`~captum_proto.attr.GradCam`. A map that is constant or holds a NaN points nowhere; of several highest values, the first
-            in the order of rows counts.
+            :class:`~captum_proto.attr.grad_cam.GradCam`. A map that is constant or holds a NaN points nowhere; of several highest values,
+            the first in the order of rows counts.
         objects (Tensor): (N, H, W) bool, where the object is; or boxes (N, 4), of columns and rows ``(left, top, right, bottom)`` in
             pixels, the last two not included.
         tolerance (float, optional): How many pixels beside the object still count. Default: 15, the paper's

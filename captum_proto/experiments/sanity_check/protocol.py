@@ -91,7 +91,7 @@ class SanityCheck(Protocol[SanityTable]):
         images (NaturalImages): Photographs: those that are explained are drawn from all of them, and those of each target are what its
             prototype is compared with.
         targets (sequence of Target): Classes of which prototypes are made. Default: none
-        methods (sequence of str): Of :data:`~captum_proto.experiments.sanity_check.METHODS`. Default: all but SmoothGrad
+        methods (sequence of str): Of ``METHODS``. Default: all but SmoothGrad
         inputs (int): How many images are explained. Default: 8
         layer (str, optional): Of Grad-CAM. Default: None, the last that returns maps
         order (str): See :func:`~captum_proto.metrics.parameter_randomization`. Default: "cascading"

@@ -54,7 +54,8 @@ def parameter_randomization(
         target (TargetType, optional): As Captum's: fixed, whatever the randomized network says. Default: None
         order (str, optional): "cascading": from the output to the input, each stage beside those before it. "bottom_up": from the input to
             the output. "independent": each stage alone. Default: "cascading"
-        similarity (str or iterable of str, optional): Of :class:`~captum_proto.metrics.randomization.MapSimilarity`. Default: all four
+        similarity (str or iterable of str, optional): Of
+            :class:`~captum_proto.metrics.randomization.map_similarity.MapSimilarity`. Default: all four
         init (str or Callable, optional): "reset": by each module's own ``reset_parameters``; running statistics of normalizations are no
             parameters and stay. "permute": the values of each parameter in another order. Or a function that changes a module's own
             parameters in place. Default: "reset"

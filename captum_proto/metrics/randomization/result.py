@@ -109,7 +109,7 @@ class RandomizationResult:
             r = \frac{\sum (s - c)}{\sum (1 - c)}
 
         with s the similarity of a map to that of its own input before, and c that to the map of another input, at most 0.9: an edge
-        detector has r = 1, maps that have nothing of their input any more r = 0. Where no change has another value than 1 (:attr:`whole`),
+        detector has r = 1, maps that have nothing of their input any more r = 0. Where no change has another value than 1 (``whole``),
         it takes the place of 1. That r is equal to a margin m is the linear hypothesis that the mean of :math:`s - c - m (1 - c)` is zero,
         tested over inputs and seeds (:func:`~captum_proto.stats.crossed.crossed_mean`).
 

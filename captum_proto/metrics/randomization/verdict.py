@@ -79,7 +79,7 @@ def verdicts(
 
     The hypothesis is that the share is ``margin``. A method passes where both shares are less, and fails where one of them is more, by
     two-sided tests over inputs and seeds at ``level``, corrected after Holm for all methods and both shares; else it is undecided. See
-    :meth:`~captum_proto.metrics.randomization.RandomizationResult.retained`.
+    :meth:`~captum_proto.metrics.randomization.result.RandomizationResult.retained`.
 
     Args:
         results (mapping[str, RandomizationResult]): By the name of the method.
