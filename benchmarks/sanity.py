@@ -11,10 +11,13 @@ the goal is of each stage, and what the first one takes stands beside it. Correc
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+
 import numpy as np
 import scipy.stats
 import torch
-from harness import Case, Contender, Goal, Report, parser, peer, threads
+from harness import Case, Contender, Goal, Report, parser, threads
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -67,7 +70,8 @@ def case(count: int, values: int, rounds: int) -> Case:
         Contender(ROWS, lambda: row_by_row(*arrays), every=2),
     ]
     goals = [Goal(MATRIX, OURS, least=50)] if count >= 64 else []
-    if (quantus := peer("quantus.functions.similarity_func")) is not None:
+    if importlib.util.find_spec("quantus") is not None:  # the extra [bench] does not bring it
+        quantus = importlib.import_module("quantus.functions.similarity_func")
         contenders.append(Contender(QUANTUS, lambda: quantus.correlation_spearman(*arrays, batched=True), every=2))
     return Case(
         f"{count} maps of {values:,} values beside {count} others, float32",

@@ -82,7 +82,7 @@ def test_the_page_shows_maps_beside_the_edge_detector(ran: tuple[Path, SanityTab
     assert "prototypes" in {unit.name for unit in lead.units}
     assert all((folder / path).is_file() for path in page.files())
     titles = [section.title for section in page.sections]
-    assert titles[0] == "By rank correlation of the maps with their signs"
+    assert titles[0] == "Side by side"
     assert {"Prototypes", "Controls", "Stage by stage"} <= set(titles)
     assert "too small" not in " ".join(page.left_out)
     before = (folder / "page.json").read_bytes()

@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from captum_proto._utils.tables import between, number, p_equals, percent
+from captum_proto._utils.tables import number
 from captum_proto.metrics.randomization import PrototypeRandomization, SanityTable, Verdict
 from captum_proto.metrics.randomization.table import EDGES, PROTOTYPES
 from captum_proto.metrics.randomization.verdict import HEADER, cells
@@ -141,13 +141,15 @@ def curves_figure(table: SanityTable) -> Figure:
 
 
 def verdicts_table(found: Sequence[Verdict], published: Mapping[str, str], margin: float) -> Table:
-    """Verdicts by one measure, beside those of the paper."""
-    header = [*HEADER, "published"]
-    rows = [[*cells(verdict), published.get(verdict.method, "–")] for verdict in found]
-    columns = [
-        header.index(name) for name in ("method", "left at the end", "left on the way", "p", "verdict", "published")
-    ]
-    return Table(header, rows, _EXPLAINED.format(margin=margin), brief=columns)
+    """Verdicts beside those of the paper."""
+    header, rows = list(HEADER), [cells(verdict) for verdict in found]
+    shown = ["method", "left at the end", "left on the way", "p", "verdict"]
+    if any(verdict.method in published for verdict in found):
+        header, shown = [*header, "published"], [*shown, "published"]
+        rows = [[*row, published.get(verdict.method, "–")] for row, verdict in zip(rows, found, strict=True)]
+    if len({verdict.measure for verdict in found}) > 1:
+        shown.insert(1, "measure")
+    return Table(header, rows, _EXPLAINED.format(margin=margin), brief=[header.index(name) for name in shown])
 
 
 def sanity_check_page(
@@ -173,8 +175,7 @@ def sanity_check_page(
         Page: Its paths are relative to the folder of the run.
     """
     page = Page(f"Sanity checks of explanations of {model}", settings=settings, failures=list(failures))
-    first = table.measures[0]
-    images, networks = table.edges.similarity[first].shape[2], table.edges.similarity[first].shape[0]
+    networks, _, images = table.edges.similarity[table.measures[0]].shape
     of_maps = {name: folder for name, folder in folders.items() if name != PROTOTYPES}
     units = _rows_of_maps(table, of_maps, 0)
     if table.prototypes is not None:
@@ -197,16 +198,23 @@ def sanity_check_page(
     page.trust = _trust(table)
     sections: list[Section] = []
     if table.judged:
-        for measure in table.measures:
-            found = table.of_measure(measure)
-            if found:
+        mine = [verdict for verdict in table.verdicts() if verdict.method == PROTOTYPES]
+        first, *others = table.measures
+        beside = [*table.of_measure(first), *mine]
+        note = f"Attributions by {_NAMES[first]}"
+        note += f"; prototypes by {_NAMES['class']}, and by {_NAMES['path']}." if mine else "."
+        sections.append(
+            Section("Side by side", [verdicts_table(beside, table.published, table.margin), Paragraphs([note])])
+        )
+        for measure in others:
+            if found := table.of_measure(measure):
                 sections.append(
                     Section(f"By {_NAMES[measure]}", [verdicts_table(found, table.published, table.margin)])
                 )
-        if table.prototypes is not None:
-            sections.append(_prototypes(table, labels))
     else:
         page.left_out.append("Verdicts: layers were randomized one by one, so that no stage has all of them.")
+    if table.prototypes is not None:
+        sections.append(_prototypes(table.prototypes, labels))
     page.sections = sections
     blocks: list[Block] = [UnitRows(units), UnitRows(_rows_of_maps(table, of_maps, 1))]
     page.sections.append(Section("Maps of all methods, of two images", blocks, shown=1))
@@ -225,9 +233,7 @@ def sanity_check_page(
     return page
 
 
-def _prototypes(table: SanityTable, labels: Sequence[str]) -> Section:
-    found = table.prototypes
-    assert found is not None
+def _prototypes(found: PrototypeRandomization, labels: Sequence[str]) -> Section:
     result, rows = found.result, []
     for place, label in enumerate(labels):
         row = [label]
@@ -244,18 +250,7 @@ def _prototypes(table: SanityTable, labels: Sequence[str]) -> Section:
         "p: the probability that the network as it is gives the class; by chance, what it gives it in the pictures of the other classes by "
         "the same random network. path: path similarity, the mean over layers; by chance, that of noise."
     )
-    verdicts = [verdict for verdict in table.verdicts() if verdict.method == PROTOTYPES]
-    judged = [
-        f"{_NAMES[verdict.measure]}: {verdict.word}, {percent(verdict.last.share.value)} left "
-        f"({between((verdict.last.share.low, verdict.last.share.high), percent)}), p {p_equals(verdict.p_value)}."
-        for verdict in verdicts
-    ]
-    blocks: list[Block] = [
-        verdicts_table(verdicts, {}, table.margin),
-        Paragraphs([text[:1].upper() + text[1:] for text in judged]),
-        Table(header, rows, caption, brief=[0, 1, 2, 3]),
-    ]
-    return Section("Prototypes", blocks)
+    return Section("Prototypes", [Table(header, rows, caption, brief=[0, 1, 2, 3])])
 
 
 def _trust(table: SanityTable) -> str:
