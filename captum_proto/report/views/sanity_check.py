@@ -16,7 +16,7 @@ from captum_proto._utils.tables import number
 from captum_proto.metrics.randomization import PrototypeRandomization, SanityTable, Verdict
 from captum_proto.metrics.randomization.table import EDGES, PROTOTYPES
 from captum_proto.metrics.randomization.verdict import HEADER, cells
-from captum_proto.report.blocks import Block, Files, Paragraphs, Picture, Pictures, Table
+from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures, Table
 from captum_proto.report.figures import to_display
 from captum_proto.report.page import Page, Section
 from captum_proto.report.unit_rows import Strip, Unit, UnitRows
@@ -216,8 +216,8 @@ def sanity_check_page(
     if table.prototypes is not None:
         sections.append(_prototypes(table.prototypes, labels))
     page.sections = sections
-    blocks: list[Block] = [UnitRows(units), UnitRows(_rows_of_maps(table, of_maps, 1))]
-    page.sections.append(Section("Maps of all methods, of two images", blocks, shown=1))
+    page.sections.append(Section("Maps of all methods", [UnitRows(units)]))
+    page.sections.append(Section("Maps of another image", [UnitRows(_rows_of_maps(table, of_maps, 1))]))
     page.sections.append(
         Section("Stage by stage", [Pictures([Picture(CURVES, "Mean similarities with 95 % intervals.", small=False)])])
     )
