@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,13 +12,14 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_int, nearest
-from captum_proto._utils.errors import InputError, MissingPackageError
+from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
 from captum_proto.capture import Layer
 from captum_proto.features.attribution import UnitAttribution, UnitAttributions
 from captum_proto.features.layer_maps import MappedLayer
 from captum_proto.features.pictures import UnitPictures
 from captum_proto.optim import Visualizations
+from captum_proto.stats.factorization import one_sided_nmf
 
 _FACTORIZE = ("activations", "gradients", "attributions")
 _KIND = "neuron groups"
@@ -260,22 +260,7 @@ class NeuronGroups:
         return spatial[:, order].contiguous(), torch.from_numpy(channels).float()[order], error, self._nmf(shuffled)[2]
 
     def _nmf(self, rows: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], float]:
-        try:
-            from sklearn.decomposition import NMF
-            from sklearn.exceptions import ConvergenceWarning
-        except ImportError as error:
-            raise MissingPackageError(
-                "neuron groups are found by scikit-learn, which is not installed; install it with: pip install scikit-learn"
-            ) from error
-        signed = bool((rows < 0).any())
-        parts = np.concatenate([rows.clip(min=0), (-rows).clip(min=0)]) if signed else rows
-        model = NMF(self.n_groups, init="nndsvda", max_iter=self.max_iter, tol=self.tol, random_state=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # how good it is, the error says
-            factors, channels = model.fit_transform(parts), model.components_
-        if signed:
-            factors = factors[: len(rows)] - factors[len(rows) :]
-        return factors, channels, float(np.linalg.norm(rows - factors @ channels) / np.linalg.norm(rows))
+        return one_sided_nmf(rows, self.n_groups, self.max_iter, self.tol, "neuron groups")
 
 
 __all__ = ["NeuronGroups", "NeuronGroupsResult"]

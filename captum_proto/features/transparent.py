@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from captum_proto._utils.mean_pool import ADAPTIVE_POOLS, MAX_POOLS, mean_pool
+
 #: By name, as functions of ``torch``, ``torch.nn.functional`` and tensors share theirs; with an underscore behind it where in place.
 _ACTIVATIONS = frozenset(
     (
@@ -49,8 +51,6 @@ _NORMALIZATIONS = frozenset(("batch_norm",))
 _WEIGHTED = frozenset(
     ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear")
 )
-_POOLS = {f"max_pool{n}d{suffix}": n for n in (1, 2, 3) for suffix in ("", "_with_indices")}
-_ADAPTIVE = {f"adaptive_max_pool{n}d": getattr(nn.functional, f"adaptive_avg_pool{n}d") for n in (1, 2, 3)}
 #: Masked entries of attention are some large negative number; so far below the largest, softmax gives nothing in float32.
 _MASKED = 80.0
 
@@ -73,11 +73,11 @@ class Transparent(TorchFunctionMode):
             return _connected(func, *args, **options)
         if name in _NORMALIZATIONS:
             return _scaled(*args, **options)
-        if name in _POOLS:
-            mean = _mean_pool(func, _POOLS[name], *args, **options)
+        if name in MAX_POOLS:
+            mean = mean_pool(func, MAX_POOLS[name], *args, **options)
             return (mean, func(*args, **options)[1]) if name.endswith("_with_indices") else mean
-        if name in _ADAPTIVE:
-            return _ADAPTIVE[name](*args[:2])
+        if name in ADAPTIVE_POOLS:
+            return ADAPTIVE_POOLS[name](*args[:2])
         if name == "amax":
             return torch.mean(*args, **options)
         if name == "multi_head_attention_forward":
@@ -119,43 +119,6 @@ def _scaled(
     if weight is None:
         return values.clone()
     return values * (weight != 0).double().view(1, -1, *[1] * (values.dim() - 2))
-
-
-def _mean_pool(
-    func: Callable[..., Any],
-    axes: int,
-    values: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    *rest: Any,
-    **options: Any,
-) -> Tensor:
-    """The mean over each window of a max pooling."""
-    steps = kernel_size if stride in (None, [], ()) else stride
-    result = func(values.detach(), kernel_size, steps, padding, dilation, *rest, **options)
-    shape = (result[0] if isinstance(result, tuple) else result).shape[-axes:]
-    size, step, pad, dilate = (_each(value, axes) for value in (kernel_size, steps, padding, dilation))
-    around: list[int] = []
-    for n in reversed(range(axes)):  # as many as the last window takes, which "ceil_mode" may let hang over
-        needed = (shape[n] - 1) * step[n] + dilate[n] * (size[n] - 1) + 1
-        around += [pad[n], needed - values.shape[-axes + n] - pad[n]]
-    padded = nn.functional.pad(values, around)
-    for n in range(axes):
-        windows = [
-            padded.narrow(-axes + n, dilate[n] * k, step[n] * (shape[n] - 1) + 1).index_select(
-                -axes + n, torch.arange(0, step[n] * (shape[n] - 1) + 1, step[n], device=values.device)
-            )
-            for k in range(size[n])
-        ]
-        padded = torch.stack(windows).mean(0)
-    return padded
-
-
-def _each(value: Any, axes: int) -> list[int]:
-    numbers = list(value) if isinstance(value, (list, tuple)) else [value]
-    return numbers * axes if len(numbers) == 1 else numbers
 
 
 def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, None]:
