@@ -32,6 +32,7 @@ ROOMS = (
     "stats",
     "testing",
     "concept",
+    "circuits",
     "edit",
     "report",
     "_utils",

@@ -120,6 +120,7 @@ class ExpandedWeights:
 
         Examples::
 
+            >>> from captum_proto.circuits import expanded_weights
             >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
             >>> found = expanded_weights(model, "0", "2", (3, 16, 16)).strongest(unit=1, count=2)
             >>> len(found), found[0].norm >= found[1].norm

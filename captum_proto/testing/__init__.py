@@ -18,6 +18,7 @@ from captum_proto.testing.marked_digits import (
     train_classifier,
     with_marks,
 )
+from captum_proto.testing.planted_curves import ArcClassifier, CurveNetwork, drawn_arcs, train_arc_classifier
 from captum_proto.testing.planted_table import INCOMES, RULE_COLUMNS, income_rule, planted_income
 from captum_proto.testing.planted_units import (
     STRIPES,
@@ -75,9 +76,11 @@ __all__ = [
     "TOPICS",
     "TUNED",
     "AnnotatedSets",
+    "ArcClassifier",
     "BigramModel",
     "CaptionedShapes",
     "ColorUnits",
+    "CurveNetwork",
     "Detector",
     "DigitsVAE",
     "DrawnShape",
@@ -104,6 +107,7 @@ __all__ = [
     "colorfulness",
     "digits_vae",
     "draw_face",
+    "drawn_arcs",
     "fine_tune",
     "fool",
     "framed_digits",
@@ -123,6 +127,7 @@ __all__ = [
     "small_two_tower",
     "spurious_shapes",
     "topic_texts",
+    "train_arc_classifier",
     "train_classifier",
     "train_shape_captioner",
     "train_shape_classifier",
