@@ -1,4 +1,4 @@
-"""How units are computed from earlier ones: expanded weights, tuning curves, weights by hand, and whether units are found again elsewhere."""
+"""How units are computed from earlier ones: expanded weights, tuning curves, weights by hand; and whether units are found elsewhere."""
 
 from captum_proto.circuits.expanded import LinearizedNetwork, expanded_weights
 from captum_proto.circuits.factors import WeightFactors, weight_factors

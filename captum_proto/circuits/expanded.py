@@ -126,7 +126,9 @@ class LinearizedNetwork:
         named = forward_func if isinstance(forward_func, NamedModel) else None
         model = named.model if named is not None else forward_func
         if not isinstance(model, nn.Module):
-            raise InputTypeError(f"forward_func is a {type(model).__name__}; expected a torch.nn.Module or a NamedModel.")
+            raise InputTypeError(
+                f"forward_func is a {type(model).__name__}; expected a torch.nn.Module or a NamedModel."
+            )
         self._model = unwrapped(model)
         self._pipeline = Pipeline(model, preprocess if preprocess is not None or named is None else named.preprocess)
         shape = _image_shape(image_shape, named, self._model)
@@ -220,7 +222,9 @@ class LinearizedNetwork:
         ):
             self._pipeline(self._image)
         if not kept:
-            raise InputError(f'layer "{self.to_name}" did not run this time; expanded weights need a model of one path.')
+            raise InputError(
+                f'layer "{self.to_name}" did not run this time; expanded weights need a model of one path.'
+            )
         yield kept
 
     def weights(
@@ -250,14 +254,14 @@ class LinearizedNetwork:
         stride = self._stride(output, source, units, position, box)
         kept = weights[:, from_units].cpu()
         names = self.from_name, self.to_name
-        return ExpandedWeights(
-            kept, *names, from_units, units, position, box, self.from_shape, self.to_shape, stride
-        )
+        return ExpandedWeights(kept, *names, from_units, units, position, box, self.from_shape, self.to_shape, stride)
 
     def _box(self, values: Tensor, source: Tensor) -> tuple[int, int, int, int] | None:
         """The positions that some values depend on; None where there are none."""
         generator = torch.Generator().manual_seed(2)
-        weights = 0.5 + torch.rand(len(values), generator=generator).to(values)  # of different size: nothing cancels out
+        weights = 0.5 + torch.rand(len(values), generator=generator).to(
+            values
+        )  # of different size: nothing cancels out
         (gradient,) = torch.autograd.grad(values, source, weights, retain_graph=True, allow_unused=True)
         if gradient is None or not bool((gradient != 0).any()):
             return None
@@ -266,7 +270,12 @@ class LinearizedNetwork:
         return rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
 
     def _stride(
-        self, output: Tensor, source: Tensor, units: list[int], position: tuple[int, int], box: tuple[int, int, int, int]
+        self,
+        output: Tensor,
+        source: Tensor,
+        units: list[int],
+        position: tuple[int, int],
+        box: tuple[int, int, int, int],
     ) -> tuple[int, int]:
         """By how much the field of the next position is farther on."""
         strides = []
@@ -303,7 +312,7 @@ class LinearizedNetwork:
         error = float((found - values - predicted).abs().max()) / scale
         if not error < _ROUNDING:
             raise InputError(
-                f'the network between "{self.from_name}" and "{self.to_name}" is not linear with its activation functions taken out (off by '
+                f'the network between "{self.from_name}" and "{self.to_name}" is not linear without its activation functions (off by '
                 f"{error:.1%}); {self._culprit()}choose layers between which there are convolutions, linear layers, poolings, batch "
                 "normalizations and activation functions that PyTorch knows."
             )
@@ -383,7 +392,9 @@ def _image_shape(given: Sequence[int] | None, named: NamedModel | None, model: n
 
 def _single(image: Any, shape: tuple[int, ...]) -> Tensor:
     """An image as a batch of one."""
-    batch = check_images(image.unsqueeze(0) if isinstance(image, Tensor) and image.dim() == 3 else image, None, "frozen_at")
+    batch = check_images(
+        image.unsqueeze(0) if isinstance(image, Tensor) and image.dim() == 3 else image, None, "frozen_at"
+    )
     if tuple(batch.shape) != (1, *shape):
         raise InputError(f"frozen_at has shape {tuple(batch.shape)}; expected one image of shape {shape}.")
     return batch.detach()

@@ -65,7 +65,9 @@ class WeightFactors:
             ValueError: If there are more factors than colors.
         """
         if len(self.spatial) > len(COLORS):
-            raise InputError(f"there are {len(self.spatial)} factors, and {len(COLORS)} colors to show them; take fewer.")
+            raise InputError(
+                f"there are {len(self.spatial)} factors, and {len(COLORS)} colors to show them; take fewer."
+            )
         most = float(self.spatial.abs().max()) or 1.0
         colors = COLORS[: len(self.spatial)]
         found = []

@@ -114,7 +114,9 @@ def curve_weights(
     weights = (preferences.to(torch.complex128).conj().view(-1, 1, 1) * twice).real * hat * window
     norm = float(weights.norm())
     if not norm:
-        raise InputError("no unit of the earlier layer prefers a line, so there is nothing to make a curve of; choose another layer.")
+        raise InputError(
+            "no unit of the earlier layer prefers a line, so there is nothing to make a curve of; choose another layer."
+        )
     return (weights / norm).float()
 
 
@@ -128,8 +130,8 @@ def odd_square(weights: ExpandedWeights) -> int:
     height, width = weights.weights.shape[2:]
     if height != width or not height % 2:
         raise InputError(
-            f'the receptive field of "{weights.to_layer}" in "{weights.from_layer}" is {height} x {width}; weights by hand need one that is '
-            "square and odd, with a position in its middle: choose another pair of layers."
+            f'the receptive field of "{weights.to_layer}" in "{weights.from_layer}" is {height} x {width}; weights by hand need one '
+            "that is square and odd, with a position in its middle: choose another pair of layers."
         )
     return int(height)
 
@@ -320,7 +322,10 @@ def weights_by_orientation(
     """
     flat = own.double().flatten()
     found = [
-        [float(flat @ curve_weights(preferences, own.shape[-1], angle, radius, **shape).double().flatten()) for angle in orientations]
+        [
+            float(flat @ curve_weights(preferences, own.shape[-1], angle, radius, **shape).double().flatten())
+            for angle in orientations
+        ]
         for radius in radii
     ]
     return torch.tensor(found) / max(float(flat.norm()), 1e-30)

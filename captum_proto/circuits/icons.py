@@ -76,9 +76,13 @@ def position_icons(
                 f"there is no weight at ({row}, {column}); the receptive field is {height} x {width}: choose a place in it."
             )
     if not places:
-        raise InputError(f"the weights of unit {unit} are 0 everywhere, so there is nothing to draw; choose another unit.")
+        raise InputError(
+            f"the weights of unit {unit} are 0 everywhere, so there is nothing to draw; choose another unit."
+        )
     if expanded.from_units != list(range(len(expanded.from_units))):
-        raise InputError("the weights are of some of the earlier layer's units; expand them to all, which a direction needs.")
+        raise InputError(
+            "the weights are of some of the earlier layer's units; expand them to all, which a direction needs."
+        )
     directions = torch.stack([weights[:, row, column] / lengths[row, column] for row, column in places])
     made = visualize(
         named.model if named is not None else forward_func,  # type: ignore[arg-type]  # it is a module

@@ -121,7 +121,9 @@ def example_clusters(
     """
     values = np.asarray(features, dtype=np.float64)
     if values.ndim != 2 or values.shape[0] < 3 or not np.isfinite(values).all():
-        raise InputError(f"features have shape {values.shape}; expected (N, D), at least three of them, and finite numbers.")
+        raise InputError(
+            f"features have shape {values.shape}; expected (N, D), at least three of them, and finite numbers."
+        )
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     values = values / np.where(lengths > 0, lengths, 1.0)
     centered = values - values.mean(0)

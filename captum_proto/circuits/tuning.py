@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -133,7 +134,8 @@ class Tuning:
             loaded = cls(
                 **tensors,
                 **{
-                    name: metadata[name] for name in ("stimulus", "orientations", "values", "units", "layer", "settings")
+                    name: metadata[name]
+                    for name in ("stimulus", "orientations", "values", "units", "layer", "settings")
                 },
             )
             units, values, orientations = loaded.responses.shape
@@ -317,7 +319,7 @@ def _mirrored(around: Sequence[tuple[float, float]]) -> list[tuple[float, float]
 
 
 def _falls_to(half: float, points: Sequence[tuple[float, float]]) -> float:
-    for (before, high), (after, low) in zip(points, points[1:], strict=False):
+    for (before, high), (after, low) in itertools.pairwise(points):
         if low <= half:
             return before + (after - before) * (high - half) / (high - low)
     return math.nan

@@ -111,8 +111,8 @@ def match_units(
     a, b = (_checked(values, name) for values, name in ((first, "first"), (second, "second")))
     if len(a) != len(b) or a.shape[2] != b.shape[2]:
         raise InputError(
-            f"first is of {len(a)} images at {a.shape[2]} positions and second of {len(b)} at {b.shape[2]}; give what both networks make of "
-            "the same images, pooled to as many positions."
+            f"first is of {len(a)} images at {a.shape[2]} positions and second of {len(b)} at {b.shape[2]}; give what both networks make "
+            "of the same images, pooled to as many positions."
         )
     if len(a) < 3:
         raise InputError(f"there are {len(a)} images; a correlation needs at least 3.")
@@ -146,7 +146,9 @@ def match_units(
 
 def _checked(values: Tensor, name: str) -> Tensor:
     if not isinstance(values, Tensor) or not values.is_floating_point():
-        raise InputTypeError(f"{name} is a {type(values).__name__}; expected a floating-point tensor (N, C) or (N, C, P).")
+        raise InputTypeError(
+            f"{name} is a {type(values).__name__}; expected a floating-point tensor (N, C) or (N, C, P)."
+        )
     values = values.detach().cpu().double()
     values = values.unsqueeze(2) if values.dim() == 2 else values
     if values.dim() != 3 or not values.numel():

@@ -1,4 +1,4 @@
-"""A network whose units detect curves, by weights that are written down; and drawn arcs, to train small networks that find them themselves."""
+"""A network whose units detect curves, by weights that are written down; and drawn arcs, on which small networks learn to."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ class CurveNetwork(nn.Module):
         self.orientations = [360.0 * place / count for place in range(count)]
         self.radius = float(radius)
         gabors = torch.stack([_gabor(180.0 * place / kinds) for place in range(kinds)])
-        filters = nn.Conv2d(3, kinds, gabors.shape[-1], padding=gabors.shape[-1] // 2, padding_mode="replicate", bias=False)
+        filters = nn.Conv2d(
+            3, kinds, gabors.shape[-1], padding=gabors.shape[-1] // 2, padding_mode="replicate", bias=False
+        )
         arcs = torch.stack([_arc(angle, radius, kinds) for angle in self.orientations])
         sums = nn.Conv2d(kinds, count, arcs.shape[-1], padding=arcs.shape[-1] // 2)
         together = torch.stack([_centered(angle, radius) for angle in self.orientations]).unsqueeze(0)
