@@ -13,7 +13,7 @@ from captum_proto.circuits.hand_made import (
 from captum_proto.circuits.icons import position_icons
 from captum_proto.circuits.polysemanticity import Clusters, example_clusters, gap_statistic
 from captum_proto.circuits.stimuli import STIMULI, corner, curve, edge, high_low_frequency, line
-from captum_proto.circuits.tuning import Tuning, TuningCurve, turned
+from captum_proto.circuits.tuning import Tuning, TuningCurve, pooled_maps, turned
 from captum_proto.circuits.universality import UnitMatches, match_units
 from captum_proto.circuits.weights import Connection, ExpandedWeights, drawn
 
@@ -42,6 +42,7 @@ __all__ = [
     "line_preferences",
     "match_units",
     "odd_square",
+    "pooled_maps",
     "position_icons",
     "turned",
     "weight_factors",

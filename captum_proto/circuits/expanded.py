@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -182,9 +182,17 @@ class LinearizedNetwork:
         Returns:
             Tensor: (1, C', H', W'), with its graph.
         """
-        with self._passing(lambda output, axis: _as_output(source, output, axis)) as kept:
-            pass
-        return kept[0]
+        return self._passed(lambda output, axis: _as_output(source, output, axis))
+
+    def path(self) -> None:
+        """
+        See that something leads from the one layer to the other.
+
+        Raises:
+            ValueError: If nothing does, or what lies between has no linear map near it.
+        """
+        if not self.run(self._start()).requires_grad:
+            raise self._no_path()
 
     def _start(self) -> Tensor:
         """Random activations of the earlier layer, which need a gradient."""
@@ -192,8 +200,7 @@ class LinearizedNetwork:
         values = torch.randn(1, self.from_channels, *self.from_shape, generator=generator)
         return values.to(self._pipeline.device, self._pipeline.dtype).requires_grad_()
 
-    @contextlib.contextmanager
-    def _passing(self, replace: Callable[[Tensor, int], Tensor]) -> Iterator[list[Tensor]]:
+    def _passed(self, replace: Callable[[Tensor, int], Tensor]) -> Tensor:
         """Run the network to the later layer, with the earlier layer's output replaced, and keep what comes of it."""
         kept: list[Tensor] = []
         running: list[str] = []
@@ -225,7 +232,7 @@ class LinearizedNetwork:
             raise InputError(
                 f'layer "{self.to_name}" did not run this time; expanded weights need a model of one path.'
             )
-        yield kept
+        return kept[0]
 
     def weights(
         self, units: list[int], from_units: list[int], position: tuple[int, int], batch_size: int

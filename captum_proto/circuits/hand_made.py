@@ -94,6 +94,29 @@ def curve_weights(
         >>> weights.shape, bool(weights[0, 2, 2] > 0 > weights[1, 2, 2])
         (torch.Size([2, 5, 5]), True)
     """
+    pattern = curve_pattern(side, orientation, radius, spread, arc)
+    weights = (preferences.to(torch.complex128).conj().view(-1, 1, 1) * pattern).real
+    norm = float(weights.norm())
+    if not norm:
+        raise InputError(
+            "no unit of the earlier layer prefers a line, so there is nothing to make a curve of; choose another layer."
+        )
+    return (weights / norm).float()
+
+
+def curve_pattern(side: int, orientation: float, radius: float, spread: float = 1.0, arc: float = 90.0) -> Tensor:
+    r"""
+    What :func:`curve_weights` has in common for all units: how much, and for which lines, each position counts.
+
+    Args:
+        side, orientation, radius, spread, arc: As there.
+
+    Returns:
+        Tensor: (side, side), complex128: the weight of a unit is the real part of it times its conjugate preference.
+
+    Raises:
+        ValueError: As there.
+    """
     count = check_int(side, "side", 1)
     if not count % 2:
         raise InputError(
@@ -110,14 +133,7 @@ def curve_weights(
     along = torch.remainder(direction - turn + math.pi, 2 * math.pi) - math.pi
     hat = (1 - (far / spread).square()) * (-0.5 * (far / spread).square()).exp()
     window = (-0.5 * (along / math.radians(arc / 4)).square()).exp()
-    twice = torch.polar(torch.ones_like(direction), 2 * direction)
-    weights = (preferences.to(torch.complex128).conj().view(-1, 1, 1) * twice).real * hat * window
-    norm = float(weights.norm())
-    if not norm:
-        raise InputError(
-            "no unit of the earlier layer prefers a line, so there is nothing to make a curve of; choose another layer."
-        )
-    return (weights / norm).float()
+    return torch.polar(torch.ones_like(direction), 2 * direction) * hat * window
 
 
 def odd_square(weights: ExpandedWeights) -> int:
@@ -200,46 +216,72 @@ class PutBack:
         Returns:
             PutBack: Itself.
         """
-        made, own = (part.double().flatten().cpu().numpy() for part in self.responses(images, batch_size))
-        self._positive = bool(own.min() >= 0)
-        spread = float(made.var())
-        gain = float(((made - made.mean()) * (own - own.mean())).mean() / spread) if spread else 0.0
-        start = np.array([gain, own.mean() - gain * made.mean()])
-        if self._positive and own.any() and spread:
+        return self.fit_maps(*self.maps(images, batch_size))
 
-            def residual(values: Any) -> Any:
-                return np.maximum(values[0] * made + values[1], 0) - own
-
-            # Where few positions are above zero the line through all is no good beginning; that through these is another.
-            on = own > 0
-            slope, cut = np.polyfit(made[on], own[on], 1) if on.sum() > 1 and made[on].var() else start
-            tried = [least_squares(residual, begin) for begin in (start, np.array([slope, cut]))]
-            start = min(tried, key=lambda each: float(each.cost)).x
-        self.gain, self.offset = float(start[0]), float(start[1])
-        return self
-
-    def responses(self, images: Tensor, batch_size: int = 32) -> tuple[Tensor, Tensor]:
+    def maps(self, images: Tensor, batch_size: int = 32) -> tuple[Tensor, Tensor]:
         """
-        What the weights give before gain and offset, and what the unit itself gives.
+        What weights are put back from, and what the unit itself gives: the same for all weights of it.
 
         Args:
             images (Tensor): (N, C, H, W).
             batch_size (int, optional): Images at a time. Default: 32
 
         Returns:
-            tuple[Tensor, Tensor]: (N, H', W') each.
+            tuple[Tensor, Tensor]: The earlier layer's maps, (N, I, H', W'), and those of the unit, (N, H'', W''), on the CPU.
         """
-        made: list[Tensor] = []
+        earlier: list[Tensor] = []
         own: list[Tensor] = []
-        for batch in torch.split(images, check_int(batch_size, "batch_size", 1)):
 
-            def look(output: Tensor, convolved: Tensor) -> None:
-                own.append(output[:, self._unit].detach().clone().cpu())
-                made.append(convolved.detach().cpu())
+        def look(before: Tensor, output: Tensor) -> None:
+            earlier.append(before.detach().clone().cpu())
+            own.append(output[:, self._unit].detach().clone().cpu())
 
-            with self._watched(look), torch.no_grad(), borrowed(self._model):
+        with self._watched(look), torch.no_grad(), borrowed(self._model):
+            for batch in torch.split(images, check_int(batch_size, "batch_size", 1)):
                 self._pipeline(batch.to(self._pipeline.device, self._pipeline.image_dtype))
-        return torch.cat(made), torch.cat(own)
+        return torch.cat(earlier), torch.cat(own)
+
+    def fit_maps(self, earlier: Tensor, own: Tensor) -> PutBack:
+        """As :meth:`fit`, from what :meth:`maps` gave."""
+        made, wanted = (part.double().flatten().numpy() for part in (self._convolved(earlier), own))
+        self._positive = bool(wanted.min() >= 0)
+        spread = float(made.var())
+        gain = float(((made - made.mean()) * (wanted - wanted.mean())).mean() / spread) if spread else 0.0
+        start = np.array([gain, wanted.mean() - gain * made.mean()])
+        on = wanted > 0
+        if self._positive and on.any() and spread:
+            # Where few positions are above zero the line through all is no good beginning; that through these is another.
+            line = np.polyfit(made[on], wanted[on], 1) if on.sum() > 1 and made[on].var() else start
+
+            def residual(values: Any) -> Any:
+                return np.maximum(values[0] * made + values[1], 0) - wanted
+
+            def slopes(values: Any) -> Any:
+                above = (values[0] * made + values[1] > 0).astype(float)
+                return np.stack([above * made, above], 1)
+
+            tried = [least_squares(residual, begin, jac=slopes) for begin in (start, np.array(line))]
+            start = min(tried, key=lambda each: float(each.cost)).x
+        self.gain, self.offset = float(start[0]), float(start[1])
+        return self
+
+    def of_maps(self, earlier: Tensor) -> Tensor:
+        """
+        The unit's maps as the weights have them, from the earlier layer's.
+
+        Args:
+            earlier (Tensor): (N, I, H', W').
+
+        Returns:
+            Tensor: (N, H'', W'').
+
+        Raises:
+            RuntimeError: If it was not fitted.
+        """
+        if self.gain is None:
+            raise StateError("the gain of the weights is not known; call fit with some images first.")
+        value = self.gain * self._convolved(earlier) + self.offset
+        return value.clamp(min=0) if self._positive else value
 
     def in_place(self) -> contextlib.AbstractContextManager[None]:
         """
@@ -250,27 +292,26 @@ class PutBack:
         """
         if self.gain is None:
             raise StateError("the gain of the weights is not known; call fit with some images first.")
-        gain, offset = self.gain, self.offset
 
-        def change(output: Tensor, convolved: Tensor) -> Tensor:
-            value = gain * convolved + offset
+        def change(before: Tensor, output: Tensor) -> Tensor:
             changed = output.clone()
-            changed[:, self._unit] = value.clamp(min=0) if self._positive else value
+            changed[:, self._unit] = self.of_maps(before)
             return changed
 
         return self._watched(change)
 
     @contextlib.contextmanager
     def _watched(self, change: Callable[[Tensor, Tensor], Tensor | None]) -> Iterator[None]:
-        """Give a function the later layer's maps and what the weights make of the earlier layer's, in each pass."""
+        """Give a function the maps of the earlier and the later layer in each pass, and the network what it returns for the latter."""
         expanded, kept = self._expanded, list[Tensor]()
 
         def keep(output: Tensor) -> None:
-            kept[:] = [channels_first(output, self._axis(expanded.from_layer, output)).clone()]
+            maps = channels_first(output, self._axis(expanded.from_layer, output))
+            kept[:] = [maps[:, expanded.from_units].clone()]
 
         def at_end(output: Tensor) -> Tensor | None:
             axis = self._axis(expanded.to_layer, output)
-            found = change(channels_first(output, axis), self._convolved(kept[0]))
+            found = change(kept[0], channels_first(output, axis))
             return None if found is None else found.movedim(1, axis)
 
         with (
@@ -285,14 +326,13 @@ class PutBack:
     def _convolved(self, maps: Tensor) -> Tensor:
         """(N, H', W'), with zeros beyond the border."""
         expanded = self._expanded
-        values = maps[:, expanded.from_units]
         around: list[int] = []
         for axis in (1, 0):  # as F.pad has them, the last axis first
             begin = expanded.box[axis] - expanded.position[axis] * expanded.stride[axis]
             last = (expanded.to_shape[axis] - 1) * expanded.stride[axis] + begin + expanded.weights.shape[2 + axis]
             around += [-begin, last - expanded.from_shape[axis]]
-        padded = nn.functional.pad(values, around)
-        weights = self._weights.to(values.device, values.dtype).unsqueeze(0)
+        padded = nn.functional.pad(maps, around)
+        weights = self._weights.to(maps.device, maps.dtype).unsqueeze(0)
         found: Tensor = nn.functional.conv2d(padded, weights, stride=expanded.stride)[:, 0]
         return found
 
@@ -305,30 +345,56 @@ def correlation(first: Tensor, second: Tensor) -> float:
 
 
 def weights_by_orientation(
-    own: Tensor, preferences: Tensor, orientations: Sequence[float], radii: Sequence[float], **shape: float
+    own: Tensor,
+    preferences: Tensor,
+    orientations: Sequence[float],
+    radii: Sequence[float],
+    spread: float = 1.0,
+    arc: float = 90.0,
 ) -> Tensor:
     """
     How well a unit's own weights agree with those that a curve detector should have, by orientation and radius.
 
     Args:
         own (Tensor): (I, h, w), its expanded weights; h and w the same, and odd.
-        preferences (Tensor): (I,), complex, of :func:`line_preferences`.
+        preferences (Tensor): (..., I), complex, of :func:`line_preferences`: of one set of earlier units, or of several orders of them.
         orientations (sequence of float): In degrees.
         radii (sequence of float): In positions of the earlier layer.
-        **shape: ``spread`` and ``arc`` of :func:`curve_weights`.
+        spread, arc (float, optional): As in :func:`curve_weights`. Default: 1.0 and 90.0
 
     Returns:
-        Tensor: (R, O), the cosine of own weights and made ones.
+        Tensor: (..., R, O), the cosine of own weights and :func:`curve_weights`, float64; 0 where either is nothing.
+
+    Examples::
+
+        >>> lines = torch.tensor([1.0 + 0j, -1.0 + 0j])
+        >>> found = weights_by_orientation(curve_weights(lines, 7, 90, 4.0), lines, [0, 90, 180], [4.0])
+        >>> found[0, 1].item() > 0.999, found[0].argmax().item()
+        (True, 1)
     """
-    flat = own.double().flatten()
-    found = [
+    patterns = torch.stack(
         [
-            float(flat @ curve_weights(preferences, own.shape[-1], angle, radius, **shape).double().flatten())
-            for angle in orientations
+            torch.stack([curve_pattern(own.shape[-1], angle, radius, spread, arc) for angle in orientations])
+            for radius in radii
         ]
-        for radius in radii
-    ]
-    return torch.tensor(found) / max(float(flat.norm()), 1e-30)
+    )
+    chosen = preferences.to(torch.complex128)
+    weights = own.to(torch.complex128)
+    products = torch.einsum("ihw,rohw->roi", weights, patterns)
+    dots = torch.einsum("...i,roi->...ro", chosen.conj(), products).real
+    # The square of a real part, summed: half of the squared size, and half of the real part of the square.
+    sizes = chosen.abs().square().sum(-1)[..., None, None] * patterns.abs().square().sum((2, 3))
+    squares = (chosen.conj().square().sum(-1)[..., None, None] * patterns.square().sum((2, 3))).real
+    norms = ((sizes + squares) / 2).clamp(min=0).sqrt() * own.double().norm()
+    return torch.where(norms > 0, dots / norms.clamp(min=1e-30), torch.zeros_like(dots))
 
 
-__all__ = ["PutBack", "correlation", "curve_weights", "line_preferences", "odd_square", "weights_by_orientation"]
+__all__ = [
+    "PutBack",
+    "correlation",
+    "curve_pattern",
+    "curve_weights",
+    "line_preferences",
+    "odd_square",
+    "weights_by_orientation",
+]

@@ -126,25 +126,32 @@ class ExpandedWeights:
             >>> len(found), found[0].norm >= found[1].norm
             (2, True)
         """
-        weights, count = self.of(unit).double(), check_int(count, "count", 1)
-        norms = weights.flatten(1).norm(dim=1)
-        total = float(norms.square().sum())
-        found = []
-        for row in norms.argsort(descending=True, stable=True)[:count].tolist():
-            each = weights[row]
-            place = divmod(int(each.abs().argmax()), each.shape[1])
-            found.append(
-                Connection(
-                    self.from_units[row],
-                    int(unit),
-                    float(norms[row]),
-                    float(norms[row]) ** 2 / total if total else 0.0,
-                    float(each.clamp(min=0).sum()),
-                    float(each.clamp(max=0).sum()),
-                    place,
-                )
+        weights = self.of(unit).double()
+        order = _strongest(weights, check_int(count, "count", 1))
+        return [_connection(weights, row, self.from_units[row], int(unit)) for row in order]
+
+    def strongest_from(self, unit: int, count: int = 10) -> list[Connection]:
+        """
+        The connections of greatest L2 norm over positions, from one unit of the earlier layer.
+
+        Args:
+            unit (int): Of the earlier layer.
+            count (int, optional): How many, at most. Default: 10
+
+        Returns:
+            list[Connection]: The strongest first; of equal ones that to the lower unit. Shares are of all weights from the unit.
+
+        Raises:
+            ValueError: If there are no weights of the unit.
+        """
+        number = as_int(unit)
+        if number not in self.from_units:
+            raise InputError(
+                f'unit is {unit}, but there are weights of {_listed(self.from_units)} of layer "{self.from_layer}"; give one of these.'
             )
-        return found
+        weights = self.weights[:, self.from_units.index(number)].double()
+        order = _strongest(weights, check_int(count, "count", 1))
+        return [_connection(weights, row, number, self.to_units[row]) for row in order]
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """
@@ -179,6 +186,27 @@ class ExpandedWeights:
             alike("later units", loaded.weights.shape[0], len(loaded.to_units))
             alike("earlier units", loaded.weights.shape[1], len(loaded.from_units))
             return loaded
+
+
+def _strongest(weights: Tensor, count: int) -> list[int]:
+    order: list[int] = weights.flatten(1).norm(dim=1).argsort(descending=True, stable=True)[:count].tolist()
+    return order
+
+
+def _connection(weights: Tensor, row: int, from_unit: int, to_unit: int) -> Connection:
+    """One of several connections (N, h, w), of which the share of all is told."""
+    each, total = weights[row], float(weights.square().sum())
+    norm = float(each.norm())
+    row_of, column = divmod(int(each.abs().argmax()), each.shape[1])
+    return Connection(
+        from_unit,
+        to_unit,
+        norm,
+        norm**2 / total if total else 0.0,
+        float(each.clamp(min=0).sum()),
+        float(each.clamp(max=0).sum()),
+        (row_of, column),
+    )
 
 
 def _listed(units: Sequence[int]) -> str:

@@ -15,6 +15,7 @@ from captum_proto._utils.files import ESCAPED
 from captum_proto.cli import (
     atlas,
     blind,
+    circuit,
     compare_groups,
     demo,
     describe,
@@ -50,6 +51,7 @@ COMMANDS = (
     dissect,
     explain,
     describe,
+    circuit,
     evaluate,
     quality,
     quality_pairs,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from captum_proto._utils.errors import MissingFileError, NotAFolderError
 from captum_proto.experiments.blind import blind_page
+from captum_proto.experiments.circuit import circuit_page
 from captum_proto.experiments.compare_groups import compared_page
 from captum_proto.experiments.demo import demo_page
 from captum_proto.experiments.describe import descriptions_page
@@ -54,6 +55,7 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "explain": explained_page,
     "describe": descriptions_page,
     "sanity-check": sanity_page,
+    "circuit": circuit_page,
     "blind": blind_page,
 }
 
