@@ -66,6 +66,7 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/atlas.py
 	$(BIN)/python benchmarks/concepts.py
 	$(BIN)/python benchmarks/sanity.py
+	$(BIN)/python benchmarks/circuits.py
 	$(BIN)/python benchmarks/results.py
 
 # torch comes first and by itself: the native modules are built against it, so its build may not be isolated from it.

@@ -82,6 +82,18 @@ def test_sanity_checks_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert names["results"]["smooth"].mean("spearman", "none").value == 1
 
 
+def test_circuits_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    given = blocks("circuits.rst")
+    assert len(given) == 3
+    for number, block in enumerate(given):
+        exec(compile(block, f"circuits.rst, block {number}", "exec"), names)
+    assert names["curves"].preferred[1] == (90.0, 6.0)
+    assert names["curves"].at(1, 270) == 0
+    assert float(names["lines"].peak[1]) < 0.1 * float(names["curves"].peak[1])
+    assert "[0, 2, 4, 6]" in capsys.readouterr().out
+
+
 def test_what_the_tables_name_is_there() -> None:
     text = (DOCS / "from_lucent.rst").read_text(encoding="utf-8")
     missing = {name for name in _NEW.findall(text) if not hasattr(optim, name) and name not in ("Loss",)}

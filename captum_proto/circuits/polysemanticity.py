@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +140,7 @@ def _within(points: NDArray[np.float64], most: int, seed: int) -> tuple[NDArray[
     """The logarithm of the sum of squares within 1 to so many clusters, and the clusters."""
     try:
         from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
     except ImportError as error:
         raise MissingPackageError(
             "clusters are found by scikit-learn, which is not installed; install it with: pip install scikit-learn"
@@ -146,7 +148,9 @@ def _within(points: NDArray[np.float64], most: int, seed: int) -> tuple[NDArray[
     logs, labels = [], []
     different = len(np.unique(points, axis=0))
     for count in range(1, most + 1):
-        made = KMeans(min(count, different), n_init=5, random_state=seed).fit(points)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # of points that are nearly equal
+            made = KMeans(min(count, different), n_init=3, random_state=seed).fit(points)
         logs.append(math.log(max(float(made.inertia_), 1e-300)))
         labels.append(made.labels_)
     return np.array(logs), labels

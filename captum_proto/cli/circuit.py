@@ -55,6 +55,9 @@ def add(commands: shared.Commands) -> None:
         "--width", type=float, help="of lines, in pixels (default: a sixty-fourth of the side, at least 2)"
     )
     group.add_argument("--steps", type=int, default=256, help="of each picture (default: %(default)s)")
+    group.add_argument(
+        "--picture-size", type=int, help="the side of each picture, in pixels (default: that of the model's images)"
+    )
     group = parser.add_argument_group("images")
     group.add_argument(
         "--images",
@@ -113,6 +116,7 @@ def run(args: argparse.Namespace) -> None:
         shown=args.shown,
         draws=args.draws,
         steps=args.steps,
+        picture_size=args.picture_size,
         seed=args.seed,
         batch_size=args.image_batch,
         workers=args.workers,

@@ -18,9 +18,11 @@ from captum_proto.runs.folder import check_free
 #: Options that name a file to read, and what is in it.
 _FILES = {
     "checkpoint": "weights",
+    "other_checkpoint": "weights",
     "prototypes": "prototypes",
     "picture": "an image",
     "image": "an image",
+    "frozen_at": "an image",
     "class_table": "the classes",
     "direction": "directions",
     "labels": "the class of each picture",
@@ -86,7 +88,7 @@ def check_given(args: argparse.Namespace) -> None:
 
 def _models(given: dict[str, object]) -> list[str]:
     found: list[str] = []
-    for name in ("model", "judge", "verifier"):
+    for name in ("model", "judge", "verifier", "other_model"):
         value = given.get(name, [])
         found += [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]  # a list of names
     return found

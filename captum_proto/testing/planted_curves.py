@@ -26,8 +26,8 @@ class CurveNetwork(nn.Module):
     A network with planted curve detectors: oriented Gabor filters, summed along arcs, and what lies beside the arcs subtracted.
 
     Its layers are ``lines``, units for lines of evenly spaced orientations, after a ReLU; ``curves``, units for curves, after another;
-    ``circles``, one unit that all curves around a center excite together, as curves excite circle detectors; and it returns the largest
-    value of each curve unit's map.
+    ``shapes``, a unit that all curves around a center excite together, as curves excite circle detectors, and for each curve one that it
+    excites and that the opposite curve inhibits; and it returns the largest value of each curve unit's map.
 
     Args:
         orientations (int, optional): How many curve units, evenly over 360 degrees, the first bulging to the right. Default: 8
@@ -53,14 +53,19 @@ class CurveNetwork(nn.Module):
         )
         arcs = torch.stack([_arc(angle, radius, kinds) for angle in self.orientations])
         sums = nn.Conv2d(kinds, count, arcs.shape[-1], padding=arcs.shape[-1] // 2)
-        together = torch.stack([_centered(angle, radius) for angle in self.orientations]).unsqueeze(0)
-        circle = nn.Conv2d(count, 1, together.shape[-1], padding=together.shape[-1] // 2, bias=False)
+        around = torch.stack([_centered(angle, radius) for angle in self.orientations])
+        at_once = torch.zeros(count, *around.shape)
+        at_once[:, :, around.shape[1] // 2, around.shape[2] // 2] = torch.eye(count) - torch.eye(count).roll(
+            count // 2, 0
+        )
+        together = torch.cat([around.unsqueeze(0), at_once])
+        combined = nn.Conv2d(count, count + 1, together.shape[-1], padding=together.shape[-1] // 2, bias=False)
         with torch.no_grad():
             filters.weight.copy_(gabors.unsqueeze(1).expand(-1, 3, -1, -1) / 3)
             sums.weight.copy_(arcs)
             assert sums.bias is not None
             sums.bias.zero_()
-            circle.weight.copy_(together)
+            combined.weight.copy_(together)
             # Each unit gives 1 to its own curve, and nothing to what is less than three tenths as good.
             size = arcs.shape[-1] + gabors.shape[-1]
             drawn = torch.stack([curve(angle, radius, size) for angle in self.orientations])
@@ -69,11 +74,11 @@ class CurveNetwork(nn.Module):
             sums.bias.fill_(-_THRESHOLD / (1 - _THRESHOLD))
         self.filters, self.lines = filters, nn.ReLU()
         self.sums, self.curves = sums, nn.ReLU()
-        self.circle, self.circles = circle, nn.ReLU()
+        self.combined, self.shapes = combined, nn.ReLU()
 
     def forward(self, images: Tensor) -> Tensor:
         found: Tensor = self.curves(self.sums(self.lines(self.filters(images))))
-        self.circles(self.circle(found))
+        self.shapes(self.combined(found))
         return found.flatten(2).amax(2)
 
 

@@ -19,6 +19,7 @@ from captum_proto.data.natural import NaturalImages, NaturalSplit
 from captum_proto.experiments.atlas import Atlas
 from captum_proto.experiments.atlas.settings import AtlasSettings
 from captum_proto.experiments.blind import KEY, BlindKey, BlindSettings, MakeForm, ScoreAnswers, find_sources
+from captum_proto.experiments.circuit import TraceCircuit
 from captum_proto.experiments.compare_groups import CompareGroups
 from captum_proto.experiments.describe import Describe
 from captum_proto.experiments.dictionary import Dictionary
@@ -247,6 +248,28 @@ def explain(inputs: Path) -> Explain:
     )
 
 
+def circuit(inputs: Path) -> TraceCircuit:
+    return TraceCircuit(
+        trees(),
+        "1",
+        [1, 3],
+        "0",
+        "3",
+        str(photos(inputs)),
+        trees(seed=1),
+        "1",
+        connections=2,
+        factors=1,
+        icons=True,
+        k=4,
+        shown=2,
+        draws=5,
+        steps=2,
+        batch_size=64,
+        workers=0,
+    )
+
+
 class Brightness:
     """A captioner and language model: how light what excites a unit is, and that it is an image."""
 
@@ -366,6 +389,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "explain": explain,
     "describe": describe,
     "sanity-check": sanity_check,
+    "circuit": circuit,
     "quality": quality,
     "quality-pairs": quality_pairs,
     "examples": examples,

@@ -280,9 +280,9 @@ def _factors(folder: Path, unit: int) -> list[Block]:
         for place in range(len(factors.spatial))
     ]
     text = (
-        f"The weights in {len(factors.spatial)} factors (one-sided non-negative factorization), each a color, and the earlier units that "
-        f"it is most of: {'; '.join(listed)}. They leave {percent(factors.error)} of the weights’ length unexplained; of weights in a random "
-        f"order, {percent(factors.shuffled_error)}."
+        f"The weights in {len(factors.spatial)} factors (one-sided non-negative factorization), each a color, and the earlier units "
+        f"that it is most of: {'; '.join(listed)}. They leave {percent(factors.error)} of the weights’ length unexplained; of "
+        f"weights in a random order, {percent(factors.shuffled_error)}."
     )
     shown = [
         Shown(f"kernels/{unit:05d}_{name}.png", name, [], f"Where factors are {name}, by position")
@@ -297,7 +297,7 @@ def _icons(folder: Path, unit: int) -> list[Block]:
         return []
     caption = (
         "What excites the unit at each position of its receptive field: pictures computed to go in the direction of its weights there, "
-        "fainter where these are small."
+        "fainter where these are small. Of a large field, every few positions."
     )
     return [Pictures([Picture(path, caption, small=False)])]
 
@@ -309,8 +309,9 @@ def _matches(folder: Path, units: list[int]) -> Section:
     pairs = (matches.best >= 0).sum().item()
     text = (
         f"Units of the layer that “{matches.settings.get('layer')}” of {matches.settings.get('model')} has again: {again} of "
-        f"{len(matches.best)} ({percent(share)}) correlate with their best match more than chance allows, at a false-discovery rate of 0.05; the mean best "
-        f"correlation is {number(float(torch.nanmean(matches.scores)))}, and by chance {number(float(torch.nanmean(matches.null)))}."
+        f"{len(matches.best)} ({percent(share)}) correlate with their best match more than chance allows, at a false-discovery rate of "
+        f"0.05; the mean best correlation is {number(float(torch.nanmean(matches.scores)))}, and by chance "
+        f"{number(float(torch.nanmean(matches.null)))}."
         + ("" if pairs == len(matches.best) else f" {len(matches.best) - pairs} are the same on all images.")
     )
     return Section("In another network", [Paragraphs([text]), matches_table(matches, units)])

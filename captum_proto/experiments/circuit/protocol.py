@@ -72,8 +72,10 @@ from captum_proto.runs.tasks import Protocol, Run, Task
 
 #: Other units of the layer that are controls, and their top examples that are turned.
 _OTHERS, _TURNED = 8, 9
-#: So many clusters are looked for, among so many sets of random images as well.
-_MOST_CLUSTERS, _RANDOM_SETS = 6, 19
+#: Icons to a side of a receptive field, at most.
+_ICONS = 7
+#: So many clusters are looked for, among so many sets of random images as well, each against so many sets spread evenly.
+_MOST_CLUSTERS, _RANDOM_SETS, _REFERENCES = 5, 19, 10
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
         shown (int): Of these, on the page. Default: 8
         draws (int): Random orders of images, against which matches in another network are held. Default: 200
         steps (int): Of each picture. Default: 256
+        picture_size (int, optional): The side of each picture, in pixels. Default: None, that of the model's images
         seed (int): Default: 0
         batch_size (int): Images at a time. Default: 32
         workers (int): Threads that read files. Default: 2
@@ -127,6 +130,7 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
     shown: int = 8
     draws: int = 200
     steps: int = 256
+    picture_size: int | None = None
     seed: int = 0
     batch_size: int = 32
     workers: int = 2
@@ -137,6 +141,8 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
         for name in ("connections", "factors", "k", "shown", "draws", "batch_size"):
             check_int(getattr(self, name), name, 1)
         check_int(self.steps, "steps", 0)
+        if self.picture_size is not None:
+            check_int(self.picture_size, "picture_size", 8)
         check_int(self.seed, "seed", 0)
         for radius in self.radii or ():
             check_number(radius, "a radius", 0.0)
@@ -189,6 +195,12 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
         return min(self.named.image_shape[1:])
 
     @property
+    def _picture_shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.named.image_shape
+        size = self.picture_size
+        return (channels, height, width) if size is None else (channels, size, size)
+
+    @property
     def _radii(self) -> list[float]:
         return [self._size / part for part in (16, 8, 4)] if self.radii is None else list(map(float, self.radii))
 
@@ -198,7 +210,7 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
 
     def provenance(self) -> dict[str, Any]:
         names = ["layer", "units", "from_layer", "to_layer", "other_layer", "connections", "factors", "icons", "radii"]
-        names += ["width", "k", "shown", "draws", "steps", "seed", "batch_size"]
+        names += ["width", "k", "shown", "draws", "steps", "picture_size", "seed", "batch_size"]
         source = self.source if self.source is None or isinstance(self.source, str) else self.source.where
         return provenance(
             "circuit",
@@ -339,10 +351,11 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
             made = visualize(
                 self.named.model,
                 ChannelActivation(layer, each),
-                self.named.image_shape,
+                self._picture_shape,
                 self.named.preprocess,
                 seed=self.seed,
                 steps=self.steps,
+                redirect_relu_steps=self.steps // 2,  # a unit that few things turn on takes long to be turned on
                 batch_size=self.batch_size,
                 show_progress=run.show_progress,
             )
@@ -418,7 +431,7 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
         assert examples is not None  # this task needs that of examples
         activations = LayerActivations(self.named, self.layer, batch_size=self.batch_size)
         features = self._features(activations, examples, unit)
-        found = example_clusters(features, max_clusters=_MOST_CLUSTERS, seed=self.seed)
+        found = example_clusters(features, max_clusters=_MOST_CLUSTERS, draws=_REFERENCES, seed=self.seed)
         random = np.random.default_rng(self.seed)
         count = self._images.count or 0
         numbers = random.permutation(count)[: min(count, 4 * self.k)].tolist()
@@ -428,7 +441,9 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
         null = []
         for _ in range(_RANDOM_SETS):
             chosen = random.choice(len(vectors), size=min(self.k, len(vectors)), replace=False)
-            null.append(example_clusters(vectors[chosen], max_clusters=_MOST_CLUSTERS, seed=self.seed).count)
+            null.append(
+                example_clusters(vectors[chosen], max_clusters=_MOST_CLUSTERS, draws=_REFERENCES, seed=self.seed).count
+            )
         content = {**vars(found), "unit": unit, "by_chance": null}
         write_json(folder / CLUSTERS / f"{unit:05d}.json", content, overwrite=True)
         if found.count > 1:
@@ -471,17 +486,29 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
 
     def _draw_icons(self, unit: int, folder: Path) -> None:
         found = expanded_weights(self.named, self.from_layer, self.layer, units=unit, frozen_at=self._frozen)
+        lengths = found.of(unit).norm(dim=0)
+        # Of a large field every few positions, from the middle outwards, so that there are no more than so many to a side.
+        rows, columns = (_spread(side) for side in lengths.shape)
+        at = [(row, column) for row in rows for column in columns if float(lengths[row, column])]
         made, places = position_icons(
             self.named,
             found,
             unit,
-            self.named.image_shape,
+            self._picture_shape,
+            at=at,
             steps=self.steps,
             batch_size=self.batch_size,
             seed=self.seed,
         )
-        lengths = found.of(unit).norm(dim=0)
-        write_icons(made.images, places, lengths / lengths.max(), folder / ICONS / f"{unit:05d}.png")
+        shown = [(rows.index(row), columns.index(column)) for row, column in places]
+        amounts = (lengths / lengths.max())[rows][:, columns]
+        write_icons(made.images, shown, amounts, folder / ICONS / f"{unit:05d}.png")
+
+
+def _spread(side: int) -> list[int]:
+    """Places along an axis, the middle among them, every so many that there are few."""
+    step = -(-side // _ICONS)
+    return list(range(side // 2 % step, side, step))
 
 
 def blank_of(named: NamedModel, layer: str, unit: int, size: int) -> float:
