@@ -1,9 +1,9 @@
 """
 Claim: expanded weights of 64 x 64 units of ResNet-18 take seconds, and less than a loop over units with a gradient each.
 
-The peer is what users write today, written anew with torch: a copy of the network with the identity for activation functions and
-max pooling by average pooling, and ``torch.autograd.grad`` for each unit of the later layer, as captum.optim's extract_expanded_weights does.
-Both give the same weights; that is checked in the same run.
+The peer is what users write today, written anew with torch: a copy of the network with the identity for activation functions and average
+pooling for max pooling, and ``torch.autograd.grad`` for each unit of the later layer, as captum.optim's extract_expanded_weights does. Both
+give the same weights; that is checked in the same run.
 
 ``python benchmarks/circuits.py [--quick]``
 """

@@ -98,8 +98,14 @@ class WeightFactors:
         """
         tensors, metadata = load_tensors(path, _KIND)
         with intact(path, _KIND):
-            names = ("error", "shuffled_error", "unit", "from_units")
-            loaded = cls(**tensors, **{name: metadata[name] for name in names})
+            loaded = cls(
+                tensors["spatial"],
+                tensors["channels"],
+                float(metadata["error"]),
+                float(metadata["shuffled_error"]),
+                int(metadata["unit"]),
+                list(metadata["from_units"]),
+            )
             alike("factors", len(loaded.spatial), len(loaded.channels))
             alike("earlier units", loaded.channels.shape[1], len(loaded.from_units))
             return loaded

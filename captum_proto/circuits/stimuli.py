@@ -237,7 +237,7 @@ def _coordinates(orientation: float, size: int) -> tuple[Tensor, Tensor]:
     """Of each pixel, how far it is from the middle in the direction of the orientation, and how far to the left of that."""
     side = check_int(size, "size", 2)
     turn = math.radians(float(orientation))
-    right = torch.arange(side, dtype=torch.float32) - side // 2
+    right = torch.arange(side, dtype=torch.float64) - side // 2
     up = -right.view(-1, 1)
     right = right.view(1, -1)
     return right * math.cos(turn) + up * math.sin(turn), up * math.cos(turn) - right * math.sin(turn)
@@ -268,7 +268,7 @@ def _drawn(
 def _window(size: int, window: float | None) -> Tensor:
     """One within a radius, and over a third of it fading to nothing."""
     if window is None:
-        return torch.ones(size, size)
+        return torch.ones(size, size, dtype=torch.float64)
     check_number(window, "window", 1.0)
     across, along = _coordinates(0.0, size)
     far = (across.square() + along.square()).sqrt()
@@ -277,7 +277,7 @@ def _window(size: int, window: float | None) -> Tensor:
 
 def _colored(covered: Tensor, foreground: float | Sequence[float], background: float | Sequence[float]) -> Tensor:
     front, back = (_color(color, name) for color, name in ((foreground, "foreground"), (background, "background")))
-    return back + (front - back) * covered
+    return back + (front - back) * covered.float()
 
 
 def _color(color: float | Sequence[float], name: str) -> Tensor:

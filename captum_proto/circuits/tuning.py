@@ -132,11 +132,14 @@ class Tuning:
         tensors, metadata = load_tensors(path, _KIND)
         with intact(path, _KIND):
             loaded = cls(
-                **tensors,
-                **{
-                    name: metadata[name]
-                    for name in ("stimulus", "orientations", "values", "units", "layer", "settings")
-                },
+                tensors["responses"],
+                tensors["blank"],
+                str(metadata["stimulus"]),
+                list(metadata["orientations"]),
+                list(metadata["values"]),
+                list(metadata["units"]),
+                str(metadata["layer"]),
+                dict(metadata["settings"]),
             )
             units, values, orientations = loaded.responses.shape
             alike("units", units, len(loaded.units), len(loaded.blank))
@@ -302,7 +305,7 @@ def pooled_maps(values: Tensor, shape: tuple[int, ...], pool: str) -> Tensor:
     """
     if pool == "max" or not shape:
         return values.amax(2)
-    maps = values.unflatten(2, shape)
+    maps = values.reshape(*values.shape[:2], *shape)
     for axis, side in enumerate(shape, 2):
         begin, length = (side // 2, 1) if pool == "middle" else (side // 4, max(1, math.ceil(side / 2)))
         maps = maps.narrow(axis, begin, length)

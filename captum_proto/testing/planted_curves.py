@@ -15,6 +15,8 @@ from captum_proto.circuits.stimuli import curve
 _WAVE, _ACROSS, _ALONG = 7.0, 1.8, 3.0
 #: Degrees from one point of an arc to the next.
 _STEP = 5
+#: So many degrees to either side are the middle of an arc, in which it differs most from a sharp corner.
+_MIDDLE = 25
 #: How far from an arc lines are that inhibit, and how much.
 _BESIDE, _AGAINST = 5.0, 0.6
 #: What a curve unit needs, as a share of what its own curve gives.
@@ -112,11 +114,13 @@ def _arc(orientation: float, radius: float, kinds: int) -> Tensor:
 
     for degrees in range(-60, 61, _STEP):
         angle = turn + math.radians(degrees)
+        middle = abs(degrees) <= _MIDDLE
+        # Outside of the middle, where the tip of a sharp corner would be whose sides lie along the arc.
+        tip = radius * math.sqrt(2) if middle else radius + _BESIDE
+        against = _AGAINST / 2 * sum(blob(angle, far, 1.5) for far in (radius - _BESIDE, tip)) * (2 if middle else 1)
         for kind in range(kinds):
             match = math.cos(2 * (angle - math.pi * kind / kinds))
-            weights[kind] += match * abs(match) * blob(angle, radius, 1.0)
-            for far in (radius - _BESIDE, radius + _BESIDE):
-                weights[kind] -= _AGAINST / 2 * blob(angle, far, 1.5)
+            weights[kind] += (1.5 if middle else 1.0) * match * abs(match) * blob(angle, radius, 1.0) - against
     return weights.float()
 
 
@@ -214,7 +218,7 @@ def train_arc_classifier(seed: int = 0, steps: int = 200, count: int = 1000, siz
     for _ in range(steps):
         batch = torch.randint(len(images), (48,), generator=generator)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(network(images[batch]), classes[batch]).backward()
+        nn.functional.cross_entropy(network(images[batch]), classes[batch]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return network.eval()
 

@@ -40,8 +40,11 @@ def block(linear: bool) -> Residual:
     def keep(module: nn.Module) -> nn.Module:
         return nn.Identity() if linear else module
 
-    layers = [nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), keep(nn.ReLU6(inplace=True)), nn.Conv2d(4, 4, 1)]
-    made = seeded(lambda: Residual(nn.Sequential(*layers, keep(nn.SiLU()), keep(nn.Hardswish()), nn.Dropout(0.5))))
+    def build() -> Residual:
+        layers = [nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), keep(nn.ReLU6(inplace=True)), nn.Conv2d(4, 4, 1)]
+        return Residual(nn.Sequential(*layers, keep(nn.SiLU()), keep(nn.Hardswish()), nn.Dropout(0.5)))
+
+    made = seeded(build)
     with torch.no_grad():
         norm = made.inner[1]
         norm.running_mean.copy_(torch.tensor([0.5, -1.0, 2.0, 0.0]))

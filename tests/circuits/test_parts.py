@@ -105,7 +105,8 @@ def test_icons_show_what_the_weights_ask_for() -> None:
     assert red[0] > max(red[1], red[2])
     assert blue[2] > max(blue[0], blue[1])
     against, _ = position_icons(model, found, 0, (3, 8, 8), steps=24, transform=None, inhibition=True, at=[(0, 0)])
-    assert against.images.mean((2, 3))[0].argmax() == 1
+    red, green, _ = against.images.mean((2, 3))[0]
+    assert green > 0.5 > red or green > red + 0.02
     for at, words in (([(3, 3)], "there is no weight at"), ([], "nothing to draw")):
         with pytest.raises(ValueError, match=words):
             position_icons(model, found, 0, (3, 8, 8), at=at)

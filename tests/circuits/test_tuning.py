@@ -12,12 +12,12 @@ from torch import Tensor
 from captum_proto.circuits import Tuning, TuningCurve, corner, curve, edge, high_low_frequency, line, turned
 from captum_proto.testing import ArcClassifier, CurveNetwork, train_arc_classifier
 
-RADIUS, SIZE = 7.0, 40
+RADIUS, SIZE = 8.0, 44
 
 
 @pytest.fixture(scope="module")
 def planted() -> CurveNetwork:
-    return CurveNetwork(radius=RADIUS, lines=8).eval()
+    return CurveNetwork(radius=RADIUS).eval()
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_bad_input_is_a_sentence(act: object, words: str, planted: CurveNetwork)
 
 def test_drawn_stimuli_stay_within_their_colors() -> None:
     drawn: list[Tensor] = [
-        curve(10, 8, 32, foreground=(1.0, 0.5, 0.0), background=0.25),
+        curve(10, 8, 32, foreground=(1.0, 0.5, 0.0), background=0.25, window=9.0),
         high_low_frequency(20, size=32),
     ]
     assert all(float(each.min()) >= 0 and float(each.max()) <= 1 for each in drawn)

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import whole_file
+from captum_proto.capture import find_output
 from captum_proto.circuits import (
     ExpandedWeights,
     LinearizedNetwork,
@@ -70,6 +71,8 @@ from captum_proto.runs.files import write_json
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task
 
+#: Layers that return what they are given, changed value by value, and are off for much of it.
+_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 #: Other units of the layer that are controls, and their top examples that are turned.
 _OTHERS, _TURNED = 8, 9
 #: Icons to a side of a receptive field, at most.
@@ -350,7 +353,7 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
             each = list(dict.fromkeys(units))
             made = visualize(
                 self.named.model,
-                ChannelActivation(layer, each),
+                ChannelActivation(self._objective(layer), each),
                 self._picture_shape,
                 self.named.preprocess,
                 seed=self.seed,
@@ -362,6 +365,11 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
             made.save(folder / PICTURES / f"{place}.safetensors", overwrite=True)
             for unit, image in zip(each, made.images, strict=True):
                 write_picture(image, folder / PICTURES / f"{place}_{unit:05d}.png")
+
+    def _objective(self, layer: str) -> str:
+        """The layer whose channels pictures are to activate: of an activation function what goes into it, which has a gradient anywhere."""
+        name, module, call, path = find_output(self.named.model, layer)
+        return f"{name}@input" if isinstance(module, _ACTIVATIONS) and call is None and not path else layer
 
     def _check(self, unit: int, folder: Path) -> UnitChecks:
         incoming = ExpandedWeights.load(folder / INCOMING)
