@@ -18,7 +18,9 @@ _STEP = 5
 #: So many degrees to either side are the middle of an arc, in which it differs most from a sharp corner.
 _MIDDLE = 25
 #: How far from an arc lines are that inhibit, and how much.
-_BESIDE, _AGAINST = 5.0, 0.6
+_BESIDE, _AGAINST = 5.0, 0.4
+#: How much the activations of a network count that is trained on arcs.
+_SPARSE = 0.02
 #: What a curve unit needs, as a share of what its own curve gives.
 _THRESHOLD = 0.3
 
@@ -134,7 +136,7 @@ def _centered(orientation: float, radius: float) -> Tensor:
 
 
 def drawn_arcs(
-    count: int, size: int = 20, kinds: int = 8, seed: int = 0, noise: float = 0.1, straight: bool = True
+    count: int, size: int = 20, kinds: int = 8, seed: int = 0, noise: float = 0.1, straight: float = 1 / 3
 ) -> tuple[Tensor, Tensor]:
     """
     Arcs of some orientations, each a class, moved about at random; and straight lines of all orientations, one class more.
@@ -145,7 +147,7 @@ def drawn_arcs(
         kinds (int, optional): How many orientations, evenly over 360 degrees. Default: 8
         seed (int, optional): Default: 0
         noise (float, optional): The standard deviation of what is added to each pixel. Default: 0.1
-        straight (bool, optional): Whether there are lines as well. Default: True
+        straight (float, optional): What share of them, about, are lines. Default: a third
 
     Returns:
         tuple[Tensor, Tensor]: (count, 3, size, size), in [0, 1], and the classes, (count,).
@@ -157,7 +159,8 @@ def drawn_arcs(
         (torch.Size([4, 3, 20, 20]), True)
     """
     generator = torch.Generator().manual_seed(seed)
-    classes = torch.randint(kinds + straight, (check_int(count, "count", 1),), generator=generator)
+    classes = torch.randint(kinds, (check_int(count, "count", 1),), generator=generator)
+    classes[torch.rand(count, generator=generator) < straight] = kinds
     draws = torch.rand(count, 4, generator=generator)
     images = []
     for kind, (turn, bend, across, down) in zip(classes.tolist(), draws.tolist(), strict=True):
@@ -177,7 +180,7 @@ class ArcClassifier(nn.Module):
 
     Args:
         kinds (int, optional): Classes. Default: 9, eight orientations and straight lines
-        width (int, optional): Units of the layer ``curves``. Default: 32
+        width (int, optional): Units of the layer ``curves``. Default: 48
 
     Examples::
 
@@ -185,14 +188,18 @@ class ArcClassifier(nn.Module):
         torch.Size([2, 9])
     """
 
-    def __init__(self, kinds: int = 9, width: int = 32) -> None:
+    def __init__(self, kinds: int = 9, width: int = 48) -> None:
         super().__init__()
         self.first = nn.Sequential(nn.Conv2d(3, 8, 5, padding=2), nn.ReLU())
-        self.curves = nn.Sequential(nn.Conv2d(8, width, 7, stride=2, padding=3), nn.ReLU())
+        self.curves = nn.Sequential(nn.Conv2d(8, width, 9, stride=2, padding=4), nn.ReLU())
         self.classes = nn.Linear(width, kinds)
 
+    def highest(self, images: Tensor) -> Tensor:
+        """The greatest activation of each unit of ``curves``, (N, width)."""
+        return self.curves(self.first(images)).flatten(2).amax(2)
+
     def forward(self, images: Tensor) -> Tensor:
-        found: Tensor = self.classes(self.curves(self.first(images)).flatten(2).amax(2))
+        found: Tensor = self.classes(self.highest(images))
         return found
 
 
@@ -218,7 +225,10 @@ def train_arc_classifier(seed: int = 0, steps: int = 200, count: int = 1000, siz
     for _ in range(steps):
         batch = torch.randint(len(images), (48,), generator=generator)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(network(images[batch]), classes[batch]).backward()  # type: ignore[no-untyped-call]
+        highest = network.highest(images[batch])
+        # Units that respond to little are worth something, as in networks of sparse features.
+        loss = nn.functional.cross_entropy(network.classes(highest), classes[batch]) + _SPARSE * highest.mean()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return network.eval()
 

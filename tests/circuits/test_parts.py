@@ -110,7 +110,7 @@ def test_icons_show_what_the_weights_ask_for() -> None:
     for at, words in (([(3, 3)], "there is no weight at"), ([], "nothing to draw")):
         with pytest.raises(ValueError, match=words):
             position_icons(model, found, 0, (3, 8, 8), at=at)
-    some = expanded_weights(model, "0", "1", (3, 8, 8), from_units=[0])
+    some = expanded_weights(model, "0", "1", (3, 8, 8), from_units=[2])
     with pytest.raises(ValueError, match="expand them to all"):
         position_icons(model, some, 0, (3, 8, 8))
 

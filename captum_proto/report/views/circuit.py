@@ -137,21 +137,22 @@ def connections_table(connections: Sequence[Connection], other: str, incoming: b
 
 def orientation_figure(checks: UnitChecks, tuning: Tuning) -> Figure:
     """Left, the response to curves of each radius by orientation; right, what each kind of evidence says of the orientation."""
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     angles = tuning.orientations
     for value, curve in zip(tuning.values, tuning.raised[0].tolist(), strict=True):
         left.plot(angles, curve, label=f"radius {value:g}")
     left.set_title(f"response to {checks.appearance}", fontsize="medium")
     left.set_ylabel("activation above gray")
+    own = np.asarray(checks.curves.get("stimuli", [1.0]), dtype=float)
     for name, values in checks.curves.items():
         if not values or not np.isfinite(values).any():
             continue
         found = np.asarray(values, dtype=float)
         if name == "examples turned":  # turned by so much, they have that orientation more
-            steps = round(checks.orientation / (360 / len(found)))
-            found = np.roll(found, steps)
-        most = float(np.nanmax(found))
+            found = np.roll(found, round(checks.orientation / (360 / len(found))))
+        # What is put back is in the unit's own measure; other evidence has one of its own.
+        most = float(np.nanmax(own if name.startswith("put back") else found))
         control = "control" in name
         right.plot(
             angles,
@@ -160,15 +161,17 @@ def orientation_figure(checks: UnitChecks, tuning: Tuning) -> Figure:
             linestyle=":" if control else "-",
             linewidth=1 if control else 1.6,
         )
-    right.set_title("each as a share of its maximum", fontsize="medium")
-    right.set_ylim(-1.05, 1.1)
+    right.set_title("as a share of the maximum", fontsize="medium")
+    right.set_ylim(-0.6, 1.15)
     for axes in (left, right):
         axes.axvline(checks.orientation, color="0.6", linewidth=0.8)
         axes.set_xticks(range(0, 361, _MARK))
         axes.set_xlabel("orientation (degrees)")
-        axes.legend(fontsize="x-small", frameon=False)
+        axes.margins(x=0)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
+    left.legend(fontsize="small", frameon=False)
+    right.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
