@@ -252,7 +252,7 @@ def circuit(inputs: Path) -> TraceCircuit:
     return TraceCircuit(
         trees(),
         "1",
-        [1, 3],
+        [1],
         "0",
         "3",
         str(photos(inputs)),

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import check_int
-from captum_proto._utils.errors import InputError
+from captum_proto._utils.errors import InputError, UnreadableImageError
 from captum_proto._utils.files import whole_file
 from captum_proto.capture import find_output
 from captum_proto.circuits import (
@@ -104,7 +104,8 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
         frozen_at (Path, optional): An image on which gates have their values, for networks with squeeze-and-excitation. Default: None
         k (int): Top examples of each unit. Default: 30
         shown (int): Of these, on the page. Default: 8
-        draws (int): Random orders of images, against which matches in another network are held. Default: 200
+        draws (int): Random orders of images, against which matches in another network are held; and at most so many sets of random images,
+            against which clusters are. Default: 200
         steps (int): Of each picture. Default: 256
         picture_size (int, optional): The side of each picture, in pixels. Default: None, that of the model's images
         seed (int): Default: 0
@@ -441,13 +442,11 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
         features = self._features(activations, examples, unit)
         found = example_clusters(features, max_clusters=_MOST_CLUSTERS, draws=_REFERENCES, seed=self.seed)
         random = np.random.default_rng(self.seed)
-        count = self._images.count or 0
-        numbers = random.permutation(count)[: min(count, 4 * self.k)].tolist()
-        pool = activations(self._images.at(numbers))
+        pool = activations(self._some_images(random.permutation(self._images.count or 0).tolist(), 4 * self.k))
         places = random.integers(pool.shape[2], size=len(pool))
         vectors = np.delete(pool.numpy()[np.arange(len(pool)), :, places], unit, axis=1)
         null = []
-        for _ in range(_RANDOM_SETS):
+        for _ in range(min(_RANDOM_SETS, self.draws)):
             chosen = random.choice(len(vectors), size=min(self.k, len(vectors)), replace=False)
             null.append(
                 example_clusters(vectors[chosen], max_clusters=_MOST_CLUSTERS, draws=_REFERENCES, seed=self.seed).count
@@ -462,6 +461,18 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
                 rows = [row for row, each in enumerate(found.labels) if each == label][: self.shown]
                 framed = [framed_crop(crops[row], boxes[row], examples, places_of[row]) for row in rows]
                 write_strip(framed, folder / f"strips/{unit:05d}_kind{label}.png")
+
+    def _some_images(self, numbers: Sequence[int], count: int) -> Tensor:
+        """The first images that can be read, of those of some numbers; of the others the examples have warned."""
+        found: list[Tensor] = []
+        for number in numbers:
+            if len(found) == count:
+                break
+            try:
+                found.append(self._images.at([number]))
+            except UnreadableImageError:
+                continue
+        return torch.cat(found)
 
     def _features(self, activations: LayerActivations, examples: LayerExamples, unit: int) -> np.ndarray[Any, Any]:
         """What the other units of the layer say where the unit responds most in each of its top examples."""
