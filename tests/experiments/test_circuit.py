@@ -38,7 +38,7 @@ _FACTORY = """
 def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("given")
     (folder / "network.py").write_text(textwrap.dedent(_FACTORY))
-    images, _ = drawn_arcs(24, SIDE, kinds=4, seed=3, noise=0.02)
+    images, _ = drawn_arcs(24, SIDE, kinds=4, seed=3, noise=0.02, straight=0.0)
     (folder / "images").mkdir()
     for place, image in enumerate(images):
         pixels = (image * 255).to(torch.uint8).permute(1, 2, 0).numpy()
@@ -49,7 +49,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arguments(given: Path, *further: str) -> list[str]:
     options = ["circuit", "--model", f"{given / 'network.py'}:planted", "--image-shape", "3", str(SIDE), str(SIDE)]
     options += ["--layer", "curves", "--from-layer", "lines", "--to-layer", "shapes", "--unit", "1"]
-    options += ["--radii", "4", "6", "9", "--width", "3", "--steps", "24", "--k", "6", "--shown", "3", "--no-progress"]
+    options += ["--radii", "4", "6", "9", "--width", "3", "--steps", "24", "--k", "4", "--shown", "3", "--no-progress"]
     return [*options, *further]
 
 
