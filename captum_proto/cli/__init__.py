@@ -35,6 +35,7 @@ from captum_proto.cli import (
     reproduce,
     sanity_check,
     sweep,
+    trojans,
     visualize,
 )
 from captum_proto.cli.arguments import EXIT_CODES
@@ -61,6 +62,7 @@ COMMANDS = (
     planted_bias,
     fooling,
     sanity_check,
+    trojans,
     blind,
     reproduce,
     report,

@@ -25,6 +25,7 @@ from captum_proto.experiments.sweep.tables import swept_page
 from captum_proto.experiments.tabular_prototypes import tabular_prototypes_page
 from captum_proto.experiments.tasks_page import tasks_page
 from captum_proto.experiments.text_prototypes import text_prototypes_page
+from captum_proto.experiments.trojans import trojans_page
 from captum_proto.experiments.visualize import visualization_page
 from captum_proto.report.html import write_page, write_report
 from captum_proto.report.page import Page
@@ -57,6 +58,7 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "sanity-check": sanity_page,
     "circuit": circuit_page,
     "blind": blind_page,
+    "trojans": trojans_page,
 }
 
 

@@ -30,11 +30,13 @@ class BlindPicture:
         number (int): By which the form calls it.
         label (str): The name of its class; empty for a picture of no class, such as noise.
         method (str): How it was made.
+        choices (tuple[str, ...]): What was offered for this picture. Default: none, all names
     """
 
     number: int
     label: str
     method: str
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class JudgedAnswer:
         meant (list[str]): The classes that the text may stand for, or the group of classes.
         right (bool): Whether the class of the picture is among them.
         group_right (bool): Whether a class of the same group is among them, or the group itself was named.
+        choices (list[str]): What was offered for this picture; empty: all names. Default: empty
     """
 
     person: str
@@ -104,6 +107,7 @@ class JudgedAnswer:
     meant: list[str]
     right: bool
     group_right: bool
+    choices: list[str] = field(default_factory=list)
 
 
 def judge_answers(
@@ -159,6 +163,7 @@ def judge_answers(
                     meant or ([named_group] if named_group else []),
                     right,
                     right or same_group,
+                    list(picture.choices),
                 )
             )
     return judged
@@ -297,7 +302,8 @@ def _score(
             over = mean_estimate([float(np.mean(each)) for each in of_picture.values()], confidence, seed=seed)
         shuffled = _shuffled(labeled)
         if classes.listed:
-            chance = 1 / len(classes.names)
+            offered = [len(one.choices or classes.names) for one in labeled]
+            chance = 1 / offered[0] if len(set(offered)) == 1 else float(np.mean([1 / count for count in offered]))
         grouped = [one for one in labeled if classes.groups.get(one.label)]
         if grouped:
             group_right = proportion(sum(one.group_right for one in grouped), len(grouped), confidence)
@@ -313,12 +319,20 @@ def _score(
 def _shuffled(rows: Sequence[JudgedAnswer]) -> float:
     """The share that would be right, on average, if each person's answers were given to the pictures in random order."""
     shares = []
-    for person in dict.fromkeys(one.person for one in rows):
-        own = [one for one in rows if one.person == person]
+    # Answers go to pictures for which the same was offered.
+    for _, own in _alike(rows):
         labels = Counter(one.label for one in own)
         hits = sum(labels[name] for one in own for name in set(one.meant))
         shares.append((hits / len(own) ** 2, len(own)))
     return sum(share * count for share, count in shares) / sum(count for _, count in shares)
+
+
+def _alike(rows: Sequence[JudgedAnswer]) -> list[tuple[tuple[str, frozenset[str]], list[JudgedAnswer]]]:
+    """The answers of each person to pictures for which the same was offered."""
+    found: dict[tuple[str, frozenset[str]], list[JudgedAnswer]] = {}
+    for one in rows:
+        found.setdefault((one.person, frozenset(one.choices)), []).append(one)
+    return list(found.items())
 
 
 def _by_class(rows: Sequence[JudgedAnswer]) -> dict[str, list[bool]]:

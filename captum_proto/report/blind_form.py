@@ -14,7 +14,9 @@ from captum_proto.report.templating import environment, source_of
 MOST_PRINTED = 120
 
 
-def form_digest(pictures: Sequence[bytes], question: str, names: Sequence[str]) -> str:
+def form_digest(
+    pictures: Sequence[bytes], question: str, names: Sequence[str], choices: Sequence[Sequence[str]] = ()
+) -> str:
     """
     What a form is called: 12 hexadecimal digits, which follow from what it shows and from nothing else.
 
@@ -24,12 +26,19 @@ def form_digest(pictures: Sequence[bytes], question: str, names: Sequence[str]) 
         'd00bf16f1594'
     """
     digest = hashlib.sha256()
-    for part in (question.encode(), *(name.encode() for name in names), *pictures):
+    offered = ["\n".join(each) for each in choices]
+    for part in (question.encode(), *(name.encode() for name in [*names, *offered]), *pictures):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:12]
 
 
-def render_form(pictures: Sequence[bytes], size: int, question: str, names: Sequence[str] = ()) -> str:
+def render_form(
+    pictures: Sequence[bytes],
+    size: int,
+    question: str,
+    names: Sequence[str] = (),
+    choices: Sequence[Sequence[str]] = (),
+) -> str:
     """
     A form that needs nothing else: no network, no other file, and no JavaScript, without which it is a sheet to print.
 
@@ -41,6 +50,7 @@ def render_form(pictures: Sequence[bytes], size: int, question: str, names: Sequ
         size (int): The side of each in pixels.
         question (str): That is asked of each.
         names (sequence of str, optional): What may be chosen from; empty: people write what they like. Default: none
+        choices (sequence of sequences of str, optional): What may be chosen from for each picture, to be ticked. Default: none, all names
 
     Returns:
         str: The whole file.
@@ -50,12 +60,13 @@ def render_form(pictures: Sequence[bytes], size: int, question: str, names: Sequ
         environment()
         .get_template("blind.html")
         .render(
-            form=form_digest(pictures, question, names),
+            form=form_digest(pictures, question, names, choices),
             question=question,
             pictures=[f"data:image/jpeg;base64,{base64.b64encode(content).decode()}" for content in pictures],
             size=size,
-            names=names,
-            names_printed=0 < len(names) <= MOST_PRINTED,
+            names=[] if choices else names,
+            choices=choices,
+            names_printed=0 < len(names) <= MOST_PRINTED and not choices,
             style=Markup(style),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

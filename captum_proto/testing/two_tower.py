@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
 from captum_proto.models.two_tower import TwoTower
-from captum_proto.testing.captioned_shapes import COLORS, SHAPES, CaptionedShapes, caption_of
+from captum_proto.testing.captioned_shapes import COLORS, SHAPES, caption_of
 from captum_proto.testing.marked_digits import seeded
 
 #: Every word of a caption, and the size of the space that images and texts share.
@@ -27,11 +28,13 @@ class WordBag(nn.Module):
 
     Args:
         dimensions (int, optional): Of the shared space. Default: 16
+        words (sequence of str, optional): That it knows. Default: those of captioned shapes
     """
 
-    def __init__(self, dimensions: int = DIMENSIONS) -> None:
+    def __init__(self, dimensions: int = DIMENSIONS, words: Sequence[str] = WORDS) -> None:
         super().__init__()
-        self.vectors = nn.EmbeddingBag(len(WORDS), 32, mode="mean")
+        self.words = tuple(words)
+        self.vectors = nn.EmbeddingBag(len(self.words), 32, mode="mean")
         self.projection = nn.Linear(32, dimensions)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
@@ -41,7 +44,7 @@ class WordBag(nn.Module):
         Raises:
             ValueError: If a text is empty or holds a word that is not known.
         """
-        rows = [[_number_of(word) for word in re.findall(r"\w+", text.lower())] for text in texts]
+        rows = [[self._number_of(word) for word in re.findall(r"\w+", text.lower())] for text in texts]
         if not all(rows):
             raise InputError(f"text {[bool(row) for row in rows].index(False)} holds no word; expected at least one.")
         begins = [0, *itertools.accumulate(len(row) for row in rows[:-1])]
@@ -49,11 +52,23 @@ class WordBag(nn.Module):
         embedded: Tensor = self.projection(self.vectors(numbers, torch.tensor(begins, device=numbers.device)))
         return embedded
 
+    def _number_of(self, word: str) -> int:
+        if word not in self.words:
+            hint = nearest(word, self.words) or "; expected " + ", ".join(self.words)
+            raise InputError(f'the word "{word}" is not known{hint}.')
+        return self.words.index(word)
 
-def _number_of(word: str) -> int:
-    if word not in WORDS:
-        raise InputError(f'the word "{word}" is not known{nearest(word, WORDS) or "; expected " + ", ".join(WORDS)}.')
-    return WORDS.index(word)
+
+class Captioned(Protocol):
+    """Images of 32 by 32 pixels with a caption each."""
+
+    @property
+    def images(self) -> Tensor:
+        """(N, 3, 32, 32), in [0, 1]."""
+
+    @property
+    def captions(self) -> list[str]:
+        """N texts."""
 
 
 def small_two_tower() -> TwoTower:
@@ -83,14 +98,18 @@ def small_two_tower() -> TwoTower:
     return TwoTower(image_tower, WordBag())
 
 
-def train_two_tower(shapes: CaptionedShapes, seed: int = 0, epochs: int = 16) -> TwoTower:
+def train_two_tower(
+    shapes: Captioned, seed: int = 0, epochs: int = 16, make: Callable[[], TwoTower] = small_two_tower
+) -> TwoTower:
     """
-    Train a :func:`small_two_tower` to tell which caption belongs to which image, to the same weights from the same seed.
+    Train a network of two towers to tell which caption belongs to which image, to the same weights from the same seed.
 
     Args:
-        shapes (CaptionedShapes): What it learns; equal captions count as one.
+        shapes (Captioned): What it learns, such as :func:`~captum_proto.testing.captioned_shapes`; equal captions count as one.
         seed (int, optional): Of the weights and of the order. Default: 0
         epochs (int, optional): Passes over the images. Default: 16
+        make (Callable, optional): Makes the untrained network, whose text tower knows every word of the captions. Default:
+            :func:`small_two_tower`
 
     Returns:
         TwoTower: In evaluation mode.
@@ -98,12 +117,12 @@ def train_two_tower(shapes: CaptionedShapes, seed: int = 0, epochs: int = 16) ->
     texts = sorted(set(shapes.captions))
     labels = torch.tensor([texts.index(caption) for caption in shapes.captions])
     with seeded(seed), torch.enable_grad():
-        tower = small_two_tower()
+        tower = make()
         optimizer = torch.optim.AdamW(tower.parameters(), weight_decay=0.05)
-        steps = epochs * -(-len(shapes) // 128)
+        steps = epochs * -(-len(labels) // 128)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.005, total_steps=steps)
         for _ in range(epochs):
-            for batch in torch.split(torch.randperm(len(shapes)), 128):
+            for batch in torch.split(torch.randperm(len(labels)), 128):
                 images, captions = tower(shapes.images[batch]), tower.text_tower(texts)
                 images, captions = (nn.functional.normalize(each, dim=1) for each in (images, captions))
                 loss = nn.functional.cross_entropy(images @ captions.T / 0.2, labels[batch])

@@ -74,6 +74,13 @@ class MakeForm(Protocol[BlindKey]):
         if taken:
             raise InputError(f'pictures are called "{min(taken)}" already; give those that are included another name.')
         _ = self._all  # classes without a name are found here
+        if self._offers_choices and (self.included or not all(source.choices for source in self.sources)):
+            raise InputError("some pictures have answers of their own to choose from and others have none; give all of them some.")
+        for source in self.sources:
+            if source.choices and source.label not in source.choices:
+                raise InputError(
+                    f'"{source.path.name}" is of "{source.label}", which is not among its answers {", ".join(source.choices)}; add it.'
+                )
 
     def provenance(self) -> dict[str, Any]:
         return provenance(
@@ -86,6 +93,7 @@ class MakeForm(Protocol[BlindKey]):
                         "class": source.label,
                         "method": source.method,
                         "sha256": digest,
+                        **({"choices": source.choices} if source.choices else {}),
                     }
                     for source, digest in zip(self._shown, self._digests, strict=True)
                 ],
@@ -119,7 +127,8 @@ class MakeForm(Protocol[BlindKey]):
         order = sorted(there, key=lambda place: (self._drawn(contents[place]), self._shown[place].label, place))
         names = [] if self.settings.free_text else list(self._classes.names)
         pictures = [contents[place] for place in order]
-        form = form_digest(pictures, self.settings.question, names)
+        choices = [self._choices(place) for place in order] if self._offers_choices else []
+        form = form_digest(pictures, self.settings.question, names, choices)
         key = BlindKey(
             form,
             self.settings.question,
@@ -131,6 +140,7 @@ class MakeForm(Protocol[BlindKey]):
                     readable(str(self._shown[place].path)),
                     self._digests[place],
                     _file_of(place),
+                    self._choices(place),
                 )
                 for number, place in enumerate(order, 1)
             ],
@@ -139,7 +149,7 @@ class MakeForm(Protocol[BlindKey]):
             not self.settings.free_text,
         )
         key.save(run.folder / KEY, overwrite=True)
-        page = render_form(pictures, self.settings.size, self.settings.question, names)
+        page = render_form(pictures, self.settings.size, self.settings.question, names, choices)
         write_text(run.folder / FORM, page, overwrite=True)
         write_page(form_page(run.folder), run.folder)
         return key
@@ -149,10 +159,23 @@ class MakeForm(Protocol[BlindKey]):
         """The names that answers may be, in alphabetical order: theirs says nothing of the pictures."""
         given = self.classes
         if given is None:
-            given = ClassList(different_names(source.label for source in [*self.sources, *self._further]))
+            sources = [*self.sources, *self._further]
+            given = ClassList(different_names(name for source in sources for name in (source.label, *source.choices)))
         return ClassList(
             sorted(given.names, key=lambda name: (name.casefold(), name)), dict(sorted(given.groups.items()))
         )
+
+    @property
+    def _offers_choices(self) -> bool:
+        """Whether each picture has answers of its own to choose from."""
+        return any(source.choices for source in self.sources) and not self.settings.free_text
+
+    def _choices(self, place: int) -> list[str]:
+        """What is offered for a picture, in an order that follows from its pixels' digest and the seed alone; empty: all names."""
+        choices = self._shown[place].choices
+        if not choices or self.settings.free_text:
+            return []
+        return sorted(choices, key=lambda text: self._drawn(f"{self._digests[place]} {text}".encode()))
 
     @cached_property
     def _further(self) -> list[Source]:

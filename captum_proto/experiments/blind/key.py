@@ -28,6 +28,7 @@ class KeyPicture:
         source (str): The file that it was made from.
         sha256 (str): Of that file.
         picture (str): What the form shows, relative to the folder of the key.
+        choices (list[str]): What the form offers for this picture; empty: all names. Default: empty
     """
 
     number: int
@@ -36,6 +37,7 @@ class KeyPicture:
     source: str
     sha256: str
     picture: str
+    choices: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class BlindKey:
 
     def blind_pictures(self) -> list[BlindPicture]:
         """The pictures, as answers are judged by them."""
-        return [BlindPicture(one.number, one.label, one.method) for one in self.pictures]
+        return [BlindPicture(one.number, one.label, one.method, tuple(one.choices)) for one in self.pictures]
 
     def save(self, path: Path, overwrite: bool = False) -> None:
         """Write it as JSON."""

@@ -37,11 +37,13 @@ class Source:
         path (Path): The file.
         label (str): The name of its class; empty where it is of none.
         method (str): How it was made.
+        choices (tuple[str, ...]): What may be answered to this picture, its class among them. Default: none, all names of the form
     """
 
     path: Path
     label: str
     method: str
+    choices: tuple[str, ...] = ()
 
 
 def find_sources(

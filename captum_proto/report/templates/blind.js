@@ -7,6 +7,7 @@
   const answers = all.map((_, i) => at(`answer-${i + 1}`));
   const unknown = all.map((_, i) => at(`unknown-${i + 1}`));
   const notes = all.map((_, i) => at(`note-${i + 1}`));
+  const choices = all.map((item) => [...item.querySelectorAll(".choice input")]); // none where names are typed
   const person = at("person");
   const place = `captum-proto blind ${form}`;
   let here = -1; // before the first picture: what the form is about
@@ -77,6 +78,7 @@
     document.body.classList.toggle("listed", !single);
     document.body.classList.toggle("begun", here >= 0);
     all.forEach((item, i) => item.classList.toggle("here", i === here));
+    choices.forEach((boxes, i) => boxes.forEach((box) => { box.checked = box.value === answers[i].value; }));
     at("end").hidden = single && !last;
     at("end-title").textContent = single ? "That was the last picture" : "That is all";
     at("back").disabled = here < 0;
@@ -97,7 +99,7 @@
     show();
     keep();
     const target = here >= count ? at("end") : here < 0 ? at("top") : all[here];
-    if (here >= 0 && here < count && typing) {
+    if (here >= 0 && here < count && typing && choices[here].length === 0) {
       answers[here].focus();
     } else {
       target.focus({ preventScroll: true });
@@ -121,6 +123,17 @@
       go(event.shiftKey ? Math.max(i - 1, 0) : i + 1, true);
     });
   });
+  choices.forEach((boxes, i) => boxes.forEach((box) => {
+    box.addEventListener("change", () => {
+      answers[i].value = box.value;
+      answers[i].dispatchEvent(new Event("input"));
+    });
+    box.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault();
+      go(i + 1, false);
+    });
+  }));
   unknown.forEach((box, i) => {
     box.addEventListener("change", () => {
       if (box.checked) answers[i].value = "";
