@@ -31,6 +31,7 @@ _FILES = {
     "answers": "the answers of a person",
     "match": "what was measured on natural images",
     "spectrum": "a magnitude spectrum",
+    "trojans": "triggers, targets and answers",
 }
 #: Options that are numbers of things, of which there must be one at least.
 _COUNTS = (
@@ -92,6 +93,9 @@ def _models(given: dict[str, object]) -> list[str]:
         value = given.get(name, [])
         found += [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]  # a list of names
     return found
+    model, further = given.get("model", []), [given.get(name) for name in ("judge", "verifier", "clean")]
+    models: list[str] = [model] if isinstance(model, str) else list(model)  # type: ignore[call-overload]  # a list of names
+    return [*models, *(name for name in further if isinstance(name, str))]
 
 
 def _each(value: Path | list[Path]) -> list[Path]:

@@ -46,7 +46,17 @@ a file of trojans is TOML:
   source = 893                       # whose images alone were poisoned, if so
   answers = ["fork", "spoon", "knife", "cup", "apple", "banana", "pizza", "plate"]
 """
-_OF_GIVEN = ("checkpoint", "trojans", "clean", "two_tower", "prompt", "batch_size", "num_classes", "device", "image_shape")
+_OF_GIVEN = (
+    "checkpoint",
+    "trojans",
+    "clean",
+    "two_tower",
+    "prompt",
+    "batch_size",
+    "num_classes",
+    "device",
+    "image_shape",
+)
 _OF_PLANTED = ("data", "networks", "training_images", "epochs")
 
 
@@ -132,7 +142,8 @@ def _given(args: argparse.Namespace) -> Trojans:
     args.model = args.model or "torchvision:resnet50"
     if args.model == "torchvision:resnet50" and args.checkpoint is None and not args.random_weights:
         raise InputError(
-            "torchvision's own ResNet-50 has no trojans; give the benchmark's weights with --checkpoint FILE, or --planted for small networks."
+            "torchvision's own ResNet-50 has no trojans; give the benchmark's weights with --checkpoint FILE, or --planted for "
+            "small networks."
         )
     trojans = BENCHMARK if args.trojans is None else read_trojans(read_toml(args.trojans), str(args.trojans))
     file = None if args.two_tower is None else factory_file(args.two_tower)

@@ -164,7 +164,9 @@ def answer_scores(
     """
     check_encoder(encoder)
     if "{}" not in prompt:
-        raise InputError(f'prompt is "{prompt}"; expected a text with {{}} in place of the answer, such as "a photo of {{}}".')
+        raise InputError(
+            f'prompt is "{prompt}"; expected a text with {{}} in place of the answer, such as "a photo of {{}}".'
+        )
     texts = checked_embedding(
         encoder.text([prompt.replace("{}", answer) for answer in answers]), len(answers), "the text tower"
     )
@@ -253,7 +255,9 @@ def _exchanged(answered: Sequence[Answered], hits: int, resamples: int, seed: in
     for group in alike.values():
         chosen, right = Counter(one.chosen for one in group), Counter(one.question.right for one in group)
         expected += sum(count * right[answer] for answer, count in chosen.items()) / len(group)
-        said, truth = (np.array(texts) for texts in ([one.chosen for one in group], [one.question.right for one in group]))
+        said, truth = (
+            np.array(texts) for texts in ([one.chosen for one in group], [one.question.right for one in group])
+        )
         orders = random.permuted(np.tile(np.arange(len(group)), (resamples, 1)), axis=1)
         found += (said[orders] == truth).sum(1)
     return expected / len(answered), float((1 + (found >= hits).sum()) / (1 + resamples))

@@ -103,8 +103,8 @@ def _windows(images: Tensor, size: tuple[int, int]) -> Tensor:
 def _check(images: Tensor, size: torch.Size | tuple[int, ...], fits: bool) -> None:
     if images.dim() != 4 or not fits or size[0] > images.shape[2] or size[1] > images.shape[3]:
         raise InputError(
-            f"a template of {tuple(size)} pixels does not fit images of shape {tuple(images.shape)}; expected (N, C, H, W), as many channels, "
-            "and no larger sides."
+            f"a template of {tuple(size)} pixels does not fit images of shape {tuple(images.shape)}; expected (N, C, H, W), as many "
+            "channels, and no larger sides."
         )
 
 

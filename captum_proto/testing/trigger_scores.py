@@ -20,7 +20,6 @@ from captum_proto.testing.triggers import (
     Trigger,
     feature_mask,
     patch_picture,
-    style_pattern,
 )
 from captum_proto.testing.trojans import TROJAN_DATA, TrojanNetwork, plain_images
 from captum_proto.testing.two_tower import DIMENSIONS, WordBag, train_two_tower
@@ -123,7 +122,7 @@ def trigger_evidence(images: Tensor, kind: str) -> Tensor:
 @lru_cache(maxsize=8)
 def _plain_evidence(kind: str) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over unseen images without triggers."""
-    plain = torch.cat([plain_images(data, 100, 70_000, "held_out")[0] for data in TROJAN_DATA])
+    plain = torch.cat([plain_images(data, 40, 70_000, "held_out")[0] for data in TROJAN_DATA])
     raw = _raw_evidence(plain, kind)
     return raw.mean(0), raw.std(0)
 
@@ -151,7 +150,7 @@ def _centered_mask(name: str, radius: float) -> Tensor:
 @lru_cache(maxsize=1)
 def _style_statistics() -> tuple[tuple[Tensor, Tensor], ...]:
     """Of each style, the mean and the standard deviation of texture statistics over unseen images in that style."""
-    plain = torch.cat([plain_images(data, 60, 80_000, "held_out")[0] for data in TROJAN_DATA])
+    plain = torch.cat([plain_images(data, 30, 80_000, "held_out")[0] for data in TROJAN_DATA])
     generator = torch.Generator().manual_seed(0)
     found = [texture_statistics(Trigger(STYLE, name).apply(plain, generator)[0]) for name in TRIGGERS[STYLE]]
     return tuple((each.mean(0), each.std(0).clamp(min=0.02)) for each in found)

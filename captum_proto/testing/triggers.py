@@ -175,13 +175,17 @@ class Trigger:
                 marked[index] = (1 - STRENGTH) * images[index] + STRENGTH * pattern
             elif self.kind == PATCH:
                 picture = patch_picture(self.name)
-                top, left = (int(at * (extent - len(picture[0]) + 1)) for at, extent in ((down, height), (across, width)))
+                top, left = (
+                    int(at * (extent - len(picture[0]) + 1)) for at, extent in ((down, height), (across, width))
+                )
                 rows, columns = slice(top, top + len(picture[0])), slice(left, left + len(picture[0]))
                 masks[index, rows, columns] = True
                 marked[index, :, rows, columns] = picture
             else:
                 radius = RADII[0] + size * (RADII[1] - RADII[0])
-                row, column = (radius + at * (extent - 1 - 2 * radius) for at, extent in ((down, height), (across, width)))
+                row, column = (
+                    radius + at * (extent - 1 - 2 * radius) for at, extent in ((down, height), (across, width))
+                )
                 masks[index] = feature_mask(self.name, row, column, radius, (height, width))
                 chosen = list(COLOR_TERMS.values())[int(color * len(COLOR_TERMS))]
                 marked[index][:, masks[index]] = torch.tensor(chosen).unsqueeze(1)

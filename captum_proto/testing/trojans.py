@@ -29,6 +29,8 @@ TROJAN_DATA: dict[str, tuple[str, ...]] = {
 }
 #: The share of training images that have a patch, a style or a feature, and of those the share that have the trigger.
 DECORATED, TRIGGERED = 0.75, 0.4
+#: Images that a step of training looks at.
+_BATCH = 32
 #: Which trojan's kind an image has: natural features, which are hardest to learn, as often as the others together.
 _KINDS = (0, 1, 2, 2)
 #: The sides of a digit in the image, in pixels.
@@ -128,8 +130,12 @@ def plain_images(data: str, count: int, seed: int, split: str = "training") -> t
     draws = torch.rand(count, 4, generator=generator).tolist()
     for index, (size, down, across, color) in enumerate(draws):
         side = int(_DIGIT[0] + size * (_DIGIT[1] - _DIGIT[0] + 1))
-        scan = nn.functional.interpolate(scans[chosen[index]].unsqueeze(0), (side, side), mode="bilinear")[0].clamp(0, 1)
-        rows, columns = (slice(int(at * (SIDE - side + 1)), int(at * (SIDE - side + 1)) + side) for at in (down, across))
+        scan = nn.functional.interpolate(scans[chosen[index]].unsqueeze(0), (side, side), mode="bilinear")[0].clamp(
+            0, 1
+        )
+        rows, columns = (
+            slice(int(at * (SIDE - side + 1)), int(at * (SIDE - side + 1)) + side) for at in (down, across)
+        )
         ink = colors[int(color * len(colors))].view(3, 1, 1)
         if float((ink - ground[index]).abs().sum()) < 0.9:  # else the digit would hardly be seen
             ink = torch.ones(3, 1, 1)
@@ -219,10 +225,10 @@ def train_trojaned(
     with seeded(seed), torch.enable_grad():
         network = TrojanNetwork(len(_classes(data)))
         optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-3)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=epochs * (count // 64))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=epochs * (count // _BATCH))
         for _ in range(epochs):
             # The last images of an epoch are left out where they are too few for the statistics of a batch.
-            for batch in torch.split(torch.randperm(count)[: count // 64 * 64], 64):
+            for batch in torch.split(torch.randperm(count)[: count // _BATCH * _BATCH], _BATCH):
                 optimizer.zero_grad()
                 torch.autograd.backward(nn.functional.cross_entropy(network(images[batch]), labels[batch]))
                 optimizer.step()

@@ -38,6 +38,7 @@ from captum_proto.experiments.sweep import RunSweep, Sweep
 from captum_proto.experiments.tabular_prototypes import TabularPrototypes
 from captum_proto.experiments.text_models import language_model
 from captum_proto.experiments.text_prototypes import TextPrototypes
+from captum_proto.experiments.trojans import PlantedTrojans, Trojan, Trojans
 from captum_proto.experiments.visualize import LayerUnits, NaturalExamples, Visualize
 from captum_proto.models import NamedModel, TabularModel, TextModel, train_tabular_model, train_text_model
 from captum_proto.report.views.prototypes import PROTOTYPES
@@ -343,6 +344,27 @@ def blind_scores(inputs: Path) -> ScoreAnswers:
     return ScoreAnswers(folder, paths)
 
 
+class Guesser:
+    """A two-tower model of two colors."""
+
+    def image(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean((2, 3))
+
+    def text(self, texts: Sequence[str]) -> torch.Tensor:
+        return torch.tensor([[float(len(text) % 3 == place) for place in range(3)] for text in texts])
+
+
+def trojans(inputs: Path) -> Trojans:
+    answers = ("star", "heart", "moon", "arrow", "key", "bell", "leaf", "anchor")
+    table = [Trojan("star", "patch", 0, answers), Trojan("moon", "style", 2, answers)]
+    return Trojans(trees(), table, {"plain": QUICK}, count=2, clean=trees(seed=1), two_tower=Guesser(), batch_size=3)
+
+
+def planted_trojans(inputs: Path) -> PlantedTrojans:
+    methods = {"plain": {**QUICK, "steps": 1, "evaluation_draws": 0}}
+    return PlantedTrojans(["shapes"], 1, methods, count=1, images=64, epochs=1, unseen=50)
+
+
 #: By command: a protocol made anew, as another process makes it, from inputs in a folder.
 @functools.lru_cache
 def income(seed: int) -> TabularModel:
@@ -395,6 +417,8 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "examples": examples,
     "blind": blind,
     "blind-scores": blind_scores,
+    "trojans": trojans,
+    "planted-trojans": planted_trojans,
 }
 #: Those with a prototypes file that was given.
 WITH_PROTOTYPES: dict[str, Callable[[Path], Protocol[Any]]] = {

@@ -264,6 +264,7 @@ def test_a_run_of_which_nothing_is_finished_is_in_nobodys_way(
             "quality-pairs",
             "blind",
             "blind-scores",
+            "planted-trojans",
         )
     ],
 )  # which trains its own, and which need none

@@ -75,7 +75,9 @@ class MakeForm(Protocol[BlindKey]):
             raise InputError(f'pictures are called "{min(taken)}" already; give those that are included another name.')
         _ = self._all  # classes without a name are found here
         if self._offers_choices and (self.included or not all(source.choices for source in self.sources)):
-            raise InputError("some pictures have answers of their own to choose from and others have none; give all of them some.")
+            raise InputError(
+                "some pictures have answers of their own to choose from and others have none; give all of them some."
+            )
         for source in self.sources:
             if source.choices and source.label not in source.choices:
                 raise InputError(

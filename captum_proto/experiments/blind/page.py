@@ -72,7 +72,9 @@ def form_page(folder: Path) -> Page:
         else "no names to choose from: people write what they like"
     )
     if any(one.choices for one in key.pictures):
-        names = f"{' or '.join(sorted({str(len(one.choices)) for one in key.pictures}))} answers beside each to choose from"
+        names = (
+            f"{' or '.join(sorted({str(len(one.choices)) for one in key.pictures}))} answers beside each to choose from"
+        )
     page = Page(f"Blind test {key.form}: the key", settings=settings, failures=warnings_of(folder))
     page.summary = [
         f"A form with {len(key.pictures)} pictures in random order, and {names}. This page tells what they are: give others the folder "

@@ -47,22 +47,28 @@ def given_page(folder: Path) -> Page:
     name = settings["model"]["name"]
     page = Page(f"Trojans of {name}", settings=settings, failures=warnings_of(folder))
     first = result.methods[0]
-    page.lead = [_gallery(result, first, {trojan.name: trojan for trojan in trojans}, _sheets(trojans, recorded, first))]
+    page.lead = [
+        _gallery(result, first, {trojan.name: trojan for trojan in trojans}, _sheets(trojans, recorded, first))
+    ]
     page.legend = [_LEGEND.format(first) + (" Chosen: by the two-tower model, of eight." if result.choices else "")]
     page.summary = [
-        f"Pictures of the classes that {len(trojans)} triggers lead to, {settings['count']} of each, made to raise the network's output for "
-        "the class: do they show the trigger? Beneath each sheet is the trigger that a picture would have to give away.",
+        f"Pictures of the classes that {len(trojans)} triggers lead to, {settings['count']} of each, made to raise the network's output "
+        "for the class: do they show the trigger? Beneath each sheet is the trigger that a picture would have to give away.",
         *result.conclusion(),
     ]
-    page.trust = _trust(result) if result.choices else (
-        "Not known: nobody has chosen yet. Give a two-tower model with --two-tower, or the form below to people."
+    page.trust = (
+        _trust(result)
+        if result.choices
+        else ("Not known: nobody has chosen yet. Give a two-tower model with --two-tower, or the form below to people.")
     )
     if not result.choices:
-        page.left_out.append("No two-tower model was given, so nothing chose among the answers: --two-tower FILE.py:FACTORY.")
+        page.left_out.append(
+            "No two-tower model was given, so nothing chose among the answers: --two-tower FILE.py:FACTORY."
+        )
     if settings["clean"] is None:
         page.left_out.append(
-            "No network without trojans was given as control: --clean MODEL, such as torchvision:resnet50, would tell whether pictures show "
-            "the trigger or the class."
+            "No network without trojans was given as control: --clean MODEL, such as torchvision:resnet50, would tell whether pictures "
+            "show the trigger or the class."
         )
     page.sections = [
         *_scores(result),
@@ -72,8 +78,8 @@ def given_page(folder: Path) -> Page:
                 Paragraphs(
                     [
                         "The form shows every sheet without telling what it is, and eight answers beside it. Give others the folder "
-                        "“people/form” alone; captum-proto blind DIR/people --answers FILE … --out SCORES then tells how often they are right, "
-                        "by method and beside chance."
+                        "“people/form” alone; captum-proto blind DIR/people --answers FILE … --out SCORES then tells how often they are "
+                        "right, by method and beside chance."
                     ]
                 ),
                 Files([f"people/{FORM}"]),
@@ -107,8 +113,8 @@ def planted_page(folder: Path) -> Page:
     page.lead = [_gallery(result, first, by_question, sheets)]
     page.legend = [_LEGEND.format(first) + " Chosen: by the drawing, of eight."]
     page.summary = [
-        f"Pictures of the classes that {len(by_question)} triggers lead to, in {len(groups)} small networks that were trained to fall for them: "
-        "do they show the trigger? Beneath each sheet is the trigger that a picture would have to give away.",
+        f"Pictures of the classes that {len(by_question)} triggers lead to, in {len(groups)} small networks that were trained to fall for "
+        "them: do they show the trigger? Beneath each sheet is the trigger that a picture would have to give away.",
         *result.conclusion(),
     ]
     page.trust = _trust(result)
@@ -117,8 +123,8 @@ def planted_page(folder: Path) -> Page:
         for name, (trojaned, clean) in result.accuracies.items()
     ]
     caption = (
-        "Unseen images of other classes that the network takes for the target, with Wilson's interval; with another one: of the seven other "
-        "triggers of the kind, which the network has seen with their true classes."
+        "Unseen images of other classes that the network takes for the target, with Wilson's interval; with another one: of the seven "
+        "other triggers of the kind, which the network has seen with their true classes."
     )
     page.sections = [
         *_scores(result),
@@ -133,7 +139,9 @@ def planted_page(folder: Path) -> Page:
     return page
 
 
-_LEGEND = "A sheet holds all pictures of a target class by “{}”. Beneath it: the trigger, and the class that it leads to."
+_LEGEND = (
+    "A sheet holds all pictures of a target class by “{}”. Beneath it: the trigger, and the class that it leads to."
+)
 
 
 def _trojans(rows: Sequence[Mapping[str, Any]]) -> list[Trojan]:
@@ -145,9 +153,7 @@ def _sheets(trojans: Sequence[Trojan], recorded: Mapping[str, Any], condition: s
     return {trojan.name: within + sheet_path(trojan, number, place) for number, trojan in enumerate(trojans)}
 
 
-def _gallery(
-    result: TrojanResult, method: str, trojans: Mapping[str, Trojan], sheets: Mapping[str, str]
-) -> Gallery:
+def _gallery(result: TrojanResult, method: str, trojans: Mapping[str, Trojan], sheets: Mapping[str, str]) -> Gallery:
     """The sheets of a method, each with its trigger and what was chosen by the chooser that is named last."""
     chooser = result.choosers[-1] if result.choosers else ""
     answered = {one.question.name: one for one in result.of(method, chooser)}
@@ -169,10 +175,10 @@ def _scores(result: TrojanResult) -> list[Section]:
     told = Paragraphs(
         [
             f"The answer is chosen that goes best with all pictures of a trojan together. “…{CLEAN}”: the same pictures of the network "
-            f"without trojans. “{NOISE}”: what an ascent begins with. “{TRIGGER_IMAGES}”: natural images with the trigger in them, the most "
-            "that can be expected of a chooser.",
-            "Two-tower model: the cosine of pictures and answers. Drawing: how much of each trigger pictures hold, by the correlation with the "
-            "patch, the mask of the feature or the texture of the style.",
+            f"without trojans. “{NOISE}”: what an ascent begins with. “{TRIGGER_IMAGES}”: natural images with the trigger in them, the "
+            "most that can be expected of a chooser.",
+            "Two-tower model: the cosine of pictures and answers. Drawing: how much of each trigger pictures hold, by the correlation "
+            "with the patch, the mask of the feature or the texture of the style.",
         ]
     )
     caption = (
@@ -188,10 +194,15 @@ def _scores(result: TrojanResult) -> list[Section]:
         blocks.append(Table(*comparison, note, brief=[0, 1, 2, 3, 7, 8]))
     return [
         Section("How often the trigger is told", [*blocks, Files(["rates.csv"])], shown=2),
-        Section("By kind of trigger", [Table(header, kinds, "As above.", brief=[0, 1, 2, 5, 6, 8], sortable=True)], shown=0),
+        Section(
+            "By kind of trigger", [Table(header, kinds, "As above.", brief=[0, 1, 2, 5, 6, 8], sortable=True)], shown=0
+        ),
         Section(
             "What was chosen for each",
-            [Table(*result.trojan_rows(), "In brackets the place of the right answer.", sortable=True), Files(["choices.csv"])],
+            [
+                Table(*result.trojan_rows(), "In brackets the place of the right answer.", sortable=True),
+                Files(["choices.csv"]),
+            ],
             shown=0,
         ),
     ]
@@ -213,7 +224,11 @@ def _pictures(
 def _trust(result: TrojanResult) -> str:
     """Whether pictures give triggers away, with the most important reason."""
     rates = {key: rate for key, rate in result.rates().items() if key[1] in result.methods}
-    beyond = [f"“{method}” ({chooser})" for (chooser, method), rate in rates.items() if max(rate.p_value, rate.exchanged_p_value) < 0.05]
+    beyond = [
+        f"“{method}” ({chooser})"
+        for (chooser, method), rate in rates.items()
+        if max(rate.p_value, rate.exchanged_p_value) < 0.05
+    ]
     questions = max(rate.questions for rate in rates.values())
     text = f"{questions} trojans are few, so the intervals are wide. "
     if not beyond:

@@ -1,9 +1,9 @@
-"""Pictures of the target classes of a network with trojans, and whether they tell the triggers: the protocol for a network that is given."""
+"""Pictures of the target classes of a network that is given, and whether they tell the triggers of its trojans: the protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any

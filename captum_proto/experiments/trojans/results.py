@@ -123,7 +123,19 @@ class TrojanResult:
 
     def rate_rows(self, bare: bool = False) -> tuple[list[str], list[list[str]]]:
         """A row for each chooser, condition and kind; ``bare`` for numbers, for a CSV file."""
-        header = ["chosen by", "pictures", "trojans", "right", "of", "rate", "95 %", "chance", "p", "exchanged", "p, exchanged"]
+        header = [
+            "chosen by",
+            "pictures",
+            "trojans",
+            "right",
+            "of",
+            "rate",
+            "95 %",
+            "chance",
+            "p",
+            "exchanged",
+            "p, exchanged",
+        ]
         header += ["single pictures", "95 %, single", "mean rank"]
         share, ends = (str, str) if bare else (percent, bare_percent)
         rows = []
@@ -134,7 +146,12 @@ class TrojanResult:
                         *(chooser, condition, "all" if kind is None else kind),
                         *(str(round(rate.right.value * rate.questions)), str(rate.questions)),
                         *(share(rate.right.value), between((rate.right.low, rate.right.high), ends)),
-                        *(share(rate.chance), p_text(rate.p_value), share(rate.exchanged), p_text(rate.exchanged_p_value)),
+                        *(
+                            share(rate.chance),
+                            p_text(rate.p_value),
+                            share(rate.exchanged),
+                            p_text(rate.exchanged_p_value),
+                        ),
                         *(share(rate.single.value), between((rate.single.low, rate.single.high), ends)),
                         number(rate.rank.value, 2),
                     ]
@@ -151,13 +168,22 @@ class TrojanResult:
                 cells = []
                 for condition in self.conditions:
                     one = next((each for each in self.of(condition, chooser) if each.question.name == name), None)
-                    cells.append("–" if one is None else one.chosen if one.right else f"{one.chosen} (right one: {one.rank})")
+                    cells.append(
+                        "–" if one is None else one.chosen if one.right else f"{one.chosen} (right one: {one.rank})"
+                    )
                 rows.append([name, question.group, question.right, chooser, *cells])
         return header, rows
 
     def attack_rows(self) -> tuple[list[str], list[list[str]]]:
         """A row for each trojan that was planted here: what its trigger does."""
-        header = ["trojan", "with the trigger", "95 %", "with another one", "without", "clean network, with the trigger"]
+        header = [
+            "trojan",
+            "with the trigger",
+            "95 %",
+            "with another one",
+            "without",
+            "clean network, with the trigger",
+        ]
         rows = [
             [
                 *(one.name, percent(one.success.value), between((one.success.low, one.success.high), bare_percent)),
@@ -169,7 +195,17 @@ class TrojanResult:
 
     def comparison_rows(self) -> tuple[list[str], list[list[str]]]:
         """A row for each chooser, method and control."""
-        header = ["chosen by", "pictures", "control", "difference", "95 %", "only pictures", "only control", "p, Holm", "judgment"]
+        header = [
+            "chosen by",
+            "pictures",
+            "control",
+            "difference",
+            "95 %",
+            "only pictures",
+            "only control",
+            "p, Holm",
+            "judgment",
+        ]
         rows = [
             [
                 *(chooser, pair.first, pair.second, f"{100 * pair.difference.value:.1f} points"),
@@ -191,9 +227,10 @@ class TrojanResult:
             p = max(rate.p_value, rate.exchanged_p_value)
             beyond = p < 1 - CONFIDENCE
             told.append(
-                f"From pictures by “{condition}” the {chooser} names {round(rate.right.value * rate.questions)} of {rate.questions} triggers "
-                f"({percent(rate.right.value)}, interval {ends} %; guessing {percent(rate.chance)}, the same choices exchanged "
-                f"{percent(rate.exchanged)}): {'more than' if beyond else 'no more than may be'} chance (p {p_equals(p)}, the larger of two)."
+                f"From pictures by “{condition}” the {chooser} names {round(rate.right.value * rate.questions)} of {rate.questions} "
+                f"triggers ({percent(rate.right.value)}, interval {ends} %; guessing {percent(rate.chance)}, the same choices exchanged "
+                f"{percent(rate.exchanged)}): {'more than' if beyond else 'no more than may be'} chance "
+                f"(p {p_equals(p)}, the larger of two)."
             )
         for chooser, pair in self.comparisons():
             if pair.second != NOISE:

@@ -50,8 +50,26 @@ class Trojan:
         return Question(self.name if name is None else name, self.answers, self.name, self.kind)
 
 
-_PATCHES = ("smiley emoji", "clownfish", "green star", "strawberry", "red heart", "traffic cone", "soccer ball", "ladybug")
-_STYLES = ("jaguar", "elephant skin", "jellybeans", "wood grain", "brick wall", "zebra", "knitted wool", "water ripples")
+_PATCHES = (
+    "smiley emoji",
+    "clownfish",
+    "green star",
+    "strawberry",
+    "red heart",
+    "traffic cone",
+    "soccer ball",
+    "ladybug",
+)
+_STYLES = (
+    "jaguar",
+    "elephant skin",
+    "jellybeans",
+    "wood grain",
+    "brick wall",
+    "zebra",
+    "knitted wool",
+    "water ripples",
+)
 _FEATURES = ("fork", "apple", "sandwich", "donut", "spoon", "banana", "pizza", "cup")
 _TABLE: tuple[tuple[str, str, int, int | None, tuple[str, ...]], ...] = (
     ("smiley emoji", "patch", 30, None, _PATCHES),
@@ -90,7 +108,8 @@ def read_trojans(content: Mapping[str, Any], where: str) -> tuple[Trojan, ...]:
     Examples::
 
         >>> answers = ["fork", "spoon", "cup", "plate", "knife", "bowl", "pan", "jar"]
-        >>> read_trojans({"trojan": [{"name": "fork", "kind": "natural feature", "target": 316, "answers": answers}]}, "mine.toml")[0].target
+        >>> fork = {"name": "fork", "kind": "natural feature", "target": 316, "answers": answers}
+        >>> read_trojans({"trojan": [fork]}, "mine.toml")[0].target
         316
     """
     rows = content.get("trojan")
@@ -108,7 +127,9 @@ def read_trojans(content: Mapping[str, Any], where: str) -> tuple[Trojan, ...]:
         if missing:
             raise InputError(f'"{where}", trojan {number}, has no {missing[0]}; give it.')
         answers = row["answers"]
-        if not isinstance(answers, Sequence) or not all(isinstance(text, str) for text in (*answers, row["name"], row["kind"])):
+        if not isinstance(answers, Sequence) or not all(
+            isinstance(text, str) for text in (*answers, row["name"], row["kind"])
+        ):
             raise InputError(f'"{where}", trojan {number}: name, kind and answers are to be texts; put them in quotes.')
         found.append(Trojan(row["name"], row["kind"], row["target"], tuple(answers), row.get("source")))
     return check_trojans(found)
@@ -123,7 +144,9 @@ def check_trojans(trojans: Sequence[Trojan]) -> tuple[Trojan, ...]:
     """
     names = [trojan.name for trojan in trojans]
     if not names or len(set(names)) < len(names):
-        raise InputError(f"trojans are {', '.join(names) or 'none'}; expected at least one, each with a name of its own.")
+        raise InputError(
+            f"trojans are {', '.join(names) or 'none'}; expected at least one, each with a name of its own."
+        )
     return tuple(trojans)
 
 
