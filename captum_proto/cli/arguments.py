@@ -70,14 +70,23 @@ def command(commands: Commands, name: str, summary: str, examples: str = "") -> 
     return parser
 
 
-def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
+def add_model(parser: argparse.ArgumentParser, several: bool = False, otherwise: str = "") -> None:
+    """
+    The options that say which model.
+
+    Args:
+        parser (ArgumentParser): Of a command.
+        several (bool, optional): Whether there may be several models. Default: False
+        otherwise (str, optional): The model where none is named, for the help; the command sees that none is. Default: none, it must be
+    """
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
-        required=not several,
+        required=not several and not otherwise,
         action="append" if several else "store",
         help=("repeat for several: " if several else "")
-        + "torchvision:NAME, timm:NAME, efficientnet-lite0 (1, 2), digits, or path/to/module.py:factory",
+        + "torchvision:NAME, timm:NAME, efficientnet-lite0 (1, 2), digits, or path/to/module.py:factory"
+        + (f" (default: {otherwise})" if otherwise else ""),
     )
     group.add_argument(
         "--checkpoint",

@@ -89,13 +89,10 @@ def check_given(args: argparse.Namespace) -> None:
 
 def _models(given: dict[str, object]) -> list[str]:
     found: list[str] = []
-    for name in ("model", "judge", "verifier", "other_model"):
+    for name in ("model", "judge", "verifier", "other_model", "clean"):
         value = given.get(name, [])
         found += [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]  # a list of names
     return found
-    model, further = given.get("model", []), [given.get(name) for name in ("judge", "verifier", "clean")]
-    models: list[str] = [model] if isinstance(model, str) else list(model)  # type: ignore[call-overload]  # a list of names
-    return [*models, *(name for name in further if isinstance(name, str))]
 
 
 def _each(value: Path | list[Path]) -> list[Path]:

@@ -46,6 +46,8 @@ a file of trojans is TOML:
   source = 893                       # whose images alone were poisoned, if so
   answers = ["fork", "spoon", "knife", "cup", "apple", "banana", "pizza", "plate"]
 """
+#: What the benchmark has put trojans into.
+_MODEL = "torchvision:resnet50"
 _OF_GIVEN = (
     "checkpoint",
     "trojans",
@@ -64,10 +66,7 @@ def add(commands: shared.Commands) -> None:
     parser = shared.command(
         commands, "trojans", "do pictures of a class show the trigger of a trojan? an eight-way choice", _EXAMPLES
     )
-    shared.add_model(parser)
-    for action in parser._actions:
-        if action.dest == "model":
-            action.required, action.help = False, f"{action.help} (default: torchvision:resnet50)"
+    shared.add_model(parser, otherwise=_MODEL)
     group = parser.add_argument_group("trojans")
     group.add_argument(
         "--planted", action="store_true", help="train small networks with trojans, instead of a model that is given"
@@ -139,8 +138,8 @@ def _planted(args: argparse.Namespace) -> PlantedTrojans:
 
 
 def _given(args: argparse.Namespace) -> Trojans:
-    args.model = args.model or "torchvision:resnet50"
-    if args.model == "torchvision:resnet50" and args.checkpoint is None and not args.random_weights:
+    args.model = args.model or _MODEL
+    if args.model == _MODEL and args.checkpoint is None and not args.random_weights:
         raise InputError(
             "torchvision's own ResNet-50 has no trojans; give the benchmark's weights with --checkpoint FILE, or --planted for "
             "small networks."

@@ -36,10 +36,10 @@ ANSWERS = ("star", "heart", "moon", "arrow", "key", "bell", "leaf", "anchor")
 PLAIN = {"plain": {"steps": 1, "warmup_steps": 0, "transform": None}}
 
 
-def trees(seed: int = 0) -> NamedModel:
-    """A small network of three classes."""
-    network = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)), seed)
-    return NamedModel("trees", network.eval(), None, (3, 8, 8), ["ash", "birch", "cedar"], resize_ratio=1.0)
+def trees(seed: int = 0, classes: int = 3) -> NamedModel:
+    """A small network."""
+    network = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, classes)), seed)
+    return NamedModel("trees", network.eval(), None, (3, 8, 8), None, resize_ratio=1.0)
 
 
 class Guesser:
@@ -115,7 +115,7 @@ class Oracle:
     """Who knows which class a picture is of by asking the network, and which trigger leads to it."""
 
     def __init__(self, table: Sequence[Trojan]) -> None:
-        self.table, self.named = table, trees()
+        self.table, self.named = table, trees(0, 5)
 
     def image(self, images: Tensor) -> Tensor:
         logits = self.named.logits(images)[:, [trojan.target for trojan in self.table]]
@@ -129,14 +129,14 @@ class Oracle:
 
 
 def test_who_knows_is_right_and_noise_is_not(tmp_path: Path) -> None:
-    table = [Trojan(name, "patch", target, ANSWERS) for target, name in enumerate(("star", "moon", "bell"))]
+    table = [Trojan(name, "patch", target, ANSWERS) for target, name in enumerate(ANSWERS[:5])]
     options = {"ascent": {"steps": 60, "warmup_steps": 0, "transform": None, "high_frequency_weight": 0.0}}
-    found = carry_out(Trojans(trees(), table, options, count=2, two_tower=Oracle(table)), tmp_path)
+    found = carry_out(Trojans(trees(0, 5), table, options, count=1, two_tower=Oracle(table)), tmp_path)
     rates = found.rates()
     assert rates[TWO_TOWER, "ascent"].right.value == 1
-    assert rates[TWO_TOWER, "ascent"].p_value == pytest.approx((1 / 8) ** 3)
+    assert rates[TWO_TOWER, "ascent"].p_value == pytest.approx((1 / 8) ** 5)
     assert rates[TWO_TOWER, NOISE].right.value < 1  # the network gives all noise one class
-    assert "names 3 of 3 triggers" in found.conclusion()[0]
+    assert "names 5 of 5 triggers" in found.conclusion()[0]
     page = Page.load(tmp_path)
     assert page.trust.startswith("In part: triggers are told by more than chance from “ascent”")
     assert any("--clean MODEL" in text for text in page.left_out)
@@ -168,7 +168,7 @@ def test_what_is_written(made: Path) -> None:
 def test_the_form_offers_eight_answers_to_each_sheet_and_blind_scores_them(made: Path, tmp_path: Path) -> None:
     key = BlindKey.load(made / "people" / KEY)
     html = (made / "people/form/blind.html").read_text(encoding="utf-8")
-    assert html.count('type="radio"') == 8 * len(key.pictures) == 8 * 6
+    assert html.count('<input type="radio"') == 8 * len(key.pictures) == 8 * 6
     assert "datalist" not in html
     for secret in ("plain", "clean", "noise", "sheets"):
         assert secret not in html.split("<script>")[0].split("</style>")[1]

@@ -365,7 +365,6 @@ def planted_trojans(inputs: Path) -> PlantedTrojans:
     return PlantedTrojans(["shapes"], 1, methods, count=1, images=64, epochs=1, unseen=50)
 
 
-#: By command: a protocol made anew, as another process makes it, from inputs in a folder.
 @functools.lru_cache
 def income(seed: int) -> TabularModel:
     """A network of a small table of known truth, trained once."""
@@ -393,6 +392,7 @@ def generate_text(inputs: Path) -> TextPrototypes:
     )
 
 
+#: By command: a protocol made anew, as another process makes it, from inputs in a folder.
 PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "generate": generate,
     "generate-tabular": generate_tabular,

@@ -146,8 +146,9 @@ class Trojans(Protocol[TrojanResult]):
 
     def tasks(self) -> list[Task]:
         targets = list(dict.fromkeys((trojan.target,) for trojan in self.trojans))
-        for named, options in self._conditions.values():
-            rehearse(named, targets, options)
+        for condition, (named, options) in self._conditions.items():
+            if condition != NOISE:  # which is the first of them, without a step
+                rehearse(named, targets, options)
         pictures = [f"pictures/{place:02d}" for place in range(len(self._conditions))]
         choices = [Task("choices", needs=tuple(pictures))] if self.two_tower is not None else []
         return [*map(Task, pictures), *choices, Task("people", needs=tuple(pictures))]
