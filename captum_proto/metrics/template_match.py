@@ -44,12 +44,13 @@ def template_correlation(images: Tensor, template: Tensor) -> Tensor:
     norm = centered.square().sum()
     if float(norm) / template.numel() < _FLAT:
         raise InputError("the template has one value everywhere; expected a pattern.")
-    windows = _windows(images, tuple(template.shape[-2:])).flatten(1, 2)  # (N, C · h · w, P)
-    spread = windows.square().sum(1) - windows.sum(1).square() / template.numel()
-    product = torch.einsum("nkp,k->np", windows, centered.flatten())
+    values = _centered(images)
+    box = torch.ones_like(template[0], dtype=torch.float64)
+    spread = _sums(values.square(), box).sum(1) - _sums(values, box).sum(1).square() / template.numel()
+    product = _sums(values, centered).sum(1)
     flat = spread / template.numel() < _FLAT
     correlation = torch.where(flat, 0.0, product / (spread.clamp(min=1e-12) * norm).sqrt())
-    return correlation.amax(1).clamp(-1, 1).float()
+    return correlation.flatten(1).amax(1).clamp(-1, 1).float()
 
 
 def mask_contrast(images: Tensor, mask: Tensor) -> Tensor:
@@ -83,21 +84,32 @@ def mask_contrast(images: Tensor, mask: Tensor) -> Tensor:
     if inside in (0, count):
         raise InputError(f"the mask has {inside} of {count} pixels; expected some in it and some around it.")
     channels = images.shape[1]
-    windows = _windows(images, tuple(mask.shape))  # (N, C, h · w, P)
-    total, squares = windows.sum(2), windows.square().sum(2)
-    masked = torch.einsum("nckp,k->ncp", windows, mask.flatten().double())
+    values, box = _centered(images), torch.ones_like(mask, dtype=torch.float64)
+    total, squares, masked = _sums(values, box), _sums(values.square(), box), _sums(values, mask.double())
     spread = (squares - total.square() / count).sum(1)
     between = (masked.square() / inside + (total - masked).square() / (count - inside) - total.square() / count).sum(1)
     flat = spread / (count * channels) < _FLAT
     share = torch.where(flat, 0.0, between / spread.clamp(min=1e-12))
-    return share.amax(1).clamp(0, 1).float()
+    return share.flatten(1).amax(1).clamp(0, 1).float()
 
 
-def _windows(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, C, h · w, P): every window of images, less the mean of its image, which changes no correlation and keeps sums small."""
+def _centered(images: Tensor) -> Tensor:
+    """Images less the mean of each: that changes no correlation and keeps sums small."""
     values = images.double()
-    values = values - values.mean((1, 2, 3), keepdim=True)
-    return torch.nn.functional.unfold(values, size).unflatten(1, (images.shape[1], size[0] * size[1]))
+    return values - values.mean((1, 2, 3), keepdim=True)
+
+
+def _sums(values: Tensor, weights: Tensor) -> Tensor:
+    """
+    Of each window of each channel the sum of its pixels by weights, (h, w) or (C, h, w).
+
+    It is made by Fourier transforms, to which large windows are no more work than small ones.
+    """
+    height, width = values.shape[-2:]
+    product = torch.fft.rfft2(values) * torch.fft.rfft2(weights, s=(height, width)).conj()
+    # The transform goes around the border; windows that end inside do not.
+    around = torch.fft.irfft2(product, s=(height, width))
+    return around[..., : height - weights.shape[-2] + 1, : width - weights.shape[-1] + 1]
 
 
 def _check(images: Tensor, size: torch.Size | tuple[int, ...], fits: bool) -> None:

@@ -79,7 +79,7 @@ def _polygon(*corners: tuple[float, float]) -> Callable[[Tensor, Tensor], Tensor
     """Whether points are inside a polygon of corners (y, x), by the even-odd rule."""
 
     def inside(y: Tensor, x: Tensor) -> Tensor:
-        found = torch.zeros(torch.broadcast_shapes(y.shape, x.shape), dtype=torch.bool)
+        found = torch.zeros_like(y + x, dtype=torch.bool)
         for (y0, x0), (y1, x1) in zip(corners, (*corners[1:], corners[0]), strict=True):
             if y0 != y1:
                 found ^= ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)

@@ -198,8 +198,10 @@ class PlantedTrojans(Protocol[TrojanResult]):
         elif kind == "networks":
             name, _, state = rest[0].rpartition("_")
             one = self._planted[name]
-            options = {"count": self.images, "epochs": self.epochs, "clean": state == _CLEAN}
-            network = train_trojaned(one.data, one.planted, one.seed, **options)
+            clean = state == _CLEAN
+            network = train_trojaned(
+                one.data, one.planted, one.seed, count=self.images, epochs=self.epochs, clean=clean
+            )
             save_tensors(path, _WEIGHTS, network.state_dict(), {}, overwrite=True)
         elif kind == "pictures":
             self._picture(self._planted[rest[0]], int(rest[1]), path, run)
@@ -252,7 +254,9 @@ class PlantedTrojans(Protocol[TrojanResult]):
                 targets, (3, SIDE, SIDE), seed=self.seed, batch_size=len(targets), **options
             )
         made.save(path, overwrite=True)
-        write_sheets(one.trojans, place, made.images.detach().split(self.count), run.folder / "pictures" / one.name)
+        write_sheets(
+            one.trojans, place, torch.split(made.images.detach(), self.count), run.folder / "pictures" / one.name
+        )
 
     def _choices(self, one: _Planted, folder: Path) -> list[Choice]:
         tower = _loaded(trigger_tower, folder / "tower.safetensors")
@@ -262,7 +266,7 @@ class PlantedTrojans(Protocol[TrojanResult]):
         }
         pictures = {
             condition: list(
-                Prototypes.load(folder / f"pictures/{one.name}/{place:02d}.safetensors").images.split(self.count)
+                torch.split(Prototypes.load(folder / f"pictures/{one.name}/{place:02d}.safetensors").images, self.count)
             )
             for place, condition in enumerate(self._conditions)
         }

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_int
@@ -184,7 +185,7 @@ class Trojans(Protocol[TrojanResult]):
 
     def _of_each(self, made: Prototypes) -> list[Tensor]:
         """The pictures of each trojan (N, C, H, W)."""
-        return list(made.images.detach().cpu().split(self.count))
+        return list(torch.split(made.images.detach().cpu(), self.count))
 
     def _choices(self, run: Run) -> list[Choice]:
         assert self.two_tower is not None  # else there is no such task

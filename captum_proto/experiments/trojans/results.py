@@ -116,8 +116,8 @@ class TrojanResult:
             for other in (method + CLEAN, NOISE):
                 first, second = self.of(method, chooser), self.of(other, chooser)
                 if first and second:
-                    shares = ({one.question.name: [one.right] for one in each} for each in (first, second))
-                    found.append((chooser, compare_shares(method, other, *shares, CONFIDENCE)))
+                    shares = [{one.question.name: [one.right] for one in each} for each in (first, second)]
+                    found.append((chooser, compare_shares(method, other, shares[0], shares[1], CONFIDENCE)))
         corrected = holm([pair.p_value for _, pair in found])
         return [(chooser, pair.corrected(p)) for (chooser, pair), p in zip(found, corrected, strict=True)]
 
