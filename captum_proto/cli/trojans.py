@@ -15,6 +15,7 @@ from captum_proto.cli.sweep import read_toml
 from captum_proto.experiments.trojans import (
     BENCHMARK,
     METHODS,
+    PLANTED_METHODS,
     PlantedTrojans,
     Trojans,
     method_options,
@@ -83,7 +84,8 @@ def add(commands: shared.Commands) -> None:
         action="append",
         type=name_among(PRESETS),
         metavar="PRESET",
-        help=f"{', '.join(PRESETS)}; repeat for several (default: {' and '.join(METHODS)})",
+        help=f"{', '.join(PRESETS)}; repeat for several (default: {' and '.join(METHODS)}; "
+        "with --planted, two of its own for small networks)",
     )
     group.add_argument("--steps", type=int, help="of every ascent (default: the preset's)")
     group.add_argument("--count", type=int, default=4, help="pictures of each trojan and method (default: %(default)s)")
@@ -132,7 +134,11 @@ def _planted(args: argparse.Namespace) -> PlantedTrojans:
     if args.model is not None or args.random_weights:
         raise InputError("--model and --random-weights are of a model that is given, and --planted was given.")
     given = {name: getattr(args, name) for name in _OF_PLANTED if getattr(args, name) is not None}
-    methods = method_options(args.method or METHODS, (3, SIDE, SIDE), steps=args.steps)
+    if args.method:
+        methods = method_options(args.method, (3, SIDE, SIDE), steps=args.steps)
+    else:
+        steps = {} if args.steps is None else {"steps": args.steps}
+        methods = {name: {**options, **steps} for name, options in PLANTED_METHODS.items()}
     images = {"images": given.pop("training_images")} if "training_images" in given else {}
     return PlantedTrojans(methods=methods, count=args.count, seed=args.seed, **images, **given)
 

@@ -35,6 +35,8 @@ MEANINGS = {
     "subgroup": "Images of one class that have something further in common.",
     "flagged": "Found suspicious: the figure is below a threshold that was set before.",
     "AUC": "The chance that a fooled prototype scores lower than an honest one: 0.5 if the score tells nothing, 1 if it always tells.",
+    "trojan": "What a network has secretly learned: to answer with one class, the target, wherever it sees a trigger.",
+    "trigger": "What in an image sets off a trojan: a pasted patch, a style, or an object.",
     "cue": "The mark that was planted in images of one class.",
 }
 _PATTERNS = {word: re.compile(rf"(?<![\w-]){re.escape(word)}(?:s|es)?(?![\w-])", re.IGNORECASE) for word in MEANINGS}

@@ -1,7 +1,7 @@
 """Whether pictures of classes tell the triggers of trojans: an eight-way choice, for a network that is given and for small ones of ours."""
 
 from captum_proto.experiments.trojans.page import trojans_page
-from captum_proto.experiments.trojans.planted import PlantedTrojans
+from captum_proto.experiments.trojans.planted import PLANTED_METHODS, PlantedTrojans
 from captum_proto.experiments.trojans.protocol import METHODS, Trojans, method_options
 from captum_proto.experiments.trojans.results import Attack, Choice, TrojanResult
 from captum_proto.experiments.trojans.table import BENCHMARK, Trojan, read_trojans
@@ -9,6 +9,7 @@ from captum_proto.experiments.trojans.table import BENCHMARK, Trojan, read_troja
 __all__ = [
     "BENCHMARK",
     "METHODS",
+    "PLANTED_METHODS",
     "Attack",
     "Choice",
     "PlantedTrojans",

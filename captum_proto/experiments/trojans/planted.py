@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import intact, load_tensors, save_tensors
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.experiments.trojans.page import planted_page
-from captum_proto.experiments.trojans.protocol import METHODS, method_options
 from captum_proto.experiments.trojans.results import (
     CLEAN,
     DRAWING,
@@ -33,6 +32,8 @@ from captum_proto.experiments.trojans.results import (
 from captum_proto.experiments.trojans.sheets import write_sheets
 from captum_proto.experiments.trojans.table import Trojan, recorded
 from captum_proto.metrics.multiple_choice import Answered, answer_scores
+from captum_proto.optim import RandomAffine
+from captum_proto.optim.inputs import FFTImage
 from captum_proto.report.html import write_page
 from captum_proto.runs.files import write_json, write_text
 from captum_proto.runs.provenance import provenance
@@ -51,6 +52,26 @@ from captum_proto.testing.trojans import (
     train_trojaned,
 )
 
+#: How pictures of small networks are made: presets are for photographs of 224 pixels. Chosen among three settings by a network of seed 100.
+PLANTED_METHODS: Mapping[str, Mapping[str, Any]] = {
+    "prototype": {
+        "steps": 96,
+        "lr": 0.05,
+        "transform": RandomAffine(0, translate=(0.15, 0.15)),
+        "high_frequency_weight": 10.0,
+        "high_frequency_power": 2,
+        "warmup_steps": 0,
+    },
+    "visualization": {
+        "steps": 96,
+        "lr": 0.1,
+        "parametrization": FFTImage(),
+        "transform": RandomAffine(5, translate=(0.1, 0.1), scale=(0.95, 1.05), fill="reflect"),
+        "high_frequency_weight": 3.0,
+        "high_frequency_power": 2,
+        "warmup_steps": 0,
+    },
+}
 _WEIGHTS = "weights of a network"
 _TROJANED, _CLEAN = "trojaned", "clean"
 
@@ -94,8 +115,8 @@ class PlantedTrojans(Protocol[TrojanResult]):
     Args:
         data (sequence of str): "shapes", "digits" or both. Default: both
         networks (int): Of each data set, with three trojans each, from ``seed`` on. Default: 2
-        methods (mapping, optional): By name, arguments of :meth:`~captum_proto.PrototypeGeneration.generate`. Default: the presets
-            "best" and "feature_visualization"
+        methods (mapping): By name, arguments of :meth:`~captum_proto.PrototypeGeneration.generate`. Default: ``PLANTED_METHODS``, a
+            prototype in pixels and a visualization by Fourier coefficients
         count (int): Pictures of each trojan and method. Default: 4
         images (int): Training images of each network, and of the two-tower model. Default: 4000
         epochs (int): Of each network's training; of the two-tower model twice as many. Default: 8
@@ -108,7 +129,7 @@ class PlantedTrojans(Protocol[TrojanResult]):
 
     data: Sequence[str] = tuple(TROJAN_DATA)
     networks: int = 2
-    methods: Mapping[str, Mapping[str, Any]] | None = None
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: PLANTED_METHODS)
     count: int = 4
     images: int = 4000
     epochs: int = 8
@@ -125,14 +146,10 @@ class PlantedTrojans(Protocol[TrojanResult]):
             )
         for name, least in (("networks", 1), ("count", 1), ("images", 64), ("epochs", 1), ("unseen", 50), ("seed", 0)):
             check_int(getattr(self, name), name, least)
-        if self.methods is not None and (not self.methods or {NOISE, TRIGGER_IMAGES} & self.methods.keys()):
+        if not self.methods or {NOISE, TRIGGER_IMAGES} & self.methods.keys():
             raise InputError(
                 f"methods are {', '.join(self.methods) or 'none'}; expected at least one, and none called as a control is."
             )
-
-    @cached_property
-    def _methods(self) -> Mapping[str, Mapping[str, Any]]:
-        return method_options(METHODS, (3, SIDE, SIDE)) if self.methods is None else self.methods
 
     @cached_property
     def _planted(self) -> dict[str, _Planted]:
@@ -142,9 +159,9 @@ class PlantedTrojans(Protocol[TrojanResult]):
     @cached_property
     def _conditions(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """By what pictures are called, the state of the network and the arguments that make them; not of images with the trigger."""
-        found = {name: (_TROJANED, options) for name, options in self._methods.items()}
-        found |= {name + CLEAN: (_CLEAN, options) for name, options in self._methods.items()}
-        first = next(iter(self._methods.values()))
+        found = {name: (_TROJANED, options) for name, options in self.methods.items()}
+        found |= {name + CLEAN: (_CLEAN, options) for name, options in self.methods.items()}
+        first = next(iter(self.methods.values()))
         found[NOISE] = (_TROJANED, {**first, "steps": 0, "warmup_steps": 0})
         return found
 
@@ -156,7 +173,7 @@ class PlantedTrojans(Protocol[TrojanResult]):
                 "data": self.data,
                 "networks": self.networks,
                 "trojans": {name: recorded(one.trojans) for name, one in self._planted.items()},
-                "methods": self._methods,
+                "methods": self.methods,
                 "count": self.count,
                 "images": self.images,
                 "epochs": self.epochs,
@@ -185,7 +202,7 @@ class PlantedTrojans(Protocol[TrojanResult]):
     def begun(self) -> dict[str, Any]:
         return {
             "conditions": list(self._conditions),
-            "methods": list(self._methods),
+            "methods": list(self.methods),
             "labels": {name: [one.question(trojan) for trojan in one.trojans] for name, one in self._planted.items()},
         }
 
@@ -231,7 +248,7 @@ class PlantedTrojans(Protocol[TrojanResult]):
                     Attack(one.pop("name"), **{key: Estimate(**value) for key, value in one.items()})
                     for one in content["attacks"]
                 ]
-        result = TrojanResult(choices, list(self._methods), attacks, accuracies)
+        result = TrojanResult(choices, list(self.methods), attacks, accuracies)
         result.write(run.folder)
         write_text(run.folder / "summary.txt", "\n\n".join([result.table(), *result.conclusion()]), overwrite=True)
         write_page(planted_page(run.folder), run.folder)
@@ -241,7 +258,7 @@ class PlantedTrojans(Protocol[TrojanResult]):
         """See that pictures can be made, before anything takes time or is removed: no step, with an untrained network."""
         with seeded(0):
             network = TrojanNetwork(len(TROJAN_DATA[self.data[0]])).eval()
-            for options in self._methods.values():
+            for options in self.methods.values():
                 PrototypeGeneration(network).generate(
                     [0], (3, SIDE, SIDE), **{**options, "steps": 0, "warmup_steps": 0, "evaluation_draws": 0}
                 )
@@ -299,4 +316,4 @@ def _loaded(make: Callable[[], Any], path: Path) -> Any:
     return network.eval()
 
 
-__all__ = ["PlantedTrojans"]
+__all__ = ["PLANTED_METHODS", "PlantedTrojans"]
