@@ -357,7 +357,9 @@ class Guesser:
 def trojans(inputs: Path) -> Trojans:
     answers = ("star", "heart", "moon", "arrow", "key", "bell", "leaf", "anchor")
     table = [Trojan("star", "patch", 0, answers), Trojan("moon", "style", 2, answers)]
-    return Trojans(trees(), table, {"plain": QUICK}, count=2, clean=trees(seed=1), two_tower=Guesser(), batch_size=3)
+    return Trojans(
+        trees(), table, {"plain": QUICK}, count=2, clean=_network("others", 1), two_tower=Guesser(), batch_size=3
+    )
 
 
 def planted_trojans(inputs: Path) -> PlantedTrojans:

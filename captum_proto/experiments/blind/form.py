@@ -50,6 +50,8 @@ class MakeForm(Protocol[BlindKey]):
         included (mapping[str, Path]): Folders of further pictures to mix in, by what they are called: noise, photographs. Default: none
         class_table (Path, optional): Which class a wnid or an index in the names of these is. Default: None
         settings (BlindSettings): How the form shows them. Default: as :class:`BlindSettings` has it
+        within (Path, optional): The folder from which the key tells where pictures are, for a form that is a part of a greater run.
+            Default: None, as they are given
 
     Raises:
         InputError: If there are no pictures, or pictures of a class that is not among the names.
@@ -64,6 +66,7 @@ class MakeForm(Protocol[BlindKey]):
     included: Mapping[str, Path] = field(default_factory=dict)
     class_table: Path | None = None
     settings: BlindSettings = field(default_factory=BlindSettings)
+    within: Path | None = None
 
     unit = "picture"
 
@@ -139,7 +142,7 @@ class MakeForm(Protocol[BlindKey]):
                     number,
                     self._shown[place].label,
                     self._shown[place].method,
-                    readable(str(self._shown[place].path)),
+                    readable(self._place_of(self._shown[place].path)),
                     self._digests[place],
                     _file_of(place),
                     self._choices(place),
@@ -166,6 +169,9 @@ class MakeForm(Protocol[BlindKey]):
         return ClassList(
             sorted(given.names, key=lambda name: (name.casefold(), name)), dict(sorted(given.groups.items()))
         )
+
+    def _place_of(self, path: Path) -> str:
+        return str(path) if self.within is None else path.relative_to(self.within).as_posix()
 
     @property
     def _offers_choices(self) -> bool:

@@ -163,7 +163,7 @@ class Trojans(Protocol[TrojanResult]):
         elif task.name == "people":
             sources = form_sources(self.trojans, list(self._conditions), run.folder)
             settings = BlindSettings(size=_FORM_SIDE, question=QUESTION, seed=self.seed)
-            carry_out(MakeForm(sources, settings=settings), run.folder / "people", resume=True)
+            carry_out(MakeForm(sources, settings=settings, within=run.folder), run.folder / "people", resume=True)
         else:
             place = int(task.name.rpartition("/")[2])
             condition = list(self._conditions)[place]
