@@ -50,7 +50,10 @@ def given_page(folder: Path) -> Page:
     page.lead = [
         _gallery(result, first, {trojan.name: trojan for trojan in trojans}, _sheets(trojans, recorded, first))
     ]
-    page.legend = [_LEGEND.format(first) + (" Chosen: by the two-tower model, of eight." if result.choices else "")]
+    page.legend = [
+        _LEGEND.format(first)
+        + (" Then what the two-tower model chose of eight answers, if that is not right." if result.choices else "")
+    ]
     page.summary = [
         f"Pictures of the classes that {len(trojans)} triggers lead to, {settings['count']} of each, made to raise the network's output "
         "for the class: do they show the trigger? Beneath each sheet is the trigger that a picture would have to give away.",
@@ -111,7 +114,9 @@ def planted_page(folder: Path) -> Page:
     }
     page = Page("Trojans that were planted", settings=settings, failures=warnings_of(folder))
     page.lead = [_gallery(result, first, by_question, sheets)]
-    page.legend = [_LEGEND.format(first) + " Chosen: by the drawing, of eight."]
+    page.legend = [
+        _LEGEND.format(first) + " Then what was chosen by the drawing, of eight answers, if that is not right."
+    ]
     page.summary = [
         f"Pictures of the classes that {len(by_question)} triggers lead to, in {len(groups)} small networks that were trained to fall for "
         "them: do they show the trigger? Beneath each sheet is the trigger that a picture would have to give away.",
@@ -139,9 +144,7 @@ def planted_page(folder: Path) -> Page:
     return page
 
 
-_LEGEND = (
-    "A sheet holds all pictures of a target class by “{}”. Beneath it: the trigger, and the class that it leads to."
-)
+_LEGEND = "A sheet holds all pictures of a target class by “{}”. Beneath it: the trigger, its kind, and the class that it leads to."
 
 
 def _trojans(rows: Sequence[Mapping[str, Any]]) -> list[Trojan]:
@@ -159,9 +162,9 @@ def _gallery(result: TrojanResult, method: str, trojans: Mapping[str, Trojan], s
     answered = {one.question.name: one for one in result.of(method, chooser)}
     shown = []
     for name, trojan in trojans.items():
-        facts = [f"{trojan.kind} → class {trojan.target}"]
+        facts = [trojan.kind, f"class {trojan.target}"]
         if name in answered:
-            facts.append("chosen: right" if answered[name].right else f"chosen: {answered[name].chosen}")
+            facts.append("right" if answered[name].right else answered[name].chosen)
         shown.append(Shown(sheets[name], trojan.name, facts, f"{name}: " + ", ".join(facts)))
     return Gallery(shown)
 

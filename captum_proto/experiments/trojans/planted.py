@@ -227,14 +227,14 @@ class PlantedTrojans(Protocol[TrojanResult]):
         else:
             one = self._planted[rest[0]]
             networks = (self._network(one, state, run.folder) for state in (_TROJANED, _CLEAN))
-            (accuracy, rates), (clean, twins) = (
+            (accuracy, rates), (of_twin, twins) = (
                 attack_rates(network, one.data, one.planted, one.seed, self.unseen) for network in networks
             )
             attacks = [
                 asdict(Attack(one.question(trojan), rate.success, rate.foil, rate.plain, twin.success))
                 for trojan, rate, twin in zip(one.trojans, rates, twins, strict=True)
             ]
-            content = {"accuracies": [accuracy.value, clean.value], "attacks": attacks}
+            content = {"accuracies": [accuracy.value, of_twin.value], "attacks": attacks}
             write_json(run.folder / f"{task.name}.json", content, overwrite=True, indent=1)
 
     def summarize(self, run: Run) -> TrojanResult:

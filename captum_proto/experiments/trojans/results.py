@@ -240,7 +240,7 @@ class TrojanResult:
                     f" ({100 * pair.difference.value:+.0f} points, p {p_equals(pair.p_corrected)} corrected)."
                     if pair.order.certain
                     else f"Beside the network without trojans, the difference of “{pair.first}” and the {chooser} is "
-                    f"{100 * pair.difference.value:+.0f} points: {words}."
+                    f"{100 * pair.difference.value:+.0f} points: {pair.order.told('', '', 'none was measured')}."
                 )
         return told
 

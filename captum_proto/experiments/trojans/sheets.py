@@ -45,11 +45,12 @@ def write_sheets(trojans: Sequence[Trojan], place: int, pictures: Sequence[Tenso
 def sheet(images: Tensor) -> Image.Image:
     """Pictures (N, C, H, W) in rows and columns of a square, on white."""
     across = math.ceil(math.sqrt(len(images)))
-    extent = max(max(images.shape[-2:]), (_SIDE - (across + 1) * _GAP) // across)
+    most = max(max(images.shape[-2:]), (_SIDE - (across + 1) * _GAP) // across)
+    pictures = [Image.fromarray(sized(to_display(image), most)).convert("RGB") for image in torch.unbind(images)]
+    extent = max(pictures[0].size)
     side = across * extent + (across + 1) * _GAP
     page = Image.new("RGB", (side, side), "white")
-    for index, image in enumerate(torch.unbind(images)):
-        picture = Image.fromarray(sized(to_display(image), extent)).convert("RGB")
+    for index, picture in enumerate(pictures):
         row, column = divmod(index, across)
         page.paste(picture, (_GAP + column * (extent + _GAP), _GAP + row * (extent + _GAP)))
     return page
