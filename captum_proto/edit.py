@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_proto._utils.checks import as_int, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
@@ -67,25 +67,32 @@ def ablate_units(
 
 @contextlib.contextmanager
 def project_out(
-    forward_func: Callable[..., Any], layer: Layer, directions: Tensor, channel_axis: int | None = None
+    forward_func: Callable[..., Any],
+    layer: Layer | None,
+    directions: Tensor,
+    channel_axis: int | None = None,
+    kernel: Layer | None = None,
 ) -> Iterator[None]:
     r"""
-    Take directions out of what a layer returns, at every position, in every forward pass within the block.
+    Take directions out of what a layer returns, or out of what the next kernel reads, in every forward pass within the block.
 
     .. math::
-        h \mapsto h - V^\top V h
+        h \mapsto h - V^\top V h \qquad \text{or} \qquad W \mapsto W (I - V^\top V)
 
-    with V an orthonormal basis of the directions: what is left has none of them, and nothing else is changed (Hilton et al., "Understanding
-    RL Vision", Distill 2020).
+    with V an orthonormal basis of the directions; for a single one v, :math:`V^\top V = v v^\top / |v|^2`. What is left has none of them,
+    and nothing else is changed. The second is the edit of Hilton et al., "Understanding RL Vision" (Distill 2020): the kernel that reads
+    the layer is multiplied, at each of its places, on the side of its inputs. Where that kernel alone reads the layer, both are the same
+    function; the second is one of weights, which ``model.state_dict()`` within the block holds.
 
     Args:
         forward_func (Callable): The model, or a function that refers to it.
-        layer (str or nn.Module): As in :func:`ablate_units`.
+        layer (str or nn.Module, optional): As in :func:`ablate_units`. None with ``kernel``.
         directions (Tensor): (C,) or (D, C), of as many channels as the layer has.
         channel_axis (int, optional): As there. Default: None
+        kernel (str or nn.Module, optional): A linear layer or a convolution, whose weights are multiplied instead. Default: None
 
     Raises:
-        ValueError: If there is no such layer, or directions are zero, of another length, or not finite.
+        ValueError: If there is no such layer, or directions are zero, of another length, or not finite, or the kernel is in groups.
 
     Examples::
 
@@ -94,7 +101,13 @@ def project_out(
         ...     left = model(torch.rand(1, 3, 2, 2))
         >>> bool((left[:, 0] + left[:, 1]).abs().max() < 1e-6)
         True
+        >>> reader = torch.nn.Sequential(torch.nn.Conv2d(4, 1, 1, bias=False))
+        >>> with project_out(reader, None, torch.tensor([1.0, 0.0, 0.0, 0.0]), kernel="0"):
+        ...     round(float(reader[0].weight[0, 0]), 6)
+        0.0
     """
+    if (layer is None) == (kernel is None):
+        raise InputError("project_out takes either layer or kernel; give one of them, and None for the other.")
     if not isinstance(directions, Tensor) or directions.dim() not in (1, 2) or not directions.is_floating_point():
         raise InputTypeError(
             f"directions is a {type_name(directions)}; expected a floating-point tensor (C,) or (D, C)."
@@ -104,6 +117,11 @@ def project_out(
         raise InputError("directions hold a zero vector or values that are not finite; give others.")
     _, sizes, basis = torch.linalg.svd(rows.cpu(), full_matrices=False)
     basis = basis[sizes > sizes[0] * 1e-10]
+    if kernel is not None:
+        with _projected_kernel(forward_func, kernel, basis):
+            yield
+        return
+    assert layer is not None  # one of both is given
 
     def change(output: Tensor, axis: int) -> Tensor:
         if output.shape[axis] != basis.shape[1]:
@@ -116,6 +134,33 @@ def project_out(
 
     with _changed(forward_func, layer, channel_axis, change):
         yield
+
+
+@contextlib.contextmanager
+def _projected_kernel(forward_func: Callable[..., Any], kernel: Layer, basis: Tensor) -> Iterator[None]:
+    """The weights of a layer without what they read of the rows of a basis; in the end they are the same tensor as before."""
+    name, module, _, _ = find_output(forward_func, kernel)
+    transposed = isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))
+    if not isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)) and not transposed:
+        raise InputError(f'"{name}" is a {type_name(module)}; expected a linear layer or a convolution, which has a kernel.')
+    if getattr(module, "groups", 1) != 1:
+        raise InputError(f'"{name}" is a convolution in {module.groups} groups; expected one whose outputs read all channels.')
+    weight = module.weight
+    if not isinstance(weight, Tensor) or "weight" not in module._parameters:
+        raise InputError(f'the weights of "{name}" are made from others; give layer instead of kernel.')
+    axis = 0 if transposed else 1
+    if weight.shape[axis] != basis.shape[1]:
+        raise InputError(
+            f'directions have {basis.shape[1]} entries, but "{name}" reads {weight.shape[axis]} channels; give the kernel that reads the layer.'
+        )
+    original = weight.data
+    last = original.double().movedim(axis, -1)
+    rows = basis.to(last.device)
+    weight.data = (last - (last @ rows.T) @ rows).movedim(-1, axis).to(original.dtype).contiguous()
+    try:
+        yield
+    finally:
+        weight.data = original
 
 
 @contextlib.contextmanager

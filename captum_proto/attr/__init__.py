@@ -1,7 +1,8 @@
-"""What represents a class, and what speaks for it in an image."""
+"""What represents a class, what speaks for it in an image, and what a layer contributes to a decision."""
 
 from captum_proto.attr.grad_cam import GradCam, last_map
 from captum_proto.attr.guided import with_plain_relus
+from captum_proto.attr.layer_activation_path import LayerActivationPath, PathAttributions
 from captum_proto.attr.prototype_generation import PrototypeGeneration
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.attr.settings import GenerationSettings
@@ -12,6 +13,8 @@ __all__ = [
     "PRESETS",
     "GenerationSettings",
     "GradCam",
+    "LayerActivationPath",
+    "PathAttributions",
     "PrototypeGeneration",
     "Prototypes",
     "last_map",

@@ -1,9 +1,10 @@
-"""What units and layers respond to: top examples, activation grid, semantic dictionary, neuron groups, activation atlas."""
+"""What units and layers respond to: top examples, activation grid, semantic dictionary, neuron groups, features of attributions, activation atlas."""
 
 from captum_proto.features.accentuation import Accentuations, FeatureAccentuation
 from captum_proto.features.activation_atlas import ActivationAtlas, AtlasResult
 from captum_proto.features.activation_grid import ActivationGrid, ActivationGridResult
 from captum_proto.features.attribution import UnitAttribution, UnitAttributions, relaxed_max_pool
+from captum_proto.features.attribution_nmf import AttributionNMF, FeatureAttributions
 from captum_proto.features.example_state import ExampleState
 from captum_proto.features.examples import Examples, LayerExamples
 from captum_proto.features.multimodal import (
@@ -26,12 +27,14 @@ __all__ = [
     "ActivationGrid",
     "ActivationGridResult",
     "AtlasResult",
+    "AttributionNMF",
     "Box",
     "EmbeddingSimilarity",
     "Entry",
     "ExampleState",
     "Examples",
     "FeatureAccentuation",
+    "FeatureAttributions",
     "LayerExamples",
     "MultimodalUnit",
     "NeuronGroups",

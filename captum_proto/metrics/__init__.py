@@ -5,11 +5,13 @@ from captum_proto.metrics.controls import CONTROLS, DATA_FREE
 from captum_proto.metrics.coverage import Coverage, CoverageRow, TargetCoverage, coverage
 from captum_proto.metrics.depth import DepthSummary, depth_above_half, depth_table, smooth, summarize_depths
 from captum_proto.metrics.direction_agreement import agreement, expected_agreement
+from captum_proto.metrics.failures import EpisodeEnds, FailureChange, compare_failures, failure_table, play_levels
 from captum_proto.metrics.group_comparison import PairResult, SubgroupComparison, SubgroupResult, compare_groups
 from captum_proto.metrics.kernel_distance import KernelDistance, kernel_distance
 from captum_proto.metrics.naming import Naming, name_by_features, name_by_logits
 from captum_proto.metrics.nearest_class import NearestClass, nearest_class
 from captum_proto.metrics.nearest_result import NearestClassResult, NearestClassSummary, nearest_class_table
+from captum_proto.metrics.object_agreement import ObjectAgreement, object_agreement
 from captum_proto.metrics.pairwise import PairwiseSimilarity, pairwise_similarity
 from captum_proto.metrics.path_scores import PathScores
 from captum_proto.metrics.path_similarity import PathSimilarity, path_similarity
@@ -52,12 +54,15 @@ __all__ = [
     "CoverageRow",
     "DepthSummary",
     "EdgeDetector",
+    "EpisodeEnds",
     "Estimate",
+    "FailureChange",
     "KernelDistance",
     "Naming",
     "NearestClass",
     "NearestClassResult",
     "NearestClassSummary",
+    "ObjectAgreement",
     "PairResult",
     "PairwiseSimilarity",
     "PathComparison",
@@ -82,21 +87,25 @@ __all__ = [
     "agreement",
     "as_saved",
     "classes_in",
+    "compare_failures",
     "compare_groups",
     "coverage",
     "data_randomization",
     "depth_above_half",
     "depth_table",
     "expected_agreement",
+    "failure_table",
     "kernel_distance",
     "linear_control",
     "name_by_features",
     "name_by_logits",
     "nearest_class",
     "nearest_class_table",
+    "object_agreement",
     "pairwise_similarity",
     "parameter_randomization",
     "path_similarity",
+    "play_levels",
     "pointing_game",
     "prototype_randomization",
     "random_logit",

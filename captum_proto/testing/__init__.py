@@ -1,4 +1,4 @@
-"""Networks and data of known truth: labeled shapes, digits with a planted mark, textures in quadrants, a prior, and networks that fool."""
+"""Networks and data of known truth: labeled shapes, digits with a planted mark, textures in quadrants, a game, a prior, and networks that fool."""
 
 from captum_proto.testing.annotated_shapes import GENERIC, AnnotatedSets, ShapeAnnotations, coarse, phrase_of
 from captum_proto.testing.captioned_shapes import COLORS, SHAPES, CaptionedShapes, captioned_shapes
@@ -28,6 +28,7 @@ from captum_proto.testing.planted_units import (
     ShapeUnits,
     StripeUnits,
 )
+from captum_proto.testing.planted_values import PlantedValues, planted_observations
 from captum_proto.testing.quadrants import QuadrantNetwork, quadrant_pictures
 from captum_proto.testing.shape_captioner import (
     ShapeCaptioner,
@@ -47,6 +48,7 @@ from captum_proto.testing.shapes import (
     Spurious,
     shape_and_part,
 )
+from captum_proto.testing.side_scroller import ScrollerAgent, SideScroller, scroller_agent
 from captum_proto.testing.slingshots import TUNED, fine_tune, slingshot
 from captum_proto.testing.spurious_shapes import (
     ShapeClassifier,
@@ -90,7 +92,9 @@ __all__ = [
     "OtherClass",
     "PlantedNetwork",
     "PlantedPicture",
+    "PlantedValues",
     "QuadrantNetwork",
+    "ScrollerAgent",
     "ShapeAnnotations",
     "ShapeCaptioner",
     "ShapeClassifier",
@@ -98,6 +102,7 @@ __all__ = [
     "ShapeLanguageModel",
     "ShapeScene",
     "ShapeUnits",
+    "SideScroller",
     "Spurious",
     "StripeUnits",
     "Vocabulary",
@@ -118,9 +123,11 @@ __all__ = [
     "phrase_of",
     "planted_classifier",
     "planted_income",
+    "planted_observations",
     "planted_pictures",
     "quadrant_pictures",
     "read_off",
+    "scroller_agent",
     "shape_and_part",
     "slingshot",
     "small_classifier",

@@ -1,0 +1,179 @@
+"""
+How the agent of the side-scroller is trained: it imitates the expert that sees the state, in states that it comes into itself.
+
+Rounds of DAgger (Ross, Gordon and Bagnell 2011): the expert plays at first, then ever more often the agent, with some actions at random; each
+frame is labeled with what the expert would do. Its value head learns the discounted return of that play, so it knows what is dangerous.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy, mse_loss
+
+from captum_proto.testing.side_scroller.agent import ScrollerAgent
+from captum_proto.testing.side_scroller.drawing import draw
+from captum_proto.testing.side_scroller.expert import expert_actions
+from captum_proto.testing.side_scroller.levels import make_levels
+from captum_proto.testing.side_scroller.simulator import ACTIONS, CAUSES, MOST_STEPS, advance, begin
+
+#: What a reward is worth a step earlier; the coin's is 1.
+DISCOUNT = 0.98
+#: Steps of an episode that are played for training.
+_STEPS = 140
+
+
+@dataclass
+class Played:
+    """
+    Frames with what the expert would do and what came of it.
+
+    Attributes:
+        frames (NDArray): (M, 64, 64, 3), from 0 to 255.
+        actions (NDArray): (M,), the expert's.
+        returns (NDArray): (M,), discounted, of those who played.
+    """
+
+    frames: NDArray[np.uint8]
+    actions: NDArray[np.int64]
+    returns: NDArray[np.float32]
+
+
+def play(
+    agent: ScrollerAgent,
+    numbers: Sequence[int] | NDArray[np.int64],
+    random: np.random.Generator,
+    expert_share: float,
+    noise: float = 0.06,
+    kept: float = 0.35,
+) -> tuple[Played, dict[str, int]]:
+    """
+    Play levels, some by the expert and the others by the agent.
+
+    Args:
+        agent (ScrollerAgent): Whose actions are drawn from its policy.
+        numbers (sequence of int): The levels.
+        random (Generator): Who plays which level, random actions, and which frames are kept.
+        expert_share (float): The share of levels that the expert plays.
+        noise (float, optional): The share of actions that are random. Default: 0.06
+        kept (float, optional): The share that is kept of frames in which the expert just runs; of the others all are. Default: 0.35
+
+    Returns:
+        tuple[Played, dict]: Frames, and how often each cause ended a level of the agent's.
+    """
+    levels = make_levels(numbers)
+    state, by_expert = begin(levels), random.random(len(levels)) < expert_share
+    frames, actions, when, who = [], [], [], []
+    running = np.arange(len(levels))
+    for step in range(_STEPS):
+        world, own = levels.rows(running), state.rows(running)
+        seen, _ = draw(world, own)
+        expert = expert_actions(world, own)
+        with torch.no_grad():
+            drawn = torch.from_numpy(random.random((len(running), len(ACTIONS))))
+            chosen = (agent(to_batch(seen))[0] - (-drawn.log()).log()).argmax(1).numpy()  # Gumbel's way to draw from a policy
+        chosen = np.where(by_expert[running], expert, chosen)
+        at_random = random.random(len(running)) < noise
+        chosen[at_random] = random.integers(len(ACTIONS), size=int(at_random.sum()))
+        keep = (expert != ACTIONS.index("right")) | (random.random(len(running)) < kept)
+        frames.append(seen[keep])
+        actions.append(expert[keep])
+        when.append(np.full(int(keep.sum()), step))
+        who.append(running[keep])
+        advance(world, own, chosen)
+        state.put(running, own)
+        running = running[own.cause == 0]
+        if not len(running):
+            break
+    level = np.concatenate(who)
+    won = state.cause[level] == CAUSES.index("coin")
+    returns = np.where(won, DISCOUNT ** (state.steps[level] - 1 - np.concatenate(when)), 0.0)
+    ends = {cause: int((state.cause[~by_expert] == number).sum()) for number, cause in enumerate(CAUSES)}
+    return Played(np.concatenate(frames), np.concatenate(actions), returns.astype(np.float32)), ends
+
+
+def to_batch(frames: NDArray[np.uint8]) -> Tensor:
+    """Frames (N, H, W, 3) from 0 to 255 as a network takes them: (N, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+
+
+def train_agent(
+    levels: int = 100_000,
+    rounds: int = 10,
+    played: int = 192,
+    updates: int = 220,
+    batch_size: int = 128,
+    lr: float = 1e-3,
+    seed: int = 0,
+    kept_rounds: int = 6,
+    report: Any = None,
+) -> tuple[ScrollerAgent, list[dict[str, Any]]]:
+    """
+    Train an agent.
+
+    Args:
+        levels (int, optional): How many levels there are to train on: their numbers are 0, 1, … Default: 100,000
+        rounds (int, optional): Of play and updates. Default: 10
+        played (int, optional): Levels a round. Default: 192
+        updates (int, optional): Batches a round. Default: 220
+        batch_size (int, optional): Frames at a time. Default: 128
+        lr (float, optional): Adam's, which falls to a tenth along a cosine. Default: 1e-3
+        seed (int, optional): Of all that is random. Default: 0
+        kept_rounds (int, optional): Frames of so many rounds are trained on. Default: 6
+        report (Callable, optional): Is given each round's figures. Default: None
+
+    Returns:
+        tuple[ScrollerAgent, list[dict]]: The agent, and figures of each round.
+    """
+    random = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        agent = ScrollerAgent()
+    optimizer = torch.optim.Adam(agent.parameters(), lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, rounds * updates, lr / 10)
+    memory: list[Played] = []
+    figures = []
+    for number in range(rounds):
+        began = time.perf_counter()
+        share = max(0.0, 1 - number / 3) if number else 1.0
+        found, ends = play(agent, random.integers(levels, size=played), random, share)
+        memory = [*memory, found][-kept_rounds:]
+        play_seconds = time.perf_counter() - began
+        losses = []
+        frames = np.concatenate([each.frames for each in memory])
+        actions = torch.from_numpy(np.concatenate([each.actions for each in memory]))
+        returns = torch.from_numpy(np.concatenate([each.returns for each in memory]))
+        for _ in range(updates):
+            rows = random.integers(len(frames), size=batch_size)
+            logits, values = agent(to_batch(frames[rows]))
+            imitation, value = cross_entropy(logits, actions[rows]), mse_loss(values, returns[rows])
+            optimizer.zero_grad()
+            (imitation + 2 * value).backward()
+            optimizer.step()
+            schedule.step()
+            losses.append((float(imitation), float(value)))
+        mean = np.mean(losses[-50:], axis=0)
+        figures.append(
+            {
+                "round": number,
+                "frames": len(frames),
+                "imitation": float(mean[0]),
+                "value": float(mean[1]),
+                "ends": ends,
+                "play_seconds": play_seconds,
+                "seconds": time.perf_counter() - began,
+            }
+        )
+        if report is not None:
+            report(figures[-1])
+    return agent.eval(), figures
+
+
+__all__ = ["DISCOUNT", "Played", "play", "to_batch", "train_agent"]
