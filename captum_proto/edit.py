@@ -142,16 +142,20 @@ def _projected_kernel(forward_func: Callable[..., Any], kernel: Layer, basis: Te
     name, module, _, _ = find_output(forward_func, kernel)
     transposed = isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))
     if not isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)) and not transposed:
-        raise InputError(f'"{name}" is a {type_name(module)}; expected a linear layer or a convolution, which has a kernel.')
+        raise InputError(
+            f'"{name}" is a {type_name(module)}; expected a linear layer or a convolution, which has a kernel.'
+        )
     if getattr(module, "groups", 1) != 1:
-        raise InputError(f'"{name}" is a convolution in {module.groups} groups; expected one whose outputs read all channels.')
+        raise InputError(
+            f'"{name}" is a convolution in {module.groups} groups; expected one whose outputs read all channels.'
+        )
     weight = module.weight
     if not isinstance(weight, Tensor) or "weight" not in module._parameters:
         raise InputError(f'the weights of "{name}" are made from others; give layer instead of kernel.')
     axis = 0 if transposed else 1
     if weight.shape[axis] != basis.shape[1]:
         raise InputError(
-            f'directions have {basis.shape[1]} entries, but "{name}" reads {weight.shape[axis]} channels; give the kernel that reads the layer.'
+            f'directions have {basis.shape[1]} entries, but "{name}" reads {weight.shape[axis]} channels; give the one that reads them.'
         )
     original = weight.data
     last = original.double().movedim(axis, -1)

@@ -173,7 +173,10 @@ class LayerActivationPath(LayerAttribution):
     def _begin(self, inputs: Tensor, target: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the layer returns, the scores, and which outputs they are of."""
         kept: list[Tensor] = []
-        with torch.no_grad(), changed_output(self.forward_func, self.name or self.layer, lambda a: kept.append(a.clone())):
+        with (
+            torch.no_grad(),
+            changed_output(self.forward_func, self.name or self.layer, lambda a: kept.append(a.clone())),
+        ):
             output = self.forward_func(inputs.clone())
         if not kept:
             raise InputError(f'"{self.name}" returned no tensor in a forward pass; expected a layer that returns one.')
@@ -240,9 +243,13 @@ def _scores(output: Any, mask: Tensor | None, count: int) -> Tensor:
 def _check_completeness(found: PathAttributions, method: str, steps: int, tolerance: float) -> None:
     missed = found.delta.abs() > tolerance * found.scores.abs()
     if bool(missed.any()):
-        how = "" if method == EXACT else f' of {steps} steps; give more n_steps, or method="exact" for a network of linear pieces'
+        how = (
+            ""
+            if method == EXACT
+            else f' of {steps} steps; give more n_steps, or method="exact" for a network of linear pieces'
+        )
         warnings.warn(
-            f"the attributions of {int(missed.sum())} of {len(missed)} inputs miss what they should sum to by more than {tolerance:.0%} of the "
+            f"the attributions of {int(missed.sum())} of {len(missed)} inputs miss their sum by more than {tolerance:.0%} of the "
             f'score, with "{method}"{how}.',
             stacklevel=callers_level(),
         )

@@ -70,9 +70,7 @@ def integrate_linear_pieces(
             values, gradients = at(row.repeat(3), shares)
             early, middle, late = values.double().chunk(3)
             early_gradient, _, late_gradient = gradients.chunk(3)
-            slopes = [
-                (gradient.double() * ends[row]).flatten(1).sum(1) for gradient in (early_gradient, late_gradient)
-            ]
+            slopes = [(gradient.double() * ends[row]).flatten(1).sum(1) for gradient in (early_gradient, late_gradient)]
             allowed = slack * torch.maximum(size[row], values.double().abs().view(3, -1).amax(0))
             straight = (early - at_low[part] - slopes[0] * width / 4).abs() <= allowed
             straight &= (at_high[part] - late - slopes[1] * width / 4).abs() <= allowed
@@ -96,7 +94,9 @@ def integrate_linear_pieces(
         low, high = torch.cat([low[again], half]), torch.cat([half, high[again]])
         at_low, at_high = torch.cat([at_low[again], middle]), torch.cat([middle, at_high[again]])
         if number == MOST_ROUNDS - 2 and len(rows):
-            warnings.warn("some pieces are not linear; their gradients are taken in two places.", stacklevel=callers_level())
+            warnings.warn(
+                "some pieces are not linear; their gradients are taken in two places.", stacklevel=callers_level()
+            )
     return total * ends
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from captum_proto._utils.errors import CaptumProtoError
 from captum_proto._utils.files import ESCAPED
 from captum_proto.cli import (
+    agent,
     atlas,
     blind,
     circuit,
@@ -53,6 +54,7 @@ COMMANDS = (
     explain,
     describe,
     circuit,
+    agent,
     evaluate,
     quality,
     quality_pairs,

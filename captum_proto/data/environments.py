@@ -16,8 +16,8 @@ class Levels(Protocol):
     Levels played side by side, with the API of ``gymnasium.vector.VectorEnv`` and autoreset disabled.
 
     ``reset(options={"levels": numbers})`` begins the levels of these numbers; a level that has ended stays as it is. ``info`` holds
-    ``cause`` (N,), why a level ended, as one of ``causes``, or "" while it lasts, and ``labels`` (N, H, W), the number in ``objects`` of what
-    each pixel shows.
+    ``cause`` (N,), why a level ended, as one of ``causes``, or "" while it lasts, and ``labels`` (N, H, W), the number in ``objects`` of
+    what each pixel shows.
 
     Attributes:
         name (str): Of the environment.
@@ -100,10 +100,10 @@ class GymnasiumLevels:
     ) -> None:
         self.name, self.num_envs, self.causes, self.objects, self.deadly = name, num_envs, causes, objects, deadly
         self._cause, self._image, self._labels = cause, image, labels
-        self._single = [_made(make, name) for _ in range(num_envs)]
-        choices = getattr(self._single[0].action_space, "n", None)
+        self.single = [_made(make, name) for _ in range(num_envs)]
+        choices = getattr(self.single[0].action_space, "n", None)
         if choices is None:
-            raise InputError(f'"{name}" has actions {self._single[0].action_space}; expected discrete ones.')
+            raise InputError(f'"{name}" has actions {self.single[0].action_space}; expected discrete ones.')
         self.actions = tuple(actions) or tuple(f"action {number}" for number in range(int(choices)))
 
     def reset(
@@ -113,7 +113,7 @@ class GymnasiumLevels:
         first = 0 if seed is None else seed
         numbers = (options or {}).get("levels", range(first, first + self.num_envs))
         observations = []
-        for single, number in zip(self._single, numbers, strict=True):
+        for single, number in zip(self.single, numbers, strict=True):
             observation, _ = _without_display(lambda: single.reset(seed=int(number)), self.name)  # noqa: B023  # called at once
             observations.append(self._seen(single, observation))
         self._frames = np.stack(observations)
@@ -126,7 +126,7 @@ class GymnasiumLevels:
         """As :class:`Levels` has it."""
         rewards = np.zeros(self.num_envs)
         done = np.zeros((2, self.num_envs), dtype=bool)
-        for row, (single, action) in enumerate(zip(self._single, actions, strict=True)):
+        for row, (single, action) in enumerate(zip(self.single, actions, strict=True)):
             if self._ended[row]:
                 done[:, row] = self._how[:, row]
                 continue
@@ -140,7 +140,7 @@ class GymnasiumLevels:
 
     def close(self) -> None:
         """Close all environments."""
-        for single in self._single:
+        for single in self.single:
             single.close()
 
     def _seen(self, single: Any, observation: Any) -> NDArray[np.uint8]:
@@ -156,7 +156,7 @@ class GymnasiumLevels:
         if self._labels is None:
             labels = np.zeros(self._frames.shape[:3], np.uint8)
         else:
-            labels = np.stack([self._labels(single) for single in self._single])
+            labels = np.stack([self._labels(single) for single in self.single])
         return {"cause": self._ended.astype(str), "labels": labels}
 
 
@@ -182,7 +182,9 @@ def _without_display(run: Callable[[], Any], name: str) -> Any:
             raise InputError(
                 f'"{name}" needs a display ({said}); make it with render_mode="rgb_array", or run it under xvfb-run.'
             ) from error
-        raise InputError(f'"{name}" cannot be made or reset ({type(error).__name__}: {said}); see that it runs by itself.') from error
+        raise InputError(
+            f'"{name}" cannot be made or reset ({type(error).__name__}: {said}); see that it runs by itself.'
+        ) from error
 
 
 __all__ = ["GymnasiumLevels", "Levels", "gymnasium_package"]

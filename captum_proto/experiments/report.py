@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from captum_proto._utils.errors import MissingFileError, NotAFolderError
+from captum_proto.experiments.agent import agent_page_of
 from captum_proto.experiments.blind import blind_page
 from captum_proto.experiments.circuit import circuit_page
 from captum_proto.experiments.compare_groups import compared_page
@@ -57,6 +58,7 @@ PAGES: dict[str, Callable[[Path], Page]] = {
     "describe": descriptions_page,
     "sanity-check": sanity_page,
     "circuit": circuit_page,
+    "agent": agent_page_of,
     "blind": blind_page,
     "trojans": trojans_page,
 }

@@ -1,4 +1,4 @@
-"""What units and layers respond to: top examples, activation grid, semantic dictionary, neuron groups, features of attributions, activation atlas."""
+"""What units and layers respond to: top examples, grid, semantic dictionary, neuron groups, features of attributions, activation atlas."""
 
 from captum_proto.features.accentuation import Accentuations, FeatureAccentuation
 from captum_proto.features.activation_atlas import ActivationAtlas, AtlasResult

@@ -92,6 +92,32 @@ class AttributionNMF:
             raise StateError("these features were not fitted yet; call fit with attributions first.")
         return self._directions
 
+    @classmethod
+    def of(cls, directions: Tensor, max_iter: int = 500, tol: float = 1e-4) -> AttributionNMF:
+        """
+        Features that are given instead of found, such as random ones for a control.
+
+        Args:
+            directions (Tensor): (K, C), of at least 0.
+            max_iter (int, optional): Of the factorization. Default: 500
+            tol (float, optional): At what relative change it ends. Default: 1e-4
+
+        Returns:
+            AttributionNMF: As if fitted.
+
+        Raises:
+            ValueError: If they are no matrix, or not all at least 0 and finite.
+        """
+        if not isinstance(directions, Tensor) or directions.dim() != 2 or not directions.is_floating_point():
+            raise InputTypeError(f"directions are a {type_name(directions)}; expected a floating-point tensor (K, C).")
+        if not bool(directions.isfinite().all()) or float(directions.min()) < 0:
+            raise InputError(
+                "directions hold negative entries, or some that are not finite; expected entries of at least 0."
+            )
+        found = cls(len(directions), max_iter, tol)
+        found._directions = torch.nn.functional.normalize(directions.detach().float().cpu(), dim=1)
+        return found
+
     def fit(self, attributions: Tensor) -> AttributionNMF:
         """
         Find features.
@@ -113,7 +139,9 @@ class AttributionNMF:
             )
         used = rows[(rows != 0).any(1)]
         if not len(used):
-            raise InputError("the attributions are 0 everywhere, so there are no features; choose another layer or output.")
+            raise InputError(
+                "the attributions are 0 everywhere, so there are no features; choose another layer or output."
+            )
         factors, components, self.error = signed_nmf(used, self.n_features, self.max_iter, self.tol)
         lengths = np.linalg.norm(components, axis=1)
         strength = np.abs(factors).sum(0) * lengths

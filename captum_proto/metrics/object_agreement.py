@@ -53,6 +53,26 @@ class ObjectAgreement:
         """The share of features that are about an object, with Wilson's interval at 95%."""
         return proportion(int(self.about.sum()), len(self.about))
 
+    def names(self) -> list[str]:
+        """Of each feature, the object it is about; empty for those that are about none."""
+        return [
+            self.objects[best] if about else ""
+            for best, about in zip(self.best.tolist(), self.about.tolist(), strict=True)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """What JSON can hold; what is not known is null."""
+        pointing = [[None if value != value else value for value in row] for row in self.pointing.tolist()]
+        tensors = {name: getattr(self, name).tolist() for name in ("iou", "images", "area")}
+        return {"objects": list(self.objects), "pointing": pointing, **tensors}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> ObjectAgreement:
+        """What :meth:`to_json` gave."""
+        pointing = [[float("nan") if value is None else value for value in row] for row in content["pointing"]]
+        iou, images, area = (torch.tensor(content[name]) for name in ("iou", "images", "area"))
+        return cls(tuple(content["objects"]), iou, torch.tensor(pointing), images, area)
+
     def feature_of(self, name: str) -> int:
         """The feature that agrees best with an object, by intersection over union."""
         if name not in self.objects:
@@ -70,7 +90,7 @@ def object_agreement(
     """
     Compare features with objects whose place in each image is known.
 
-    In place of the ratings of Hilton et al., "Understanding RL Vision" (Distill 2020): there people said whether a feature is interpretable.
+    In place of the ratings in Hilton et al., "Understanding RL Vision" (Distill 2020), where people said which features they can interpret.
     A feature fires where its size is above a quantile of its sizes everywhere, as in network dissection.
 
     Args:
@@ -126,9 +146,18 @@ def _quantile(values: Tensor, quantile: float) -> Tensor:
 
 def _check(features: Any, labels: Any, objects: Sequence[str]) -> None:
     if not isinstance(features, Tensor) or features.dim() != 4 or not features.is_floating_point():
-        raise InputTypeError("features are no floating-point tensor (N, K, h, w); expected maps of K features of N images.")
-    if not isinstance(labels, Tensor) or labels.dim() != 3 or len(labels) != len(features) or labels.is_floating_point():
-        raise InputTypeError(f"labels are no tensor of integers ({len(features)}, H, W); expected one map for each image.")
+        raise InputTypeError(
+            "features are no floating-point tensor (N, K, h, w); expected maps of K features of N images."
+        )
+    if (
+        not isinstance(labels, Tensor)
+        or labels.dim() != 3
+        or len(labels) != len(features)
+        or labels.is_floating_point()
+    ):
+        raise InputTypeError(
+            f"labels are no tensor of integers ({len(features)}, H, W); expected one map for each image."
+        )
     if not bool(features.isfinite().all()):
         raise InputError("features hold NaN or infinity; expected finite values.")
     if int(labels.max()) >= len(objects):

@@ -1,4 +1,4 @@
-"""Networks and data of known truth: labeled shapes, digits with a planted mark, textures in quadrants, a game, a prior, and networks that fool."""
+"""Networks and data of known truth: labeled shapes, marked digits, textures in quadrants, a game, a prior, and networks that fool."""
 
 from captum_proto.testing.annotated_shapes import GENERIC, AnnotatedSets, ShapeAnnotations, coarse, phrase_of
 from captum_proto.testing.captioned_shapes import COLORS, SHAPES, CaptionedShapes, captioned_shapes

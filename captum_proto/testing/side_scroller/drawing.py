@@ -96,7 +96,12 @@ _COLORS = {
 def _sprite(name: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
     """Rows from its top, columns from its left and colors of a sprite's pixels."""
     drawn = _SPRITES[name]
-    pixels = [(row, column, _COLORS[letter]) for row, line in enumerate(drawn) for column, letter in enumerate(line) if letter != "."]
+    pixels = [
+        (row, column, _COLORS[letter])
+        for row, line in enumerate(drawn)
+        for column, letter in enumerate(line)
+        if letter != "."
+    ]
     rows, columns, colors = zip(*pixels, strict=True)
     return np.array(rows), np.array(columns), np.array(colors, dtype=np.uint8)
 
@@ -140,9 +145,7 @@ def _scenes() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return skies, grounds
 
 
-def draw(
-    levels: Levels, state: State, hidden: Collection[str] = ()
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def draw(levels: Levels, state: State, hidden: Collection[str] = ()) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """
     Frames and labels of their pixels.
 
@@ -162,7 +165,9 @@ def draw(
     inner = slice(_MARGIN, _MARGIN + SIDE)
     split = _MARGIN + GROUND_ROW
     scenes, begins = _scenes(), (levels.offset + left) % _WIDTH
-    for line, (sky, ground, begin) in enumerate(zip(levels.sky, levels.ground, begins, strict=True)):  # slices beat indices
+    for line, (sky, ground, begin) in enumerate(
+        zip(levels.sky, levels.ground, begins, strict=True)
+    ):  # slices beat indices
         columns = slice(begin, begin + SIDE)
         canvas[line, _MARGIN:split, inner] = scenes[0][sky][:, columns]
         canvas[line, split : _MARGIN + SIDE, inner] = scenes[1][ground][:, columns]

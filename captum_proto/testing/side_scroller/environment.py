@@ -103,7 +103,7 @@ class SideScroller:
 
         Args:
             seed (int, optional): From which the numbers of levels are drawn. Default: None, go on drawing
-            options (mapping, optional): ``"levels"``: the numbers, one for each; ``"reset_mask"``: (N,), bool, which to reset. Default: none
+            options (mapping, optional): ``"levels"``: the numbers, one for each; ``"reset_mask"``: (N,), which to reset. Default: none
 
         Returns:
             tuple[NDArray, dict]: Observations (N, 64, 64, 3) from 0 to 255, and info: ``cause``, ``labels`` and ``level``.
@@ -174,9 +174,7 @@ class SideScroller:
         """Nothing is open."""
 
     def _draw(self, which: NDArray[np.int64]) -> None:
-        self._frames[which], self._labels[which] = draw(
-            self._levels.rows(which), self._state.rows(which), self.hidden
-        )
+        self._frames[which], self._labels[which] = draw(self._levels.rows(which), self._state.rows(which), self.hidden)
 
     def _info(self) -> dict[str, Any]:
         assert self._numbers is not None  # it was reset

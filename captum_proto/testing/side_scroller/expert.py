@@ -41,7 +41,10 @@ def expert_actions(levels: Levels, state: State) -> NDArray[np.int64]:
     """
     tried, lengths = plans()
     count = len(levels)
-    copies, world = state.rows(np.repeat(np.arange(count), len(tried))), levels.rows(np.repeat(np.arange(count), len(tried)))
+    copies, world = (
+        state.rows(np.repeat(np.arange(count), len(tried))),
+        levels.rows(np.repeat(np.arange(count), len(tried))),
+    )
     good = np.empty((count, len(tried)), dtype=bool)
     for step in range(tried.shape[1]):
         advance(world, copies, np.tile(tried[:, step], count))

@@ -77,9 +77,7 @@ def begin(levels: Levels) -> State:
     count = len(levels)
     zeros = np.zeros(count)
     none = np.zeros(count, dtype=np.int64)
-    return State(
-        zeros + START, zeros.copy(), zeros.copy(), zeros.copy(), levels.positions.copy(), none, none.copy()
-    )
+    return State(zeros + START, zeros.copy(), zeros.copy(), zeros.copy(), levels.positions.copy(), none, none.copy())
 
 
 def surface(levels: Levels, x: NDArray[np.float64]) -> NDArray[np.float64]:

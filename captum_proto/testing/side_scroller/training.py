@@ -1,8 +1,8 @@
 """
 How the agent of the side-scroller is trained: it imitates the expert that sees the state, in states that it comes into itself.
 
-Rounds of DAgger (Ross, Gordon and Bagnell 2011): the expert plays at first, then ever more often the agent, with some actions at random; each
-frame is labeled with what the expert would do. Its value head learns the discounted return of that play, so it knows what is dangerous.
+Rounds of DAgger (Ross, Gordon and Bagnell 2011): the expert plays at first, then ever more often the agent, with some actions at random;
+each frame is labeled with what the expert would do. The value head learns the discounted return of that play: it knows what is dangerous.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from captum_proto.testing.side_scroller.agent import ScrollerAgent
 from captum_proto.testing.side_scroller.drawing import draw
 from captum_proto.testing.side_scroller.expert import expert_actions
 from captum_proto.testing.side_scroller.levels import make_levels
-from captum_proto.testing.side_scroller.simulator import ACTIONS, CAUSES, MOST_STEPS, advance, begin
+from captum_proto.testing.side_scroller.simulator import ACTIONS, CAUSES, advance, begin
 
 #: What a reward is worth a step earlier; the coin's is 1.
 DISCOUNT = 0.98
@@ -78,7 +78,9 @@ def play(
         expert = expert_actions(world, own)
         with torch.no_grad():
             drawn = torch.from_numpy(random.random((len(running), len(ACTIONS))))
-            chosen = (agent(to_batch(seen))[0] - (-drawn.log()).log()).argmax(1).numpy()  # Gumbel's way to draw from a policy
+            chosen = (
+                (agent(to_batch(seen))[0] - (-drawn.log()).log()).argmax(1).numpy()
+            )  # Gumbel's way to draw from a policy
         chosen = np.where(by_expert[running], expert, chosen)
         at_random = random.random(len(running)) < noise
         chosen[at_random] = random.integers(len(ACTIONS), size=int(at_random.sum()))
