@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: install demo test test-kills lint format docs gallery quality bench test-cuda bench-cuda clean
+.PHONY: install demo test test-kills lint format docs gallery quality agent bench test-cuda bench-cuda clean
 
 install: $(VENV)/.installed
 
@@ -52,6 +52,11 @@ quality: $(VENV)/.installed-test
 	$(BIN)/captum-proto quality-pairs quality-lite0 quality-lite1 quality-lite2 --out quality-pairs --overwrite
 	cp quality-pairs/quality.csv docs/results/quality_pairs.csv
 	cp quality-pairs/quality.txt docs/results/quality_pairs.txt
+
+# The agents that come with the package, trained anew and written to where they are read from: about seven minutes of one core.
+agent: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m captum_proto.testing.train_agents scroller
+	OMP_NUM_THREADS=1 $(BIN)/python -m captum_proto.testing.train_agents lava
 
 # One file per claim, each with its peers and its floor; results/*.json, and RESULTS.md from them.
 bench: $(VENV)/.installed-bench

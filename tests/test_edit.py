@@ -133,3 +133,66 @@ def test_bad_input() -> None:
         pass
     with pytest.raises(TypeError, match="directions is a list"), project_out(model, "1", [1.0] * 5):  # type: ignore[arg-type]
         pass
+
+
+def test_a_kernel_is_multiplied_by_what_is_left_of_a_direction() -> None:
+    model, direction = network(), torch.tensor([1.0, -2.0, 0.0, 0.5, 0.0])
+    model[4] = nn.Conv2d(5, 4, 3)
+    images, weight = torch.rand(2, 3, 8, 8), model[4].weight
+    layers = nn.Sequential(*model[:3], model[4]).eval()
+    before, held = layers(images), weight.detach().clone()
+    matrix = torch.eye(5) - torch.outer(direction, direction) / direction.square().sum()
+    with project_out(layers, None, direction, kernel="3"):
+        expected = torch.einsum("ocyx,cd->odyx", held, matrix)
+        assert torch.allclose(layers[3].weight, expected, atol=1e-6)
+        assert torch.allclose(layers.state_dict()["3.weight"], expected, atol=1e-6)
+        changed = layers(images)
+    with project_out(layers, "1", direction):
+        assert torch.allclose(layers(images), changed, atol=1e-5)
+    assert layers[3].weight is weight
+    assert torch.equal(weight, held)
+    assert torch.equal(layers(images), before)
+
+
+@pytest.mark.parametrize("kernel", [nn.ConvTranspose2d(5, 4, 3), nn.Linear(5, 4), nn.Conv1d(5, 4, 1)])
+def test_kernels_of_any_kind_read_nothing_of_it(kernel: nn.Module) -> None:
+    direction = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0])
+    shape = {nn.ConvTranspose2d: (1, 5, 4, 4), nn.Linear: (1, 5), nn.Conv1d: (1, 5, 4)}[type(kernel)]
+    model, x = nn.Sequential(kernel), torch.rand(shape)
+    along = direction.view(1, 5, *[1] * (len(shape) - 2)).expand(shape)
+    with project_out(model, None, direction, kernel="0"):
+        assert torch.allclose(model(x + 3 * along), model(x), atol=1e-5)
+
+
+def test_a_kernel_comes_back_after_an_error() -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    before = model[0].weight.detach().clone()
+
+    def fails() -> None:
+        with project_out(model, None, torch.ones(3), kernel="0"):
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fails()
+    assert torch.equal(model[0].weight, before)
+
+
+@pytest.mark.parametrize(
+    ("layer", "kernel", "size", "message"),
+    [
+        ("0", "2", 4, "either layer or kernel"),
+        (None, None, 4, "either layer or kernel"),
+        (None, "1", 4, "has a kernel"),
+        (None, "2", 4, "2 groups"),
+        (None, "3", 4, "made from others"),
+        (None, "0", 4, "give the one that reads them"),
+    ],
+)
+def test_kernels_that_cannot_be_edited(layer: str | None, kernel: str | None, size: int, message: str) -> None:
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1, groups=2), normed)
+    with (
+        pytest.raises(InputError, match=message),
+        project_out(model, layer, torch.ones(size), kernel=kernel),
+    ):
+        pass

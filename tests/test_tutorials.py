@@ -125,3 +125,15 @@ def test_tutorials_of_inputs_that_are_no_images_run(page: str, least: int) -> No
     else:
         assert names["found"].conditions == ["prototype", "same_class", "other_class", "shuffled sentence"]
         assert all(len(text.split()) == 8 for text in names["words"].decode(names["fluent"].images))
+
+
+def test_agents_runs() -> None:
+    names: dict[str, Any] = {}
+    for number, block in enumerate(blocks("agents.rst")):
+        exec(compile(block, f"agents.rst, block {number}", "exec"), names)
+    assert float(names["path"].completeness_error.max()) < 1e-5
+    assert float(names["cosines"].min()) > 0.99
+    changed = (names["after"] - names["before"])[:, [0, 2, 3]]
+    assert not names["after"][:, 1].any()
+    assert float(changed.abs().max()) < 1e-6
+    assert len(names["ends"].ends) == 16

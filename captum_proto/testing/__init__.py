@@ -48,7 +48,7 @@ from captum_proto.testing.shapes import (
     Spurious,
     shape_and_part,
 )
-from captum_proto.testing.side_scroller import ScrollerAgent, SideScroller, scroller_agent
+from captum_proto.testing.side_scroller import ScrollerAgent, SideScroller, scroller_agent, single_side_scroller
 from captum_proto.testing.slingshots import TUNED, fine_tune, slingshot
 from captum_proto.testing.spurious_shapes import (
     ShapeClassifier,
@@ -129,6 +129,7 @@ __all__ = [
     "read_off",
     "scroller_agent",
     "shape_and_part",
+    "single_side_scroller",
     "slingshot",
     "small_classifier",
     "small_two_tower",

@@ -91,8 +91,11 @@ def test_the_model_comes_back_as_it_was(network: nn.Module, inputs: Tensor) -> N
     model = copy.deepcopy(network).train()
     model[0].weight.requires_grad_(False)
     LayerActivationPath(model, "1").attribute(inputs, target=0)
-    assert model.training and not model[0].weight.requires_grad and model[2].weight.requires_grad
-    assert model[2].weight.grad is None and not model[1]._forward_hooks
+    assert model.training
+    assert not model[0].weight.requires_grad
+    assert model[2].weight.requires_grad
+    assert model[2].weight.grad is None
+    assert not model[1]._forward_hooks
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def test_an_edit_removes_one_objects_part_of_the_value_and_leaves_the_others(
         # What the value is made of is read behind the edit: at the kernel's output, one channel an object.
         after, left = network(seen), LayerActivationPath(network, "reader").attribute(seen, n_steps=2)
     whole = LayerActivationPath(network, "reader").attribute(seen, n_steps=2)
-    assert not left[:, 1].any() and bool(whole[:, 1].any())
+    assert not left[:, 1].any()
+    assert bool(whole[:, 1].any())
     others = [0, 2, 3]
     assert float((left[:, others] - whole[:, others]).abs().max()) < 1e-6
     parts = whole.sum((2, 3))
@@ -84,7 +85,8 @@ def test_saved_and_loaded(tmp_path: Path, planted: tuple[PlantedValues, Tensor, 
     nmf = AttributionNMF(4).fit(planted[2])
     nmf.save(tmp_path / "features.safetensors")
     loaded = AttributionNMF.load(tmp_path / "features.safetensors")
-    assert torch.equal(loaded.directions, nmf.directions) and loaded.error == nmf.error
+    assert torch.equal(loaded.directions, nmf.directions)
+    assert loaded.error == nmf.error
     assert torch.equal(loaded.transform(planted[2]).values, nmf.transform(planted[2]).values)
     with pytest.raises(FileExistsError):
         nmf.save(tmp_path / "features.safetensors")

@@ -68,7 +68,8 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     found = ends_of([0, 1, 2])
     found.save(tmp_path / "ends.safetensors")
     loaded = EpisodeEnds.load(tmp_path / "ends.safetensors")
-    assert loaded.causes == CAUSES and torch.equal(loaded.ends, found.ends)
+    assert loaded.causes == CAUSES
+    assert torch.equal(loaded.ends, found.ends)
 
 
 def test_bad_input() -> None:

@@ -47,12 +47,14 @@ def test_planted_features_are_about_their_objects_and_noise_is_not(labels: torch
     assert found.score.value == pytest.approx(2 / 3)
     assert (found.feature_of("saw"), found.feature_of("coin")) == (0, 2)
     again = ObjectAgreement.from_json(json.loads(json.dumps(found.to_json())))
-    assert again.names() == found.names() and torch.allclose(again.iou.double(), found.iou)
+    assert again.names() == found.names()
+    assert torch.allclose(again.iou.double(), found.iou)
 
 
 def test_an_object_that_is_never_there_is_not_pointed_at() -> None:
     found = object_agreement(torch.rand(2, 1, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long), OBJECTS, skip=["sky"])
-    assert bool(found.pointing.isnan().all()) and not bool(found.about.any())
+    assert bool(found.pointing.isnan().all())
+    assert not bool(found.about.any())
     assert json.loads(json.dumps(found.to_json()))["pointing"] == [[None, None]]
 
 

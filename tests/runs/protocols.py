@@ -16,6 +16,7 @@ from torch import nn
 from captum_proto.concept import ImageLevelConcepts
 from captum_proto.data import ImageCollection
 from captum_proto.data.natural import NaturalImages, NaturalSplit
+from captum_proto.experiments.agent import AgentSetup, StudyAgent
 from captum_proto.experiments.atlas import Atlas
 from captum_proto.experiments.atlas.settings import AtlasSettings
 from captum_proto.experiments.blind import KEY, BlindKey, BlindSettings, MakeForm, ScoreAnswers, find_sources
@@ -318,6 +319,64 @@ def sanity_check(inputs: Path) -> SanityCheck:
     )
 
 
+class Corridor:
+    """Levels of eight steps to the right, with a hole to jump over; that of a level's number."""
+
+    name = "corridor"
+    actions = ("walk", "jump")
+    causes = ("end", "hole", "time")
+    objects = ("floor", "walker", "hole")
+    deadly = ("hole",)
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs = num_envs
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.holes = np.asarray(options["levels"]) % 4 + 2
+        self.places, self.ends = np.zeros(self.num_envs, int), np.array([""] * self.num_envs, dtype="<U4")
+        return self.seen()[0], {"cause": self.ends.copy(), "labels": self.seen()[1]}
+
+    def step(self, actions: Any) -> Any:
+        lasts = self.ends == ""
+        self.places = np.where(lasts, self.places + 1 + np.asarray(actions), self.places)
+        self.ends[lasts & (self.places >= 7)] = "end"
+        self.ends[lasts & (self.places == self.holes)] = "hole"
+        frames, labels = self.seen()
+        ended = self.ends != ""
+        info = {"cause": self.ends.copy(), "labels": labels}
+        return frames, (self.ends == "end") * 1.0, ended, np.zeros_like(ended), info
+
+    def seen(self) -> tuple[Any, Any]:
+        labels = np.zeros((self.num_envs, 8, 8), np.uint8)
+        rows = np.arange(self.num_envs)
+        labels[rows, 5, self.holes], labels[rows, 4, self.places.clip(0, 7)] = 2, 1
+        return np.array([[90, 90, 90], [250, 0, 0], [0, 0, 250]], np.uint8)[labels], labels
+
+
+class Walker(nn.Module):
+    """An agent of random weights for corridors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.seen, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3)
+        self.head = nn.Linear(144, 3)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = self.head(self.second(self.seen(self.first(images))).relu().flatten(1))
+        return found[:, :2], found[:, 2]
+
+
+def walker(seed: int) -> Walker:
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return Walker().eval()
+
+
+def agent(inputs: Path) -> StudyAgent:
+    setup = AgentSetup("corridor", walker(0), Corridor, "seen", "second", walker(1))
+    return StudyAgent(setup, levels=5, observed_levels=4, observations=2, n_features=2, episodes=1, at_once=3, chunk=3)
+
+
 def examples(inputs: Path) -> FindExamples:
     photos(inputs)
     return FindExamples(
@@ -414,6 +473,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "describe": describe,
     "sanity-check": sanity_check,
     "circuit": circuit,
+    "agent": agent,
     "quality": quality,
     "quality-pairs": quality_pairs,
     "examples": examples,

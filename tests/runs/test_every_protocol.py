@@ -261,6 +261,7 @@ def test_a_run_of_which_nothing_is_finished_is_in_nobodys_way(
             "dissect",
             "explain",
             "describe",
+            "agent",
             "quality-pairs",
             "blind",
             "blind-scores",

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from captum_proto._utils.files import whole_file
 from captum_proto.experiments.agent.observe import Episode, Observations
 from captum_proto.report.figures import save_figure, sized
 from captum_proto.runs.files import write_json
@@ -52,7 +53,8 @@ def draw_features(seen: Observations, values: Tensor, folder: Path) -> None:
         names = {}
         for name, pictures in strips.items():
             names[name] = f"feature_{feature}_{name}.png"
-            Image.fromarray(np.concatenate(pictures, 1)).save(folder / names[name])
+            with whole_file(folder / names[name], overwrite=True) as temporary:
+                Image.fromarray(np.concatenate(pictures, 1)).save(temporary, format="PNG")
         written.append({**names, "contributions": values[rows, feature].sum((1, 2)).tolist()})
     write_json(folder / "pictures.json", {"kind": PICTURES_KIND, "features": written}, overwrite=True)
 

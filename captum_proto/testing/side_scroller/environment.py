@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,4 +182,58 @@ class SideScroller:
         return {"cause": causes, "labels": self._labels.copy(), "level": self._numbers.copy()}
 
 
-__all__ = ["SideScroller"]
+def single_side_scroller(hidden: Collection[str] = ()) -> Any:
+    """
+    One level at a time, as a ``gymnasium.Env`` for what takes no other.
+
+    Args:
+        hidden (collection of str, optional): As in :class:`SideScroller`. Default: none
+
+    Returns:
+        gymnasium.Env: Whose ``reset(options={"level": number})`` begins a level; without, one at random.
+
+    Raises:
+        ImportError: If Gymnasium is not installed.
+
+    Examples::
+
+        >>> from captum_proto.testing import single_side_scroller
+        >>> environment = single_side_scroller()
+        >>> observation, info = environment.reset(seed=1, options={"level": 3})
+        >>> observation.shape, environment.step(2)[1:4]
+        ((64, 64, 3), (0.0, False, False))
+    """
+    gymnasium = gymnasium_package()
+
+    class SingleSideScroller(gymnasium.Env):
+        metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 15}
+        render_mode = "rgb_array"
+
+        def __init__(self) -> None:
+            self.levels = SideScroller(1, hidden)
+            self.observation_space = self.levels.single_observation_space
+            self.action_space = self.levels.single_action_space
+
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            super().reset(seed=seed)
+            level = (options or {}).get("level")
+            if level is None:
+                level = self.np_random.integers(2 * SideScroller.training_levels, 2**31)
+            frames, info = self.levels.reset(options={"levels": [level]})
+            return frames[0], _first(info)
+
+        def step(self, action: int) -> Any:
+            frames, rewards, terminated, truncated, info = self.levels.step([int(action)])
+            return frames[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), _first(info)
+
+        def render(self) -> Any:
+            return self.levels.render()[0]
+
+    return SingleSideScroller()
+
+
+def _first(info: dict[str, Any]) -> dict[str, Any]:
+    return {name: value[0] for name, value in info.items()}
+
+
+__all__ = ["SideScroller", "single_side_scroller"]
