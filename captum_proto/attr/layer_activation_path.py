@@ -105,7 +105,7 @@ class LayerActivationPath(LayerAttribution):
             inputs (Tensor): (N, ...), as the model takes them.
             target (TargetType, optional): An action or class, or one for each input; a nested list for superclasses. Default: None, for
                 models that return one value for each input
-            n_steps (int, optional): Of the sum; "exact" needs none. Default: 10
+            n_steps (int, optional): Of the sum, at least 2; "exact" needs none. Default: 10
             method (str, optional): One of Captum's sums, or "exact". Default: "riemann_right"
             internal_batch_size (int, optional): Steps of all inputs that go through the model at once. Default: None, all; 256 for "exact"
             return_convergence_delta (bool, optional): Whether to return ``delta`` as well. Default: False
@@ -149,7 +149,7 @@ class LayerActivationPath(LayerAttribution):
             raise InputError(f'method is "{method}"{nearest(str(method), METHODS) or f"; expected one of {METHODS}."}')
         if not isinstance(inputs, Tensor) or inputs.dim() < 1 or len(inputs) == 0:
             raise InputTypeError("inputs are no batch; expected a tensor (N, ...) of at least one.")
-        steps, inputs = check_int(n_steps, "n_steps", 1), inputs.detach()
+        steps, inputs = check_int(n_steps, "n_steps", 2), inputs.detach()
         with borrowed(self.forward_func):
             activations, scores, mask = self._begin(inputs, target)
             with torch.no_grad():

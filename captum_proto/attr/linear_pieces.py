@@ -29,9 +29,9 @@ def integrate_linear_pieces(
     r"""
     :math:`a \odot \int_0^1 \nabla F(\alpha a)\, d\alpha` for each a of a batch, where F is piecewise linear along the path.
 
-    Every piece of a path is looked at in two places. Where the lines through its ends, with the slopes that were found there, meet between
-    the two places, the function has that one bend there, or none; the two gradients are integrated up to it and from it on. Otherwise the
-    piece is divided in the middle.
+    Every piece of a path is looked at in three places. Where the lines through its ends, with the slopes that were found near them, meet in
+    between, and the function passes there, it has this one bend; the two gradients are integrated up to it and from it on. Otherwise the
+    piece is divided, where they meet or in the middle.
 
     Args:
         at (Callable): From rows of the batch (M,) and shares :math:`\alpha` (M,) to values of F (M,) and gradients (M, ...).
@@ -78,26 +78,38 @@ def integrate_linear_pieces(
             rise, bend = at_high[part] - at_low[part], slopes[0] - slopes[1]
             level = bend.abs() * width <= allowed
             meet = torch.where(level, width / 2, (rise - slopes[1] * width) / torch.where(level, 1.0, bend))
-            on_first = at_low[part] + slopes[0] * torch.minimum(meet, width / 2)
+            on_first = _on_line(at_low[part], slopes[0], torch.minimum(meet, width / 2))
             through = on_first + slopes[1] * (width / 2 - meet).clamp(min=0)
             simple = straight & (meet >= width / 4) & (meet <= 3 * width / 4) & ((through - middle).abs() <= allowed)
             simple &= ~level | ((rise - slopes[0] * width).abs() <= 4 * allowed)
+            cut = torch.where(simple, meet, width / 2)
+            at_cut = torch.where(simple, _on_line(at_low[part], slopes[0], meet), middle)
+            # Two bends may look like one where their lines meet; the function itself does not pass there.
+            bent = (simple & ~level).nonzero().flatten()
+            if len(bent):
+                there = at(row[bent], low[part][bent] + meet[bent])[0].double()
+                simple[bent] &= (there - at_cut[bent]).abs() <= allowed[bent]
+                at_cut[bent] = there
             settled = simple | (width <= SHORTEST) | torch.full_like(simple, number == MOST_ROUNDS - 1)
-            split = torch.where(simple, meet, width / 2)
-            both = _scaled(early_gradient, split) + _scaled(late_gradient, width - split)
+            both = _scaled(early_gradient, cut) + _scaled(late_gradient, width - cut)
             total.index_add_(0, row[settled], both[settled].to(total.dtype))
             open_ = ~settled
-            found.append((part[open_], middle[open_]))
-        again, middle = (torch.cat(each) for each in zip(*found, strict=True))
-        half = (low[again] + high[again]) / 2
+            found.append((part[open_], cut[open_], at_cut[open_]))
+        again, cut, at_cut = (torch.cat(each) for each in zip(*found, strict=True))
+        between = low[again] + cut
         rows = rows[again].repeat(2)
-        low, high = torch.cat([low[again], half]), torch.cat([half, high[again]])
-        at_low, at_high = torch.cat([at_low[again], middle]), torch.cat([middle, at_high[again]])
+        low, high = torch.cat([low[again], between]), torch.cat([between, high[again]])
+        at_low, at_high = torch.cat([at_low[again], at_cut]), torch.cat([at_cut, at_high[again]])
         if number == MOST_ROUNDS - 2 and len(rows):
             warnings.warn(
                 "some pieces are not linear; their gradients are taken in two places.", stacklevel=callers_level()
             )
     return total * ends
+
+
+def _on_line(begin: Tensor, slope: Tensor, length: Tensor) -> Tensor:
+    """The value on the line through the beginning of a piece."""
+    return begin + slope * length
 
 
 def _scaled(values: Tensor, factors: Tensor) -> Any:

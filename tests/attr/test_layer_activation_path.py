@@ -48,8 +48,8 @@ def test_exact_attributions_are_complete_where_sums_are_not(network: nn.Module, 
     exact, summed = path.account(inputs, 1, method="exact"), path.account(inputs, 1, n_steps=10, tolerance=9.0)
     assert float(exact.completeness_error.max()) < 1e-7
     assert float(summed.completeness_error.max()) > 1e-4
-    fine = path.account(inputs, 1, n_steps=4000, method="riemann_middle")
-    assert torch.allclose(exact.values, fine.values, atol=2e-3 * float(fine.values.abs().max()))
+    fine = path.account(inputs, 1, n_steps=1000, method="riemann_middle")
+    assert torch.allclose(exact.values, fine.values, atol=1e-3 * float(fine.values.abs().max()))
 
 
 def test_the_value_of_an_agent_is_accounted_for_within_a_hundred_thousandth() -> None:
@@ -84,7 +84,7 @@ def test_a_superclass_and_a_delta(network: nn.Module, inputs: Tensor) -> None:
 
 def test_an_account_that_is_incomplete_is_warned_of(network: nn.Module, inputs: Tensor) -> None:
     with pytest.warns(UserWarning, match='give more n_steps, or method="exact"'):
-        LayerActivationPath(network, "1").attribute(inputs, target=0, n_steps=1, tolerance=1e-6)
+        LayerActivationPath(network, "1").attribute(inputs, target=0, n_steps=2, tolerance=1e-6)
 
 
 def test_the_model_comes_back_as_it_was(network: nn.Module, inputs: Tensor) -> None:

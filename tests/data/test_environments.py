@@ -54,7 +54,7 @@ def test_an_environment_that_opens_a_window_is_a_sentence(gymnasium: Any) -> Non
         made.unwrapped.render_mode = "human"
         return made
 
-    with pytest.raises(ValueError, match='opens a window .* render_mode="rgb_array"'):
+    with pytest.raises(ValueError, match=r'opens a window .* render_mode="rgb_array"'):
         levels_of(make)
 
 

@@ -39,7 +39,8 @@ def test_rates_have_wilsons_intervals() -> None:
 def test_changes_are_tested_on_the_same_levels() -> None:
     before, after = ends_of([0] * 90 + [1] * 5 + [2] * 5), ends_of([0] * 60 + [1] * 30 + [1] * 5 + [2] * 5)
     saw, late = compare_failures(before, after)
-    assert (saw.only_before, saw.only_after, saw.ratio, saw.within) == (0, 30, 7.0, False)
+    assert (saw.only_before, saw.only_after, saw.within) == (0, 30, False)
+    assert saw.ratio == pytest.approx(7.0)
     assert saw.p_value == pytest.approx(stats.binomtest(0, 30).pvalue)
     assert (late.p_value, late.within, late.ratio) == (1.0, True, 1.0)
     assert saw.q_value == pytest.approx(2 * saw.p_value)
@@ -52,13 +53,13 @@ def test_nothing_before_is_infinitely_more_often() -> None:
 
 
 def test_who_only_runs_dies_at_the_first_obstacle_that_kills() -> None:
-    found = play_levels(Runner(), SideScroller, range(30), at_once=12)
-    again = play_levels(Runner(), SideScroller, [29, 3], at_once=2)
-    assert found.ends[[29, 3]].tolist() == again.ends.tolist()
-    assert found.steps[[29, 3]].tolist() == again.steps.tolist()
+    found = play_levels(Runner(), SideScroller, range(12), at_once=8)
+    again = play_levels(Runner(), SideScroller, [11, 3], at_once=2)
+    assert found.ends[[11, 3]].tolist() == again.ends.tolist()
+    assert found.steps[[11, 3]].tolist() == again.steps.tolist()
     from captum_proto.testing.side_scroller.levels import make_levels
 
-    for number, kinds in zip(found.levels.tolist(), make_levels(range(30)).kinds.tolist(), strict=True):
+    for number, kinds in zip(found.levels.tolist(), make_levels(range(12)).kinds.tolist(), strict=True):
         first = next((kind for kind in kinds if kind), 0)
         expected = {0: "coin", 1: "saw", 2: "enemy_left", 3: "enemy_right", 4: "time"}[first]
         assert found.causes[int(found.ends[number])] == expected

@@ -88,9 +88,10 @@ class StudyAgent(Protocol[dict[str, EpisodeEnds]]):
     unit = "levels"
 
     def __post_init__(self) -> None:
-        for name in ("levels", "observations", "n_features", "n_steps", "at_once", "chunk"):
+        for name in ("levels", "observations", "n_features", "at_once", "chunk"):
             check_int(getattr(self, name), name, 1)
-        check_int(self.observed_levels, "observed_levels", 2)
+        for name in ("observed_levels", "n_steps"):
+            check_int(getattr(self, name), name, 2)
         check_int(self.episodes, "episodes", 0)
         check_int(self.seed, "seed", 0)
         if self.method not in METHODS:

@@ -234,7 +234,7 @@ def _trust(found: AgentFindings) -> str:
 
 def _failures(found: AgentFindings) -> Table:
     header, rows = failure_cells(found.ends)
-    caption = "Of the same levels, the share in percent that a cause ends, with Wilson's 95% intervals. The random direction is the control."
+    caption = "Of the same levels, the share in percent that a cause ends, with 95% Wilson intervals. The random direction is the control."
     return Table([said(each) for each in header], [[said(row[0]), *row[1:]] for row in rows], caption)
 
 
