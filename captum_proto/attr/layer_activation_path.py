@@ -88,7 +88,7 @@ class LayerActivationPath(LayerAttribution):
         super().__init__(forward_func, module)
 
     @log_usage()
-    def attribute(  # type: ignore[override]
+    def attribute(
         self,
         inputs: Tensor,
         target: Any = None,

@@ -64,7 +64,7 @@ def integrate_linear_pieces(
         if not len(rows):
             break
         found: list[tuple[Tensor, ...]] = []
-        for part in torch.arange(len(rows), device=ends.device).split(max(1, batch_size // 3)):
+        for part in torch.split(torch.arange(len(rows), device=ends.device), max(1, batch_size // 3)):
             row, width = rows[part], high[part] - low[part]
             shares = torch.cat([low[part] + width / 4, low[part] + width / 2, high[part] - width / 4])
             values, gradients = at(row.repeat(3), shares)

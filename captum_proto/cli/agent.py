@@ -14,6 +14,7 @@ from captum_proto.runs.tasks import carry_out
 
 _EXAMPLES = """examples:
   captum-proto agent side-scroller --out agent
+  captum-proto agent side-scroller --output "jump right" --out jumps
   captum-proto agent side-scroller --levels 10000 --hide saw --out agent
   captum-proto agent minigrid-lava --levels 500 --out lava
   captum-proto agent mine.py:setup --without saw --out mine
@@ -34,6 +35,12 @@ def add(commands: shared.Commands) -> None:
     )
     group.add_argument("--environment", metavar="NAME", help="another environment of MiniGrid, for minigrid-lava")
     group = parser.add_argument_group("attribution")
+    group.add_argument(
+        "--output",
+        default="value",
+        metavar="NAME",
+        help="what is attributed: value, or an action (default: %(default)s)",
+    )
     group.add_argument("--features", type=int, default=8, help="how many (default: %(default)s)")
     group.add_argument("--method", choices=METHODS, default="riemann_right", help="of the path (default: %(default)s)")
     group.add_argument("--n-steps", type=int, default=10, help="of the path (default: %(default)s)")
@@ -69,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
         levels=args.levels,
         observed_levels=args.observed_levels,
         observations=args.observations,
+        output=args.output,
         n_features=args.features,
         n_steps=args.n_steps,
         method=args.method,

@@ -18,22 +18,37 @@ class Levels(Protocol):
     ``reset(options={"levels": numbers})`` begins the levels of these numbers; a level that has ended stays as it is. ``info`` holds
     ``cause`` (N,), why a level ended, as one of ``causes``, or "" while it lasts, and ``labels`` (N, H, W), the number in ``objects`` of
     what each pixel shows.
-
-    Attributes:
-        name (str): Of the environment.
-        num_envs (int): N.
-        actions (sequence of str): By number.
-        causes (sequence of str): Why episodes end; the first is success.
-        objects (sequence of str): By number; 0 is the background.
-        deadly (sequence of str): Those of ``objects`` that are causes of failure too.
     """
 
-    name: str
-    num_envs: int
-    actions: Sequence[str]
-    causes: Sequence[str]
-    objects: Sequence[str]
-    deadly: Sequence[str]
+    @property
+    def name(self) -> str:
+        """Of the environment."""
+        ...
+
+    @property
+    def num_envs(self) -> int:
+        """N."""
+        ...
+
+    @property
+    def actions(self) -> Sequence[str]:
+        """By number."""
+        ...
+
+    @property
+    def causes(self) -> Sequence[str]:
+        """Why episodes end; the first is success."""
+        ...
+
+    @property
+    def objects(self) -> Sequence[str]:
+        """By number; 0 is the background."""
+        ...
+
+    @property
+    def deadly(self) -> Sequence[str]:
+        """Those of ``objects`` that are causes of failure too."""
+        ...
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -117,6 +132,7 @@ class GymnasiumLevels:
             observation, _ = _without_display(lambda: single.reset(seed=int(number)), self.name)  # noqa: B023  # called at once
             observations.append(self._seen(single, observation))
         self._frames = np.stack(observations)
+        self._how = np.zeros((2, self.num_envs), dtype=bool)
         self._ended = np.array([""] * self.num_envs, dtype=object)
         return self._frames.copy(), self._info()
 
@@ -125,18 +141,15 @@ class GymnasiumLevels:
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """As :class:`Levels` has it."""
         rewards = np.zeros(self.num_envs)
-        done = np.zeros((2, self.num_envs), dtype=bool)
         for row, (single, action) in enumerate(zip(self.single, actions, strict=True)):
             if self._ended[row]:
-                done[:, row] = self._how[:, row]
                 continue
             observation, reward, terminated, truncated, _ = single.step(int(action))
-            rewards[row], done[:, row] = reward, (terminated, truncated)
+            rewards[row], self._how[:, row] = reward, (terminated, truncated)
             self._frames[row] = self._seen(single, observation)
             if terminated or truncated:
                 self._ended[row] = self._cause(single, float(reward), bool(terminated))
-        self._how = done
-        return self._frames.copy(), rewards, done[0], done[1], self._info()
+        return self._frames.copy(), rewards, self._how[0].copy(), self._how[1].copy(), self._info()
 
     def close(self) -> None:
         """Close all environments."""

@@ -42,7 +42,9 @@ def minigrid_levels(name: str, num_envs: int = 1) -> GymnasiumLevels:
         ) from error
 
     def make() -> Any:
-        return ImgObsWrapper(RGBImgObsWrapper(gymnasium.make(name), tile_size=TILE))
+        whole: Any = RGBImgObsWrapper
+        image: Any = ImgObsWrapper
+        return image(whole(gymnasium.make(name), tile_size=TILE))
 
     return GymnasiumLevels(
         make,

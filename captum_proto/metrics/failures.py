@@ -160,7 +160,7 @@ def play_levels(
                 raise InputError(
                     f"{len(running)} levels did not end in {most_steps} steps; give an environment with a limit of time."
                 )
-    return EpisodeEnds(*(torch.from_numpy(each) for each in (numbers, ends, steps)), causes)
+    return EpisodeEnds(torch.from_numpy(numbers), torch.from_numpy(ends), torch.from_numpy(steps), causes)
 
 
 def observed(frames: NDArray[np.uint8]) -> Tensor:

@@ -156,7 +156,7 @@ def train_lava_agent(epochs: int = 30, seed: int = 0) -> tuple[LavaAgent, dict[s
         logits, value = agent(observed(images[rows.numpy()]))
         loss = cross_entropy(logits, moves[rows]) + 2 * mse_loss(value, values[rows])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     agent.eval()

@@ -11,6 +11,9 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from captum_proto._utils.files import save_tensors
 from captum_proto.testing import lava_agent
@@ -31,16 +34,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--levels", type=int, default=100_000, help="scroller: levels to train on (default: %(default)s)"
     )
-    parser.add_argument("--rounds", type=int, default=10, help="scroller: rounds of play (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=8, help="scroller: rounds of play (default: %(default)s)")
+    parser.add_argument(
+        "--untaught", action="store_true", help="scroller: leave to the agent what its channels are for"
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     args = parser.parse_args(arguments)
     began = time.process_time()
     if args.agent == "scroller":
         trained, rounds = train_agent(
-            args.levels, args.rounds, seed=args.seed, report=lambda figures: print(json.dumps(figures), flush=True)
+            args.levels,
+            args.rounds,
+            teaching=0.0 if args.untaught else 100.0,
+            seed=args.seed,
+            report=lambda figures: print(json.dumps(figures), flush=True),
         )
-        model, figures, path, kind = trained, {"rounds": rounds}, scroller.CHECKPOINT, scroller.KIND
-        described = {"levels": args.levels, "seed": args.seed, **figures}
+        model: nn.Module = trained
+        path, kind = scroller.CHECKPOINT, scroller.KIND
+        described: dict[str, Any] = {
+            "levels": args.levels,
+            "untaught": args.untaught,
+            "seed": args.seed,
+            "rounds": rounds,
+        }
     else:
         model, found = lava_agent.train_lava_agent(seed=args.seed)
         path, kind = lava_agent.CHECKPOINT, lava_agent.KIND

@@ -40,6 +40,7 @@ def agent_page_of(folder: Path, warned: Sequence[str] | None = None) -> Page:
     findings = AgentFindings(
         name=str((settings.get("agent") or {}).get("name", "an agent")),
         layer=str((settings.get("agent") or {}).get("layer", "a layer")),
+        output=str(settings.get("output", "value")),
         kernel=(settings.get("agent") or {}).get("kernel"),
         facts=facts,
         agreement=ObjectAgreement.from_json(facts["agreement"]),

@@ -32,7 +32,7 @@ from captum_proto.experiments.agent.page import (
     agent_page_of,
 )
 from captum_proto.experiments.agent.pictures import draw_episode, draw_features
-from captum_proto.experiments.agent.setup import AgentSetup
+from captum_proto.experiments.agent.setup import VALUE, AgentSetup
 from captum_proto.features import AttributionNMF
 from captum_proto.metrics import EpisodeEnds, compare_failures, object_agreement, play_levels
 from captum_proto.metrics.object_agreement import ObjectAgreement
@@ -57,6 +57,7 @@ class StudyAgent(Protocol[dict[str, EpisodeEnds]]):
         levels (int): That are played with each agent. Default: 2000
         observed_levels (int): Others, in which features are found. Default: 128
         observations (int): Of each of these. Default: 4
+        output (str): What is attributed: "value", or an action, for its logit. Default: "value"
         n_features (int): Default: 8
         n_steps (int): Of the path. Default: 10
         method (str): See :class:`~captum_proto.attr.LayerActivationPath`. Default: "riemann_right"
@@ -75,6 +76,7 @@ class StudyAgent(Protocol[dict[str, EpisodeEnds]]):
     levels: int = 2000
     observed_levels: int = 128
     observations: int = 4
+    output: str = VALUE
     n_features: int = 8
     n_steps: int = 10
     method: str = "riemann_right"
@@ -96,6 +98,7 @@ class StudyAgent(Protocol[dict[str, EpisodeEnds]]):
         check_int(self.seed, "seed", 0)
         if self.method not in METHODS:
             raise InputError(f'method is "{self.method}"; expected one of {", ".join(METHODS)}.')
+        self.setup.score(self.output)
         environment = self.setup.make(1)
         for name in [*(self.without or []), *self.hide]:
             if name not in environment.objects:
@@ -121,7 +124,17 @@ class StudyAgent(Protocol[dict[str, EpisodeEnds]]):
         ]
 
     def provenance(self) -> dict[str, Any]:
-        choices = ("levels", "observed_levels", "observations", "n_features", "n_steps", "method", "hide", "episodes")
+        choices = (
+            "levels",
+            "observed_levels",
+            "observations",
+            "output",
+            "n_features",
+            "n_steps",
+            "method",
+            "hide",
+            "episodes",
+        )
         more = {name: getattr(self, name) for name in (*choices, "at_once", "chunk", "seed")}
         return provenance("agent", {"agent": self.setup.provenance(), "without": self.removed, **more})
 
@@ -176,9 +189,10 @@ class StudyAgent(Protocol[dict[str, EpisodeEnds]]):
 
     def _attributions(self, agent: AgentSetup, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of the value to the layer; how incomplete they are, and the values."""
-        path = LayerActivationPath(agent.value, agent.layer)
+        path = LayerActivationPath(agent.score(self.output), agent.layer)
         found = [
-            path.account(part, None, self.n_steps, self.method, tolerance=float("inf")) for part in images.split(64)
+            path.account(part, None, self.n_steps, self.method, tolerance=float("inf"))
+            for part in torch.split(images, 64)
         ]
         values, scores = (torch.cat([getattr(each, name) for each in found]) for name in ("values", "scores"))
         return values, torch.cat([each.delta for each in found]), scores

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from captum_proto.testing.side_scroller import agent as scroller
 
 #: Agents that come with the package.
 KNOWN = ("side-scroller", "minigrid-lava")
+#: The output that is attributed if no action is.
+VALUE = "value"
 
 
 @dataclass
@@ -58,6 +59,28 @@ class AgentSetup:
         """(N,)."""
         values: Tensor = self.agent(observations)[1]
         return values
+
+    def score(self, output: str) -> Callable[[Tensor], Tensor]:
+        """
+        What is attributed.
+
+        Args:
+            output (str): "value", or the name of an action, for its logit.
+
+        Returns:
+            Callable: From observations (N, 3, H, W) to (N,).
+
+        Raises:
+            ValueError: If there is no such action.
+        """
+        if output == VALUE:
+            return self.value
+        actions = list(self.make(1).actions)
+        if output not in actions:
+            hint = nearest(output, [VALUE, *actions]) or f"; expected {VALUE} or one of {', '.join(actions)}."
+            raise InputError(f'there is no output "{output}"{hint}')
+        place = actions.index(output)
+        return lambda observations: self.policy(observations)[:, place]
 
     def provenance(self) -> dict[str, Any]:
         """What results depend on."""
@@ -104,7 +127,7 @@ def agent_setup(name: str, checkpoint: Path | None = None, environment: str | No
             "seen",
             "conv3",
             side_scroller.scroller_agent(trained=False, seed=1),
-            lambda hidden: partial(side_scroller.SideScroller, hidden=(hidden,)),
+            lambda hidden: lambda count: side_scroller.SideScroller(count, (hidden,)),
         )
     if name == "minigrid-lava":
         where = environment or lava_agent.ENVIRONMENT
@@ -113,7 +136,7 @@ def agent_setup(name: str, checkpoint: Path | None = None, environment: str | No
         return AgentSetup(
             where,
             crossing,
-            partial(minigrid_levels, where),
+            lambda count: minigrid_levels(where, count),
             "seen",
             "conv3",
             lava_agent.lava_agent(trained=False, seed=1),
@@ -127,4 +150,4 @@ def _load(agent: nn.Module, checkpoint: Path | None, kind: str) -> None:
         agent.load_state_dict(load_tensors(checkpoint, kind)[0])
 
 
-__all__ = ["KNOWN", "AgentSetup", "agent_setup"]
+__all__ = ["KNOWN", "VALUE", "AgentSetup", "agent_setup"]

@@ -61,7 +61,8 @@ class AgentFindings:
 
     Attributes:
         name (str): Of the agent and its environment.
-        layer (str): To which values are attributed.
+        layer (str): To which it is attributed.
+        output (str): What is attributed: "value", or an action, for its logit.
         kernel (str, optional): The layer that edits change; None: what ``layer`` returns.
         facts (dict): Figures of the attributions and the features.
         agreement (ObjectAgreement): Of the features with objects.
@@ -74,6 +75,7 @@ class AgentFindings:
 
     name: str
     layer: str
+    output: str
     kernel: str | None
     facts: dict[str, Any]
     agreement: ObjectAgreement
@@ -82,6 +84,11 @@ class AgentFindings:
     ends: dict[str, EpisodeEnds]
     features: list[SeenFeature]
     episodes: list[SeenEpisode]
+
+    @property
+    def what(self) -> str:
+        """What is attributed, in words."""
+        return self.output if self.output == "value" else f'logit of "{self.output}"'
 
     @property
     def original(self) -> EpisodeEnds:
@@ -116,19 +123,20 @@ def agent_page(found: AgentFindings, settings: dict[str, Any], failures: Sequenc
     units = {k: feature_unit(found, k) for k in order}
     page.lead = [UnitRows([units[k] for k in order[:_LEADING]])]
     page.summary = [
-        f"Features of an agent's value, each with the observations in which it counts most: as the agent sees them, in orange where the "
-        f"feature raises the value, in blue where it lowers it. The value is attributed to layer {found.layer} along a straight path from "
+        f"Features of an agent's {found.what}, each with the observations in which it counts most: as the agent sees them, in orange "
+        f"where the feature raises it, in blue where it lowers it. The {found.what} is attributed to layer "
+        f"{found.layer} along a straight path from "
         f"zeros, and {len(found.features)} features account for these attributions over {found.facts['observations']} observations.",
         f"{sum(map(bool, found.agreement.names()))} of {len(found.features)} features are about an object ({_share(about)}); "
         + "; ".join(f"of {name} {percent(each.score.value)}" for name, each in found.controls.items())
         + ".",
-        f"As it is, the agent succeeds in {percent(found.original.rate(found.original.causes[0]).value)} of {levels} levels that it was "
-        "not trained on.",
+        f"As it is, the agent succeeds in {percent(found.original.rate(found.original.causes[0]).value)} of {levels} levels, "
+        "other ones than those in which features were found.",
     ]
     page.summary += [_sentence(found, name, each) for name, each in found.edits.items()]
     page.legend = [
         "First row: what the agent sees. Second row: where the feature counts, orange for, blue against. The number beneath is what "
-        "it contributes to the value."
+        f"it contributes to the {found.what}."
     ]
     page.trust = _trust(found)
     page.sections.append(Section("Failures before and after", [_failures(found), *_changes(found)], shown=1))
@@ -161,7 +169,7 @@ def feature_unit(found: AgentFindings, feature: int) -> Unit:
         f"{said(agreement.objects[best])}: IoU {number(float(agreement.iou[feature, best]))}, on it in "
         f"{percent(pointing) if pointing == pointing else '–'} of the {int(agreement.images[feature, best])} observations that show it (by "
         f"chance {percent(float(agreement.area[best]))})",
-        f"contributes {number(found.facts['sizes'][feature])} to the value on average, in size",
+        f"contributes {number(found.facts['sizes'][feature])} to the {found.what} on average, in size",
     ]
     removed = [said(each) for each, edit in found.edits.items() if edit["feature"] == feature]
     if removed:
@@ -286,8 +294,9 @@ def _complete(found: AgentFindings) -> list[str]:
     facts = found.facts
     where = f"the kernel {found.kernel}, which reads the layer" if found.kernel else "what the layer returns"
     return [
-        f"Attributions miss what they should sum to by {percent(facts['completeness_median'])} of the value in the median observation and "
-        f"{percent(facts['completeness_worst'])} in the worst. The features miss {percent(facts['error'])} of the size of the attributions "
+        f"Attributions miss what they should sum to by {percent(facts['completeness_median'])} of the {found.what} in the median "
+        f"observation and {percent(facts['completeness_worst'])} in the worst. The features miss "
+        f"{percent(facts['error'])} of the size of the attributions "
         f"they were found in, and {percent(facts['missed'])} of others. A feature is taken away by a projection of {where}.",
     ]
 

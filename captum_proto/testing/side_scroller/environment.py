@@ -205,7 +205,9 @@ def single_side_scroller(hidden: Collection[str] = ()) -> Any:
     """
     gymnasium = gymnasium_package()
 
-    class SingleSideScroller(gymnasium.Env):
+    base: Any = gymnasium.Env
+
+    class SingleSideScroller(base):
         metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 15}
         render_mode = "rgb_array"
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from captum_proto.testing.side_scroller.agent import ScrollerAgent
-from captum_proto.testing.side_scroller.drawing import draw
+from captum_proto.testing.side_scroller.agent import TAUGHT, ScrollerAgent
+from captum_proto.testing.side_scroller.drawing import OBJECTS, draw
 from captum_proto.testing.side_scroller.expert import expert_actions
 from captum_proto.testing.side_scroller.levels import make_levels
 from captum_proto.testing.side_scroller.simulator import ACTIONS, CAUSES, advance, begin
@@ -39,11 +39,13 @@ class Played:
         frames (NDArray): (M, 64, 64, 3), from 0 to 255.
         actions (NDArray): (M,), the expert's.
         returns (NDArray): (M,), discounted, of those who played.
+        objects (NDArray): (M, 6, 16, 16), how many of the 16 pixels of each place belong to each object of :data:`TAUGHT`.
     """
 
     frames: NDArray[np.uint8]
     actions: NDArray[np.int64]
     returns: NDArray[np.float32]
+    objects: NDArray[np.uint8]
 
 
 def play(
@@ -70,11 +72,11 @@ def play(
     """
     levels = make_levels(numbers)
     state, by_expert = begin(levels), random.random(len(levels)) < expert_share
-    frames, actions, when, who = [], [], [], []
+    frames, actions, when, who, objects = [], [], [], [], []
     running = np.arange(len(levels))
     for step in range(_STEPS):
         world, own = levels.rows(running), state.rows(running)
-        seen, _ = draw(world, own)
+        seen, labels = draw(world, own)
         expert = expert_actions(world, own)
         with torch.no_grad():
             drawn = torch.from_numpy(random.random((len(running), len(ACTIONS))))
@@ -86,6 +88,7 @@ def play(
         chosen[at_random] = random.integers(len(ACTIONS), size=int(at_random.sum()))
         keep = (expert != ACTIONS.index("right")) | (random.random(len(running)) < kept)
         frames.append(seen[keep])
+        objects.append(_counted(labels[keep]))
         actions.append(expert[keep])
         when.append(np.full(int(keep.sum()), step))
         who.append(running[keep])
@@ -98,7 +101,10 @@ def play(
     won = state.cause[level] == CAUSES.index("coin")
     returns = np.where(won, DISCOUNT ** (state.steps[level] - 1 - np.concatenate(when)), 0.0)
     ends = {cause: int((state.cause[~by_expert] == number).sum()) for number, cause in enumerate(CAUSES)}
-    return Played(np.concatenate(frames), np.concatenate(actions), returns.astype(np.float32)), ends
+    played = Played(
+        np.concatenate(frames), np.concatenate(actions), returns.astype(np.float32), np.concatenate(objects)
+    )
+    return played, ends
 
 
 def to_batch(frames: NDArray[np.uint8]) -> Tensor:
@@ -106,13 +112,22 @@ def to_batch(frames: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
 
 
+def _counted(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Of the pixels of each place of the layer ``seen``, how many belong to each object."""
+    masks = np.stack([labels == OBJECTS.index(name) for name in TAUGHT], 1)
+    counted: NDArray[np.uint8] = masks.reshape(len(masks), len(TAUGHT), 16, 4, 16, 4).sum((3, 5), dtype=np.uint8)
+    return counted
+
+
 def train_agent(
     levels: int = 100_000,
-    rounds: int = 10,
+    rounds: int = 8,
     played: int = 192,
     updates: int = 220,
     batch_size: int = 128,
     lr: float = 1e-3,
+    teaching: float = 100.0,
+    sparsity: float = 0.5,
     seed: int = 0,
     kept_rounds: int = 6,
     report: Any = None,
@@ -122,11 +137,14 @@ def train_agent(
 
     Args:
         levels (int, optional): How many levels there are to train on: their numbers are 0, 1, … Default: 100,000
-        rounds (int, optional): Of play and updates. Default: 10
+        rounds (int, optional): Of play and updates. Default: 8
         played (int, optional): Levels a round. Default: 192
         updates (int, optional): Batches a round. Default: 220
         batch_size (int, optional): Frames at a time. Default: 128
         lr (float, optional): Adam's, which falls to a tenth along a cosine. Default: 1e-3
+        teaching (float, optional): The weight of the squared difference between the first six channels of ``seen`` and how much of each
+            object is where; 0: what they are for is left to the agent. Default: 100.0
+        sparsity (float, optional): The weight of the mean activation of its other channels. Default: 0.5
         seed (int, optional): Of all that is random. Default: 0
         kept_rounds (int, optional): Frames of so many rounds are trained on. Default: 6
         report (Callable, optional): Is given each round's figures. Default: None
@@ -152,15 +170,21 @@ def train_agent(
         frames = np.concatenate([each.frames for each in memory])
         actions = torch.from_numpy(np.concatenate([each.actions for each in memory]))
         returns = torch.from_numpy(np.concatenate([each.returns for each in memory]))
+        objects = np.concatenate([each.objects for each in memory])
         for _ in range(updates):
             rows = random.integers(len(frames), size=batch_size)
-            logits, values = agent(to_batch(frames[rows]))
+            seen = agent.look(to_batch(frames[rows]))
+            logits, values = agent.act(seen)
             imitation, value = cross_entropy(logits, actions[rows]), mse_loss(values, returns[rows])
+            taught = mse_loss(seen[:, : len(TAUGHT)], torch.from_numpy(objects[rows]).float() / 16)
+            loss = imitation + 2 * value
+            if teaching:
+                loss = loss + teaching * taught + sparsity * seen[:, len(TAUGHT) :].mean()
             optimizer.zero_grad()
-            (imitation + 2 * value).backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-            losses.append((float(imitation), float(value)))
+            losses.append((imitation.item(), value.item(), taught.item()))
         mean = np.mean(losses[-50:], axis=0)
         figures.append(
             {
@@ -168,6 +192,7 @@ def train_agent(
                 "frames": len(frames),
                 "imitation": float(mean[0]),
                 "value": float(mean[1]),
+                "taught": float(mean[2]),
                 "ends": ends,
                 "play_seconds": play_seconds,
                 "seconds": time.perf_counter() - began,
