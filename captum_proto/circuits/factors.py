@@ -148,7 +148,7 @@ def weight_factors(expanded: ExpandedWeights, unit: int, n_factors: int = 3) -> 
     rows = weights.flatten(1).T.double().numpy()
     if not rows.any():
         raise InputError(f"the weights of unit {unit} are 0 everywhere, so there are no factors; choose another unit.")
-    spatial, channels, error = one_sided_nmf(rows, count, what="weight factors")
+    spatial, channels, error = one_sided_nmf(rows, count)
     lengths = np.linalg.norm(channels, axis=1)
     channels, spatial = channels / np.where(lengths > 0, lengths, 1.0)[:, None], spatial * lengths
     shuffled = np.random.default_rng(0).permutation(rows.ravel()).reshape(rows.shape)

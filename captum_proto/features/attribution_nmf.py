@@ -13,7 +13,7 @@ from torch import Tensor
 from captum_proto._utils.checks import check_int, type_name
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
 from captum_proto._utils.files import intact, load_tensors, save_tensors
-from captum_proto.features.signed_nmf import relative_error, signed_factors, signed_nmf
+from captum_proto.stats.factorization import one_sided_nmf, relative_error, signed_factors
 
 _KIND = "features of attributions"
 
@@ -142,7 +142,7 @@ class AttributionNMF:
             raise InputError(
                 "the attributions are 0 everywhere, so there are no features; choose another layer or output."
             )
-        factors, components, self.error = signed_nmf(used, self.n_features, self.max_iter, self.tol)
+        factors, components, self.error = one_sided_nmf(used, self.n_features, self.max_iter, self.tol)
         lengths = np.linalg.norm(components, axis=1)
         strength = np.abs(factors).sum(0) * lengths
         order = np.argsort(-strength, kind="stable")

@@ -18,8 +18,8 @@ from captum_proto.capture import Layer
 from captum_proto.features.attribution import UnitAttribution, UnitAttributions
 from captum_proto.features.layer_maps import MappedLayer
 from captum_proto.features.pictures import UnitPictures
-from captum_proto.features.signed_nmf import signed_nmf
 from captum_proto.optim import Visualizations
+from captum_proto.stats.factorization import one_sided_nmf
 
 _FACTORIZE = ("activations", "gradients", "attributions")
 _KIND = "neuron groups"
@@ -250,7 +250,7 @@ class NeuronGroups:
             raise InputError(
                 f'the {self.factorize} of "{self._mapped.name}" are 0 everywhere, so there are no groups; choose another layer.'
             )
-        factors, channels, error = signed_nmf(rows, self.n_groups, self.max_iter, self.tol)
+        factors, channels, error = one_sided_nmf(rows, self.n_groups, self.max_iter, self.tol)
         lengths = np.linalg.norm(channels, axis=1)
         channels, factors = channels / np.where(lengths > 0, lengths, 1.0)[:, None], factors * lengths
         spatial = torch.from_numpy(factors).float().view(len(values), *values.shape[2:], -1).permute(0, 3, 1, 2)
@@ -261,7 +261,7 @@ class NeuronGroups:
             spatial[:, order].contiguous(),
             torch.from_numpy(channels).float()[order],
             error,
-            signed_nmf(shuffled, self.n_groups, self.max_iter, self.tol)[2],
+            one_sided_nmf(shuffled, self.n_groups, self.max_iter, self.tol)[2],
         )
 
 
