@@ -9,7 +9,15 @@ from typing import Any
 from captum_proto._utils.tables import percent
 from captum_proto.experiments.blind import FORM
 from captum_proto.experiments.tasks_page import tasks_page
-from captum_proto.experiments.trojans.results import CLEAN, NOISE, RESULTS, TRIGGER_IMAGES, TrojanResult
+from captum_proto.experiments.trojans.results import (
+    CLEAN,
+    DRAWING,
+    NOISE,
+    RESULTS,
+    TRIGGER_IMAGES,
+    TWO_TOWER,
+    TrojanResult,
+)
 from captum_proto.experiments.trojans.sheets import sheet_path
 from captum_proto.experiments.trojans.table import Trojan
 from captum_proto.report.blocks import Block, Files, Gallery, Paragraphs, Picture, Pictures, Shown, Table
@@ -175,13 +183,19 @@ def _scores(result: TrojanResult) -> list[Section]:
         return []
     header, rows = result.rate_rows()
     all_, kinds = ([row for row in rows if (row[2] == "all") is whole] for whole in (True, False))
+    means = {
+        CLEAN: f"“…{CLEAN}”: the same pictures of the network without trojans.",
+        NOISE: f"“{NOISE}”: what an ascent begins with.",
+        TRIGGER_IMAGES: f"“{TRIGGER_IMAGES}”: natural images with the trigger in them, the most that can be expected of a chooser.",
+        TWO_TOWER: "Two-tower model: the cosine of pictures and answers.",
+        DRAWING: "Drawing: how much of each trigger pictures hold, by the correlation with the patch, the mask of the feature or the "
+        "texture of the style.",
+    }
+    there = [*result.conditions, *result.choosers]
     told = Paragraphs(
         [
-            f"The answer is chosen that goes best with all pictures of a trojan together. “…{CLEAN}”: the same pictures of the network "
-            f"without trojans. “{NOISE}”: what an ascent begins with. “{TRIGGER_IMAGES}”: natural images with the trigger in them, the "
-            "most that can be expected of a chooser.",
-            "Two-tower model: the cosine of pictures and answers. Drawing: how much of each trigger pictures hold, by the correlation "
-            "with the patch, the mask of the feature or the texture of the style.",
+            "The answer is chosen that goes best with all pictures of a trojan together.",
+            " ".join(text for name, text in means.items() if any(each.endswith(name) for each in there)),
         ]
     )
     caption = (
