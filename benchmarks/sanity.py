@@ -69,7 +69,7 @@ def case(count: int, values: int, rounds: int) -> Case:
         Contender(MATRIX, lambda: matrix(*arrays), every=2),
         Contender(ROWS, lambda: row_by_row(*arrays), every=2),
     ]
-    goals = [Goal(MATRIX, OURS, least=50)] if count >= 64 else []
+    goals = [Goal(MATRIX, OURS, least=50)] if count >= 64 and values > 100_000 else []
     if importlib.util.find_spec("quantus") is not None:  # the extra [bench] does not bring it
         quantus = importlib.import_module("quantus.functions.similarity_func")
         contenders.append(Contender(QUANTUS, lambda: quantus.correlation_spearman(*arrays, batched=True), every=2))

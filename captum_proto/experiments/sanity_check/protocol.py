@@ -59,6 +59,8 @@ VERDICTS = "verdicts.csv"
 _METHODS, _CONTROLS, _MADE = "methods", "controls", "prototypes"
 _EDGES, _LINEAR, _PICTURES = "edges", "linear", "pictures"
 _LABELS, _LEFT_OUT = "labels", "left_out"
+#: Random linear models, which cost nothing: as many as it takes to see that their mean is chance.
+_LINEAR_SEEDS = 20
 #: So many of the inputs are shown with their maps.
 _SHOWN = 2
 
@@ -177,9 +179,8 @@ class SanityCheck(Protocol[SanityTable]):
             edges = self._randomized(
                 EdgeDetector(self.named.model), {}, run.folder / _PICTURES / _EDGES, run.show_progress
             )
-            linear_control(self._prepared, self._classes, self._measures, self.seeds).result.save(
-                run.folder / _CONTROLS / f"{_LINEAR}.safetensors", overwrite=True
-            )
+            linear = linear_control(self._prepared, self._classes, seeds=_LINEAR_SEEDS)
+            linear.result.save(run.folder / _CONTROLS / f"{_LINEAR}.safetensors", overwrite=True)
             edges.save(run.folder / _CONTROLS / f"{_EDGES}.safetensors", overwrite=True)
         elif kind == _METHODS:
             choices = Choices(self._layer or "", self.n_steps, self.nt_samples, self.noise, self.batch_size)

@@ -13,6 +13,8 @@ from captum_proto.metrics.randomization.result import MARGIN, RandomizationResul
 from captum_proto.metrics.randomization.verdict import Verdict, verdict_table, verdicts
 from captum_proto.runs.files import write_rows
 
+#: A p-value of the linear model below this says that chance is not what it should be.
+_CHANCE = 0.001
 #: What the controls are called, and prototypes.
 PROTOTYPES = "prototypes"
 EDGES, LINEAR, UNCHANGED = "edge detector", "gradient of a linear model", "no layer randomized"
@@ -84,7 +86,7 @@ class SanityTable:
         p = control.p_value
         expected = f"0 ± {control.expected_spread:.2g}"
         rows.append(
-            [LINEAR, "spearman", expected, f"{number(mean.value, 4)}, p {p_text(p)}", "yes" if p > 0.01 else "no"]
+            [LINEAR, "spearman", expected, f"{number(mean.value, 4)}, p {p_text(p)}", "yes" if p > _CHANCE else "no"]
         )
         return rows
 
