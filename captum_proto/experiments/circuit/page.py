@@ -328,6 +328,7 @@ __all__ = [
     "OUTGOING",
     "PICTURES",
     "STIMULI",
+    "STRIPS",
     "circuit_page",
     "write_connections",
 ]

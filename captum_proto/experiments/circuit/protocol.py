@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import check_int
-from captum_proto._utils.errors import InputError, UnreadableImageError
-from captum_proto._utils.files import whole_file
+from captum_proto._utils.errors import InputError
 from captum_proto.capture import find_output
 from captum_proto.circuits import (
     ExpandedWeights,
@@ -25,7 +23,6 @@ from captum_proto.circuits import (
     Tuning,
     TuningCurve,
     curve,
-    example_clusters,
     expanded_weights,
     match_units,
     position_icons,
@@ -36,6 +33,7 @@ from captum_proto.data import Collection
 from captum_proto.data.images import read_image
 from captum_proto.data.numbered import NumberedImages
 from captum_proto.experiments.circuit import checks
+from captum_proto.experiments.circuit.kinds import ExampleKinds
 from captum_proto.experiments.circuit.page import (
     CHECKS,
     CLUSTERS,
@@ -46,9 +44,11 @@ from captum_proto.experiments.circuit.page import (
     OUTGOING,
     PICTURES,
     STIMULI,
+    STRIPS,
     circuit_page,
     write_connections,
 )
+from captum_proto.experiments.circuit.pictures import spread_places, write_icons, write_picture
 from captum_proto.experiments.circuit.stimuli import (
     APPEARANCES,
     STEP,
@@ -60,10 +60,9 @@ from captum_proto.experiments.circuit.stimuli import (
 from captum_proto.experiments.examples import opened
 from captum_proto.features import Examples, LayerExamples, TopExamples
 from captum_proto.models import LayerActivations, NamedModel, PooledFeatures
-from captum_proto.optim import Visualizations, visualize
+from captum_proto.optim import InputOptimization, Visualizations, visualization_settings, visualize
 from captum_proto.optim.loss import ChannelActivation
 from captum_proto.report.blocks import Verdict
-from captum_proto.report.figures import to_display
 from captum_proto.report.html import write_page
 from captum_proto.report.views.circuit import UnitChecks
 from captum_proto.report.views.examples import framed_crop, write_strip
@@ -75,10 +74,8 @@ from captum_proto.runs.tasks import Protocol, Run, Task
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 #: Other units of the layer that are controls, and their top examples that are turned.
 _OTHERS, _TURNED = 8, 9
-#: Icons to a side of a receptive field, at most.
-_ICONS = 7
-#: So many clusters are looked for, among so many sets of random images as well, each against so many sets spread evenly.
-_MOST_CLUSTERS, _RANDOM_SETS, _REFERENCES = 5, 19, 10
+#: So many sets of random images are clustered, at most, to see what chance gives.
+_RANDOM_SETS = 19
 
 
 @dataclass(frozen=True)
@@ -241,6 +238,7 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
             listed.append(Task("outgoing"))
             pictured.append("outgoing")
         self._incoming.path()
+        self._rehearse()
         if self.source is not None:
             count = self._images.count or 0
             if count < self.k:
@@ -295,6 +293,14 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
             for unit in self.chosen
         }
 
+    def _rehearse(self) -> None:
+        """See that pictures can be made, before anything takes time or is removed: one step for one unit."""
+        settings = visualization_settings(self._picture_shape, steps=min(1, self.steps))
+        loss = ChannelActivation(self._objective(self.layer), self.chosen[:1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what there is to warn of comes again
+            InputOptimization(self.named.model, loss, self.named.preprocess, settings).optimize(self._picture_shape)
+
     @cached_property
     def _digest(self) -> str:
         """Of the images: a replaced one is noticed."""
@@ -336,7 +342,7 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
                 framed = [
                     framed_crop(crop, box, layer, place) for crop, box, place in zip(crops, boxes, places, strict=False)
                 ]
-                write_strip(framed, run.folder / f"strips/{unit:05d}_{which}.png")
+                write_strip(framed, run.folder / STRIPS / f"{unit:05d}_{which}.png")
 
     def _draw(self, run: Run) -> None:
         """A picture of every unit of the circuit, and of the controls."""
@@ -435,55 +441,13 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
         return checks.check_examples(responses(unit, angles), blank, control, angles)
 
     def _cluster(self, unit: int, folder: Path) -> None:
-        """Clusters among what the layer makes of the unit's top examples, and among as many random images, for the control."""
         examples = self._examples(folder)
         assert examples is not None  # this task needs that of examples
         activations = LayerActivations(self.named, self.layer, batch_size=self.batch_size)
-        features = self._features(activations, examples, unit)
-        found = example_clusters(features, max_clusters=_MOST_CLUSTERS, draws=_REFERENCES, seed=self.seed)
-        random = np.random.default_rng(self.seed)
-        pool = activations(self._some_images(random.permutation(self._images.count or 0).tolist(), 4 * self.k))
-        places = random.integers(pool.shape[2], size=len(pool))
-        vectors = np.delete(pool.numpy()[np.arange(len(pool)), :, places], unit, axis=1)
-        null = []
-        for _ in range(min(_RANDOM_SETS, self.draws)):
-            chosen = random.choice(len(vectors), size=min(self.k, len(vectors)), replace=False)
-            null.append(
-                example_clusters(vectors[chosen], max_clusters=_MOST_CLUSTERS, draws=_REFERENCES, seed=self.seed).count
-            )
-        content = {**vars(found), "unit": unit, "by_chance": null}
+        kinds = ExampleKinds(activations, examples, self._images, unit, self.seed)
+        content = {**vars(kinds.clusters), "unit": unit, "by_chance": kinds.by_chance(min(_RANDOM_SETS, self.draws))}
         write_json(folder / CLUSTERS / f"{unit:05d}.json", content, overwrite=True)
-        if found.count > 1:
-            crops = examples.crops(self._images, unit, "top")
-            _, _, boxes = examples.chosen(unit)
-            places_of = examples.places(unit)
-            for label in range(found.count):
-                rows = [row for row, each in enumerate(found.labels) if each == label][: self.shown]
-                framed = [framed_crop(crops[row], boxes[row], examples, places_of[row]) for row in rows]
-                write_strip(framed, folder / f"strips/{unit:05d}_kind{label}.png")
-
-    def _some_images(self, numbers: Sequence[int], count: int) -> Tensor:
-        """The first images that can be read, of those of some numbers; of the others the examples have warned."""
-        found: list[Tensor] = []
-        for number in numbers:
-            if len(found) == count:
-                break
-            try:
-                found.append(self._images.at([number]))
-            except UnreadableImageError:
-                continue
-        return torch.cat(found)
-
-    def _features(self, activations: LayerActivations, examples: LayerExamples, unit: int) -> np.ndarray[Any, Any]:
-        """What the other units of the layer say where the unit responds most in each of its top examples."""
-        _, numbers, _ = examples.chosen(unit)
-        values = activations(self._images.at(numbers)).numpy()
-        places = examples.places(unit)
-        rows = []
-        for value, place in zip(values, places, strict=True):
-            flat = 0 if not place else int(np.ravel_multi_index(place, examples.shape))
-            rows.append(np.delete(value[:, flat], unit))
-        return np.stack(rows)
+        kinds.draw(folder / STRIPS, self.shown)
 
     def _match(self, folder: Path) -> None:
         assert self.other is not None  # else there is no such task
@@ -507,7 +471,7 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
         found = expanded_weights(self.named, self.from_layer, self.layer, units=unit, frozen_at=self._frozen)
         lengths = found.of(unit).norm(dim=0)
         # Of a large field every few positions, from the middle outwards, so that there are no more than so many to a side.
-        rows, columns = (_spread(side) for side in lengths.shape)
+        rows, columns = (spread_places(side) for side in lengths.shape)
         at = [(row, column) for row in rows for column in columns if float(lengths[row, column])]
         made, places = position_icons(
             self.named,
@@ -524,37 +488,9 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
         write_icons(made.images, shown, amounts, folder / ICONS / f"{unit:05d}.png")
 
 
-def _spread(side: int) -> list[int]:
-    """Places along an axis, the middle among them, every so many that there are few."""
-    step = -(-side // _ICONS)
-    return list(range(side // 2 % step, side, step))
-
-
 def blank_of(named: NamedModel, layer: str, unit: int, size: int) -> float:
     """A unit's response to gray."""
     return float(TuningCurve(named, layer, unit).responses(torch.full((1, 3, size, size), 0.5))[0, unit])
 
 
-def write_picture(image: Tensor, path: Path, side: int = 0) -> None:
-    """An image as a PNG file; enlarged by whole pixels to at least a side."""
-    pixels = to_display(image)
-    multiple = max(1, -(-side // max(pixels.shape[:2])))
-    pixels = pixels.repeat(multiple, 0).repeat(multiple, 1)
-    with whole_file(path, overwrite=True) as temporary:
-        Image.fromarray(pixels).save(temporary, format="png")
-
-
-def write_icons(images: Tensor, places: Sequence[tuple[int, int]], amounts: Tensor, path: Path, side: int = 72) -> None:
-    """Icons at their places, fainter where weights are small."""
-    height, width = amounts.shape
-    sheet = torch.ones(3, height * side, width * side)
-    for image, (row, column) in zip(images, places, strict=True):
-        small = torch.nn.functional.interpolate(
-            image[None].float(), size=(side - 2, side - 2), mode="bilinear", antialias=True
-        )[0].expand(3, -1, -1)
-        faded = 1 - float(amounts[row, column]) * (1 - small.clamp(0, 1))
-        sheet[:, row * side + 1 : (row + 1) * side - 1, column * side + 1 : (column + 1) * side - 1] = faded
-    write_picture(sheet, path)
-
-
-__all__ = ["TraceCircuit", "write_icons", "write_picture"]
+__all__ = ["TraceCircuit"]
