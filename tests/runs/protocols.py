@@ -449,7 +449,12 @@ def topics(seed: int) -> TextModel:
 def generate_text(inputs: Path) -> TextPrototypes:
     spoken = functools.partial(language_model, "bigram")
     return TextPrototypes(
-        [functools.partial(topics, 0)], options={"steps": 3}, count=1, attempts=2, fluency=0.1, language_model=spoken
+        [functools.partial(topics, seed) for seed in (0, 1)],
+        options={"steps": 3},
+        count=1,
+        attempts=2,
+        fluency=0.1,
+        language_model=spoken,
     )
 
 

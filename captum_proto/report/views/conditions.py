@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from captum_proto._utils.tables import between, number, percent
-from captum_proto.metrics.comparison import condition_label
+from captum_proto.metrics.comparison import SAME, condition_label
 from captum_proto.report.blocks import Table
 from captum_proto.stats.conditions import Measured, condition_estimate, paired_estimate
 from captum_proto.stats.intervals import Estimate
@@ -14,6 +14,7 @@ from captum_proto.stats.intervals import Estimate
 PROTOTYPE = "prototype"
 #: The measure that is seen beside shares; others unfold.
 PATH = "spearman"
+_HALF, _MOST = 0.5, 0.9
 
 
 def condition_table(
@@ -70,9 +71,30 @@ def against(measured: Sequence[Measured], control: str, measure: str, share: boo
     return f"{size} {way} the control “{condition_label(control)}” (interval {between((found.low, found.high), show)}{chance})"
 
 
+def verdict(measured: Sequence[Measured], judged: str = "judged") -> str:
+    """
+    Whether prototypes can be trusted, in a word: whether a judge of another family gives most of them their class, and they are not
+    processed less like natural inputs of the class than these are, by more than chance.
+
+    Args:
+        measured (sequence of Measured): Of all conditions.
+        judged (str, optional): The measure of the judge. Default: "judged"
+    """
+    given = condition_estimate(measured, PROTOTYPE, judged, share=True).value
+    below = paired_estimate(measured, PROTOTYPE, SAME, PATH)
+    if given < _HALF:
+        return "No"
+    return "In part" if given < _MOST or below.high < 0 else "By this measure, yes"
+
+
+def beside_natural(measured: Sequence[Measured]) -> str:
+    """The path similarity of natural inputs of the class, in words."""
+    return f"Natural ones of the class reach {number(condition_estimate(measured, SAME, PATH).value)}."
+
+
 def _points(value: float) -> str:
     """A difference of shares."""
     return f"{100 * value:.1f} points"
 
 
-__all__ = ["PROTOTYPE", "against", "condition_table", "with_interval"]
+__all__ = ["PROTOTYPE", "against", "beside_natural", "condition_table", "verdict", "with_interval"]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from captum_proto._utils.tables import number, percent
 from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Picture, Pictures, Table
 from captum_proto.report.page import Page, Section
-from captum_proto.report.views.conditions import PROTOTYPE, against, condition_table
+from captum_proto.report.views.conditions import PROTOTYPE, against, beside_natural, condition_table, verdict
 from captum_proto.stats.conditions import Measured, condition_estimate
 
 ROWS = "prototypes.csv"
@@ -192,7 +192,6 @@ def _trust(result: TabularResult) -> str:
     path = condition_estimate(result.measured, PROTOTYPE, "spearman")
     if math.isnan(found.value):
         return ""
-    word = "By this measure, yes" if found.value >= 0.9 else "In part" if found.value >= 0.5 else "No"
     rule = condition_estimate(result.measured, PROTOTYPE, "rule")
     planted = (
         ""
@@ -201,9 +200,10 @@ def _trust(result: TabularResult) -> str:
     )
     random, mean = (against(result.measured, control, "judged", True) for control in ("random row", "class mean"))
     return (
-        f"{word}: gradient boosting, which has nothing to do with the network, gives the class to {percent(found.value)} of the "
-        f"prototypes, {random}, and {mean}, which knows the rows of the class.{planted} Path similarity {number(path.value)}: "
-        f"{against(result.measured, 'random row', 'spearman', False)}."
+        f"{verdict(result.measured)}: gradient boosting, which has nothing to do with the network, gives the class to "
+        f"{percent(found.value)} of the prototypes, {random}, and {mean}, which knows the rows of the class.{planted} Path similarity {number(path.value)}: "
+        f"{against(result.measured, 'random row', 'spearman', False)}. "
+        f"{beside_natural(result.measured)}"
     )
 
 

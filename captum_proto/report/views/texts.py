@@ -12,7 +12,7 @@ from typing import Any
 from captum_proto._utils.tables import number, percent, text_table
 from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Table
 from captum_proto.report.page import Page, Section
-from captum_proto.report.views.conditions import PROTOTYPE, against, condition_table
+from captum_proto.report.views.conditions import PROTOTYPE, against, beside_natural, condition_table, verdict
 from captum_proto.stats.conditions import Measured, condition_estimate
 
 TEXTS = "prototypes.csv"
@@ -141,7 +141,6 @@ def _trust(result: TextResult) -> str:
     )
     if math.isnan(judged.value):
         return ""
-    word = "By this measure, yes" if judged.value >= 0.9 else "In part" if judged.value >= 0.5 else "No"
     planted = (
         ""
         if math.isnan(keyword.value)
@@ -151,9 +150,10 @@ def _trust(result: TextResult) -> str:
         against(result.measured, "random tokens", name, name != "spearman") for name in ("judged", "top", "spearman")
     )
     return (
-        f"{word}: naive Bayes, which has nothing to do with the network, gives the class to {percent(judged.value)} of the prototypes, "
-        f"{judges}, and {percent(top.value)} of their tokens are top words of the class, {words}.{planted} Path similarity "
-        f"{number(path.value)}: {paths}, and {against(result.measured, 'shuffled sentence', 'spearman', False)}."
+        f"{verdict(result.measured)}: naive Bayes, which has nothing to do with the network, gives the class to "
+        f"{percent(judged.value)} of the prototypes, {judges}, and {percent(top.value)} of their tokens are top words of the class, {words}.{planted} Path similarity "
+        f"{number(path.value)}: {paths}, and {against(result.measured, 'shuffled sentence', 'spearman', False)}. "
+        f"{beside_natural(result.measured)}"
     )
 
 
