@@ -201,7 +201,8 @@ def _trust(result: TabularResult) -> str:
     random, mean = (against(result.measured, control, "judged", True) for control in ("random row", "class mean"))
     return (
         f"{verdict(result.measured)}: gradient boosting, which has nothing to do with the network, gives the class to "
-        f"{percent(found.value)} of the prototypes, {random}, and {mean}, which knows the rows of the class.{planted} Path similarity {number(path.value)}: "
+        f"{percent(found.value)} of the prototypes, {random}, and {mean}, which knows the rows of the "
+        f"class.{planted} Path similarity {number(path.value)}: "
         f"{against(result.measured, 'random row', 'spearman', False)}. "
         f"{beside_natural(result.measured)}"
     )

@@ -151,7 +151,8 @@ def _trust(result: TextResult) -> str:
     )
     return (
         f"{verdict(result.measured)}: naive Bayes, which has nothing to do with the network, gives the class to "
-        f"{percent(judged.value)} of the prototypes, {judges}, and {percent(top.value)} of their tokens are top words of the class, {words}.{planted} Path similarity "
+        f"{percent(judged.value)} of the prototypes, {judges}, and {percent(top.value)} of their tokens are top words "
+        f"of the class, {words}.{planted} Path similarity "
         f"{number(path.value)}: {paths}, and {against(result.measured, 'shuffled sentence', 'spearman', False)}. "
         f"{beside_natural(result.measured)}"
     )
