@@ -7,7 +7,7 @@ from captum_proto.metrics.randomization.parameters import parameter_randomizatio
 from captum_proto.metrics.randomization.prototypes import PrototypeRandomization, prototype_randomization
 from captum_proto.metrics.randomization.result import RandomizationResult, Retained
 from captum_proto.metrics.randomization.table import SanityTable
-from captum_proto.metrics.randomization.verdict import Verdict, verdict_table, verdicts
+from captum_proto.metrics.randomization.verdict import SanityVerdict, verdict_table, verdicts
 
 __all__ = [
     "MEASURES",
@@ -18,7 +18,7 @@ __all__ = [
     "RandomizationResult",
     "Retained",
     "SanityTable",
-    "Verdict",
+    "SanityVerdict",
     "data_randomization",
     "linear_control",
     "measures_for",

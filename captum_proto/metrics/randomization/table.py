@@ -10,7 +10,7 @@ from captum_proto._utils.tables import number, p_text, text_table
 from captum_proto.metrics.randomization.controls import LinearControl
 from captum_proto.metrics.randomization.prototypes import PrototypeRandomization
 from captum_proto.metrics.randomization.result import MARGIN, RandomizationResult
-from captum_proto.metrics.randomization.verdict import Verdict, verdict_table, verdicts
+from captum_proto.metrics.randomization.verdict import SanityVerdict, verdict_table, verdicts
 from captum_proto.runs.files import write_rows
 
 #: A p-value of the linear model below this says that chance is not what it should be.
@@ -40,7 +40,7 @@ class SanityTable:
     linear: LinearControl
     prototypes: PrototypeRandomization | None = None
     margin: float = MARGIN
-    _verdicts: list[Verdict] | None = field(default=None, repr=False)
+    _verdicts: list[SanityVerdict] | None = field(default=None, repr=False)
 
     @property
     def measures(self) -> list[str]:
@@ -52,7 +52,7 @@ class SanityTable:
         """Whether there are verdicts: layers that are randomized one by one are never all random."""
         return self.edges.settings.get("order") != "independent"
 
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> list[SanityVerdict]:
         """Of each method by each measure; of prototypes by what they have to lose. Corrected for all methods of a measure."""
         if self._verdicts is None:
             self._verdicts = []
@@ -65,7 +65,7 @@ class SanityTable:
                         self._verdicts += verdicts(of, measure, margin=self.margin)
         return self._verdicts
 
-    def of_measure(self, measure: str) -> list[Verdict]:
+    def of_measure(self, measure: str) -> list[SanityVerdict]:
         """The verdicts by one measure."""
         return [verdict for verdict in self.verdicts() if verdict.measure == measure]
 
@@ -114,7 +114,7 @@ class SanityTable:
             *("left_on_the_way", "low", "high", "undefined", "p_end", "p_way", "margin", "verdict"),
         ]
 
-        def row(verdict: Verdict) -> list[object]:
+        def row(verdict: SanityVerdict) -> list[object]:
             shares = [verdict.similarity, verdict.last.share, verdict.along.share]
             first, last, along = ([repr(e.value), repr(e.low), repr(e.high)] for e in shares)
             left = [repr(verdict.chance.value), *last, *along, repr(verdict.undefined)]

@@ -15,7 +15,7 @@ from captum_proto.stats.intervals import Estimate, holm
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SanityVerdict:
     """
     What a sanity check says of a method.
 
@@ -69,7 +69,7 @@ class Verdict:
 
 def verdicts(
     results: Mapping[str, RandomizationResult], measure: str, *, margin: float = MARGIN, level: float = 0.05
-) -> list[Verdict]:
+) -> list[SanityVerdict]:
     r"""
     Which of several methods pass a sanity check.
 
@@ -88,7 +88,7 @@ def verdicts(
         level (float, optional): Of all tests together. Default: 0.05
 
     Returns:
-        list[Verdict]: In the order of the methods.
+        list[SanityVerdict]: In the order of the methods.
 
     Raises:
         ValueError: If there is no such measure, or layers were randomized one by one, so that no stage has all of them.
@@ -117,7 +117,7 @@ def verdicts(
     for name, result in results.items():
         along = (name, None) if (name, None) in tests else (name, -1)
         found.append(
-            Verdict(
+            SanityVerdict(
                 name,
                 measure,
                 result.mean(measure).estimate(),
@@ -150,7 +150,7 @@ HEADER = [
 ]
 
 
-def cells(verdict: Verdict) -> list[str]:
+def cells(verdict: SanityVerdict) -> list[str]:
     """A row of that table."""
 
     def short(value: float) -> str:
@@ -172,9 +172,9 @@ def cells(verdict: Verdict) -> list[str]:
     ]
 
 
-def verdict_table(found: Sequence[Verdict]) -> str:
+def verdict_table(found: Sequence[SanityVerdict]) -> str:
     """Verdicts as text."""
     return text_table(HEADER, [cells(verdict) for verdict in found])
 
 
-__all__ = ["HEADER", "Verdict", "cells", "verdict_table", "verdicts"]
+__all__ = ["HEADER", "SanityVerdict", "cells", "verdict_table", "verdicts"]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from captum_proto._utils.tables import number
-from captum_proto.metrics.randomization import PrototypeRandomization, SanityTable, Verdict
+from captum_proto.metrics.randomization import PrototypeRandomization, SanityTable, SanityVerdict
 from captum_proto.metrics.randomization.table import EDGES, PROTOTYPES
 from captum_proto.metrics.randomization.verdict import HEADER, cells
 from captum_proto.report.blocks import Files, Paragraphs, Picture, Pictures, Table
@@ -140,7 +140,7 @@ def curves_figure(table: SanityTable) -> Figure:
     return figure
 
 
-def verdicts_table(found: Sequence[Verdict], published: Mapping[str, str], margin: float) -> Table:
+def verdicts_table(found: Sequence[SanityVerdict], published: Mapping[str, str], margin: float) -> Table:
     """Verdicts beside those of the paper."""
     header, rows = list(HEADER), [cells(verdict) for verdict in found]
     shown = ["method", "left at the end", "left on the way", "p", "verdict"]
