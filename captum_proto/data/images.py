@@ -15,8 +15,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, MissingFileError, UnreadableImageError
@@ -149,6 +147,9 @@ def read_image(path: str, geometry: ImageGeometry) -> ReadImage:
     Raises:
         UnreadableImageError: If there is no such file, or it is not a whole image.
     """
+    from torchvision.transforms import InterpolationMode  # rows of tables, which are data too, do without
+    from torchvision.transforms.v2 import functional as transforms
+
     channels, height, width = geometry.image_shape
     image, turned = _decode(path, channels, geometry.exif_orientation)
     tall, wide = round(height * geometry.resize_ratio), round(width * geometry.resize_ratio)
@@ -175,6 +176,9 @@ def whole_image(path: str | os.PathLike[str], size: tuple[int, int]) -> Tensor:
     Raises:
         UnreadableImageError: If there is no such file, or it is not a whole image.
     """
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as transforms
+
     image, _ = _decode(os.fspath(path), 3, False)
     if (image.height, image.width) != tuple(size):
         image = transforms.resize(image, list(size), interpolation=InterpolationMode.BILINEAR, antialias=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 from captum_proto._utils.errors import InputError, MissingPackageError
 from captum_proto.data.collection import TensorCollection
@@ -72,6 +71,8 @@ def photographs(geometry: ImageGeometry) -> TensorCollection:
 
 
 def _parts(path: Path, geometry: ImageGeometry) -> list[Tensor]:
+    from torchvision.transforms.v2 import functional as transforms
+
     channels, height, width = geometry.image_shape
     with Image.open(path) as file:
         image = file.convert("L" if channels == 1 else "RGB")
