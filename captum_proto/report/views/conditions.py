@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
-from captum_proto._utils.tables import between, number, percent
+from captum_proto._utils.tables import between, number, percent, text_table
 from captum_proto.metrics.comparison import SAME, condition_label
 from captum_proto.report.blocks import Table
 from captum_proto.stats.conditions import Measured, condition_estimate, paired_estimate
@@ -15,6 +20,40 @@ PROTOTYPE = "prototype"
 #: The measure that is seen beside shares; others unfold.
 PATH = "spearman"
 _HALF, _MOST = 0.5, 0.9
+Self = TypeVar("Self", bound="InputsResult")
+
+
+@dataclass
+class InputsResult(ABC):
+    """
+    Prototypes that are no images, of one or several networks, and what was measured of them.
+
+    Attributes:
+        networks (list[dict]): Of each network its settings and its classes, with prototypes.
+        measured (list[Measured]): Of all networks.
+        comparisons (list[str]): Files of comparisons of the first network, relative to the folder of the results.
+    """
+
+    networks: list[dict[str, Any]]
+    measured: list[Measured]
+    comparisons: list[str]
+
+    @classmethod
+    def load(cls: type[Self], folder: Path) -> Self:
+        """What the tasks of a run wrote."""
+        networks = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+        measured = [Measured.from_json(each) for network in networks for each in network["measured"]]
+        comparisons = [f"{folder.name}/{path.name}" for path in sorted(folder.glob("00_comparison_*.safetensors"))]
+        return cls(networks, measured, comparisons)
+
+    def table(self) -> str:
+        """The measures of each condition, as text."""
+        block = self.conditions()
+        return text_table(block.header, block.rows)
+
+    @abstractmethod
+    def conditions(self) -> Table:
+        """The measures of each condition."""
 
 
 def condition_table(
@@ -97,4 +136,4 @@ def _points(value: float) -> str:
     return f"{100 * value:.1f} points"
 
 
-__all__ = ["PROTOTYPE", "against", "beside_natural", "condition_table", "verdict", "with_interval"]
+__all__ = ["PROTOTYPE", "InputsResult", "against", "beside_natural", "condition_table", "verdict", "with_interval"]

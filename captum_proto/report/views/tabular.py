@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -14,8 +11,15 @@ from matplotlib.figure import Figure
 from captum_proto._utils.tables import number, percent
 from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Picture, Pictures, Table
 from captum_proto.report.page import Page, Section
-from captum_proto.report.views.conditions import PROTOTYPE, against, beside_natural, condition_table, verdict
-from captum_proto.stats.conditions import Measured, condition_estimate
+from captum_proto.report.views.conditions import (
+    PROTOTYPE,
+    InputsResult,
+    against,
+    beside_natural,
+    condition_table,
+    verdict,
+)
+from captum_proto.stats.conditions import condition_estimate
 
 ROWS = "prototypes.csv"
 #: What each measure is called, in the order of the table.
@@ -33,35 +37,8 @@ _BOUNDED = (*_SHARES, "judge_p", "p")
 _SHOWN, _MOST_FEATURES = 2, 32
 
 
-@dataclass
-class TabularResult:
-    """
-    Prototypes of one or several networks, and what was measured of them.
-
-    Attributes:
-        networks (list[dict]): Of each network its classes, with prototypes and mean rows, its columns and its settings.
-        measured (list[Measured]): Of all networks.
-        comparisons (list[str]): Files of comparisons of the first network, relative to the folder of the results.
-    """
-
-    networks: list[dict[str, Any]]
-    measured: list[Measured]
-    comparisons: list[str]
-
-    @classmethod
-    def load(cls, folder: Path) -> TabularResult:
-        """What the tasks of a run wrote."""
-        networks = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-        measured = [Measured.from_json(each) for network in networks for each in network["measured"]]
-        comparisons = [f"{folder.name}/{path.name}" for path in sorted(folder.glob("00_comparison_*.safetensors"))]
-        return cls(networks, measured, comparisons)
-
-    def table(self) -> str:
-        """The measures of each condition, as text."""
-        from captum_proto._utils.tables import text_table
-
-        block = self.conditions()
-        return text_table(block.header, block.rows)
+class TabularResult(InputsResult):
+    """Prototypes of rows of a table, with mean rows and columns of each network, and what was measured of them."""
 
     def conditions(self) -> Table:
         """The measures of each condition."""

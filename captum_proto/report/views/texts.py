@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from captum_proto._utils.tables import number, percent, text_table
+from captum_proto._utils.tables import number, percent
 from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Table
 from captum_proto.report.page import Page, Section
-from captum_proto.report.views.conditions import PROTOTYPE, against, beside_natural, condition_table, verdict
-from captum_proto.stats.conditions import Measured, condition_estimate
+from captum_proto.report.views.conditions import (
+    PROTOTYPE,
+    InputsResult,
+    against,
+    beside_natural,
+    condition_table,
+    verdict,
+)
+from captum_proto.stats.conditions import condition_estimate
 
 TEXTS = "prototypes.csv"
 #: What each measure is called, in the order of the table.
@@ -31,28 +35,8 @@ _BOUNDED = (*_SHARES, "p")
 _TOP = 4
 
 
-@dataclass
-class TextResult:
-    """
-    Prototypes of one or several networks, and what was measured of them.
-
-    Attributes:
-        networks (list[dict]): Of each network its classes with prototypes, a natural text and top words, and its settings.
-        measured (list[Measured]): Of all networks.
-        comparisons (list[str]): Files of comparisons of the first network, relative to the folder of the results.
-    """
-
-    networks: list[dict[str, Any]]
-    measured: list[Measured]
-    comparisons: list[str]
-
-    @classmethod
-    def load(cls, folder: Path) -> TextResult:
-        """What the tasks of a run wrote."""
-        networks = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-        measured = [Measured.from_json(each) for network in networks for each in network["measured"]]
-        comparisons = [f"{folder.name}/{path.name}" for path in sorted(folder.glob("00_comparison_*.safetensors"))]
-        return cls(networks, measured, comparisons)
+class TextResult(InputsResult):
+    """Prototypes of texts, with a natural text and the top words of each network, and what was measured of them."""
 
     def rows(self) -> Iterator[list[Any]]:
         """Every prototype, as rows of a table: network, class, seed, p, text."""
@@ -60,11 +44,6 @@ class TextResult:
             for each in network["classes"]:
                 for text, seed, p in zip(each["texts"], each["seeds"], each["p"], strict=True):
                     yield [place, each["name"], seed, repr(p), text]
-
-    def table(self) -> str:
-        """The measures of each condition, as text."""
-        block = self.conditions()
-        return text_table(block.header, block.rows)
 
     def conditions(self) -> Table:
         """The measures of each condition."""
