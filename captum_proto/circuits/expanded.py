@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import as_int, check_images, check_int
-from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.errors import CaptumProtoError, InputError, InputTypeError
 from captum_proto._utils.model import borrowed, named_modules, unwrapped
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import (
@@ -29,6 +30,8 @@ from captum_proto.models import NamedModel
 
 #: Of a model that does not say, and of what size the maps between two layers are does not matter.
 _SIDE = 224
+#: Images of a part of the size are multiples of so many pixels, and have so many positions more around the receptive field.
+_STEP, _MARGIN = 32, 3
 #: By how much what the weights predict may differ from what the network does, as a share of it, in float32.
 _ROUNDING = 1e-3
 
@@ -135,7 +138,7 @@ class LinearizedNetwork:
         generator = torch.Generator().manual_seed(0)
         image = torch.rand(1, *shape, generator=generator) if frozen_at is None else _single(frozen_at, shape)
         self._image = image.to(self._pipeline.device, self._pipeline.image_dtype)
-        self._from, self._to = self._found(from_layer), self._found(to_layer)
+        self._from, self._to = self._found(from_layer, to_layer)
         self.from_name, self.to_name = self._from.name, self._to.name
         self._from_axis, self.from_channels, self.from_shape = self._layout(self._from)
         self._to_axis, self.to_channels, self.to_shape = self._layout(self._to)
@@ -145,21 +148,25 @@ class LinearizedNetwork:
                 self._pipeline(self._image)
             self._gates = kept.values
 
-    def _found(self, layer: Layer) -> LayerOutput:
-        """What of a pass is meant by a layer: without "#k", its last call."""
-        name, module, call, path = find_output(self._model, layer)
-        plain = name.partition("#")[0].partition("[")[0]
+    def _found(self, *layers: Layer) -> list[LayerOutput]:
+        """What of a pass is meant by each of some layers: without "#k", its last call."""
+        wanted = [find_output(self._model, layer) for layer in layers]
+        modules = {name.partition("#")[0].partition("[")[0]: module for name, module, _, _ in wanted}
         try:
-            plan = Capture(self._model, self._pipeline, self._image, {plain: module}, "all")
+            plan = Capture(self._model, self._pipeline, self._image, modules, "all")
         except RuntimeError as error:
             raise InputError(
                 f"the model cannot be run on an image of shape {tuple(self._image.shape[1:])} ({error}); give its image_shape."
             ) from error
-        fitting = [output for output in plan.outputs if tuple(map(str, output.path)) == path]
-        of_call = [output for output in fitting if call is None or output.call == call]
-        if not of_call:
-            raise InputError(f'layer "{name}" is not among what "{plain}" returned: {", ".join(plan.names)}.')
-        return max(of_call, key=lambda output: output.call)
+        found = []
+        for name, _, call, path in wanted:
+            layer = name.partition("#")[0].partition("[")[0]
+            fitting = [each for each in plan.outputs if each.layer == layer and tuple(map(str, each.path)) == path]
+            of_call = [each for each in fitting if call is None or each.call == call]
+            if not of_call:
+                raise InputError(f'layer "{name}" is not among what the model returned: {", ".join(plan.names)}.')
+            found.append(max(of_call, key=lambda each: each.call))
+        return found
 
     def _layout(self, output: LayerOutput) -> tuple[int, int, tuple[int, int]]:
         """Of a layer's output the axis of channels, how many there are, and how many positions."""
@@ -251,17 +258,52 @@ class LinearizedNetwork:
         box = self._box(values, source)
         if box is None:
             raise self._no_path()
-        top, left, bottom, right = box
-        parts = []
-        for begin in range(0, len(units), batch_size):
-            jacobian = _jacobian(values[begin : begin + batch_size], source)
-            parts.append(jacobian[:, :, top:bottom, left:right])
-        weights = torch.cat(parts)
-        self._check(weights, values.detach(), source, units, position, box)
+        weights = self._from_small(units, box, batch_size)
+        if weights is None or not self._error(weights, values, source, units, position, box) < _ROUNDING:
+            weights = self._cut(values, source, box, batch_size)
+            self._check(weights, values, source, units, position, box)
         stride = self._stride(output, source, units, position, box)
         kept = weights[:, from_units].cpu()
         names = self.from_name, self.to_name
         return ExpandedWeights(kept, *names, from_units, units, position, box, self.from_shape, self.to_shape, stride)
+
+    def _cut(self, values: Tensor, source: Tensor, box: tuple[int, int, int, int], batch_size: int) -> Tensor:
+        """The gradient of some values, in a box, (O, C, h, w)."""
+        top, left, bottom, right = box
+        parts = [
+            _jacobian(values[begin : begin + batch_size], source)[:, :, top:bottom, left:right]
+            for begin in range(0, len(values), batch_size)
+        ]
+        return torch.cat(parts)
+
+    def _from_small(self, units: list[int], box: tuple[int, int, int, int], batch_size: int) -> Tensor | None:
+        """
+        The weights from an image hardly larger than the receptive field, which is much less work; None where that is none, or cannot be.
+
+        Away from borders a convolutional network is the same everywhere. Whether this one is, is seen from the whole image afterwards.
+        """
+        top, left, bottom, right = box
+        inside = top > 0 and left > 0 and bottom < self.from_shape[0] and right < self.from_shape[1]
+        sides = [
+            _STEP * -(-side * (field + 2 * _MARGIN) // (have * _STEP))
+            for side, field, have in zip(
+                self._image.shape[2:], (bottom - top, right - left), self.from_shape, strict=True
+            )
+        ]
+        if not inside or self._gates is not None or 2 * math.prod(sides) > math.prod(self._image.shape[2:]):
+            return None
+        shape = (self._image.shape[1], *sides)
+        try:
+            small = LinearizedNetwork(self._model, self._from.name, self._to.name, shape, self._pipeline.preprocess)
+        except (CaptumProtoError, RuntimeError):
+            return None  # a network of one size alone
+        source = small._start()
+        output = small.run(source)
+        values = output[0, units, small.to_shape[0] // 2, small.to_shape[1] // 2]
+        found = small._box(values, source) if values.requires_grad else None
+        if found is None or (found[2] - found[0], found[3] - found[1]) != (bottom - top, right - left):
+            return None
+        return small._cut(values, source, found, batch_size)
 
     def _box(self, values: Tensor, source: Tensor) -> tuple[int, int, int, int] | None:
         """The positions that some values depend on; None where there are none."""
@@ -285,18 +327,19 @@ class LinearizedNetwork:
         box: tuple[int, int, int, int],
     ) -> tuple[int, int]:
         """By how much the field of the next position is farther on."""
-        strides = []
-        for axis in (0, 1):
-            # A step towards the middle of the map, where nothing is cut off.
-            step = 1 if position[axis] + 1 < self.to_shape[axis] else -1
-            if self.to_shape[axis] == 1:
-                strides.append(1)
-                continue
-            place = [position[0], position[1]]
-            place[axis] += step
-            other = self._box(output[0, units, place[0], place[1]], source)
-            shifts = {0} if other is None else {step * (other[axis + n] - box[axis + n]) for n in (0, 2)}
-            strides.append(max(shifts))
+        # A step towards the middle of the map along both axes, where nothing is cut off.
+        steps = [
+            0 if side == 1 else 1 if place + 1 < side else -1
+            for place, side in zip(position, self.to_shape, strict=True)
+        ]
+        if not any(steps):
+            return 1, 1
+        place = [position[axis] + steps[axis] for axis in (0, 1)]
+        other = self._box(output[0, units, place[0], place[1]], source) or box
+        strides = [
+            max(steps[axis] * (other[axis + n] - box[axis + n]) for n in (0, 2)) if steps[axis] else 1
+            for axis in (0, 1)
+        ]
         return strides[0], strides[1]
 
     def _check(
@@ -309,20 +352,32 @@ class LinearizedNetwork:
         box: tuple[int, int, int, int],
     ) -> None:
         """See that the network does on other activations what the weights predict."""
-        top, left, bottom, right = box
-        generator = torch.Generator().manual_seed(3)
-        other = 3 * torch.randn(source.shape, generator=generator).to(source)
-        found = self.run(other.requires_grad_()).detach()[0, units, position[0], position[1]]
-        moved = (other - source).detach()[0, :, top:bottom, left:right]
-        predicted = torch.einsum("oiyx,iyx->o", weights, moved)
-        scale = float(found.abs().max() + values.abs().max()) or 1.0
-        error = float((found - values - predicted).abs().max()) / scale
+        error = self._error(weights, values, source, units, position, box)
         if not error < _ROUNDING:
             raise InputError(
                 f'the network between "{self.from_name}" and "{self.to_name}" is not linear without its activation functions (off by '
                 f"{error:.1%}); {self._culprit()}choose layers between which there are convolutions, linear layers, poolings, batch "
                 "normalizations and activation functions that PyTorch knows."
             )
+
+    def _error(
+        self,
+        weights: Tensor,
+        values: Tensor,
+        source: Tensor,
+        units: list[int],
+        position: tuple[int, int],
+        box: tuple[int, int, int, int],
+    ) -> float:
+        """How far from what the network does on other activations that is which the weights predict, as a share of it."""
+        top, left, bottom, right = box
+        generator = torch.Generator().manual_seed(3)
+        other = 3 * torch.randn(source.shape, generator=generator).to(source)
+        found = self.run(other.requires_grad_()).detach()[0, units, position[0], position[1]]
+        moved = (other - source).detach()[0, :, top:bottom, left:right]
+        predicted = torch.einsum("oiyx,iyx->o", weights, moved)
+        scale = float(found.abs().max() + values.detach().abs().max()) or 1.0
+        return float((found - values.detach() - predicted).abs().max()) / scale
 
     def _culprit(self) -> str:
         """Which layer between the two is not linear, as a sentence's beginning; empty where it is none of the modules."""

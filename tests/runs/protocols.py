@@ -258,7 +258,7 @@ def circuit(inputs: Path) -> TraceCircuit:
         "0",
         "3",
         str(photos(inputs)),
-        trees(seed=1),
+        _network("others", 1),
         "1",
         connections=2,
         factors=1,
