@@ -1,5 +1,5 @@
 """
-Claim: expanded weights of 64 x 64 units of ResNet-18 take seconds, and less than a loop over units with a gradient each.
+Claim: expanded weights of 64 x 64 units of ResNet-18 take seconds, no longer than a loop over units with a gradient each.
 
 The peer is what users write today, written anew with torch: a copy of the network with the identity for activation functions and average
 pooling for max pooling, and ``torch.autograd.grad`` for each unit of the later layer, as captum.optim's extract_expanded_weights does. Both
@@ -88,7 +88,7 @@ def pair(name: str, layers: tuple[str, str], rounds: int) -> Case:
         ],
         [Goal(LOOP, "ours, layers found before", least=1)],
         rounds=rounds,
-        note="the goal of 30 seconds is read off the first line; it looks for the layers in the network and checks the result as well",
+        note="the goal of 30 seconds is read off the first line; it finds the layers and the field, and checks the result, as well",
     )
 
 
@@ -96,7 +96,7 @@ def main() -> None:
     args = parser(__doc__).parse_args()
     report = Report(
         "circuits",
-        "Expanded weights of 64 x 64 units of ResNet-18 take seconds, and less than a loop over units with a gradient each.",
+        "Expanded weights of 64 x 64 units of ResNet-18 take seconds, no longer than a loop over units with a gradient each.",
         "python benchmarks/circuits.py" + (" --quick" if args.quick else ""),
         args.out,
     )

@@ -290,7 +290,7 @@ class LinearizedNetwork:
                 self._image.shape[2:], (bottom - top, right - left), self.from_shape, strict=True
             )
         ]
-        if not inside or self._gates is not None or 2 * math.prod(sides) > math.prod(self._image.shape[2:]):
+        if not inside or self._gates is not None or 4 * math.prod(sides) > 3 * math.prod(self._image.shape[2:]):
             return None
         shape = (self._image.shape[1], *sides)
         try:
