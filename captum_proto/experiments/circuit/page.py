@@ -183,12 +183,17 @@ def _trust(found: list[UnitChecks]) -> str:
 def _diagram(folder: Path, unit: int, incoming: ExpandedWeights, outgoing: ExpandedWeights | None, count: int) -> Block:
     layers = [incoming.from_layer, incoming.to_layer] + ([outgoing.to_layer] if outgoing is not None else [])
     files = {1: 0, 0: 1, 2: 2}  # columns, by the order in which pictures were made
-    after = [] if outgoing is None else outgoing.strongest_from(unit, count)
-    before = incoming.strongest(unit, count)
+    after = [] if outgoing is None else _there(outgoing.strongest_from(unit, count))
+    before = _there(incoming.strongest(unit, count))
     wanted = [(0, each.from_unit) for each in before] + [(1, unit)] + [(2, each.to_unit) for each in after]
     paths = {(column, each): f"{PICTURES}/{files[column]}_{each:05d}.png" for column, each in wanted}
     there = {key: path for key, path in paths.items() if (folder / path).exists()}
     return circuit_block(layers, unit, before, after, there)
+
+
+def _there(connections: list[Connection]) -> list[Connection]:
+    """Those that are not nothing but for rounding."""
+    return [each for each in connections if each.norm > 1e-4 * connections[0].norm]
 
 
 def _sections(
