@@ -132,6 +132,9 @@ class GymnasiumLevels:
             observation, _ = _without_display(lambda: single.reset(seed=int(number)), self.name)  # noqa: B023  # called at once
             observations.append(self._seen(single, observation))
         self._frames = np.stack(observations)
+        self._shown = np.stack(
+            [self._labeled(single, frame) for single, frame in zip(self.single, observations, strict=True)]
+        )
         self._how = np.zeros((2, self.num_envs), dtype=bool)
         self._ended = np.array([""] * self.num_envs, dtype=object)
         return self._frames.copy(), self._info()
@@ -147,6 +150,7 @@ class GymnasiumLevels:
             observation, reward, terminated, truncated, _ = single.step(int(action))
             rewards[row], self._how[:, row] = reward, (terminated, truncated)
             self._frames[row] = self._seen(single, observation)
+            self._shown[row] = self._labeled(single, self._frames[row])
             if terminated or truncated:
                 self._ended[row] = self._cause(single, float(reward), bool(terminated))
         return self._frames.copy(), rewards, self._how[0].copy(), self._how[1].copy(), self._info()
@@ -165,12 +169,11 @@ class GymnasiumLevels:
             )
         return image
 
+    def _labeled(self, single: Any, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.zeros(frame.shape[:2], np.uint8) if self._labels is None else self._labels(single)
+
     def _info(self) -> dict[str, Any]:
-        if self._labels is None:
-            labels = np.zeros(self._frames.shape[:3], np.uint8)
-        else:
-            labels = np.stack([self._labels(single) for single in self.single])
-        return {"cause": self._ended.astype(str), "labels": labels}
+        return {"cause": self._ended.astype(str), "labels": self._shown.copy()}
 
 
 def _made(make: Callable[[], Any], name: str) -> Any:

@@ -24,6 +24,10 @@ CHECKPOINT = Path(__file__).with_name("lava_agent.safetensors")
 KIND = "agent of MiniGrid's lava"
 #: What a reward is worth a step earlier, and how often a step goes wrong in the play whose value is learned.
 DISCOUNT, SLIPS = 0.95, 0.1
+#: Of the layer ``seen``. In training, the first of them are taught to say in which cell these objects are.
+CHANNELS, TAUGHT = 12, ("wall", "lava", "goal", "agent")
+#: The weights of that, and of the mean activation of the other channels.
+TEACHING, SPARSITY = 10.0, 0.5
 _TURN_LEFT, _TURN_RIGHT, _FORWARD = 0, 1, 2
 _AHEAD = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
@@ -33,7 +37,7 @@ class LavaAgent(nn.Module):
     An untrained agent for MiniGrid's images of 7 x 7 cells of 8 pixels, piecewise linear in them.
 
     ``forward`` takes images (N, 3, 56, 56) in [0, 1] and returns logits of MiniGrid's actions (N, 7) and values (N,). Its layer ``seen``
-    returns (N, 32, 7, 7), a vector a cell, which ``conv3`` alone reads.
+    returns (N, 12, 7, 7), a vector a cell, which ``conv3`` alone reads.
 
     Examples::
 
@@ -45,14 +49,22 @@ class LavaAgent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1, self.edges = nn.Conv2d(3, 16, 4, stride=4), nn.ReLU()
-        self.conv2, self.seen = nn.Conv2d(16, 32, 2, stride=2), nn.ReLU()
-        self.conv3, self.parts = nn.Conv2d(32, 32, 3, padding=1), nn.ReLU()
+        self.conv2, self.seen = nn.Conv2d(16, CHANNELS, 2, stride=2), nn.ReLU()
+        self.conv3, self.parts = nn.Conv2d(CHANNELS, 32, 3, padding=1), nn.ReLU()
         self.conv4, self.places = nn.Conv2d(32, 16, 3, padding=1), nn.ReLU()
         self.hidden, self.decided = nn.Linear(16 * SIZE * SIZE, 64), nn.ReLU()
         self.policy_head, self.value_head = nn.Linear(64, 7), nn.Linear(64, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        seen = self.seen(self.conv2(self.edges(self.conv1(images - 0.5))))
+        return self.act(self.look(images))
+
+    def look(self, images: Tensor) -> Tensor:
+        """What ``seen`` returns for images."""
+        seen: Tensor = self.seen(self.conv2(self.edges(self.conv1(images - 0.5))))
+        return seen
+
+    def act(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and values from what ``seen`` returned."""
         places = self.places(self.conv4(self.parts(self.conv3(seen))))
         decided = self.decided(self.hidden(places.flatten(1)))
         return self.policy_head(decided), self.value_head(decided).squeeze(1)
@@ -88,24 +100,30 @@ def best_moves(kinds: NDArray[np.str_]) -> tuple[NDArray[np.int64], NDArray[np.f
         tuple[NDArray, NDArray]: (W, H, 4), actions and values for each cell and direction; a step goes wrong with a chance of 0.1, and
         something else is done. Values are 0 where nobody can stand.
     """
-    shape = (*kinds.shape, 4)
-    steps = np.full(shape, np.inf)
-    moves = np.zeros(shape, dtype=np.int64)
-    goal = tuple(np.argwhere(kinds == "goal")[0])
-    waiting = deque((goal[0], goal[1], direction) for direction in range(4))
-    for state in waiting:
-        steps[state] = 0
+    steps = np.full((*kinds.shape, 4), np.inf)
+    goal = (int(np.argwhere(kinds == "goal")[0, 0]), int(np.argwhere(kinds == "goal")[0, 1]))
     free = (kinds == "empty") | (kinds == "goal")
+    steps[goal] = 0
+    waiting = deque((*goal, facing) for facing in range(4))
     while waiting:
-        x, y, direction = waiting.popleft()
-        dx, dy = _AHEAD[direction]
-        before = [(x - dx, y - dy, direction, _FORWARD)] if (x, y) != goal or steps[x, y, direction] == 0 else []
+        x, y, facing = waiting.popleft()
+        dx, dy = _AHEAD[facing]
+        before = [(x - dx, y - dy, facing)]
         if (x, y) != goal:
-            before += [(x, y, (direction + 1) % 4, _TURN_LEFT), (x, y, (direction - 1) % 4, _TURN_RIGHT)]
-        for px, py, facing, move in before:
-            if free[px, py] and (px, py) != goal and np.isinf(steps[px, py, facing]):
-                steps[px, py, facing], moves[px, py, facing] = steps[x, y, direction] + 1, move
-                waiting.append((px, py, facing))
+            before += [(x, y, (facing + 1) % 4), (x, y, (facing - 1) % 4)]
+        for state in before:
+            if free[state[:2]] and np.isinf(steps[state]):
+                steps[state] = steps[x, y, facing] + 1
+                waiting.append(state)
+    moves = np.zeros(steps.shape, dtype=np.int64)
+    for x, y in np.argwhere(free):
+        for facing in range(4):
+            after = (
+                steps[x, y, (facing - 1) % 4],
+                steps[x, y, (facing + 1) % 4],
+                steps[x + _AHEAD[facing][0], y + _AHEAD[facing][1], facing],
+            )
+            moves[x, y, facing] = np.argmin(after)  # of ways as short the first, so that like states have like moves
     return moves, _values(kinds, free, goal, moves)
 
 
@@ -145,7 +163,7 @@ def train_lava_agent(epochs: int = 30, seed: int = 0) -> tuple[LavaAgent, dict[s
     Raises:
         ImportError: If minigrid is not installed.
     """
-    images, moves, values = _examples(range(TRAINING_LEVELS))
+    images, moves, values, objects = _examples(range(TRAINING_LEVELS))
     random = torch.Generator().manual_seed(seed)
     agent = lava_agent(trained=False, seed=seed).train()
     optimizer = torch.optim.Adam(agent.parameters(), 2e-3)
@@ -153,14 +171,17 @@ def train_lava_agent(epochs: int = 30, seed: int = 0) -> tuple[LavaAgent, dict[s
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches)
     for _ in range(batches):
         rows = torch.randint(len(images), (64,), generator=random)
-        logits, value = agent(observed(images[rows.numpy()]))
+        seen = agent.look(observed(images[rows.numpy()]))
+        logits, value = agent.act(seen)
         loss = cross_entropy(logits, moves[rows]) + 2 * mse_loss(value, values[rows])
+        loss = loss + TEACHING * mse_loss(seen[:, : len(TAUGHT)], objects[rows])
+        loss = loss + SPARSITY * seen[:, len(TAUGHT) :].mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     agent.eval()
-    images, moves, values = _examples(range(TRAINING_LEVELS, TRAINING_LEVELS + 20))
+    images, moves, values, _ = _examples(range(TRAINING_LEVELS, TRAINING_LEVELS + 20))
     with torch.no_grad():
         logits, value = agent(observed(images))
     return agent, {
@@ -169,10 +190,15 @@ def train_lava_agent(epochs: int = 30, seed: int = 0) -> tuple[LavaAgent, dict[s
     }
 
 
-def _examples(levels: range, each: int = 24) -> tuple[NDArray[np.uint8], Tensor, Tensor]:
-    """Images of levels with the agent in places and directions at random, the best moves and the values there."""
+def _examples(levels: range, each: int = 60) -> tuple[NDArray[np.uint8], Tensor, Tensor, Tensor]:
+    """
+    Images of levels with the agent in places and directions at random.
+
+    Returns:
+        tuple: Images (M, 56, 56, 3), the best moves (M,), the values there (M,), and which object is in which cell (M, 4, 7, 7).
+    """
     gymnasium_package()
-    frames, moves, values = [], [], []
+    frames, moves, values, objects = [], [], [], []
     environment = minigrid_levels(ENVIRONMENT)
     single = environment.single[0]
     for level in levels:
@@ -189,7 +215,15 @@ def _examples(levels: range, each: int = 24) -> tuple[NDArray[np.uint8], Tensor,
             frames.append(grid.get_frame(highlight=grid.highlight, tile_size=TILE))
             moves.append(best[x, y, facing])
             values.append(worth[x, y, facing])
-    return np.stack(frames), torch.tensor(moves), torch.tensor(values, dtype=torch.float32)
+            there = kinds.copy()
+            there[x, y] = "agent"
+            objects.append(np.stack([name == there.T for name in TAUGHT]))
+    return (
+        np.stack(frames),
+        torch.tensor(moves),
+        torch.tensor(values, dtype=torch.float32),
+        torch.from_numpy(np.stack(objects)).float(),
+    )
 
 
 __all__ = ["CHECKPOINT", "ENVIRONMENT", "KIND", "LavaAgent", "best_moves", "lava_agent", "train_lava_agent"]

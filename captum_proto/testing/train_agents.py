@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         trained, rounds = train_agent(
             args.levels,
             args.rounds,
-            teaching=0.0 if args.untaught else 100.0,
+            teaching=0.0 if args.untaught else 200.0,
             seed=args.seed,
             report=lambda figures: print(json.dumps(figures), flush=True),
         )

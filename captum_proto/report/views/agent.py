@@ -117,7 +117,9 @@ def agent_page(found: AgentFindings, settings: dict[str, Any], failures: Sequenc
     Returns:
         Page: Its paths are relative to the folder of the run.
     """
-    page = Page(f"What {found.name} sees, and what it does without", settings=settings, failures=list(failures))
+    page = Page(
+        f"What an agent of {found.name} sees, and what it does without", settings=settings, failures=list(failures)
+    )
     levels, about = len(found.original.ends), found.agreement.score
     order = sorted(range(len(found.features)), key=lambda k: (not found.agreement.names()[k], -found.facts["sizes"][k]))
     units = {k: feature_unit(found, k) for k in order}

@@ -20,12 +20,12 @@ VELOCITY_SIDE = 6
 _WIDTH, _MARGIN = 512, 8
 _SPRITES = {
     "saw": (
-        "..w..w..",
-        "w.gwwg.w",
-        ".gggggg.",
-        "wggkkggw",
-        ".gkkkkg.",
-        "ggkkkkgg",
+        "..t..t..",
+        "t.rttr.t",
+        ".rrrrrr.",
+        "trraarrt",
+        ".raaaar.",
+        "rraaaarr",
     ),
     "enemy_left": (
         "..pppp..",
@@ -77,7 +77,9 @@ _SPRITES = {
 }
 _COLORS = {
     "w": (235, 235, 240),
-    "g": (150, 150, 158),
+    "t": (255, 130, 110),
+    "r": (215, 35, 45),
+    "a": (120, 10, 20),
     "k": (20, 20, 24),
     "p": (150, 30, 170),
     "d": (90, 10, 110),

@@ -53,18 +53,19 @@ def play(
     numbers: Sequence[int] | NDArray[np.int64],
     random: np.random.Generator,
     expert_share: float,
-    noise: float = 0.06,
+    noise: float = 0.12,
     kept: float = 0.35,
 ) -> tuple[Played, dict[str, int]]:
     """
     Play levels, some by the expert and the others by the agent.
 
     Args:
-        agent (ScrollerAgent): Whose actions are drawn from its policy.
+        agent (ScrollerAgent): Whose actions are drawn from its policy, in every second level.
         numbers (sequence of int): The levels.
         random (Generator): Who plays which level, random actions, and which frames are kept.
         expert_share (float): The share of levels that the expert plays.
-        noise (float, optional): The share of actions that are random. Default: 0.06
+        noise (float, optional): The share of actions that are random, in every second level; in the others there are none, and the agent
+            takes its most likely action, so that it learns to leave where it gets stuck. Default: 0.12
         kept (float, optional): The share that is kept of frames in which the expert just runs; of the others all are. Default: 0.35
 
     Returns:
@@ -73,18 +74,19 @@ def play(
     levels = make_levels(numbers)
     state, by_expert = begin(levels), random.random(len(levels)) < expert_share
     frames, actions, when, who, objects = [], [], [], [], []
-    running = np.arange(len(levels))
+    running, wild = np.arange(len(levels)), np.arange(len(levels)) % 2 == 1
     for step in range(_STEPS):
         world, own = levels.rows(running), state.rows(running)
         seen, labels = draw(world, own)
         expert = expert_actions(world, own)
         with torch.no_grad():
             drawn = torch.from_numpy(random.random((len(running), len(ACTIONS))))
-            chosen = (
-                (agent(to_batch(seen))[0] - (-drawn.log()).log()).argmax(1).numpy()
-            )  # Gumbel's way to draw from a policy
+            gumbel = -(-drawn.log()).log() * torch.from_numpy(
+                wild[running, None]
+            )  # added to logits, it draws from the policy
+            chosen = (agent(to_batch(seen))[0] + gumbel).argmax(1).numpy()
         chosen = np.where(by_expert[running], expert, chosen)
-        at_random = random.random(len(running)) < noise
+        at_random = (random.random(len(running)) < noise) & wild[running]
         chosen[at_random] = random.integers(len(ACTIONS), size=int(at_random.sum()))
         keep = (expert != ACTIONS.index("right")) | (random.random(len(running)) < kept)
         frames.append(seen[keep])
@@ -126,7 +128,7 @@ def train_agent(
     updates: int = 220,
     batch_size: int = 128,
     lr: float = 1e-3,
-    teaching: float = 100.0,
+    teaching: float = 200.0,
     sparsity: float = 0.5,
     seed: int = 0,
     kept_rounds: int = 6,
@@ -143,7 +145,7 @@ def train_agent(
         batch_size (int, optional): Frames at a time. Default: 128
         lr (float, optional): Adam's, which falls to a tenth along a cosine. Default: 1e-3
         teaching (float, optional): The weight of the squared difference between the first six channels of ``seen`` and how much of each
-            object is where; 0: what they are for is left to the agent. Default: 100.0
+            object is where; 0: what they are for is left to the agent. Default: 200.0
         sparsity (float, optional): The weight of the mean activation of its other channels. Default: 0.5
         seed (int, optional): Of all that is random. Default: 0
         kept_rounds (int, optional): Frames of so many rounds are trained on. Default: 6
