@@ -24,14 +24,14 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, E
     folder = tmp_path_factory.mktemp("agent")
     protocol = StudyAgent(
         agent_setup("side-scroller"),
-        levels=32,
-        observed_levels=24,
-        observations=3,
+        levels=16,
+        observed_levels=12,
+        observations=4,
         without=["saw"],
         hide=["saw"],
         episodes=1,
-        at_once=32,
-        chunk=32,
+        at_once=16,
+        chunk=16,
     )
     return folder, carry_out(protocol, folder)
 
@@ -62,8 +62,8 @@ def test_features_and_what_is_known_of_them(studied: tuple[Path, dict[str, Episo
     facts = json.loads((folder / "features" / "facts.json").read_text())
     edits = json.loads((folder / "features" / "edits.json").read_text())
     controls = json.loads((folder / "controls.json").read_text())
-    assert nmf.directions.shape == (8, 32)
-    assert facts["observations"] == 72
+    assert nmf.directions.shape == (8, 12)
+    assert facts["observations"] == 48
     assert 0 < facts["error"] < facts["missed"] + 0.5
     assert 0 <= edits["saw"]["feature"] < 8
     assert {"random directions", "untrained network"} <= controls.keys()
@@ -85,13 +85,13 @@ def test_attributions_of_an_action(studied: tuple[Path, dict[str, EpisodeEnds]])
     from captum_proto.metrics.failures import observed
 
     found = LayerActivationPath(setup.policy, setup.layer).account(observed(frames), target=2, n_steps=20)
-    assert found.values.shape == (2, 32, 16, 16)
+    assert found.values.shape == (2, 12, 16, 16)
 
 
 def test_minigrid(tmp_path: Path) -> None:
     pytest.importorskip("minigrid")
     protocol = StudyAgent(
-        agent_setup("minigrid-lava"), levels=12, observed_levels=6, observations=2, n_features=4, at_once=6, episodes=0
+        agent_setup("minigrid-lava"), levels=6, observed_levels=4, observations=2, n_features=4, at_once=6, episodes=0
     )
     ends = carry_out(protocol, tmp_path)
     assert ends["original"].causes[:2] == ("goal", "lava")

@@ -120,13 +120,12 @@ def test_training_learns_and_is_the_same_each_time() -> None:
 def test_the_agent_that_comes_with_the_package_plays_and_looks() -> None:
     assert CHECKPOINT.stat().st_size < 1_000_000
     agent = scroller_agent()
-    levels = range(3_000_000, 3_000_048)
-    ends = play_levels(lambda x: agent(x)[0], SideScroller, levels, at_once=48)
-    untrained = scroller_agent(trained=False)
-    control = play_levels(lambda x: untrained(x)[0], SideScroller, range(3_000_000, 3_000_008))
-    assert ends.rate("coin").value > 0.7
-    assert control.rate("coin").value < 0.3
-    blind = play_levels(lambda x: agent(x)[0], lambda n: SideScroller(n, hidden=("saw",)), levels, at_once=48)
+    levels = range(3_000_000, 3_000_040)
+    ends = play_levels(lambda x: agent(x)[0], SideScroller, levels, at_once=40)
+    # An untrained agent does the same thing all the time, if it is lucky to jump: then it gets over some obstacles by chance.
+    control = play_levels(lambda x: torch.eye(6)[[5]].expand(len(x), -1), SideScroller, levels, at_once=40)
+    assert ends.count("coin") > 32 > control.count("coin") + 6
+    blind = play_levels(lambda x: agent(x)[0], lambda n: SideScroller(n, hidden=("saw",)), levels, at_once=40)
     assert blind.count("saw") >= 5 * max(1, ends.count("saw"))
 
 
