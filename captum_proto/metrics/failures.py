@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,8 +19,10 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
 from captum_proto._utils.model import borrowed, device_of
 from captum_proto._utils.tables import number, p_text, text_table
-from captum_proto.data.environments import Levels
 from captum_proto.stats.intervals import Estimate, holm, proportion
+
+if TYPE_CHECKING:  # the room of data needs torchvision, metrics do without
+    from captum_proto.data.environments import Levels
 
 _KIND = "ends of episodes"
 Policy = Callable[[Tensor], Tensor]

@@ -209,8 +209,8 @@ class StudyAgent(Protocol[dict[str, EpisodeEnds]]):
         environment = self.setup.make(1)
         skip, names = environment.objects[:1], environment.objects
         found = nmf.transform(values)
-        chosen = object_agreement(found.values[fitted], seen.labels[fitted].long(), names, skip=skip)
-        agreement = object_agreement(found.values[judged], seen.labels[judged].long(), names, skip=skip)
+        chosen = object_agreement(found.values[fitted], seen.labels[fitted].long(), names, self.setup.quantile, skip)
+        agreement = object_agreement(found.values[judged], seen.labels[judged].long(), names, self.setup.quantile, skip)
         (folder / FEATURES).mkdir(exist_ok=True)
         nmf.save(folder / FEATURES / "features.safetensors", overwrite=True)
         edits = {"kind": EDITS_KIND, **self._edits(nmf, chosen)}
@@ -250,13 +250,15 @@ class StudyAgent(Protocol[dict[str, EpisodeEnds]]):
         controls: dict[str, Any] = {"kind": CONTROLS_KIND}
         values, _, _ = self._attributions(self.setup, seen.images[judged])
         directions = AttributionNMF.of(_random_directions(self.n_features, values.shape[1], self.seed))
-        random = object_agreement(directions.transform(values).values, labels, environment.objects, skip=skip)
+        random = object_agreement(
+            directions.transform(values).values, labels, environment.objects, self.setup.quantile, skip
+        )
         controls["random directions"] = random.to_json()
         if self.setup.untrained is not None:
             other = AgentSetup("untrained", self.setup.untrained, self.setup.make, self.setup.layer)
             values, _, _ = self._attributions(other, seen.images)
             found = AttributionNMF(self.n_features).fit(values[fitted]).transform(values[judged])
-            untrained = object_agreement(found.values, labels, environment.objects, skip=skip)
+            untrained = object_agreement(found.values, labels, environment.objects, self.setup.quantile, skip)
             controls["untrained network"] = untrained.to_json()
         write_json(folder / AGREEMENT, controls, overwrite=True)
 

@@ -38,6 +38,8 @@ class AgentSetup:
         kernel (str, optional): The layer that reads it, which is edited. Default: None, what ``layer`` returns is changed instead
         untrained (nn.Module, optional): The same network with random weights, as a control. Default: None
         hide (Callable, optional): From an object's name to a ``make`` in which it is not drawn. Default: None
+        quantile (float, optional): Of a feature's sizes, above which it fires: one minus about what share of all pixels an object has.
+            Default: 0.995
         settings (dict, optional): Where it is from, as JSON can hold it. Default: nothing
     """
 
@@ -48,6 +50,7 @@ class AgentSetup:
     kernel: str | None = None
     untrained: nn.Module | None = None
     hide: Callable[[str], Callable[[int], Levels]] | None = None
+    quantile: float = 0.995
     settings: dict[str, Any] = field(default_factory=dict)
 
     def policy(self, observations: Tensor) -> Tensor:
@@ -89,6 +92,7 @@ class AgentSetup:
             "weights": fingerprint(self.agent),
             "layer": self.layer,
             "kernel": self.kernel,
+            "quantile": self.quantile,
             **self.settings,
         }
 
@@ -140,6 +144,7 @@ def agent_setup(name: str, checkpoint: Path | None = None, environment: str | No
             "seen",
             "conv3",
             lava_agent.lava_agent(trained=False, seed=1),
+            quantile=0.95,
         )
     hint = nearest(name, KNOWN) or f"; expected {', '.join(KNOWN)} or FILE.py:FACTORY."
     raise InputError(f'there is no agent "{name}"{hint}')
