@@ -223,7 +223,7 @@ class StudyAgent(Protocol[dict[str, EpisodeEnds]]):
             "error": nmf.error,
             "missed": nmf.missed(values[judged]),
             "completeness_median": float(error.median()),
-            "completeness_worst": float(error.max()),
+            "completeness_worst": float(delta.abs().max() / scores.abs().mean()),
             "value_mean": float(scores.mean()),
             "contributions": found.totals.mean(0).tolist(),
             "sizes": found.totals.abs().mean(0).tolist(),

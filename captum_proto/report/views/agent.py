@@ -121,7 +121,11 @@ def agent_page(found: AgentFindings, settings: dict[str, Any], failures: Sequenc
         f"What an agent of {found.name} sees, and what it does without", settings=settings, failures=list(failures)
     )
     levels, about = len(found.original.ends), found.agreement.score
-    order = sorted(range(len(found.features)), key=lambda k: (not found.agreement.names()[k], -found.facts["sizes"][k]))
+    removed = [edit["feature"] for edit in found.edits.values()]
+    order = sorted(
+        range(len(found.features)),
+        key=lambda k: (k not in removed, not found.agreement.names()[k], -found.facts["sizes"][k]),
+    )
     units = {k: feature_unit(found, k) for k in order}
     page.lead = [UnitRows([units[k] for k in order[:_LEADING]])]
     page.summary = [
@@ -297,7 +301,7 @@ def _complete(found: AgentFindings) -> list[str]:
     where = f"the kernel {found.kernel}, which reads the layer" if found.kernel else "what the layer returns"
     return [
         f"Attributions miss what they should sum to by {percent(facts['completeness_median'])} of the {found.what} in the median "
-        f"observation and {percent(facts['completeness_worst'])} in the worst. The features miss "
+        f"observation, and in the worst by {percent(facts['completeness_worst'])} of its mean size. The features miss "
         f"{percent(facts['error'])} of the size of the attributions "
         f"they were found in, and {percent(facts['missed'])} of others. A feature is taken away by a projection of {where}.",
     ]
