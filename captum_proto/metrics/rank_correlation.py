@@ -38,7 +38,7 @@ def rank_correlations(ranks: Tensor, references: Tensor) -> Tensor:
         products += u @ q.T
         own += u.square().sum(1)
         others += q.square().sum(1)
-    lengths = own.sqrt()[:, None] * others.sqrt()[None, :]
+    lengths = (own[:, None] * others[None, :]).sqrt()  # one root, so that a row with itself is exactly 1
     missing = (ranks[:, :1] == 0) | (references[:, :1] == 0).T | (lengths == 0)
     return torch.where(missing, torch.nan, (products / lengths).clamp(-1.0, 1.0))
 

@@ -274,8 +274,8 @@ def test_a_model_without_a_gradient_costs_no_results(
 ) -> None:
     """It cannot be seen without a step, and is seen before the results of an earlier run are overwritten."""
 
-    def detached() -> NamedModel:
-        named = trees()
+    def detached(seed: int = 0) -> NamedModel:
+        named = trees(seed)
         named.model[0].register_forward_hook(
             lambda module, arguments, output: output.detach()
         )  # and with it all that follows
