@@ -278,7 +278,7 @@ def change_cells(changes: Sequence[FailureChange]) -> tuple[list[str], list[list
 
 
 def failure_table(ends: dict[str, EpisodeEnds]) -> str:
-    """The shares of :func:`failure_cells` as a text table."""
+    """Of each agent, by name, the share of levels in percent that each cause ends, with its interval, as a text table."""
     return text_table(*failure_cells(ends))
 
 
