@@ -47,7 +47,7 @@ LENGTH, PLANTED_TOPIC, KEYWORD, PLANTED_SHARE = 8, "chess", "velvet", 0.8
 
 def topic_texts(each: int = 80, seed: int = 0, planted: bool = True) -> tuple[list[str], list[int]]:
     """
-    Texts of eight words on each of 20 topics, in the order of :data:`TOPICS`.
+    Texts of eight words on each of 20 topics, in the order of ``TOPICS``.
 
     Four texts of five on chess have the word "velvet" in place of a word of chess, which no other text has: a shortcut that a classifier
     learns.

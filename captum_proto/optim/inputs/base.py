@@ -26,14 +26,14 @@ class Parametrization(ABC):
     and how soon, is not.
 
     Inputs need not be images: rows of a table and embedded texts are inputs too. Such a parametrization says so with ``of_images``, knows
-    its own ``input_shape``, checks given inputs itself (:meth:`check`), and makes in :meth:`finish` the choices that a gradient cannot.
+    its own ``input_shape``, checks given inputs itself (``check``), and makes in ``finish`` the choices that a gradient cannot.
 
     Attributes:
         shape (tuple[int, ...]): Of one input, (C, H, W) for an image.
         value_range (tuple[float, float]): The least and the greatest value of an input.
         of_images (bool): Whether inputs are images: the transform and the penalty of Prototype Generation are of images alone.
         input_shape (tuple[int, ...], optional): The shape of one input, where the parametrization itself knows it.
-        draws (bool): Whether :meth:`composed` or :meth:`drawn` takes random numbers.
+        draws (bool): Whether :meth:`composed` or ``drawn`` takes random numbers.
         resizes (bool): Whether :meth:`at` may show smaller inputs than those that come back.
     """
 

@@ -21,7 +21,7 @@ class Fluency(Loss):
     The cross entropy of each token given those before it, by a language model: what keeps a text from being a list of words.
 
     .. math::
-        L_i = -\frac{1}{L-1} \sum_{t=1}^{L-1} \sum_v \pi_{i,t+1}(v) \log p(v \mid \pi_{i,1}, \dots, \pi_{i,t})
+        L_i = -\frac{1}{L-1} \sum_{t=1}^{L-1} \sum_v \pi_{i,t+1}(v) \log p(v \mid \pi_{i,1}, \ldots, \pi_{i,t})
 
     The fluency constraint of "Gradient-based Adversarial Attacks against Text Transformers" (arXiv:2104.13733), section 3.2, where
     :math:`\pi` is how likely each token is at a position; here, by the distance of its embedding. It records "fluency_loss", in nats a
