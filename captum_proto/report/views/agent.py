@@ -118,13 +118,17 @@ def agent_page(found: AgentFindings, settings: dict[str, Any], failures: Sequenc
         Page: Its paths are relative to the folder of the run.
     """
     page = Page(
-        f"What an agent of {found.name} sees, and what it does without", settings=settings, failures=list(failures)
+        f"What an agent sees in {found.name}, and what it does without it", settings=settings, failures=list(failures)
     )
     levels, about = len(found.original.ends), found.agreement.score
     removed = [edit["feature"] for edit in found.edits.values()]
     order = sorted(
         range(len(found.features)),
-        key=lambda k: (k not in removed, not found.agreement.names()[k], -found.facts["sizes"][k]),
+        key=lambda k: (
+            removed.index(k) if k in removed else len(removed),
+            not found.agreement.names()[k],
+            -found.facts["sizes"][k],
+        ),
     )
     units = {k: feature_unit(found, k) for k in order}
     page.lead = [UnitRows([units[k] for k in order[:_LEADING]])]
@@ -248,7 +252,7 @@ def _trust(found: AgentFindings) -> str:
 
 def _failures(found: AgentFindings) -> Table:
     header, rows = failure_cells(found.ends)
-    caption = "Of the same levels, the share in percent that a cause ends, with 95% Wilson intervals. The random direction is the control."
+    caption = "Of the same levels, the share in percent that a cause ends, with 95% Wilson intervals. A random direction says what any edit does."
     return Table([said(each) for each in header], [[said(row[0]), *row[1:]] for row in rows], caption)
 
 
@@ -257,7 +261,7 @@ def _changes(found: AgentFindings) -> list[Table]:
     for name in list(found.ends)[1:]:
         header, rows = change_cells(found.changes(name))
         caption = (
-            f"The agent {said(name)} and the original. Times: after over before. p: McNemar's exact test on the same levels, after Holm's "
+            f"{said(name).capitalize()}, beside the original. Times: after over before. p: McNemar's exact test on the same levels, after Holm's "
             "correction over causes."
         )
         tables.append(Table(header, [[said(row[0]), *row[1:]] for row in rows], caption))
