@@ -53,7 +53,7 @@ quality: $(VENV)/.installed-test
 	cp quality-pairs/quality.csv docs/results/quality_pairs.csv
 	cp quality-pairs/quality.txt docs/results/quality_pairs.txt
 
-# The agents that come with the package, trained anew and written to where they are read from: about seven minutes of one core.
+# The agents that come with the package, trained anew and written to where they are read from: about four minutes of one core.
 agent: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m captum_proto.testing.train_agents scroller
 	OMP_NUM_THREADS=1 $(BIN)/python -m captum_proto.testing.train_agents lava

@@ -1,7 +1,7 @@
 """
 Train the agents that come with the package, and write them to where they are read from.
 
-``python -m captum_proto.testing.train_agents scroller`` (about six minutes of one core) and ``… lava`` (a minute; needs minigrid).
+``python -m captum_proto.testing.train_agents scroller`` (three minutes of one core) and ``… lava`` (a minute; needs minigrid).
 """
 
 from __future__ import annotations

@@ -252,7 +252,10 @@ def _trust(found: AgentFindings) -> str:
 
 def _failures(found: AgentFindings) -> Table:
     header, rows = failure_cells(found.ends)
-    caption = "Of the same levels, the share in percent that a cause ends, with 95% Wilson intervals. A random direction says what any edit does."
+    caption = (
+        "Of the same levels, the share in percent that a cause ends, with Wilson's intervals at 95%. The random direction shows what "
+        "any edit does."
+    )
     return Table([said(each) for each in header], [[said(row[0]), *row[1:]] for row in rows], caption)
 
 
@@ -261,8 +264,8 @@ def _changes(found: AgentFindings) -> list[Table]:
     for name in list(found.ends)[1:]:
         header, rows = change_cells(found.changes(name))
         caption = (
-            f"{said(name).capitalize()}, beside the original. Times: after over before. p: McNemar's exact test on the same levels, after Holm's "
-            "correction over causes."
+            f"{said(name).capitalize()}, beside the original. Times: after over before. p: McNemar's exact test on the same levels, after "
+            "Holm's correction over causes."
         )
         tables.append(Table(header, [[said(row[0]), *row[1:]] for row in rows], caption))
     return tables
