@@ -14,35 +14,10 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from captum_proto._utils.activation_functions import IDENTITIES
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.mean_pool import ADAPTIVE_POOLS, MAX_POOLS, mean_pool
 
-#: By name, as functions of ``torch``, ``torch.nn.functional`` and tensors share theirs: near zero or for large values about the identity.
-IDENTITIES = frozenset(
-    (
-        "celu",
-        "clamp",
-        "clamp_max",
-        "clamp_min",
-        "clip",
-        "elu",
-        "gelu",
-        "hardswish",
-        "hardtanh",
-        "leaky_relu",
-        "mish",
-        "prelu",
-        "relu",
-        "relu6",
-        "rrelu",
-        "selu",
-        "silu",
-        "softplus",
-        "softsign",
-        "tanh",
-        "threshold",
-    )
-)
 #: Between 0 and 1, as a rule multiplied with something: with the slope at zero, the nearest linear map of one that stands alone.
 _GATES = {"sigmoid": 0.25, "hardsigmoid": 1 / 6}
 _FROZEN = (*_GATES, "softmax")
@@ -165,4 +140,4 @@ def _tensors(value: Any) -> list[Tensor]:
     return [inner for each in value for inner in _tensors(each)] if isinstance(value, (list, tuple)) else []
 
 
-__all__ = ["IDENTITIES", "GateValues", "LinearNetwork"]
+__all__ = ["GateValues", "LinearNetwork"]

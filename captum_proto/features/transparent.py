@@ -15,37 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from captum_proto._utils.activation_functions import IDENTITIES
 from captum_proto._utils.mean_pool import ADAPTIVE_POOLS, MAX_POOLS, mean_pool
 
 #: By name, as functions of ``torch``, ``torch.nn.functional`` and tensors share theirs; with an underscore behind it where in place.
-_ACTIVATIONS = frozenset(
-    (
-        "celu",
-        "clamp",
-        "clamp_max",
-        "clamp_min",
-        "clip",
-        "dropout",
-        "elu",
-        "gelu",
-        "hardshrink",
-        "hardswish",
-        "hardtanh",
-        "leaky_relu",
-        "logsigmoid",
-        "mish",
-        "prelu",
-        "relu",
-        "relu6",
-        "rrelu",
-        "selu",
-        "silu",
-        "softplus",
-        "softsign",
-        "tanh",
-        "threshold",
-    )
-)
+_ACTIVATIONS = IDENTITIES | {"dropout", "hardshrink", "logsigmoid"}
 _GATES = frozenset(("sigmoid", "hardsigmoid"))
 _NORMALIZATIONS = frozenset(("batch_norm",))
 _WEIGHTED = frozenset(
