@@ -93,11 +93,12 @@ def trigger_evidence(images: Tensor, kind: str) -> Tensor:
     r"""
     How much of each of the eight triggers of a kind each picture shows, by how they are drawn.
 
-    - Patch: the correlation with the patch at the place where it is highest (``template_correlation``).
+    - Patch: the correlation with the patch at the place where it is highest
+      (:func:`~captum_proto.metrics.template_match.template_correlation`).
     - Style: less the distance from it in color and texture: mean color, and the share of power by frequency and direction, each in units of
       the standard deviation among unseen images in that style.
     - Natural feature: how well its mask parts two colors, whichever they are, in the place and size where it does best
-      (``mask_contrast``).
+      (:func:`~captum_proto.metrics.template_match.mask_contrast`).
 
     A mask of few pixels parts noise better than one of many, and colors are not equally frequent; so all figures are in standard deviations
     from their mean over unseen images without triggers.
