@@ -4,7 +4,9 @@
 //   cpu_kernels rank DTYPE N D       < values         writes doubled ranks, int32
 //   cpu_kernels spearman DTYPE N D   < values, ranks  writes N float64; D doubled ranks of int32 follow the values
 //
-// Compiled with sanitizers, once with the AVX2 variant of the kernels and once without.
+//   cpu_kernels capability                            writes which of the processor's instructions are used
+//
+// Compiled with sanitizers, once for this processor and once for a model of AVX-512.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -540,6 +542,10 @@ int main(int argc, char** argv) {
     check_dtype<BFloat16>("bfloat16", random);
     std::printf("%s: %ld rows, %d failures\n", cpu_capability(), rows_tried, failures);
     return failures == 0 ? 0 : 1;
+  }
+  if (what == "capability" && argc == 2) {
+    std::printf("%s\n", cpu_capability());
+    return 0;
   }
   if ((what == "rank" || what == "spearman") && argc == 5) {
     const std::string dtype = argv[2];

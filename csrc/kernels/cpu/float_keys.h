@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "dispatch.h"
+
 namespace captum_proto {
 
 /// 16-bit floats as they lie in memory.
@@ -100,7 +102,7 @@ struct Survey {
 };
 
 template <class T>
-Survey<T> survey_row(const T* row, std::size_t size) {
+Survey<T> survey_values(const T* row, std::size_t size) {
   using Key = KeyOf<T>;
   // One less than the magnitude wraps around for zeros, which so take no part in the minimum.
   Key smallest_less_one = ~Key{0}, largest = 0, used_bits = 0;
@@ -121,6 +123,21 @@ Survey<T> survey_row(const T* row, std::size_t size) {
   survey.negatives = negatives;
   survey.has_nan = largest > FloatFormat<T>::kInfinity;
   return survey;
+}
+
+#ifdef CAPTUM_PROTO_HAS_AVX512_VARIANT
+template <class T>
+CAPTUM_PROTO_FLAT_AVX512 Survey<T> survey_values_avx512(const T* row, std::size_t size) {
+  return survey_values(row, size);
+}
+#endif
+
+template <class T>
+Survey<T> survey_row(const T* row, std::size_t size) {
+#ifdef CAPTUM_PROTO_HAS_AVX512_VARIANT
+  if (has_avx512()) return survey_values_avx512(row, size);
+#endif
+  return survey_values(row, size);
 }
 
 /// Maps the values of one row other than zero to integers in the same order, from 0 upwards.

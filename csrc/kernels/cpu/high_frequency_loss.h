@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "float_values.h"
 #include "images.h"
@@ -172,28 +173,34 @@ Value slope(Value difference) {
   }
 }
 
-/// Gathers the gradient of one line from its neighbors above, below, and within the line.
-template <int power, bool has_above, bool has_below, class Value>
-void line_gradient(const Value* above, const Value* line, const Value* below, std::int64_t length, std::int64_t neighbor,
-                   Value vertical_scale, Value horizontal_scale, Value* out) {
+/// What each difference between two lines, or of a line with itself a pixel further, adds to the gradient of the later pixel and takes
+/// from that of the earlier one.
+template <int power, class Value>
+void line_slopes(const Value* from, const Value* to, std::int64_t length, Value scale, Value* out) {
+  for (std::int64_t i = 0; i < length; ++i) out[i] = slope<power>(to[i] - from[i]) * scale;
+}
+
+/// Gathers the gradient of one line from the slopes to the lines above and below, where there are any, and within the line. Every
+/// slope has a part in two pixels, and is computed once.
+template <bool has_above, bool has_below, class Value>
+void line_gradient(const Value* above, const Value* below, const Value* within, std::int64_t length, std::int64_t neighbor,
+                   Value* out) {
   const auto vertical = [=](std::int64_t i) {
     Value gradient = 0;
-    if constexpr (has_above) gradient += slope<power>(line[i] - above[i]) * vertical_scale;
-    if constexpr (has_below) gradient -= slope<power>(below[i] - line[i]) * vertical_scale;
+    if constexpr (has_above) gradient += above[i];
+    if constexpr (has_below) gradient -= below[i];
     return gradient;
   };
-  const auto left = [=](std::int64_t i) { return slope<power>(line[i] - line[i - neighbor]) * horizontal_scale; };
-  const auto right = [=](std::int64_t i) { return slope<power>(line[i + neighbor] - line[i]) * horizontal_scale; };
   const auto edge = [=](std::int64_t i) {
     Value gradient = vertical(i);
-    if (i >= neighbor) gradient += left(i);
-    if (i + neighbor < length) gradient -= right(i);
+    if (i >= neighbor) gradient += within[i - neighbor];
+    if (i + neighbor < length) gradient -= within[i];
     out[i] = gradient;
   };
   const std::int64_t inner_begin = std::min(neighbor, length);
   const std::int64_t inner_end = std::max(inner_begin, length - neighbor);
   for (std::int64_t i = 0; i < inner_begin; ++i) edge(i);
-  for (std::int64_t i = inner_begin; i < inner_end; ++i) out[i] = vertical(i) + left(i) - right(i);
+  for (std::int64_t i = inner_begin; i < inner_end; ++i) out[i] = vertical(i) + within[i - neighbor] - within[i];
   for (std::int64_t i = inner_end; i < length; ++i) edge(i);
 }
 
@@ -205,41 +212,45 @@ void high_frequency_gradient_units(Images<const T> images, Images<T> gradients, 
   const WorkspaceLease lease;
   const Lines& lines = images.lines;
   LineReader<T> reader(images, lease.workspace);
-  Value* buffer = lease.workspace.template get<Value>(Workspace::kMeanRow, lines.length);
+  Value* const buffers = lease.workspace.template get<Value>(Workspace::kMeanRow, 4 * lines.length);
+  Value *const buffer = buffers, *const within = buffers + lines.length;
+  Value *above = buffers + 2 * lines.length, *below = buffers + 3 * lines.length;
   const std::int64_t out_stride = gradients.value_stride();
   for (std::int64_t number = begin; number < end; ++number) {
     const Unit unit(number, lines);
     const Value scale = grad_output[unit.image];
     const Value vertical_scale = scale / static_cast<Value>(images.shape.vertical_pairs());
     const Value horizontal_scale = scale / static_cast<Value>(images.shape.horizontal_pairs());
-    const Value* above = unit.first_line > 0 ? reader.read(unit, unit.first_line - 1) : nullptr;
+    const Value* last = unit.first_line > 0 ? reader.read(unit, unit.first_line - 1) : nullptr;
     const Value* line = reader.read(unit, unit.first_line);
+    if (last != nullptr) line_slopes<power>(last, line, lines.length, vertical_scale, above);
     for (std::int64_t i = unit.first_line; i < unit.end_line; ++i) {
-      const Value* below = i + 1 < lines.lines ? reader.read(unit, i + 1) : nullptr;
+      const Value* next = i + 1 < lines.lines ? reader.read(unit, i + 1) : nullptr;
+      if (next != nullptr) line_slopes<power>(line, next, lines.length, vertical_scale, below);
+      line_slopes<power>(line, line + lines.neighbor, lines.length - lines.neighbor, horizontal_scale, within);
       T* out = gradients.line(unit.image, unit.plane, i);
       Value* wide_out = buffer;
       if constexpr (std::is_same_v<T, Value>) {
         if (out_stride == 1) wide_out = out;
       }
       const auto write = [&](auto has_above, auto has_below) {
-        line_gradient<power, has_above, has_below>(above, line, below, lines.length, lines.neighbor, vertical_scale,
-                                                   horizontal_scale, wide_out);
+        line_gradient<has_above, has_below, Value>(above, below, within, lines.length, lines.neighbor, wide_out);
       };
       constexpr std::true_type kYes;
       constexpr std::false_type kNo;
-      if (above != nullptr && below != nullptr) {
+      if (i > 0 && next != nullptr) {
         write(kYes, kYes);
-      } else if (above != nullptr) {
+      } else if (i > 0) {
         write(kYes, kNo);
-      } else if (below != nullptr) {
+      } else if (next != nullptr) {
         write(kNo, kYes);
       } else {
         write(kNo, kNo);
       }
       if (wide_out == buffer)
         for (std::int64_t j = 0; j < lines.length; ++j) out[j * out_stride] = Narrow<T>::from(buffer[j]);
-      above = line;
-      line = below;
+      std::swap(above, below);
+      line = next;
     }
   }
 }

@@ -64,7 +64,7 @@ void rank_by_sorting(const SurveyedRow<T, IndexAsPayload>& row, std::int32_t* ra
     std::fill_n(ranks, row.size, doubled_rank_of_group(row.survey.negatives, row.survey.zeros));
   }
   RankWriter writer{ranks};
-  visit_sorted_runs(row, workspace, writer);
+  visit_sorted_runs(&row, &workspace, &writer);
 }
 
 /// Writes the doubled ranks of one row of contiguous values; zeros if it holds a NaN.

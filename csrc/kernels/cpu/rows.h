@@ -53,11 +53,32 @@ inline void write_float_ranks(const std::int32_t* doubled, std::size_t begin, st
   for (std::size_t j = begin; j < end; ++j) out[j] = has_nan ? kNotANumber : 0.5 * doubled[j];
 }
 
+/// Whether a row may be worth parting: then it is treated like those of several workers.
+template <class T>
+bool may_be_parted(std::size_t size) {
+  return Parting::is_worth_it<Item<KeyOf<T>>>(size);
+}
+
+template <class T>
+void rank_row_alone(const T* row, std::size_t size, std::int32_t* ranks) {
+  if (may_be_parted<T>(size)) {
+    rank_row_together(row, size, ranks, Team::of_one());
+  } else {
+    run<&rank_row<T>>(row, size, ranks);
+  }
+}
+
+template <class T>
+double spearman_row_alone(const T* row, std::size_t size, const RankedRow& other) {
+  if (may_be_parted<T>(size)) return spearman_row_together(row, size, other, Team::of_one());
+  return run<&spearman_row<T>>(row, size, &other);
+}
+
 template <class T>
 void rank_rows(Rows<T> x, std::int64_t begin, std::int64_t end, std::int32_t* ranks) {
   const WorkspaceLease lease;
   for (std::int64_t i = begin; i < end; ++i)
-    run<&rank_row<T>>(x.row(i, lease.workspace, Workspace::kRow), x.size, ranks + i * static_cast<std::int64_t>(x.size));
+    rank_row_alone(x.row(i, lease.workspace, Workspace::kRow), x.size, ranks + i * static_cast<std::int64_t>(x.size));
 }
 
 template <class T>
@@ -65,7 +86,7 @@ void float_rank_rows(Rows<T> x, std::int64_t begin, std::int64_t end, double* ra
   const WorkspaceLease lease;
   for (std::int64_t i = begin; i < end; ++i) {
     std::int32_t* doubled = lease.workspace.template get<std::int32_t>(Workspace::kRanks, x.size);
-    run<&rank_row<T>>(x.row(i, lease.workspace, Workspace::kRow), x.size, doubled);
+    rank_row_alone(x.row(i, lease.workspace, Workspace::kRow), x.size, doubled);
     write_float_ranks(doubled, 0, x.size, ranks + i * static_cast<std::int64_t>(x.size));
   }
 }
@@ -78,10 +99,10 @@ void spearman_rows(Rows<T> x, Rows<std::int32_t> references, const RankedRow* sh
   for (std::int64_t i = begin; i < end; ++i) {
     const T* row = x.row(i, lease.workspace, Workspace::kRow);
     if (shared != nullptr) {
-      rho[i] = run<&spearman_row<T>>(row, x.size, shared);
+      rho[i] = spearman_row_alone(row, x.size, *shared);
     } else {
       const RankedRow own = run<&summarize_ranks>(references.row(i, lease.workspace, Workspace::kPayloadRow), x.size);
-      rho[i] = run<&spearman_row<T>>(row, x.size, static_cast<const RankedRow*>(&own));
+      rho[i] = spearman_row_alone(row, x.size, own);
     }
   }
 }
@@ -94,10 +115,10 @@ void path_distance_rows(Rows<T> x, Rows<Mean> means, Rows<std::int32_t> referenc
     const T* row = x.row(i, lease.workspace, Workspace::kRow);
     l1[i] = run<&l1_row<T, Mean>>(row, means.row(i, lease.workspace, Workspace::kMeanRow), x.size);
     if (shared != nullptr) {
-      rho[i] = run<&spearman_row<T>>(row, x.size, shared);
+      rho[i] = spearman_row_alone(row, x.size, *shared);
     } else {
       const RankedRow own = run<&summarize_ranks>(references.row(i, lease.workspace, Workspace::kPayloadRow), x.size);
-      rho[i] = run<&spearman_row<T>>(row, x.size, static_cast<const RankedRow*>(&own));
+      rho[i] = spearman_row_alone(row, x.size, own);
     }
   }
 }

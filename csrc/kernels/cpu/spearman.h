@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "avx2.h"
+#include "avx512.h"
+#include "dispatch.h"
 #include "exact.h"
 #include "float_keys.h"
 #include "histogram.h"
@@ -31,6 +33,33 @@ std::uint32_t equal_to_previous(const Item* items) {
   for (int i = 0; i < 32; ++i) equal |= static_cast<std::uint32_t>(items[i].key() == items[i - 1].key()) << i;
   return equal;
 }
+
+/// Running sums of payloads, and the sums of these: they stand in for products with the place, for which not every processor has
+/// vectors. After n steps, a value of the first step has been counted n times, one of the last step once.
+template <class Item>
+class BlockSums {
+ public:
+  static constexpr std::size_t kLanes = 4;
+
+  /// Adds 32 items; bit i of the result says whether items[i] has the key of items[i - 1].
+  std::uint32_t add(const Item* items) {
+    for (std::size_t step = 0; step < 32; step += kLanes) {
+      for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        sums_[lane] += items[step + lane].payload();
+        sums_of_sums_[lane] += sums_[lane];
+      }
+    }
+    return equal_to_previous(items);
+  }
+
+  void store(std::uint64_t* sums, std::uint64_t* sums_of_sums) const {
+    std::copy_n(sums_, kLanes, sums);
+    std::copy_n(sums_of_sums_, kLanes, sums_of_sums);
+  }
+
+ private:
+  std::uint64_t sums_[kLanes] = {}, sums_of_sums_[kLanes] = {};
+};
 
 /// Sums over one row, fed group by group: values `begin` to `end` - 1 of the sorted row are equal and share the doubled rank
 /// begin + end + 1.
@@ -57,26 +86,39 @@ class RankSums {
   /// Values are added as if no two were equal, with doubled ranks that rise by two; add_tie() makes up for those that are.
   template <class Item>
   void add_run(const Item* items, std::size_t size, std::size_t begin) {
+#ifdef CAPTUM_PROTO_HAS_AVX512_VARIANT
+    if constexpr (std::is_same_v<Item, PackedItem>) {
+      if (has_avx512()) return add_run_avx512(items, size, begin);
+    }
+#endif
+    add_run_by_blocks<BlockSums<Item>>(items, size, begin);
+  }
+
+ private:
+  static constexpr std::size_t kBlock = 32;
+
+#ifdef CAPTUM_PROTO_HAS_AVX512_VARIANT
+  CAPTUM_PROTO_FLAT_AVX512 void add_run_avx512(const PackedItem* items, std::size_t size, std::size_t begin) {
+    add_run_by_blocks<BlockSumsAvx512>(items, size, begin);
+  }
+#endif
+
+  template <class Sums, class Item>
+  void add_run_by_blocks(const Item* items, std::size_t size, std::size_t begin) {
+    constexpr std::size_t kLanes = Sums::kLanes, kBlocksAtATime = 512;  // so that sums of sums fit 64 bits
     TieGroup group;
     add_value(items[0], begin);
     std::size_t i = 1;
     while (i + kBlock <= size) {
-      // Running sums and the sums of these stand in for products with the place, for which not every processor has vectors: after n
-      // steps, a value of the first step has been counted n times, one of the last step once.
-      constexpr std::size_t kLanes = 4, kBlocksAtATime = 512;  // so that sums of sums fit 64 bits
       const std::size_t first = i, end = i + std::min((size - i) / kBlock, kBlocksAtATime) * kBlock;
-      std::uint64_t sums[kLanes] = {}, sums_of_sums[kLanes] = {};
+      Sums blocks;
       for (; i < end; i += kBlock) {
-        for (std::size_t step = 0; step < kBlock; step += kLanes) {
-          for (std::size_t lane = 0; lane < kLanes; ++lane) {
-            sums[lane] += items[i + step + lane].payload();
-            sums_of_sums[lane] += sums[lane];
-          }
-        }
-        for (std::uint32_t equal = equal_to_previous(items + i); equal != 0; equal &= equal - 1) {
+        for (std::uint32_t equal = blocks.add(items + i); equal != 0; equal &= equal - 1) {
           add_tie(items, i + static_cast<std::size_t>(__builtin_ctz(equal)), group);
         }
       }
+      std::uint64_t sums[kLanes], sums_of_sums[kLanes];
+      blocks.store(sums, sums_of_sums);
       for (std::size_t lane = 0; lane < kLanes; ++lane) {
         const Int128 steps = static_cast<Int128>((end - first) / kLanes), sum = sums[lane];
         const Int128 sum_by_step = steps * sum - sums_of_sums[lane];  // of values times their step, counted from 0
@@ -89,9 +131,6 @@ class RankSums {
       if (items[i].key() == items[i - 1].key()) add_tie(items, i, group);
     }
   }
-
- private:
-  static constexpr std::size_t kBlock = 32;
 
   /// The equal values that were added last.
   struct TieGroup {
@@ -186,7 +225,7 @@ double spearman_row(const T* row, std::size_t size, const RankedRow* other) {
     count_ranks(row, size, bin_of, other->ranks, bins);
     sums = rank_sums_of_bins(bin_of, survey, bins);
   } else {
-    visit_sorted_runs(surveyed, workspace, sums);
+    visit_sorted_runs(&surveyed, &workspace, &sums);
   }
   return spearman_of_sums(sums, size, survey, *other);
 }

@@ -10,6 +10,11 @@ namespace captum_proto {
 struct Team {
   using Work = std::function<void(std::size_t worker)>;
 
+  /// The calling thread by itself.
+  static Team of_one() {
+    return Team{1, [](std::size_t, const Work& work) { work(0); }};
+  }
+
   std::size_t workers;
   void (*run_all)(std::size_t workers, const Work& work);  // work(0) to work(workers - 1), in any order; returns when all are done
 
