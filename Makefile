@@ -61,6 +61,7 @@ agent: $(VENV)/.installed-test
 # One file per claim, each with its peers and its floor; results/*.json, and RESULTS.md from them.
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/spearman.py
+	$(BIN)/python benchmarks/spearman_lengths.py
 	$(BIN)/python benchmarks/high_frequency_loss.py
 	$(BIN)/python benchmarks/generation_step.py
 	$(BIN)/python benchmarks/time_to_quality.py
@@ -84,16 +85,17 @@ $(VENV)/.installed: $(VENV)/.torch $(NATIVE)
 	$(BIN)/pip install --quiet --no-build-isolation --editable ".[demo]"
 	touch $@
 
+# The package is there: what its extras need is added, and nothing is built again.
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/pip install --quiet --no-build-isolation --editable ".[test]"
+	$(BIN)/pip install --quiet "captum_proto[test]"
 	touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
-	$(BIN)/pip install --quiet --no-build-isolation --editable ".[bench]"
+	$(BIN)/pip install --quiet "captum_proto[bench]"
 	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
-	$(BIN)/pip install --quiet --no-build-isolation --editable ".[docs]"
+	$(BIN)/pip install --quiet "captum_proto[docs]"
 	touch $@
 
 # On a machine with a GPU, offline: the Python that is there ($(PYTHON), with torch, captum, scipy and pytest), not .venv.

@@ -55,6 +55,31 @@ def of_case(case: dict[str, Any]) -> list[str]:
     return [*lines, ""] if case["goals"] else lines
 
 
+def by_length(cases: list[dict[str, Any]]) -> list[str]:
+    """Cases of one work at several lengths, in one table each for how they were run: values in a second, and the peer's time in ours."""
+    lines: list[str] = []
+    for how in dict.fromkeys((case["threads"], case["state"]) for case in cases):
+        of_how = [case for case in cases if (case["threads"], case["state"]) == how]
+        kinds = list(dict.fromkeys(case["kind"] for case in of_how))
+        rows = []
+        for length in sorted({case["length"] for case in of_how}):
+            row = [str(length)]
+            for case in sorted((c for c in of_how if c["length"] == length), key=lambda c: kinds.index(c["kind"])):
+                ours, *peers = case["seconds"]
+                there = [t for t in case["seconds"][ours] if t is not None]
+                pairs = zip(case["seconds"][peers[0]], case["seconds"][ours], strict=True)
+                ratio = statistics.median(a / b for a, b in pairs if a is not None and b is not None)
+                row += [f"{case['values'] / statistics.median(there) / 1e6:.1f}", f"{ratio:.1f}"]
+            rows.append(row)
+        peer = next(name for name in of_how[0]["seconds"] if name != of_how[0]["ours"])
+        header = [
+            "values in a row",
+            *(text for kind in kinds for text in (f"{kind}, M values/s", f"{peer}, times ours")),
+        ]
+        lines += [f"**{how[0]} thread{'s' * (how[0] > 1)}, {how[1]}**", "", *table(header, rows), ""]
+    return lines
+
+
 def of_claim(record: dict[str, Any]) -> list[str]:
     hardware = record["hardware"]
     machine = ", ".join(
@@ -69,8 +94,13 @@ def of_claim(record: dict[str, Any]) -> list[str]:
     )
     packages = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines = [f"## {record['title']}", "", f"`{record['command']}` on {machine}; {packages}.", ""]
+    with_lengths = [case for case in record["cases"] if "length" in case]
+    lines += by_length(with_lengths)
+    for case in with_lengths:  # of these tables, goals are of a few lines
+        lines += [f"- {case['name']}: {line[2:]}" for line in of_case(case) if line.startswith("- ")]
+    lines += [""] if with_lengths else []
     for case in record["cases"]:
-        lines += of_case(case)
+        lines += of_case(case) if "length" not in case else []
     if "table" in record:
         lines += [*table(record["table"]["header"], record["table"]["rows"]), ""]
     return lines
