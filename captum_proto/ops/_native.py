@@ -62,8 +62,8 @@ def backend() -> dict[str, Any]:
             - **reason** (*str* or *None*): Why not.
 
             and where they do, how their module was built: ``compiler``, ``cpp_standard``, ``built_with_torch`` and ``oldest_torch``,
-            the version from which on it runs; for ``cpu`` the ``capability`` that the kernels use of this processor, ``"avx2"`` or
-            ``"default"``; for ``cuda`` the version of ``nvcc`` and the list of ``architectures`` compiled for.
+            the version from which on it runs; for ``cpu`` the ``capability`` that the kernels use of this processor, ``"avx512"``,
+            ``"avx2"`` or ``"default"``; for ``cuda`` the version of ``nvcc`` and the list of ``architectures`` compiled for.
 
     Examples::
 

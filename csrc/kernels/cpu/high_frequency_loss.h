@@ -173,8 +173,8 @@ Value slope(Value difference) {
   }
 }
 
-/// What each difference between two lines, or of a line with itself a pixel further, adds to the gradient of the later pixel and takes
-/// from that of the earlier one.
+/// What each difference between two lines, or of a line with itself a pixel further, adds to the gradient of the later pixel and
+/// takes from that of the earlier one.
 template <int power, class Value>
 void line_slopes(const Value* from, const Value* to, std::int64_t length, Value scale, Value* out) {
   for (std::int64_t i = 0; i < length; ++i) out[i] = slope<power>(to[i] - from[i]) * scale;
