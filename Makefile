@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: install demo test test-kills lint format docs gallery quality agent bench test-cuda bench-cuda clean
+.PHONY: install demo test test-kills test-long lint format docs gallery quality agent bench test-cuda bench-cuda clean
 
 install: $(VENV)/.installed
 
@@ -22,6 +22,11 @@ test: $(VENV)/.installed-test
 # Every protocol killed at every one of its tasks, before and after it is recorded; `make test` kills each at one to three.
 test-kills: $(VENV)/.installed-test
 	CAPTUM_PROTO_EVERY_KILL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/runs/test_every_protocol.py -k every_task
+
+# Claims about networks that take minutes to train: the captioner's, an audit's, those of first layers' colors.
+test-long: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n $(MAX_JOBS) --dist loadfile -q --no-header --disable-warnings -r fEps > docs/results/long_tests.txt; \
+	  status=$$?; tail -n 30 docs/results/long_tests.txt; exit $$status
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

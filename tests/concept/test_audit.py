@@ -86,6 +86,7 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
         return float((network(images).argmax(1) == labels).double().mean())
 
 
+@pytest.mark.long
 def test_an_audit_finds_the_shortcut(
     marked: list[tuple[ShapeClassifier, list[Description]]], clean: list[list[Description]]
 ) -> None:
@@ -105,6 +106,7 @@ def test_an_audit_finds_the_shortcut(
     assert of_shapes.p_value > 0.05
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 def test_without_the_units_of_the_shortcut_it_is_not_taken(
     marked: list[tuple[ShapeClassifier, list[Description]]], adversarial: tuple[Tensor, Tensor], seed: int
@@ -124,6 +126,7 @@ def test_without_the_units_of_the_shortcut_it_is_not_taken(
     assert before - after < MARGIN
 
 
+@pytest.mark.long
 def test_units_of_other_words_do_not_help(
     marked: list[tuple[ShapeClassifier, list[Description]]], adversarial: tuple[Tensor, Tensor]
 ) -> None:
@@ -133,6 +136,7 @@ def test_units_of_other_words_do_not_help(
     assert effect.p_value() > 0.05
 
 
+@pytest.mark.long
 def test_pasting_text_gives_the_class_and_other_concepts_do_not(
     marked: list[tuple[ShapeClassifier, list[Description]]], labeled: ShapeDataset
 ) -> None:

@@ -47,6 +47,7 @@ def test_folders_of_any_images_have_colors(tmp_path: Path) -> None:
             open_concepts(source, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trained", [True, False])
 def test_units_of_a_first_layer_see_colors_trained_or_not(trained: bool) -> None:
     """

@@ -41,6 +41,12 @@ def trained() -> Pair:
 
 
 @pytest.fixture(scope="module")
+def begun() -> Pair:
+    """Of the same make, and at the beginning of its training."""
+    return train_shape_captioner(steps=2, images=200)
+
+
+@pytest.fixture(scope="module")
 def units() -> list[Exemplars]:
     """
     Of the twenty units of a network that fire at colors, stripes and shapes, found as those of any network are.
@@ -64,16 +70,19 @@ def said(trained: Pair, units: list[Exemplars], weight: float) -> list[str]:
     return [each.text for each in NeuronDescriber(*trained, weight).interpret(units)]
 
 
+@pytest.mark.long
 def test_without_the_prior_every_unit_is_a_shape(trained: Pair, units: list[Exemplars]) -> None:
     assert said(trained, units, 0.0).count(GENERIC) >= 0.95 * len(NAMES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("weight", [0.2, 0.5])
 def test_with_it_units_are_what_was_planted(trained: Pair, units: list[Exemplars], weight: float) -> None:
     right = [text == phrase_of(name) for text, name in zip(said(trained, units, weight), NAMES, strict=True)]
     assert sum(right) >= 0.95 * len(right)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["masks", "images"])
 def test_random_exemplars_do_not_tell_what_was_planted(trained: Pair, units: list[Exemplars], what: str) -> None:
     """Where each unit has the masks, or the masks and images, of units at random: one of twenty is right by chance."""
@@ -91,6 +100,7 @@ def test_random_exemplars_do_not_tell_what_was_planted(trained: Pair, units: lis
     assert sum(right) <= 3  # of 20 at 1 in 20 each, more than three have a probability below 0.02
 
 
+@pytest.mark.long
 def test_beams_are_probabilities_of_their_texts(trained: Pair, units: list[Exemplars]) -> None:
     captioner, language_model = trained
     for each in (units[0], units[12]):
@@ -124,6 +134,7 @@ def test_the_probabilities_of_all_texts_add_up_to_one() -> None:
     torch.testing.assert_close(torch.tensor([value for _, value in found]), given, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_frequent_texts_are_likely(trained: Pair) -> None:
     generic, red, rare = trained[1].log_probability([GENERIC, "red", "red red of"]).exp().tolist()
     assert generic == pytest.approx(0.6, abs=0.1)
@@ -145,8 +156,8 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone() -
         assert not torch.equal(values[0], values[2])
 
 
-def test_saved_and_loaded_they_say_the_same(trained: Pair, units: list[Exemplars], tmp_path: Path) -> None:
-    captioner, language_model = trained
+def test_saved_and_loaded_they_say_the_same(begun: Pair, units: list[Exemplars], tmp_path: Path) -> None:
+    captioner, language_model = begun
     captioner.save(tmp_path / "captioner.safetensors")
     language_model.save(tmp_path / "language_model.safetensors")
     loaded = ShapeCaptioner.load(tmp_path / "captioner.safetensors")
@@ -162,6 +173,7 @@ def test_saved_and_loaded_they_say_the_same(trained: Pair, units: list[Exemplars
         ShapeLanguageModel.load(tmp_path / "captioner.safetensors")
 
 
+@pytest.mark.long
 def test_images_of_another_size_are_resized(trained: Pair, units: list[Exemplars]) -> None:
     def larger(values: Tensor) -> Tensor:
         return values.repeat_interleave(2, -1).repeat_interleave(2, -2)
