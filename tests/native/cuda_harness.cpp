@@ -8,6 +8,9 @@
 
 // clang-format off
 #include "cuda_on_host.h"  // before the kernels, whose platform it is
+#if ON_HOST_INTERLEAVED
+#include "host_interleaving.h"
+#endif
 // clang-format on
 
 #include <iostream>
@@ -384,9 +387,7 @@ int main() {
       if (!words) throw std::runtime_error("a request cannot be read: " + line);
       std::vector<Tensor> tensors;
       for (int i = 0; i < count; ++i) tensors.push_back(read_tensor(std::cin));
-      machine.schedule = schedule == "ascending"    ? on_host::Schedule::kAscending
-                         : schedule == "descending" ? on_host::Schedule::kDescending
-                                                    : on_host::Schedule::kShuffled;
+      machine.schedule = on_host::schedule_of(schedule);
       const std::vector<Memory> results = answer(name, power, plan, tensors);
       std::cout << "ok " << results.size() << "\n";
       for (const Memory& result : results) {

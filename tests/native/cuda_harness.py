@@ -18,9 +18,11 @@ COMPILER: list[str] | None = shlex.split(os.environ.get("CXX", "g++"))
 if shutil.which(COMPILER[0]) is None:
     COMPILER = None
 
-#: How the harness can be built. Sanitizers end the program at the first mistake, which the next request then reports.
+#: How the harness can be built. Sanitizers end the program at the first mistake, which the next request then reports. In "interleaved"
+#: threads change places at any access to memory, for which the compiler's instrumentation is taken without its library.
 VARIANTS = {
     "plain": ["-O2"],
+    "interleaved": ["-O1", "-DON_HOST_INTERLEAVED=1", "-fsanitize=thread"],
     "address": [
         "-O1",
         "-g1",
@@ -51,10 +53,16 @@ def build(variant: str, folder: Path, source: Path = SOURCE) -> Path:
     """Compiles one variant into ``folder``."""
     assert COMPILER is not None
     program = folder / f"cuda_harness_{variant}"
-    command = [*COMPILER, "-std=c++17", "-Wall", "-Wextra", "-ffp-contract=off", *VARIANTS[variant]]
-    result = subprocess.run([*command, str(source), "-o", str(program)], capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        raise HarnessError(result.stderr)
+    compiled = program.with_suffix(".o")
+    options = [*COMPILER, "-std=c++17", "-Wall", "-Wextra", "-ffp-contract=off", *VARIANTS[variant]]
+    libraries = [] if variant == "interleaved" else VARIANTS[variant]
+    for command in (
+        [*options, "-c", str(source), "-o", str(compiled)],
+        [*COMPILER, *libraries, str(compiled), "-o", str(program)],
+    ):
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise HarnessError(result.stderr)
     return program
 
 
@@ -62,8 +70,8 @@ class Harness:
     """
     One running harness. Its methods are the operators, with the arguments of ``torch.ops.captum_proto``.
 
-    :meth:`set` changes ``schedule`` (ascending, descending, shuffled) and ``seed``, the order in which the threads of a block
-    run; ``most_blocks``, a bound on the grid that leaves kernels more rounds of their loops; and ``short_row``,
+    :meth:`set` changes ``schedule`` (ascending, descending, shuffled; interleaved in that variant) and ``seed``, the order in which the
+    threads of a block run; ``most_blocks``, a bound on the grid that leaves kernels more rounds of their loops; and ``short_row``,
     ``histogram_row`` and ``chunk_values``, the limits between the ways of sorting, so that small inputs reach all of them.
     """
 
@@ -80,6 +88,11 @@ class Harness:
 
     def set(self, **settings: int | str) -> None:
         self._settings: dict[str, int | str] = getattr(self, "_settings", {}) | settings
+
+    def __repr__(self) -> str:
+        return (
+            f"Harness({self._program.name}: {', '.join(f'{name}={value}' for name, value in self._settings.items())})"
+        )
 
     def close(self) -> None:
         if self._process is not None:

@@ -25,11 +25,18 @@ from affine_samples import (
     REFLECT,
     REPLICATE,
     SHAPES,
-    gradient_in_order,
     random_maps,
-    sample_in_order,
 )
-from cuda_harness import COMPILER, Harness, HarnessError, build
+from comparisons import (
+    SCHEDULES,
+    WAYS,
+    compare_everything,
+    compare_loss,
+    compare_samples,
+    exercise_every_kernel,
+    is_histogram,
+)
+from cuda_harness import COMPILER, Harness
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from operator_samples import (
@@ -43,35 +50,11 @@ from operator_samples import (
 )
 from torch import Tensor
 
-from captum_proto import ops
 from captum_proto.ops import _twin
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEDULES = ["ascending", "descending", "shuffled"]
-
-#: Ways of sorting, by the limits that choose them: each can then be tried on rows of any length.
-WAYS = {
-    "short rows": {"histogram_row": 2**30},
-    "library sort": {"short_row": 0, "histogram_row": 2**30},
-    "library sort, one row at a time": {"short_row": 0, "histogram_row": 2**30, "chunk_values": 1},
-    "histogram": {"short_row": 0, "histogram_row": 0},
-    "histogram, one row at a time": {"short_row": 0, "histogram_row": 0, "chunk_values": 1},
-}
-
-
-def is_histogram(way: str, dtype: torch.dtype) -> bool:
-    return way.startswith("histogram") and dtype.itemsize == 2
-
-
-def compare_everything(harness: Harness, x: Tensor, reference: Tensor) -> None:
-    """CUDA's kernels, the CPU's (the twin's again where none are built) and the twin."""
-    ranks, correlations = _twin.doubled_rank(x), _twin.spearman(x, reference)
-    assert_same_bits(harness.doubled_rank(x), ranks)
-    assert_same_bits(harness.spearman(x, reference), correlations)
-    assert_same_bits(torch.ops.captum_proto.doubled_rank(x), ranks)
-    assert_same_bits(torch.ops.captum_proto.spearman(x, reference), correlations)
 
 
 @pytest.mark.parametrize("dtype", FLOATING, ids=str)
@@ -222,18 +205,6 @@ def test_path_distance(plain: Harness, dtype: torch.dtype, mean_dtype: torch.dty
                 assert_same_bits(l1, first)
 
 
-def compare_loss(harness: Harness, images: Tensor, power: int) -> None:
-    expected = _twin.high_frequency_loss(images, power)
-    loss = harness.high_frequency_loss(images, power)
-    tolerance = 1e-12 if images.dtype == torch.float64 else 1e-6
-    torch.testing.assert_close(loss, expected, rtol=tolerance, atol=0, equal_nan=True)
-    grad_output = torch.linspace(-1.5, 2.0, images.size(0)).to(loss.dtype)
-    for given_gradient in (grad_output, grad_output[:1].expand(images.size(0))):
-        gradient = harness.high_frequency_loss_backward(given_gradient, images, power)
-        assert gradient.stride() == torch.empty_like(images).stride()
-        assert_same_bits(gradient, _twin.high_frequency_loss_backward(given_gradient, images, power))
-
-
 @pytest.mark.parametrize("dtype", FLOATING, ids=str)
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("shape", IMAGE_SHAPES, ids=str)
@@ -251,26 +222,6 @@ def test_loss_of_infinite_and_missing_pixels(plain: Harness) -> None:
     for dtype in FLOATING:
         for power in (1, 2):
             compare_loss(plain, images.to(dtype), power)
-
-
-def compare_samples(harness: Harness, images: Tensor, matrix: Tensor, border: int = CONSTANT) -> None:
-    """The kernels against NumPy, in which every rounding is written down, and against the CPU's."""
-    channels = images.size(1)
-    scale = torch.linspace(0.5, 2, 2 * channels).to(images.dtype)[::2]
-    shift = torch.linspace(-1, 1, channels).to(images.dtype)
-    expected = sample_in_order(images, matrix, scale, shift, 0.3, border)
-    expected_gradient = gradient_in_order(images, matrix, scale, border)
-    operator = torch.ops.captum_proto
-    for channels_last in (False, True):
-        samples = harness.affine_sample(images, matrix, scale, shift, 0.3, channels_last, border)
-        gradient = harness.affine_sample_backward(images, matrix, scale, channels_last, border)
-        assert_same_bits(samples, expected)
-        assert_same_bits(gradient, expected_gradient)
-        if ops.backend()["cpu"]["native"]:
-            assert_same_bits(operator.affine_sample(images, matrix, scale, shift, 0.3, False, border), samples)
-            cpu = operator.affine_sample_backward(images, matrix, scale, channels_last, border)
-            assert_same_bits(cpu, gradient)
-            assert cpu.stride() == gradient.stride()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -316,27 +267,6 @@ def test_affine_sample_under_any_map(
     compare_samples(plain, torch.randn(shape).to(dtype), maps, border)
 
 
-def exercise_every_kernel(harness: Harness, dtype: torch.dtype, length: int, most_blocks: int = 2) -> None:
-    """A few small inputs that together reach every kernel, and the loops of each."""
-    for schedule, (name, way) in zip(SCHEDULES * 2, WAYS.items(), strict=False):
-        harness.set(**way, schedule=schedule, most_blocks=most_blocks)
-        rows = 3 if is_histogram(name, dtype) else 9
-        compare_everything(harness, rows_like_layers(rows, length, dtype, seed=5), references(rows, length))
-    harness.reset()
-    harness.set(schedule="shuffled", most_blocks=most_blocks)
-    x = rows_like_layers(1, 8200, dtype)
-    assert harness.path_distance(x, x[0].double(), references(1, 8200)[0])[1].tolist() == [0.0]
-    assert_same_bits(harness.rank(x[:, :40]), _twin.rank(x[:, :40]))
-    images = torch.randn(2, 3, 9, 40).to(dtype)
-    for layout in image_layouts(images).values():
-        compare_loss(harness, layout, 1)
-        if dtype.itemsize > 2:
-            compare_samples(harness, layout, random_maps(layout.size(0)))
-            compare_samples(harness, layout, torch.tensor(MATRICES["a row"]).expand(layout.size(0), 2, 3))
-            for border in (REFLECT, REPLICATE):
-                compare_samples(harness, layout, random_maps(layout.size(0), seed=1), border)
-
-
 @pytest.mark.parametrize("dtype", FLOATING, ids=str)
 def test_no_access_out_of_bounds_and_no_undefined_behavior(address: Harness, dtype: torch.dtype) -> None:
     exercise_every_kernel(address, dtype, 4097)
@@ -351,76 +281,6 @@ def test_no_data_races(thread: Harness, dtype: torch.dtype) -> None:
     if dtype == torch.float32:
         thread.set(short_row=0)
         compare_everything(thread, rows_like_layers(1, 4100, dtype), references(1, 4100)[0])
-
-
-# ---- The harness itself -------------------------------------------------------------------------------------------------------
-
-#: Mistakes in tests/native/broken_kernels.h, and what notices them: the order of threads ("order"), the harness, or a sanitizer.
-MISTAKES = {
-    "missing_barrier": ("order", "data race"),
-    "missing_barrier_between_rounds": ("thread", "data race"),
-    "race_in_global_memory": ("thread", "data race"),
-    "barrier_in_a_branch": ("plain", "divergence"),
-    "early_return": ("plain", "divergence"),
-    "two_barriers": ("plain", "different barriers"),
-    "shuffle_in_a_branch": ("plain", "divergence"),
-    "shuffle_from_an_absent_lane": ("plain", "does not take part"),
-    "too_much_shared_memory": ("plain", "48 KiB"),
-    "beyond_shared_memory": ("address", "out of bounds"),
-    "beyond_dynamic_shared_memory": ("address", "use-after-poison"),
-    "beyond_global_memory": ("address", "heap-buffer-overflow"),
-    "signed_overflow": ("address", "signed integer overflow"),
-    "unwritten_shared_memory": ("garbage", ""),
-}
-
-
-def _broken(harness: Harness, name: str) -> np.ndarray:
-    return np.frombuffer(harness.request(f"broken:{name}", [])[0], dtype=np.int32)
-
-
-def test_a_kernel_without_mistake_passes(plain: Harness, address: Harness) -> None:
-    for harness in (plain, address):
-        for schedule in SCHEDULES:
-            harness.set(schedule=schedule)
-            assert _broken(harness, "sound").tolist() == list(range(63, -1, -1))
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_harness_notices(mistake: str, request: pytest.FixtureRequest) -> None:
-    who, what = MISTAKES[mistake]
-    if who in ("order", "garbage"):
-        harness = request.getfixturevalue("plain")
-        harness.reset()
-        results = {
-            schedule: harness.set(schedule=schedule) or _broken(harness, mistake).tolist() for schedule in SCHEDULES
-        }
-        if who == "order":
-            assert results["ascending"] != results["descending"]
-        else:
-            assert results["ascending"] != list(range(63, -1, -1))
-        return
-    harness = request.getfixturevalue(who)
-    harness.reset()
-    with pytest.raises(HarnessError, match=what):
-        _broken(harness, mistake)
-
-
-def test_a_kernel_that_loses_a_barrier_is_noticed(tmp_path: Path) -> None:
-    """Take one barrier from the real sources: the sums of two rounds then meet in one place."""
-    shutil.copytree(ROOT / "csrc" / "kernels", tmp_path / "csrc" / "kernels")
-    shutil.copytree(ROOT / "tests" / "native", tmp_path / "tests" / "native")
-    source = tmp_path / "csrc" / "kernels" / "cuda" / "tie_groups.cuh"
-    text = source.read_text()
-    barrier = text.index("__syncthreads();")
-    source.write_text(text[:barrier] + text[barrier + len("__syncthreads();") :])
-    harness = Harness(build("plain", tmp_path, tmp_path / "tests" / "native" / "cuda_harness.cpp"))
-    x = rows_like_layers(4, 500, torch.float32)
-    wrong = 0
-    for schedule in SCHEDULES:
-        harness.set(schedule=schedule)
-        wrong += not torch.equal(harness.doubled_rank(x), _twin.doubled_rank(x))
-    harness.close()
-    assert wrong > 0
 
 
 # ---- nvcc ---------------------------------------------------------------------------------------------------------------------
