@@ -39,6 +39,18 @@ def compare_everything(harness: Harness, x: Tensor, reference: Tensor) -> None:
     assert_same_bits(torch.ops.captum_proto.spearman(x, reference), correlations)
 
 
+def compare_sums(harness: Harness, rows: Tensor) -> None:
+    """Running sums that begin anywhere, after the rows came in two parts; and the CPU's."""
+    expected = torch.linspace(-1, 1, rows.size(1), dtype=torch.float64)
+    sums, cpu = expected.clone(), expected.clone()
+    _twin.accumulate(expected, rows)
+    for part in rows.tensor_split([len(rows) // 3]):
+        harness.accumulate(sums, part)
+    torch.ops.captum_proto.accumulate(cpu, rows)
+    assert_same_bits(sums, expected)
+    assert_same_bits(cpu, expected)
+
+
 def compare_loss(harness: Harness, images: Tensor, power: int) -> None:
     expected = _twin.high_frequency_loss(images, power)
     loss = harness.high_frequency_loss(images, power)
@@ -89,6 +101,7 @@ def exercise_every_kernel(
     x = rows_like_layers(1, 8200, dtype)
     assert harness.path_distance(x, x[0].double(), references(1, 8200)[0])[1].tolist() == [0.0]
     assert_same_bits(harness.rank(x[:, :40]), _twin.rank(x[:, :40]))
+    compare_sums(harness, rows_like_layers(19, 700, dtype))
     images = torch.randn(2, 3, 9, 40).to(dtype)
     for layout in image_layouts(images).values():
         compare_loss(harness, layout, 1)

@@ -16,6 +16,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "../../csrc/kernels/cuda/accumulate.cuh"
 #include "../../csrc/kernels/cuda/affine_sample.cuh"
 #include "../../csrc/kernels/cuda/concept_counts.cuh"
 #include "../../csrc/kernels/cuda/high_frequency_loss.cuh"
@@ -230,9 +231,9 @@ void count_labels(bool align_corners, const std::vector<Tensor>& tensors, int64_
   concept_counts(maps, tensors.at(2).data<const double>(), of_images, align_corners, counts.data<int64_t>(), hits, nullptr);
 }
 
-/// Operators on streams change their first tensors in place: how many; 0 for other operators.
+/// Some operators change their first tensors in place: how many; 0 for others.
 size_t filled_by(const std::string& name) {
-  if (name == "radix_histogram") return 1;
+  if (name == "radix_histogram" || name == "accumulate") return 1;
   return name == "top_k" || name == "radix_select" ? 3 : 0;
 }
 
@@ -245,9 +246,12 @@ void fill(const std::string& name, bool largest, const std::vector<Tensor>& tens
     }
     return;
   }
-  for_floating(tensors.at(name == "radix_histogram" ? 1 : 3).dtype, [&](auto type) {
+  for_floating(tensors.at(name == "radix_select" ? 3 : 1).dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    if (name == "radix_histogram") {
+    if (name == "accumulate") {
+      const Tensor& rows = tensors.at(1);
+      accumulate(rows.rows<T>(), rows.sizes[0], rows.sizes[1], tensors[0].data<double>(), nullptr);
+    } else if (name == "radix_histogram") {
       count<T>(tensors);
     } else {
       select<T>(tensors);

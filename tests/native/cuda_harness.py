@@ -163,6 +163,9 @@ class Harness:
         spearman, l1 = self.request("path_distance", [x, mean, doubled_ranks])
         return _tensor(spearman, torch.float64), _tensor(l1, torch.float64)
 
+    def accumulate(self, sums: Tensor, rows: Tensor) -> None:
+        self._fill("accumulate", [sums, rows], 1)
+
     def high_frequency_loss(self, images: Tensor, power: int) -> Tensor:
         return _tensor(self.request("high_frequency_loss", [images], power)[0], _loss_dtype(images))
 

@@ -33,6 +33,7 @@ from comparisons import (
     compare_everything,
     compare_loss,
     compare_samples,
+    compare_sums,
     exercise_every_kernel,
     is_histogram,
 )
@@ -111,6 +112,22 @@ def test_a_reference_with_nan_or_without_spread_gives_nan(plain: Harness) -> Non
         x = rows_like_layers(3, length, torch.float32)
         for reference in (torch.zeros(length, dtype=torch.int32), torch.full((length,), length + 1, dtype=torch.int32)):
             assert plain.spearman(x, reference).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_running_sums(plain: Harness, dtype: torch.dtype) -> None:
+    """Rows of any scale, so that another order of them would give other bits."""
+    for schedule, (rows, length) in zip(
+        SCHEDULES * 3, [(0, 5), (4, 0), (1, 1), (7, 300), (8, 33), (9, 1000), (50, 257)], strict=False
+    ):
+        generator = torch.Generator().manual_seed(rows)
+        scales = torch.logspace(-3, 3, rows, dtype=torch.float64)[torch.randperm(rows, generator=generator)]
+        x = (torch.randn(rows, length, generator=generator, dtype=torch.float64) * scales[:, None]).to(dtype)
+        plain.set(schedule=schedule, seed=rows)
+        for layout in [x, *(strided(x) if x.numel() else [])]:
+            compare_sums(plain, layout)
+    plain.set(most_blocks=2)
+    compare_sums(plain, rows_like_layers(9, 1500, dtype))
 
 
 def strided(x: Tensor) -> list[Tensor]:
