@@ -150,6 +150,11 @@ class Harness:
         except BrokenPipeError:
             raise self._crashed() from None
 
+    def launches(self) -> tuple[int, int]:
+        """How many kernels, and how many sorts of the library, the latest operator ran."""
+        kernels, sorts = _tensor(self.request("launches", [])[0], torch.int64).tolist()
+        return kernels, sorts
+
     def doubled_rank(self, x: Tensor) -> Tensor:
         return _tensor(self.request("doubled_rank", [x])[0], torch.int32).view(x.shape)
 

@@ -148,6 +148,7 @@ class Machine {
 
   Schedule schedule = Schedule::kAscending;
   unsigned seed = 0;
+  int64_t launches = 0;
   int64_t most_blocks = 0x7fffffff;  // the kernels' loops must do what a smaller grid leaves over
 
   /// Executes kernel() by every thread of every block.
@@ -157,6 +158,7 @@ class Machine {
       throw Failure(std::string(name) + ": a block of " + std::to_string(threads) + " threads");
     }
     if (dynamic_bytes > kMostShared) throw Failure(std::string(name) + ": too much dynamic shared memory");
+    ++launches;
     blocks = std::min(blocks, most_blocks);
     kernel_ = &kernel;
     threads_ = threads;

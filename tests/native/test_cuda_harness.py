@@ -130,6 +130,25 @@ def test_running_sums(plain: Harness, dtype: torch.dtype) -> None:
     compare_sums(plain, rows_like_layers(9, 1500, dtype))
 
 
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_one_launch_adds_all_rows(plain: Harness, dtype: torch.dtype) -> None:
+    plain.accumulate(torch.zeros(700, dtype=torch.float64), torch.ones(30, 700, dtype=dtype))
+    assert plain.launches() == (1, 0)
+
+
+@pytest.mark.parametrize(("dtype", "sorts"), [(torch.float32, 1), (torch.float64, 2)], ids=str)
+def test_long_rows_are_sorted_together(plain: Harness, dtype: torch.dtype, sorts: int) -> None:
+    """Those of integers too, which are ranked as float64; in chunks, where all at once would take too much memory."""
+    for rows, chunk_rows in ((40, 40), (41, 20), (7, 1)):
+        x = rows_like_layers(rows, 2100, dtype)
+        plain.set(chunk_values=2100 * chunk_rows)
+        assert_same_bits(plain.doubled_rank(x), _twin.doubled_rank(x))
+        chunks = -(-rows // chunk_rows)
+        assert plain.launches() == (2 * chunks, (sorts if chunk_rows > 1 else 1) * chunks)
+    integers = torch.randint(-(2**31), 2**31 - 1, (30, 2500), generator=torch.Generator().manual_seed(0)).double()
+    assert_same_bits(plain.rank(integers), _twin.rank(integers))
+
+
 def strided(x: Tensor) -> list[Tensor]:
     """The same values at other strides."""
     every_second = torch.full((2 * x.size(0), 3 * x.size(1)), float("nan"), dtype=x.dtype)[::2, 1::3]

@@ -8,8 +8,8 @@ namespace captum_proto::cuda {
 /// Rows whose values a thread reads before it adds them: so many of its reads are under way at a time.
 constexpr int kRowsAhead = 8;
 
-/// sums (length) += the rows, one after the other: the sums do not depend on how rows come in batches. A thread has sums of its own,
-/// and neighbors read neighbors' values.
+/// sums (length) += the rows, one after the other: the sums do not depend on how rows come in batches. A thread has sums of its
+/// own, and neighbors read neighbors' values.
 template <typename T>
 __global__ void __launch_bounds__(kBlockThreads) add_rows(Rows<T> rows, int64_t count, int64_t length, double* __restrict__ sums) {
   const int64_t threads = int64_t{gridDim.x} * blockDim.x;
@@ -31,7 +31,8 @@ __global__ void __launch_bounds__(kBlockThreads) add_rows(Rows<T> rows, int64_t 
 template <typename T>
 void accumulate(const Rows<T>& rows, int64_t count, int64_t length, double* sums, cudaStream_t stream) {
   if (count == 0) return;
-  launch("adding rows", add_rows<T>, grid_for(ceil_div(length, kBlockThreads)), kBlockThreads, 0, stream, rows, count, length, sums);
+  launch("adding rows", add_rows<T>, grid_for(ceil_div(length, kBlockThreads)), kBlockThreads, 0, stream, rows, count, length,
+         sums);
 }
 
 }  // namespace captum_proto::cuda

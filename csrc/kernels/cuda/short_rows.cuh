@@ -31,14 +31,14 @@ struct ShortRow {
 
 template <typename T>
 struct ShortRow<T, false> {
-  static constexpr size_t kBytesPerValue = sizeof(uint64_t) + sizeof(int32_t);
+  static constexpr size_t kBytesPerValue = sizeof(uint64_t) + sizeof(uint32_t);
   uint64_t* keys;
-  int32_t* payloads;
+  uint32_t* payloads;
 
-  __device__ explicit ShortRow(int room) : keys(dynamic_shared<uint64_t>()), payloads(reinterpret_cast<int32_t*>(keys + room)) {}
+  __device__ explicit ShortRow(int room) : keys(dynamic_shared<uint64_t>()), payloads(reinterpret_cast<uint32_t*>(keys + room)) {}
   __device__ void put(int i, T value, uint32_t payload) {
     keys[i] = sort_key(value);
-    payloads[i] = static_cast<int32_t>(payload);
+    payloads[i] = payload;
   }
   __device__ void pad(int i) {
     keys[i] = ~uint64_t{0};
@@ -49,11 +49,11 @@ struct ShortRow<T, false> {
     const uint64_t key = keys[i];
     keys[i] = keys[j];
     keys[j] = key;
-    const int32_t payload = payloads[i];
+    const uint32_t payload = payloads[i];
     payloads[i] = payloads[j];
     payloads[j] = payload;
   }
-  __device__ PairOrder order() const { return PairOrder{keys, payloads}; }
+  __device__ PairOrder order() const { return PairOrder{keys, payloads, 31}; }
 };
 
 /// Bitonic sort of `room` values, a power of two. Ends with a barrier.
