@@ -351,8 +351,14 @@ def test_affine_sample_of_any_strides(dtype: torch.dtype) -> None:
 def test_affine_sample_of_large_images() -> None:
     for border in (CONSTANT, REFLECT, REPLICATE):
         compare_samples(torch.randn(3, 3, 224, 224), random_maps(3), border)
-    # Without an inverse each pixel looks through every row of the samples: slow, but right.
-    compare_samples(torch.randn(1, 3, 224, 224), torch.tensor([MATRICES["a diagonal"]]))
+    # Without an inverse each pixel looks through every row of the samples, and of a point or far outside one is given nearly everything.
+    for name, border in (
+        ("a diagonal", CONSTANT),
+        ("a point", CONSTANT),
+        ("far outside", REPLICATE),
+        ("enlarged a lot", REFLECT),
+    ):
+        compare_samples(torch.randn(1, 5, 224, 224), torch.tensor([MATRICES[name]]), border)
 
 
 def test_gradients() -> None:

@@ -108,5 +108,12 @@ def exercise_every_kernel(
         if dtype.itemsize > 2:
             compare_samples(harness, layout, random_maps(layout.size(0)))
             compare_samples(harness, layout, torch.tensor(MATRICES["a row"]).expand(layout.size(0), 2, 3))
-            for border in (REFLECT, REPLICATE):
+            for border, outputs_alone in (
+                (REFLECT, 1024),
+                (REPLICATE, 1024),
+                (CONSTANT, 0),
+                (REFLECT, 0),
+                (REPLICATE, 64),
+            ):
+                harness.set(outputs_alone=outputs_alone)
                 compare_samples(harness, layout, random_maps(layout.size(0), seed=1), border)

@@ -1,7 +1,7 @@
 // Runs the CUDA operators on the host, one request after the other, for tests/native/cuda_harness.py.
 //
 // A request is a line of words, and for each tensor a line and its storage's bytes:
-//     operator schedule seed most_blocks power short_row histogram_row chunk_values tensors
+//     operator schedule seed most_blocks power short_row histogram_row chunk_values outputs_alone tensors
 // (a limit of -1 is the kernels' own)
 //     dtype offset dimensions sizes… strides… bytes
 // The answer is "ok tensors", and for each a line with its bytes and the bytes; or "error" and a sentence.
@@ -17,6 +17,7 @@
 #include <sstream>
 
 #include "../../csrc/kernels/cuda/accumulate.cuh"
+#include "../../csrc/kernels/cuda/affine_gather.cuh"
 #include "../../csrc/kernels/cuda/affine_sample.cuh"
 #include "../../csrc/kernels/cuda/concept_counts.cuh"
 #include "../../csrc/kernels/cuda/high_frequency_loss.cuh"
@@ -181,7 +182,7 @@ void for_floating(const std::string& dtype, const Function& function) {
 
 /// The last tensor says how the result lies, and is filled.
 template <captum_proto::Border border, typename T>
-void sample(bool backward, const std::vector<Tensor>& tensors) {
+void sample(bool backward, int outputs_alone, const std::vector<Tensor>& tensors) {
   const Tensor& images = tensors.at(0);
   const Tensor& matrix = tensors.at(1);
   const Tensor& result = tensors.back();
@@ -192,7 +193,7 @@ void sample(bool backward, const std::vector<Tensor>& tensors) {
   const auto channels = [](const Tensor& values) { return ChannelValues<T>{values.data<const T>(), values.strides[0]}; };
   if (backward) {
     affine_sample_backward<border>(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), result.layout(),
-                                   result.data<T>(), nullptr);
+                                   result.data<T>(), nullptr, outputs_alone);
   } else {
     affine_sample<border>(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), channels(tensors.at(3)),
                           *tensors.at(4).data<double>(), result.layout(), result.data<T>(), nullptr);
@@ -200,11 +201,11 @@ void sample(bool backward, const std::vector<Tensor>& tensors) {
 }
 
 template <typename T>
-void sample_with_border(int border, bool backward, const std::vector<Tensor>& tensors) {
+void sample_with_border(int border, bool backward, int outputs_alone, const std::vector<Tensor>& tensors) {
   using captum_proto::Border;
-  if (border == 1) return sample<Border::kReflect, T>(backward, tensors);
-  if (border == 2) return sample<Border::kReplicate, T>(backward, tensors);
-  sample<Border::kConstant, T>(backward, tensors);
+  if (border == 1) return sample<Border::kReflect, T>(backward, outputs_alone, tensors);
+  if (border == 2) return sample<Border::kReplicate, T>(backward, outputs_alone, tensors);
+  sample<Border::kConstant, T>(backward, outputs_alone, tensors);
 }
 
 template <typename T>
@@ -273,7 +274,14 @@ void fill(const std::string& name, bool largest, const std::vector<Tensor>& tens
   });
 }
 
-std::vector<Memory> answer(const std::string& name, int power, const Plan& plan, const std::vector<Tensor>& tensors) {
+/// Where one way of working gives over to the next.
+struct Limits {
+  Plan plan;
+  int outputs_alone = kOutputsAlone;
+};
+
+std::vector<Memory> answer(const std::string& name, int power, const Limits& limits, const std::vector<Tensor>& tensors) {
+  const Plan& plan = limits.plan;
   std::vector<Memory> results;
   int64_t& launches = on_host::Machine::instance().launches;
   if (name == "launches") {  // and sorts of the operator before
@@ -291,9 +299,9 @@ std::vector<Memory> answer(const std::string& name, int power, const Plan& plan,
   if (name == "affine_sample" || name == "affine_sample_backward") {
     const bool backward = name == "affine_sample_backward";
     if (tensors.at(0).dtype == "float64") {
-      sample_with_border<double>(power, backward, tensors);
+      sample_with_border<double>(power, backward, limits.outputs_alone, tensors);
     } else {
-      sample_with_border<float>(power, backward, tensors);
+      sample_with_border<float>(power, backward, limits.outputs_alone, tensors);
     }
     const Memory& filled = *tensors.back().storage;
     results.emplace_back(filled.size());
@@ -401,20 +409,21 @@ int main() {
       std::istringstream words(line);
       std::string name;
       std::string schedule;
-      Plan plan;
+      Limits limits;
       int power = 0;
       int count = 0;
       on_host::Machine& machine = on_host::Machine::instance();
       words >> name >> schedule >> machine.seed >> machine.most_blocks >> power;
-      read_limit(words, plan.longest_short_row);
-      read_limit(words, plan.shortest_histogram_row);
-      read_limit(words, plan.chunk_values);
+      read_limit(words, limits.plan.longest_short_row);
+      read_limit(words, limits.plan.shortest_histogram_row);
+      read_limit(words, limits.plan.chunk_values);
+      read_limit(words, limits.outputs_alone);
       words >> count;
       if (!words) throw std::runtime_error("a request cannot be read: " + line);
       std::vector<Tensor> tensors;
       for (int i = 0; i < count; ++i) tensors.push_back(read_tensor(std::cin));
       machine.schedule = on_host::schedule_of(schedule);
-      const std::vector<Memory> results = answer(name, power, plan, tensors);
+      const std::vector<Memory> results = answer(name, power, limits, tensors);
       std::cout << "ok " << results.size() << "\n";
       for (const Memory& result : results) {
         std::cout << result.size() << "\n";

@@ -37,7 +37,7 @@ from comparisons import (
     exercise_every_kernel,
     is_histogram,
 )
-from cuda_harness import COMPILER, Harness
+from cuda_harness import COMPILER, OWN_LIMIT, Harness
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from operator_samples import (
@@ -287,6 +287,33 @@ def test_affine_sample_of_any_strides(plain: Harness, dtype: torch.dtype) -> Non
         compare_samples(plain, layout, matrix)
         compare_samples(plain, layout, matrix.transpose(1, 2).contiguous().transpose(1, 2))
         compare_samples(plain, layout, matrix, REFLECT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("border", [CONSTANT, REFLECT, REPLICATE])
+@pytest.mark.parametrize("outputs_alone", [0, 64, OWN_LIMIT])
+def test_pixels_that_a_block_gathers_together(
+    plain: Harness, outputs_alone: int, border: int, dtype: torch.dtype
+) -> None:
+    """Whoever looks at the outputs, they are added in their order: of all pixels, few, or those to which a map takes nearly all."""
+    cases = {"a point": (1, 5, 40, 60)}
+    if outputs_alone != OWN_LIMIT:
+        cases = {
+            "a point": (1, 5, 9, 14),
+            "far outside": (2, 1, 9, 14),
+            "a diagonal": (2, 3, 7, 20),
+            "turned": (1, 4, 7, 9),
+        }
+        cases |= {
+            "enlarged a lot": (1, 1, 270, 2),
+            "shrunk a lot": (1, 1, 5, 9),
+            "a row": (1, 2, 3, 300),
+            "identity": (1, 2, 1, 1),
+        }
+    for number, (name, shape) in enumerate(cases.items()):
+        plain.set(schedule=SCHEDULES[number % 3], seed=number, outputs_alone=outputs_alone)
+        images = torch.randn(shape, generator=torch.Generator().manual_seed(number), dtype=torch.float64).to(dtype)
+        compare_samples(plain, images, torch.tensor(MATRICES[name]).expand(shape[0], 2, 3), border)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
