@@ -22,6 +22,7 @@ WAYS = {
     "library sort": {"short_row": 0, "histogram_row": 2**30},
     "library sort, one row at a time": {"short_row": 0, "histogram_row": 2**30, "chunk_values": 1},
     "histogram": {"short_row": 0, "histogram_row": 0},
+    "histogram of counts and sums apart": {"short_row": 0, "histogram_row": 0, "separate_row": 0},
     "histogram, one row at a time": {"short_row": 0, "histogram_row": 0, "chunk_values": 1},
 }
 

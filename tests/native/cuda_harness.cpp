@@ -1,7 +1,7 @@
 // Runs the CUDA operators on the host, one request after the other, for tests/native/cuda_harness.py.
 //
 // A request is a line of words, and for each tensor a line and its storage's bytes:
-//     operator schedule seed most_blocks power short_row histogram_row chunk_values outputs_alone tensors
+//     operator schedule seed most_blocks power short_row histogram_row separate_row chunk_values outputs_alone tensors
 // (a limit of -1 is the kernels' own)
 //     dtype offset dimensions sizes… strides… bytes
 // The answer is "ok tensors", and for each a line with its bytes and the bytes; or "error" and a sentence.
@@ -416,6 +416,7 @@ int main() {
       words >> name >> schedule >> machine.seed >> machine.most_blocks >> power;
       read_limit(words, limits.plan.longest_short_row);
       read_limit(words, limits.plan.shortest_histogram_row);
+      read_limit(words, limits.plan.shortest_separate_row);
       read_limit(words, limits.plan.chunk_values);
       read_limit(words, limits.outputs_alone);
       words >> count;

@@ -41,6 +41,8 @@ SANITIZER_OPTIONS = {
 
 #: Leaves a limit as csrc/kernels/cuda sets it.
 OWN_LIMIT = -1
+#: In the order of a request.
+LIMITS = ("short_row", "histogram_row", "separate_row", "chunk_values", "outputs_alone")
 
 DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int16, torch.int32, torch.int64}
 
@@ -71,9 +73,9 @@ class Harness:
     One running harness. Its methods are the operators, with the arguments of ``torch.ops.captum_proto``.
 
     :meth:`set` changes ``schedule`` (ascending, descending, shuffled; interleaved in that variant) and ``seed``, the order in which the
-    threads of a block run; ``most_blocks``, a bound on the grid that leaves kernels more rounds of their loops; and ``short_row``,
-    ``histogram_row`` and ``chunk_values``, the limits between the ways of sorting, so that small inputs reach all of them; and
-    ``outputs_alone``, beyond which a block gathers a pixel's gradient together.
+    threads of a block run; ``most_blocks``, a bound on the grid that leaves kernels more rounds of their loops; and the limits between
+    the ways of sorting, ``short_row``, ``histogram_row``, ``separate_row`` and ``chunk_values``, and of gathering, ``outputs_alone``, so
+    that small inputs reach all of them.
     """
 
     def __init__(self, program: Path) -> None:
@@ -85,7 +87,7 @@ class Harness:
     def reset(self) -> None:
         """Back to the operators' own limits and the first schedule."""
         self.set(schedule="ascending", seed=0, most_blocks=2**31 - 1)
-        self.set(short_row=OWN_LIMIT, histogram_row=OWN_LIMIT, chunk_values=OWN_LIMIT, outputs_alone=OWN_LIMIT)
+        self.set(**dict.fromkeys(LIMITS, OWN_LIMIT))
 
     def set(self, **settings: int | str) -> None:
         self._settings: dict[str, int | str] = getattr(self, "_settings", {}) | settings
@@ -129,7 +131,7 @@ class Harness:
         assert process.stdin is not None
         assert process.stdout is not None
         order = [self._settings[name] for name in ("schedule", "seed", "most_blocks")]
-        limits = [self._settings[name] for name in ("short_row", "histogram_row", "chunk_values", "outputs_alone")]
+        limits = [self._settings[name] for name in LIMITS]
         words = [operator, *order, power, *limits]
         try:
             process.stdin.write((" ".join(map(str, [*words, len(tensors)])) + "\n").encode())
