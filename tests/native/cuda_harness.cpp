@@ -36,6 +36,13 @@ namespace {
 
 int64_t sorts = 0;
 
+/// The library reads all keys once, and moves all items once for each eight bits.
+void note_sort(int64_t count, int bits, size_t key_bytes, size_t item_bytes) {
+  ++sorts;
+  const int64_t moved = count * static_cast<int64_t>(item_bytes) * ((bits + 7) / 8);
+  on_host::Traffic::instance().add("the library's radix sort", count * static_cast<int64_t>(key_bytes) + moved, moved);
+}
+
 void require_sort(bool holds, const char* what) {
   if (!holds) throw on_host::Failure(std::string("the library's sort was given ") + what);
 }
@@ -55,7 +62,7 @@ void sort_items(Buffers<uint64_t>& items, int64_t count, int begin_bit, int end_
   require_sort(0 <= begin_bit && begin_bit < end_bit && end_bit <= 64, "bits that a 64-bit integer does not have");
   require_sort(0 < count && count < (int64_t{1} << 32), "too many items");
   memory.reserve(static_cast<size_t>(count / 8), scratch);
-  ++sorts;
+  note_sort(count, end_bit - begin_bit, sizeof(uint64_t), sizeof(uint64_t));
   const int width = end_bit - begin_bit;
   const uint64_t mask = width == 64 ? ~uint64_t{0} : ((uint64_t{1} << width) - 1);
   std::stable_sort(items.current, items.current + count,
@@ -70,7 +77,7 @@ void sort_pairs(Buffers<Key>& keys, Buffers<Payload>& payloads, int64_t count, i
                "bits that a key does not have");
   require_sort(0 < count && count < (int64_t{1} << 32), "too many items");
   memory.reserve(static_cast<size_t>(count / 8), scratch);
-  ++sorts;
+  note_sort(count, end_bit - begin_bit, sizeof(Key), sizeof(Key) + sizeof(Payload));
   const Key mask = static_cast<Key>(~Key{0} >> (8 * static_cast<int>(sizeof(Key)) - (end_bit - begin_bit)));
   std::vector<int64_t> order(static_cast<size_t>(count));
   std::iota(order.begin(), order.end(), 0);
@@ -102,7 +109,10 @@ class Memory {
  public:
   explicit Memory(size_t size) : size_(size), data_(static_cast<unsigned char*>(std::malloc(size))) {
     if (size > 0) std::memset(data_.get(), on_host::kUnwritten, size);
+    on_host::Traffic::instance().allocated(data_.get(), size);
   }
+  ~Memory() { on_host::Traffic::instance().freed(data_.get()); }
+  Memory(Memory&&) = default;
   unsigned char* data() const { return data_.get(); }
   size_t size() const { return size_; }
 
@@ -290,7 +300,17 @@ std::vector<Memory> answer(const std::string& name, int power, const Limits& lim
     reinterpret_cast<int64_t*>(results[0].data())[1] = captum_proto::cuda::sorts;
     return results;
   }
+  if (name == "traffic") {  // of the operator before
+    std::string text;
+    for (const auto& [launch, bytes] : on_host::Traffic::instance().launches()) {
+      text += launch + "\t" + std::to_string(bytes.read) + "\t" + std::to_string(bytes.written) + "\n";
+    }
+    results.emplace_back(text.size());
+    std::memcpy(results[0].data(), text.data(), text.size());
+    return results;
+  }
   launches = captum_proto::cuda::sorts = 0;
+  on_host::Traffic::instance().clear();
   if (name.rfind("broken:", 0) == 0) {
     results.push_back(Memory(sizeof(int32_t) * broken::kThreads));
     broken::run(name.substr(7), reinterpret_cast<int32_t*>(results[0].data()));

@@ -158,6 +158,11 @@ class Harness:
         kernels, sorts = _tensor(self.request("launches", [])[0], torch.int64).tolist()
         return kernels, sorts
 
+    def traffic(self) -> dict[str, tuple[int, int]]:
+        """The bytes of global memory that the latest operator's launches read and wrote. Kernels' are counted in "interleaved"."""
+        lines = [line.split("\t") for line in self.request("traffic", [])[0].decode().splitlines()]
+        return {name: (int(read), int(written)) for name, read, written in lines}
+
     def doubled_rank(self, x: Tensor) -> Tensor:
         return _tensor(self.request("doubled_rank", [x])[0], torch.int32).view(x.shape)
 

@@ -160,7 +160,9 @@ void launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, int
 }
 
 inline void fill_zero(void* data, size_t bytes, cudaStream_t /*stream*/) {
-  if (bytes > 0) std::memset(data, 0, bytes);
+  if (bytes == 0) return;
+  std::memset(data, 0, bytes);
+  on_host::Traffic::instance().add("clearing memory", 0, static_cast<int64_t>(bytes));
 }
 
 inline float float_of_half_bits(uint16_t bits) { return static_cast<float>(on_host::from_slot<_Float16>(bits)); }

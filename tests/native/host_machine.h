@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "host_fiber.h"
+#include "host_traffic.h"
 
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
@@ -159,6 +160,7 @@ class Machine {
     }
     if (dynamic_bytes > kMostShared) throw Failure(std::string(name) + ": too much dynamic shared memory");
     ++launches;
+    Traffic::instance().start(name);
     blocks = std::min(blocks, most_blocks);
     kernel_ = &kernel;
     threads_ = threads;
