@@ -7,7 +7,7 @@ from itertools import cycle
 
 import torch
 from affine_samples import CONSTANT, MATRICES, REFLECT, REPLICATE, gradient_in_order, random_maps, sample_in_order
-from cuda_harness import Harness
+from cuda_harness import OWN_LIMIT, Harness
 from operator_samples import assert_same_bits, image_layouts, references, rows_like_layers
 from torch import Tensor
 
@@ -105,7 +105,9 @@ def exercise_every_kernel(
     compare_sums(harness, rows_like_layers(19, 700, dtype))
     images = torch.randn(2, 3, 9, 40).to(dtype)
     for layout in image_layouts(images).values():
-        compare_loss(harness, layout, 1)
+        for farthest in (0, OWN_LIMIT):
+            harness.set(farthest=farthest)
+            compare_loss(harness, layout, 1)
         if dtype.itemsize > 2:
             compare_samples(harness, layout, random_maps(layout.size(0)))
             compare_samples(harness, layout, torch.tensor(MATRICES["a row"]).expand(layout.size(0), 2, 3))

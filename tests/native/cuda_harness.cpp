@@ -1,7 +1,7 @@
 // Runs the CUDA operators on the host, one request after the other, for tests/native/cuda_harness.py.
 //
 // A request is a line of words, and for each tensor a line and its storage's bytes:
-//     operator schedule seed most_blocks power short_row histogram_row separate_row chunk_values outputs_alone tensors
+//     operator schedule seed most_blocks power short_row histogram_row separate_row chunk_values outputs_alone farthest tensors
 // (a limit of -1 is the kernels' own)
 //     dtype offset dimensions sizes… strides… bytes
 // The answer is "ok tensors", and for each a line with its bytes and the bytes; or "error" and a sentence.
@@ -288,6 +288,7 @@ void fill(const std::string& name, bool largest, const std::vector<Tensor>& tens
 struct Limits {
   Plan plan;
   int outputs_alone = kOutputsAlone;
+  int64_t farthest = kFarthestIn32Bits;
 };
 
 std::vector<Memory> answer(const std::string& name, int power, const Limits& limits, const std::vector<Tensor>& tensors) {
@@ -397,13 +398,13 @@ std::vector<Memory> answer(const std::string& name, int power, const Limits& lim
                    SummaryOutputs<Wide<T>>{largest, position, static_cast<Wide<T>*>(result(tasks, sizeof(Wide<T>)))}, nullptr);
     } else if (name == "high_frequency_loss") {
       high_frequency_loss(x.data<const T>(), x.layout(), power, static_cast<Wide<T>*>(result(rows, sizeof(Wide<T>))), scratch,
-                          nullptr);
+                          nullptr, limits.farthest);
     } else if (name == "high_frequency_loss_backward") {
       // The third tensor says how the gradient lies, and is filled.
       const Tensor& images = tensors.at(1);
       const Tensor& gradient = tensors.at(2);
       high_frequency_loss_backward(tensors[0].data<const Wide<T>>(), tensors[0].strides[0], images.data<const T>(), images.layout(),
-                                   power, gradient.layout(), gradient.data<T>(), nullptr);
+                                   power, gradient.layout(), gradient.data<T>(), nullptr, limits.farthest);
       std::memcpy(result(static_cast<int64_t>(gradient.storage->size()), 1), gradient.storage->data(), gradient.storage->size());
     } else {
       throw std::runtime_error("no operator " + name);
@@ -439,6 +440,7 @@ int main() {
       read_limit(words, limits.plan.shortest_separate_row);
       read_limit(words, limits.plan.chunk_values);
       read_limit(words, limits.outputs_alone);
+      read_limit(words, limits.farthest);
       words >> count;
       if (!words) throw std::runtime_error("a request cannot be read: " + line);
       std::vector<Tensor> tensors;

@@ -247,8 +247,9 @@ def test_path_distance(plain: Harness, dtype: torch.dtype, mean_dtype: torch.dty
 def test_high_frequency_loss(plain: Harness, dtype: torch.dtype, power: int, shape: tuple[int, ...]) -> None:
     images = images_with_equal_neighbors(shape, dtype)
     for schedule, layout in zip(SCHEDULES * 3, image_layouts(images).values(), strict=False):
-        plain.set(schedule=schedule)
-        compare_loss(plain, layout, power)
+        for farthest in (OWN_LIMIT, 0):
+            plain.set(schedule=schedule, farthest=farthest)
+            compare_loss(plain, layout, power)
 
 
 def test_loss_of_infinite_and_missing_pixels(plain: Harness) -> None:
