@@ -56,12 +56,19 @@ struct ShortRow<T, false> {
   __device__ PairOrder order() const { return PairOrder{keys, payloads, 31}; }
 };
 
-/// Bitonic sort of `room` values, a power of two. Ends with a barrier.
+/// Bitonic sort of `room` values, a power of two, which a barrier precedes. Ends with a barrier. Partners up to 32 apart are met by
+/// one and the same warp, step after step, for all 64 values around them: only steps of partners that are further apart wait for
+/// the block.
 template <typename T>
 __device__ void sort_short_row(ShortRow<T>& values, int room) {
+  int before = 0;
   for (int run = 2; run <= room; run *= 2) {
-    for (int distance = run / 2; distance > 0; distance /= 2) {
-      __syncthreads();
+    for (int distance = run / 2; distance > 0; before = distance, distance /= 2) {
+      if (distance > kWarp || before > kWarp) {
+        __syncthreads();
+      } else {
+        __syncwarp();
+      }
       for (int i = static_cast<int>(threadIdx.x); i < room / 2; i += static_cast<int>(blockDim.x)) {
         const int lower = 2 * i - (i & (distance - 1));  // the i-th position whose partner is `distance` above
         const bool ascending = (lower & run) == 0;
