@@ -363,7 +363,7 @@ def compile_report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
         pytest.skip("no nvcc")
     from torch.utils.cpp_extension import include_paths
 
-    architectures = [name for name in ("80", "90", "100", "120") if _nvcc_lists(nvcc, name)]
+    architectures = [name for name in ("75", "80", "89", "90", "100", "120") if _nvcc_lists(nvcc, name)]
     command = [nvcc, "-std=c++17", "-O3", "-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020a000000000000", "-Xptxas", "-v"]
     command += ["-Xcompiler", "-fPIC", "--threads", "2", "-c", *map(str, sorted((ROOT / "csrc" / "cuda").glob("*.cu")))]
     command += ["-I", str(ROOT / "csrc"), *(f"-isystem={path}" for path in include_paths())]
@@ -376,7 +376,7 @@ def compile_report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["80", "90", "100", "120"])
+@pytest.mark.parametrize("architecture", ["75", "80", "89", "90", "100", "120"])
 def test_nvcc_compiles_without_spills(compile_report: Callable[[str], str], architecture: str) -> None:
     report = compile_report(architecture)
     if not report:
