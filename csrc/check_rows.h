@@ -34,6 +34,7 @@ inline void check_mean(const Tensor& mean, const Tensor& x) {
 
 /// Running sums (D,) of rows (N, D).
 inline void check_sums(const Tensor& sums, const Tensor& rows) {
+  check_same_device(sums, "sums", rows, "the rows");
   require(sums.scalar_type() == ScalarType::Double && sums.is_contiguous(), "sums must be contiguous and float64.");
   require(sums.dim() == 1 && sums.size(0) == rows.size(1), "sums have the shape ", ShapeOf{sums}, "; for rows of shape ",
           ShapeOf{rows}, " expected (", rows.size(1), ",).");

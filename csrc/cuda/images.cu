@@ -5,6 +5,7 @@
 
 #include "check_images.h"
 #include "cuda/device.cuh"
+#include "kernels/cuda/affine_gather.cuh"
 #include "kernels/cuda/affine_sample.cuh"
 #include "kernels/cuda/high_frequency_loss.cuh"
 #include "tensors.h"

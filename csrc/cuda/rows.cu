@@ -1,4 +1,4 @@
-// The operators on rows for CUDA: rank, Spearman's correlation and path distance.
+// The operators on rows for CUDA: rank, Spearman's correlation, path distance, running sums.
 #include <torch/csrc/stable/library.h>
 
 #include <cstdint>
@@ -6,6 +6,7 @@
 
 #include "check_rows.h"
 #include "cuda/device.cuh"
+#include "kernels/cuda/accumulate.cuh"
 #include "kernels/cuda/path_distance.cuh"
 #include "tensors.h"
 
@@ -82,6 +83,16 @@ std::tuple<Tensor, Tensor> path_distance(const Tensor& x, const Tensor& mean, co
   return {correlation, distance};
 }
 
+void accumulate(Tensor sums, const Tensor& rows) {
+  check_rows(rows, "rows");
+  check_sums(sums, rows);
+  const OnDeviceOf device(rows);
+  double* const out = mutable_data<double>(sums);
+  with_floating_type<Half, BFloat16>(rows, "rows", [&](auto type) {
+    cuda::accumulate(rows_of<decltype(type)>(rows), rows.size(0), rows.size(1), out, device.stream);
+  });
+}
+
 }  // namespace
 }  // namespace captum_proto
 
@@ -91,4 +102,5 @@ STABLE_TORCH_LIBRARY_IMPL(captum_proto, CUDA, library) {
   library.impl("rank", TORCH_BOX(&rank));
   library.impl("spearman", TORCH_BOX(&spearman));
   library.impl("path_distance", TORCH_BOX(&path_distance));
+  library.impl("accumulate", TORCH_BOX(&accumulate));
 }

@@ -114,6 +114,7 @@ def test_the_native_module_is_in_use() -> None:
         "rank",
         "spearman",
         "path_distance",
+        "accumulate",
     ):
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"captum_proto::{name}", "CUDA")
 
@@ -244,6 +245,23 @@ def test_path_distance(dtype: torch.dtype, mean_dtype: torch.dtype) -> None:
                 torch.testing.assert_close(l1.cpu(), expected_l1, rtol=1e-13, atol=0)
 
 
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+@pytest.mark.parametrize("shape", [(0, 5), (4, 0), (1, 1), (7, 300), (8, 33), (50, 100003)], ids=str)
+def test_running_sums(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    x = rows_like_layers(*shape, dtype)
+    every_second = torch.full((2 * shape[0], 3 * shape[1]), float("nan"), dtype=dtype)[::2, 1::3]
+    for rows in (x, x.t().contiguous().t(), every_second.copy_(x), x[:1].expand(3 if len(x) else 0, -1)):
+        start = torch.linspace(-1, 1, shape[1], dtype=torch.float64)
+        expected, sums = start.clone(), start.cuda()
+        _twin.accumulate(expected, rows)
+        on_device = on_gpu(rows)
+        for part in on_device.tensor_split([len(rows) // 3]):
+            native.accumulate(sums, part)
+        assert_same_bits(sums.cpu(), expected)
+        native.accumulate(start, rows)
+        assert_same_bits(start, expected)
+
+
 def compare_loss(images: Tensor, power: int) -> None:
     gpu = on_gpu(images)
     expected = _twin.high_frequency_loss(images, power)
@@ -333,8 +351,14 @@ def test_affine_sample_of_any_strides(dtype: torch.dtype) -> None:
 def test_affine_sample_of_large_images() -> None:
     for border in (CONSTANT, REFLECT, REPLICATE):
         compare_samples(torch.randn(3, 3, 224, 224), random_maps(3), border)
-    # Without an inverse each pixel looks through every row of the samples: slow, but right.
-    compare_samples(torch.randn(1, 3, 224, 224), torch.tensor([MATRICES["a diagonal"]]))
+    # Without an inverse each pixel looks through every row of the samples, and of a point or far outside one is given nearly everything.
+    for name, border in (
+        ("a diagonal", CONSTANT),
+        ("a point", CONSTANT),
+        ("far outside", REPLICATE),
+        ("enlarged a lot", REFLECT),
+    ):
+        compare_samples(torch.randn(1, 5, 224, 224), torch.tensor([MATRICES[name]]), border)
 
 
 def test_gradients() -> None:

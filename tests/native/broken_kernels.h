@@ -37,6 +37,55 @@ inline void missing_barrier_between_rounds(int32_t* out) {
   }
 }
 
+/// In lockstep all lanes of a warp would have written before any of them reads.
+template <bool mended>
+void neighbor_in_lockstep(int32_t* out) {
+  CAPTUM_PROTO_SHARED(Values, values);
+  const int i = static_cast<int>(threadIdx.x);
+  values[i] = i;
+  if (mended) __syncwarp();
+  out[i] = values[i ^ 1];
+}
+
+/// In lockstep the branch would be over before any lane reads. A pair's sum is the same before and after its swap, so that only a
+/// lane that reads in the middle of it meets another.
+template <bool mended>
+void swap_in_lockstep(int32_t* out) {
+  CAPTUM_PROTO_SHARED(Values, values);
+  const int i = static_cast<int>(threadIdx.x);
+  values[i] = i;
+  __syncthreads();
+  if (i % 2 == 0) {
+    const int32_t mine = values[i];
+    values[i] = values[i + 1];
+    values[i + 1] = mine;
+  }
+  if (mended) __syncwarp();
+  out[i] = values[i] + values[i ^ 1];
+}
+
+/// In lockstep lanes that read would all have read before any of them writes.
+template <bool mended>
+void sum_in_lockstep(int32_t* out) {
+  CAPTUM_PROTO_SHARED(Values, values);
+  const int i = static_cast<int>(threadIdx.x);
+  values[i] = i;
+  if (mended) __syncwarp();
+  for (int distance = 1; distance < kWarp; distance *= 2) {
+    const int32_t other = values[i ^ distance];
+    if (mended) __syncwarp();
+    values[i] += other;
+    if (mended) __syncwarp();
+  }
+  out[i] = values[i];
+}
+
+inline void syncwarp_in_a_branch(int32_t* out) {
+  const int i = static_cast<int>(threadIdx.x);
+  out[i] = i;
+  if (i % 2 == 0) __syncwarp();
+}
+
 inline void barrier_in_a_branch(int32_t* out) {
   const int i = static_cast<int>(threadIdx.x);
   out[i] = i;
@@ -117,6 +166,13 @@ inline void run(const std::string& name, int32_t* out) {
       {"sound", sound},
       {"missing_barrier", missing_barrier},
       {"missing_barrier_between_rounds", missing_barrier_between_rounds},
+      {"neighbor_in_lockstep", neighbor_in_lockstep<false>},
+      {"neighbor_after_syncwarp", neighbor_in_lockstep<true>},
+      {"swap_in_lockstep", swap_in_lockstep<false>},
+      {"swap_before_syncwarp", swap_in_lockstep<true>},
+      {"sum_in_lockstep", sum_in_lockstep<false>},
+      {"sum_with_syncwarp", sum_in_lockstep<true>},
+      {"syncwarp_in_a_branch", syncwarp_in_a_branch},
       {"barrier_in_a_branch", barrier_in_a_branch},
       {"early_return", early_return},
       {"two_barriers", two_barriers},

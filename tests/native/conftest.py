@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from cuda_harness import VARIANTS, Harness, HarnessError, build
+
+HARNESSES = {"plain", "interleaved", "address", "thread"}
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +37,11 @@ def address(programs: dict[str, Future[Path]]) -> Iterator[Harness]:
 
 
 @pytest.fixture(scope="session")
+def interleaved(programs: dict[str, Future[Path]]) -> Iterator[Harness]:
+    yield from _harness(programs, "interleaved")
+
+
+@pytest.fixture(scope="session")
 def thread(programs: dict[str, Future[Path]]) -> Iterator[Harness]:
     for harness in _harness(programs, "thread"):
         try:
@@ -47,5 +54,16 @@ def thread(programs: dict[str, Future[Path]]) -> Iterator[Harness]:
 @pytest.fixture(autouse=True)
 def _defaults(request: pytest.FixtureRequest) -> None:
     """Each test begins with the operators' own limits."""
-    for name in {"plain", "address", "thread"} & set(request.fixturenames):
+    for name in HARNESSES & set(request.fixturenames):
         request.getfixturevalue(name).reset()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What failed says in which order the threads ran."""
+    report = yield
+    if report.failed:
+        harnesses = [value for name, value in getattr(item, "funcargs", {}).items() if name in HARNESSES]
+        if harnesses:
+            report.sections.append(("CUDA kernels on the host", "\n".join(map(repr, harnesses))))
+    return report

@@ -1,18 +1,23 @@
 // Runs the CUDA operators on the host, one request after the other, for tests/native/cuda_harness.py.
 //
 // A request is a line of words, and for each tensor a line and its storage's bytes:
-//     operator schedule seed most_blocks power short_row histogram_row chunk_values tensors
+//     operator schedule seed most_blocks power short_row histogram_row separate_row chunk_values outputs_alone farthest tensors
 // (a limit of -1 is the kernels' own)
 //     dtype offset dimensions sizes… strides… bytes
 // The answer is "ok tensors", and for each a line with its bytes and the bytes; or "error" and a sentence.
 
 // clang-format off
 #include "cuda_on_host.h"  // before the kernels, whose platform it is
+#if ON_HOST_INTERLEAVED
+#include "host_interleaving.h"
+#endif
 // clang-format on
 
 #include <iostream>
 #include <sstream>
 
+#include "../../csrc/kernels/cuda/accumulate.cuh"
+#include "../../csrc/kernels/cuda/affine_gather.cuh"
 #include "../../csrc/kernels/cuda/affine_sample.cuh"
 #include "../../csrc/kernels/cuda/concept_counts.cuh"
 #include "../../csrc/kernels/cuda/high_frequency_loss.cuh"
@@ -28,6 +33,15 @@ namespace captum_proto::cuda {
 // ---- The library's sorts -----------------------------------------------------------------------------------------------------
 
 namespace {
+
+int64_t sorts = 0;
+
+/// The library reads all keys once, and moves all items once for each eight bits.
+void note_sort(int64_t count, int bits, size_t key_bytes, size_t item_bytes) {
+  ++sorts;
+  const int64_t moved = count * static_cast<int64_t>(item_bytes) * ((bits + 7) / 8);
+  on_host::Traffic::instance().add("the library's radix sort", count * static_cast<int64_t>(key_bytes) + moved, moved);
+}
 
 void require_sort(bool holds, const char* what) {
   if (!holds) throw on_host::Failure(std::string("the library's sort was given ") + what);
@@ -48,6 +62,7 @@ void sort_items(Buffers<uint64_t>& items, int64_t count, int begin_bit, int end_
   require_sort(0 <= begin_bit && begin_bit < end_bit && end_bit <= 64, "bits that a 64-bit integer does not have");
   require_sort(0 < count && count < (int64_t{1} << 32), "too many items");
   memory.reserve(static_cast<size_t>(count / 8), scratch);
+  note_sort(count, end_bit - begin_bit, sizeof(uint64_t), sizeof(uint64_t));
   const int width = end_bit - begin_bit;
   const uint64_t mask = width == 64 ? ~uint64_t{0} : ((uint64_t{1} << width) - 1);
   std::stable_sort(items.current, items.current + count,
@@ -55,19 +70,30 @@ void sort_items(Buffers<uint64_t>& items, int64_t count, int begin_bit, int end_
   if ((width + 7) / 8 % 2 == 1) end_in_spare(items, count);
 }
 
-void sort_pairs(Buffers<uint64_t>& keys, Buffers<int32_t>& payloads, int64_t count, SortMemory& memory, Scratch& scratch,
-                cudaStream_t /*stream*/) {
+template <typename Key, typename Payload>
+void sort_pairs(Buffers<Key>& keys, Buffers<Payload>& payloads, int64_t count, int begin_bit, int end_bit, SortMemory& memory,
+                Scratch& scratch, cudaStream_t /*stream*/) {
+  require_sort(0 <= begin_bit && begin_bit < end_bit && end_bit <= 8 * static_cast<int>(sizeof(Key)),
+               "bits that a key does not have");
   require_sort(0 < count && count < (int64_t{1} << 32), "too many items");
   memory.reserve(static_cast<size_t>(count / 8), scratch);
+  note_sort(count, end_bit - begin_bit, sizeof(Key), sizeof(Key) + sizeof(Payload));
+  const Key mask = static_cast<Key>(~Key{0} >> (8 * static_cast<int>(sizeof(Key)) - (end_bit - begin_bit)));
   std::vector<int64_t> order(static_cast<size_t>(count));
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return keys.current[a] < keys.current[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return (keys.current[a] >> begin_bit & mask) < (keys.current[b] >> begin_bit & mask);
+  });
   for (int64_t i = 0; i < count; ++i) {
     keys.spare[i] = keys.current[order[static_cast<size_t>(i)]];
     payloads.spare[i] = payloads.current[order[static_cast<size_t>(i)]];
   }
   std::swap(keys.current, keys.spare);
   std::swap(payloads.current, payloads.spare);
+  if ((end_bit - begin_bit + 7) / 8 % 2 == 0) {  // back where they came from
+    end_in_spare(keys, count);
+    end_in_spare(payloads, count);
+  }
 }
 
 }  // namespace captum_proto::cuda
@@ -83,7 +109,10 @@ class Memory {
  public:
   explicit Memory(size_t size) : size_(size), data_(static_cast<unsigned char*>(std::malloc(size))) {
     if (size > 0) std::memset(data_.get(), on_host::kUnwritten, size);
+    on_host::Traffic::instance().allocated(data_.get(), size);
   }
+  ~Memory() { on_host::Traffic::instance().freed(data_.get()); }
+  Memory(Memory&&) = default;
   unsigned char* data() const { return data_.get(); }
   size_t size() const { return size_; }
 
@@ -163,7 +192,7 @@ void for_floating(const std::string& dtype, const Function& function) {
 
 /// The last tensor says how the result lies, and is filled.
 template <captum_proto::Border border, typename T>
-void sample(bool backward, const std::vector<Tensor>& tensors) {
+void sample(bool backward, int outputs_alone, const std::vector<Tensor>& tensors) {
   const Tensor& images = tensors.at(0);
   const Tensor& matrix = tensors.at(1);
   const Tensor& result = tensors.back();
@@ -174,7 +203,7 @@ void sample(bool backward, const std::vector<Tensor>& tensors) {
   const auto channels = [](const Tensor& values) { return ChannelValues<T>{values.data<const T>(), values.strides[0]}; };
   if (backward) {
     affine_sample_backward<border>(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), result.layout(),
-                                   result.data<T>(), nullptr);
+                                   result.data<T>(), nullptr, outputs_alone);
   } else {
     affine_sample<border>(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), channels(tensors.at(3)),
                           *tensors.at(4).data<double>(), result.layout(), result.data<T>(), nullptr);
@@ -182,11 +211,11 @@ void sample(bool backward, const std::vector<Tensor>& tensors) {
 }
 
 template <typename T>
-void sample_with_border(int border, bool backward, const std::vector<Tensor>& tensors) {
+void sample_with_border(int border, bool backward, int outputs_alone, const std::vector<Tensor>& tensors) {
   using captum_proto::Border;
-  if (border == 1) return sample<Border::kReflect, T>(backward, tensors);
-  if (border == 2) return sample<Border::kReplicate, T>(backward, tensors);
-  sample<Border::kConstant, T>(backward, tensors);
+  if (border == 1) return sample<Border::kReflect, T>(backward, outputs_alone, tensors);
+  if (border == 2) return sample<Border::kReplicate, T>(backward, outputs_alone, tensors);
+  sample<Border::kConstant, T>(backward, outputs_alone, tensors);
 }
 
 template <typename T>
@@ -227,9 +256,9 @@ void count_labels(bool align_corners, const std::vector<Tensor>& tensors, int64_
   concept_counts(maps, tensors.at(2).data<const double>(), of_images, align_corners, counts.data<int64_t>(), hits, nullptr);
 }
 
-/// Operators on streams change their first tensors in place: how many; 0 for other operators.
+/// Some operators change their first tensors in place: how many; 0 for others.
 size_t filled_by(const std::string& name) {
-  if (name == "radix_histogram") return 1;
+  if (name == "radix_histogram" || name == "accumulate") return 1;
   return name == "top_k" || name == "radix_select" ? 3 : 0;
 }
 
@@ -242,9 +271,12 @@ void fill(const std::string& name, bool largest, const std::vector<Tensor>& tens
     }
     return;
   }
-  for_floating(tensors.at(name == "radix_histogram" ? 1 : 3).dtype, [&](auto type) {
+  for_floating(tensors.at(name == "radix_select" ? 3 : 1).dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    if (name == "radix_histogram") {
+    if (name == "accumulate") {
+      const Tensor& rows = tensors.at(1);
+      accumulate(rows.rows<T>(), rows.sizes[0], rows.sizes[1], tensors[0].data<double>(), nullptr);
+    } else if (name == "radix_histogram") {
       count<T>(tensors);
     } else {
       select<T>(tensors);
@@ -252,8 +284,34 @@ void fill(const std::string& name, bool largest, const std::vector<Tensor>& tens
   });
 }
 
-std::vector<Memory> answer(const std::string& name, int power, const Plan& plan, const std::vector<Tensor>& tensors) {
+/// Where one way of working gives over to the next.
+struct Limits {
+  Plan plan;
+  int outputs_alone = kOutputsAlone;
+  int64_t farthest = kFarthestIn32Bits;
+};
+
+std::vector<Memory> answer(const std::string& name, int power, const Limits& limits, const std::vector<Tensor>& tensors) {
+  const Plan& plan = limits.plan;
   std::vector<Memory> results;
+  int64_t& launches = on_host::Machine::instance().launches;
+  if (name == "launches") {  // and sorts of the operator before
+    results.emplace_back(2 * sizeof(int64_t));
+    reinterpret_cast<int64_t*>(results[0].data())[0] = launches;
+    reinterpret_cast<int64_t*>(results[0].data())[1] = captum_proto::cuda::sorts;
+    return results;
+  }
+  if (name == "traffic") {  // of the operator before
+    std::string text;
+    for (const auto& [launch, bytes] : on_host::Traffic::instance().launches()) {
+      text += launch + "\t" + std::to_string(bytes.read) + "\t" + std::to_string(bytes.written) + "\n";
+    }
+    results.emplace_back(text.size());
+    std::memcpy(results[0].data(), text.data(), text.size());
+    return results;
+  }
+  launches = captum_proto::cuda::sorts = 0;
+  on_host::Traffic::instance().clear();
   if (name.rfind("broken:", 0) == 0) {
     results.push_back(Memory(sizeof(int32_t) * broken::kThreads));
     broken::run(name.substr(7), reinterpret_cast<int32_t*>(results[0].data()));
@@ -262,9 +320,9 @@ std::vector<Memory> answer(const std::string& name, int power, const Plan& plan,
   if (name == "affine_sample" || name == "affine_sample_backward") {
     const bool backward = name == "affine_sample_backward";
     if (tensors.at(0).dtype == "float64") {
-      sample_with_border<double>(power, backward, tensors);
+      sample_with_border<double>(power, backward, limits.outputs_alone, tensors);
     } else {
-      sample_with_border<float>(power, backward, tensors);
+      sample_with_border<float>(power, backward, limits.outputs_alone, tensors);
     }
     const Memory& filled = *tensors.back().storage;
     results.emplace_back(filled.size());
@@ -340,13 +398,13 @@ std::vector<Memory> answer(const std::string& name, int power, const Plan& plan,
                    SummaryOutputs<Wide<T>>{largest, position, static_cast<Wide<T>*>(result(tasks, sizeof(Wide<T>)))}, nullptr);
     } else if (name == "high_frequency_loss") {
       high_frequency_loss(x.data<const T>(), x.layout(), power, static_cast<Wide<T>*>(result(rows, sizeof(Wide<T>))), scratch,
-                          nullptr);
+                          nullptr, limits.farthest);
     } else if (name == "high_frequency_loss_backward") {
       // The third tensor says how the gradient lies, and is filled.
       const Tensor& images = tensors.at(1);
       const Tensor& gradient = tensors.at(2);
       high_frequency_loss_backward(tensors[0].data<const Wide<T>>(), tensors[0].strides[0], images.data<const T>(), images.layout(),
-                                   power, gradient.layout(), gradient.data<T>(), nullptr);
+                                   power, gradient.layout(), gradient.data<T>(), nullptr, limits.farthest);
       std::memcpy(result(static_cast<int64_t>(gradient.storage->size()), 1), gradient.storage->data(), gradient.storage->size());
     } else {
       throw std::runtime_error("no operator " + name);
@@ -372,22 +430,23 @@ int main() {
       std::istringstream words(line);
       std::string name;
       std::string schedule;
-      Plan plan;
+      Limits limits;
       int power = 0;
       int count = 0;
       on_host::Machine& machine = on_host::Machine::instance();
       words >> name >> schedule >> machine.seed >> machine.most_blocks >> power;
-      read_limit(words, plan.longest_short_row);
-      read_limit(words, plan.shortest_histogram_row);
-      read_limit(words, plan.chunk_values);
+      read_limit(words, limits.plan.longest_short_row);
+      read_limit(words, limits.plan.shortest_histogram_row);
+      read_limit(words, limits.plan.shortest_separate_row);
+      read_limit(words, limits.plan.chunk_values);
+      read_limit(words, limits.outputs_alone);
+      read_limit(words, limits.farthest);
       words >> count;
       if (!words) throw std::runtime_error("a request cannot be read: " + line);
       std::vector<Tensor> tensors;
       for (int i = 0; i < count; ++i) tensors.push_back(read_tensor(std::cin));
-      machine.schedule = schedule == "ascending"    ? on_host::Schedule::kAscending
-                         : schedule == "descending" ? on_host::Schedule::kDescending
-                                                    : on_host::Schedule::kShuffled;
-      const std::vector<Memory> results = answer(name, power, plan, tensors);
+      machine.schedule = on_host::schedule_of(schedule);
+      const std::vector<Memory> results = answer(name, power, limits, tensors);
       std::cout << "ok " << results.size() << "\n";
       for (const Memory& result : results) {
         std::cout << result.size() << "\n";

@@ -18,9 +18,11 @@ COMPILER: list[str] | None = shlex.split(os.environ.get("CXX", "g++"))
 if shutil.which(COMPILER[0]) is None:
     COMPILER = None
 
-#: How the harness can be built. Sanitizers end the program at the first mistake, which the next request then reports.
+#: How the harness can be built. Sanitizers end the program at the first mistake, which the next request then reports. In "interleaved"
+#: threads change places at any access to memory, for which the compiler's instrumentation is taken without its library.
 VARIANTS = {
     "plain": ["-O2"],
+    "interleaved": ["-O1", "-DON_HOST_INTERLEAVED=1", "-fsanitize=thread"],
     "address": [
         "-O1",
         "-g1",
@@ -39,6 +41,8 @@ SANITIZER_OPTIONS = {
 
 #: Leaves a limit as csrc/kernels/cuda sets it.
 OWN_LIMIT = -1
+#: In the order of a request.
+LIMITS = ("short_row", "histogram_row", "separate_row", "chunk_values", "outputs_alone", "farthest")
 
 DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int16, torch.int32, torch.int64}
 
@@ -51,10 +55,16 @@ def build(variant: str, folder: Path, source: Path = SOURCE) -> Path:
     """Compiles one variant into ``folder``."""
     assert COMPILER is not None
     program = folder / f"cuda_harness_{variant}"
-    command = [*COMPILER, "-std=c++17", "-Wall", "-Wextra", "-ffp-contract=off", *VARIANTS[variant]]
-    result = subprocess.run([*command, str(source), "-o", str(program)], capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        raise HarnessError(result.stderr)
+    compiled = program.with_suffix(".o")
+    options = [*COMPILER, "-std=c++17", "-Wall", "-Wextra", "-ffp-contract=off", *VARIANTS[variant]]
+    libraries = [] if variant == "interleaved" else VARIANTS[variant]
+    for command in (
+        [*options, "-c", str(source), "-o", str(compiled)],
+        [*COMPILER, *libraries, str(compiled), "-o", str(program)],
+    ):
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise HarnessError(result.stderr)
     return program
 
 
@@ -62,9 +72,10 @@ class Harness:
     """
     One running harness. Its methods are the operators, with the arguments of ``torch.ops.captum_proto``.
 
-    :meth:`set` changes ``schedule`` (ascending, descending, shuffled) and ``seed``, the order in which the threads of a block
-    run; ``most_blocks``, a bound on the grid that leaves kernels more rounds of their loops; and ``short_row``,
-    ``histogram_row`` and ``chunk_values``, the limits between the ways of sorting, so that small inputs reach all of them.
+    :meth:`set` changes ``schedule`` (ascending, descending, shuffled; interleaved in that variant) and ``seed``, the order in which the
+    threads of a block run; ``most_blocks``, a bound on the grid that leaves kernels more rounds of their loops; and the limits between
+    the ways of sorting, ``short_row``, ``histogram_row``, ``separate_row`` and ``chunk_values``, of gathering, ``outputs_alone``, and
+    of counting in 32 bits, ``farthest``, so that small inputs reach all of them.
     """
 
     def __init__(self, program: Path) -> None:
@@ -76,10 +87,15 @@ class Harness:
     def reset(self) -> None:
         """Back to the operators' own limits and the first schedule."""
         self.set(schedule="ascending", seed=0, most_blocks=2**31 - 1)
-        self.set(short_row=OWN_LIMIT, histogram_row=OWN_LIMIT, chunk_values=OWN_LIMIT)
+        self.set(**dict.fromkeys(LIMITS, OWN_LIMIT))
 
     def set(self, **settings: int | str) -> None:
         self._settings: dict[str, int | str] = getattr(self, "_settings", {}) | settings
+
+    def __repr__(self) -> str:
+        return (
+            f"Harness({self._program.name}: {', '.join(f'{name}={value}' for name, value in self._settings.items())})"
+        )
 
     def close(self) -> None:
         if self._process is not None:
@@ -115,7 +131,7 @@ class Harness:
         assert process.stdin is not None
         assert process.stdout is not None
         order = [self._settings[name] for name in ("schedule", "seed", "most_blocks")]
-        limits = [self._settings[name] for name in ("short_row", "histogram_row", "chunk_values")]
+        limits = [self._settings[name] for name in LIMITS]
         words = [operator, *order, power, *limits]
         try:
             process.stdin.write((" ".join(map(str, [*words, len(tensors)])) + "\n").encode())
@@ -137,6 +153,16 @@ class Harness:
         except BrokenPipeError:
             raise self._crashed() from None
 
+    def launches(self) -> tuple[int, int]:
+        """How many kernels, and how many sorts of the library, the latest operator ran."""
+        kernels, sorts = _tensor(self.request("launches", [])[0], torch.int64).tolist()
+        return kernels, sorts
+
+    def traffic(self) -> dict[str, tuple[int, int]]:
+        """The bytes of global memory that the latest operator's launches read and wrote. Kernels' are counted in "interleaved"."""
+        lines = [line.split("\t") for line in self.request("traffic", [])[0].decode().splitlines()]
+        return {name: (int(read), int(written)) for name, read, written in lines}
+
     def doubled_rank(self, x: Tensor) -> Tensor:
         return _tensor(self.request("doubled_rank", [x])[0], torch.int32).view(x.shape)
 
@@ -149,6 +175,9 @@ class Harness:
     def path_distance(self, x: Tensor, mean: Tensor, doubled_ranks: Tensor) -> tuple[Tensor, Tensor]:
         spearman, l1 = self.request("path_distance", [x, mean, doubled_ranks])
         return _tensor(spearman, torch.float64), _tensor(l1, torch.float64)
+
+    def accumulate(self, sums: Tensor, rows: Tensor) -> None:
+        self._fill("accumulate", [sums, rows], 1)
 
     def high_frequency_loss(self, images: Tensor, power: int) -> Tensor:
         return _tensor(self.request("high_frequency_loss", [images], power)[0], _loss_dtype(images))

@@ -25,11 +25,19 @@ from affine_samples import (
     REFLECT,
     REPLICATE,
     SHAPES,
-    gradient_in_order,
     random_maps,
-    sample_in_order,
 )
-from cuda_harness import COMPILER, Harness, HarnessError, build
+from comparisons import (
+    SCHEDULES,
+    WAYS,
+    compare_everything,
+    compare_loss,
+    compare_samples,
+    compare_sums,
+    exercise_every_kernel,
+    is_histogram,
+)
+from cuda_harness import COMPILER, OWN_LIMIT, Harness
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from operator_samples import (
@@ -43,35 +51,11 @@ from operator_samples import (
 )
 from torch import Tensor
 
-from captum_proto import ops
 from captum_proto.ops import _twin
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEDULES = ["ascending", "descending", "shuffled"]
-
-#: Ways of sorting, by the limits that choose them: each can then be tried on rows of any length.
-WAYS = {
-    "short rows": {"histogram_row": 2**30},
-    "library sort": {"short_row": 0, "histogram_row": 2**30},
-    "library sort, one row at a time": {"short_row": 0, "histogram_row": 2**30, "chunk_values": 1},
-    "histogram": {"short_row": 0, "histogram_row": 0},
-    "histogram, one row at a time": {"short_row": 0, "histogram_row": 0, "chunk_values": 1},
-}
-
-
-def is_histogram(way: str, dtype: torch.dtype) -> bool:
-    return way.startswith("histogram") and dtype.itemsize == 2
-
-
-def compare_everything(harness: Harness, x: Tensor, reference: Tensor) -> None:
-    """CUDA's kernels, the CPU's (the twin's again where none are built) and the twin."""
-    ranks, correlations = _twin.doubled_rank(x), _twin.spearman(x, reference)
-    assert_same_bits(harness.doubled_rank(x), ranks)
-    assert_same_bits(harness.spearman(x, reference), correlations)
-    assert_same_bits(torch.ops.captum_proto.doubled_rank(x), ranks)
-    assert_same_bits(torch.ops.captum_proto.spearman(x, reference), correlations)
 
 
 @pytest.mark.parametrize("dtype", FLOATING, ids=str)
@@ -128,6 +112,41 @@ def test_a_reference_with_nan_or_without_spread_gives_nan(plain: Harness) -> Non
         x = rows_like_layers(3, length, torch.float32)
         for reference in (torch.zeros(length, dtype=torch.int32), torch.full((length,), length + 1, dtype=torch.int32)):
             assert plain.spearman(x, reference).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_running_sums(plain: Harness, dtype: torch.dtype) -> None:
+    """Rows of any scale, so that another order of them would give other bits."""
+    for schedule, (rows, length) in zip(
+        SCHEDULES * 3, [(0, 5), (4, 0), (1, 1), (7, 300), (8, 33), (9, 1000), (50, 257)], strict=False
+    ):
+        generator = torch.Generator().manual_seed(rows)
+        scales = torch.logspace(-3, 3, rows, dtype=torch.float64)[torch.randperm(rows, generator=generator)]
+        x = (torch.randn(rows, length, generator=generator, dtype=torch.float64) * scales[:, None]).to(dtype)
+        plain.set(schedule=schedule, seed=rows)
+        for layout in [x, *(strided(x) if x.numel() else [])]:
+            compare_sums(plain, layout)
+    plain.set(most_blocks=2)
+    compare_sums(plain, rows_like_layers(9, 1500, dtype))
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_one_launch_adds_all_rows(plain: Harness, dtype: torch.dtype) -> None:
+    plain.accumulate(torch.zeros(700, dtype=torch.float64), torch.ones(30, 700, dtype=dtype))
+    assert plain.launches() == (1, 0)
+
+
+@pytest.mark.parametrize(("dtype", "sorts"), [(torch.float32, 1), (torch.float64, 2)], ids=str)
+def test_long_rows_are_sorted_together(plain: Harness, dtype: torch.dtype, sorts: int) -> None:
+    """Those of integers too, which are ranked as float64; in chunks, where all at once would take too much memory."""
+    for rows, chunk_rows in ((40, 40), (41, 20), (7, 1)):
+        x = rows_like_layers(rows, 2100, dtype)
+        plain.set(chunk_values=2100 * chunk_rows)
+        assert_same_bits(plain.doubled_rank(x), _twin.doubled_rank(x))
+        chunks = -(-rows // chunk_rows)
+        assert plain.launches() == (2 * chunks, (sorts if chunk_rows > 1 else 1) * chunks)
+    integers = torch.randint(-(2**31), 2**31 - 1, (30, 2500), generator=torch.Generator().manual_seed(0)).double()
+    assert_same_bits(plain.rank(integers), _twin.rank(integers))
 
 
 def strided(x: Tensor) -> list[Tensor]:
@@ -222,26 +241,15 @@ def test_path_distance(plain: Harness, dtype: torch.dtype, mean_dtype: torch.dty
                 assert_same_bits(l1, first)
 
 
-def compare_loss(harness: Harness, images: Tensor, power: int) -> None:
-    expected = _twin.high_frequency_loss(images, power)
-    loss = harness.high_frequency_loss(images, power)
-    tolerance = 1e-12 if images.dtype == torch.float64 else 1e-6
-    torch.testing.assert_close(loss, expected, rtol=tolerance, atol=0, equal_nan=True)
-    grad_output = torch.linspace(-1.5, 2.0, images.size(0)).to(loss.dtype)
-    for given_gradient in (grad_output, grad_output[:1].expand(images.size(0))):
-        gradient = harness.high_frequency_loss_backward(given_gradient, images, power)
-        assert gradient.stride() == torch.empty_like(images).stride()
-        assert_same_bits(gradient, _twin.high_frequency_loss_backward(given_gradient, images, power))
-
-
 @pytest.mark.parametrize("dtype", FLOATING, ids=str)
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("shape", IMAGE_SHAPES, ids=str)
 def test_high_frequency_loss(plain: Harness, dtype: torch.dtype, power: int, shape: tuple[int, ...]) -> None:
     images = images_with_equal_neighbors(shape, dtype)
     for schedule, layout in zip(SCHEDULES * 3, image_layouts(images).values(), strict=False):
-        plain.set(schedule=schedule)
-        compare_loss(plain, layout, power)
+        for farthest in (OWN_LIMIT, 0):
+            plain.set(schedule=schedule, farthest=farthest)
+            compare_loss(plain, layout, power)
 
 
 def test_loss_of_infinite_and_missing_pixels(plain: Harness) -> None:
@@ -251,26 +259,6 @@ def test_loss_of_infinite_and_missing_pixels(plain: Harness) -> None:
     for dtype in FLOATING:
         for power in (1, 2):
             compare_loss(plain, images.to(dtype), power)
-
-
-def compare_samples(harness: Harness, images: Tensor, matrix: Tensor, border: int = CONSTANT) -> None:
-    """The kernels against NumPy, in which every rounding is written down, and against the CPU's."""
-    channels = images.size(1)
-    scale = torch.linspace(0.5, 2, 2 * channels).to(images.dtype)[::2]
-    shift = torch.linspace(-1, 1, channels).to(images.dtype)
-    expected = sample_in_order(images, matrix, scale, shift, 0.3, border)
-    expected_gradient = gradient_in_order(images, matrix, scale, border)
-    operator = torch.ops.captum_proto
-    for channels_last in (False, True):
-        samples = harness.affine_sample(images, matrix, scale, shift, 0.3, channels_last, border)
-        gradient = harness.affine_sample_backward(images, matrix, scale, channels_last, border)
-        assert_same_bits(samples, expected)
-        assert_same_bits(gradient, expected_gradient)
-        if ops.backend()["cpu"]["native"]:
-            assert_same_bits(operator.affine_sample(images, matrix, scale, shift, 0.3, False, border), samples)
-            cpu = operator.affine_sample_backward(images, matrix, scale, channels_last, border)
-            assert_same_bits(cpu, gradient)
-            assert cpu.stride() == gradient.stride()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -302,6 +290,33 @@ def test_affine_sample_of_any_strides(plain: Harness, dtype: torch.dtype) -> Non
         compare_samples(plain, layout, matrix, REFLECT)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("border", [CONSTANT, REFLECT, REPLICATE])
+@pytest.mark.parametrize("outputs_alone", [0, 64, OWN_LIMIT])
+def test_pixels_that_a_block_gathers_together(
+    plain: Harness, outputs_alone: int, border: int, dtype: torch.dtype
+) -> None:
+    """Whoever looks at the outputs, they are added in their order: of all pixels, few, or those to which a map takes nearly all."""
+    cases = {"a point": (1, 5, 40, 60)}
+    if outputs_alone != OWN_LIMIT:
+        cases = {
+            "a point": (1, 5, 9, 14),
+            "far outside": (2, 1, 9, 14),
+            "a diagonal": (2, 3, 7, 20),
+            "turned": (1, 4, 7, 9),
+        }
+        cases |= {
+            "enlarged a lot": (1, 1, 270, 2),
+            "shrunk a lot": (1, 1, 5, 9),
+            "a row": (1, 2, 3, 300),
+            "identity": (1, 2, 1, 1),
+        }
+    for number, (name, shape) in enumerate(cases.items()):
+        plain.set(schedule=SCHEDULES[number % 3], seed=number, outputs_alone=outputs_alone)
+        images = torch.randn(shape, generator=torch.Generator().manual_seed(number), dtype=torch.float64).to(dtype)
+        compare_samples(plain, images, torch.tensor(MATRICES[name]).expand(shape[0], 2, 3), border)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shape=st.tuples(st.just(1), st.integers(1, 6), st.integers(1, 12), st.integers(1, 30)),
@@ -314,27 +329,6 @@ def test_affine_sample_under_any_map(
 ) -> None:
     maps = torch.tensor(matrix, dtype=torch.float64).view(1, 2, 3)
     compare_samples(plain, torch.randn(shape).to(dtype), maps, border)
-
-
-def exercise_every_kernel(harness: Harness, dtype: torch.dtype, length: int, most_blocks: int = 2) -> None:
-    """A few small inputs that together reach every kernel, and the loops of each."""
-    for schedule, (name, way) in zip(SCHEDULES * 2, WAYS.items(), strict=False):
-        harness.set(**way, schedule=schedule, most_blocks=most_blocks)
-        rows = 3 if is_histogram(name, dtype) else 9
-        compare_everything(harness, rows_like_layers(rows, length, dtype, seed=5), references(rows, length))
-    harness.reset()
-    harness.set(schedule="shuffled", most_blocks=most_blocks)
-    x = rows_like_layers(1, 8200, dtype)
-    assert harness.path_distance(x, x[0].double(), references(1, 8200)[0])[1].tolist() == [0.0]
-    assert_same_bits(harness.rank(x[:, :40]), _twin.rank(x[:, :40]))
-    images = torch.randn(2, 3, 9, 40).to(dtype)
-    for layout in image_layouts(images).values():
-        compare_loss(harness, layout, 1)
-        if dtype.itemsize > 2:
-            compare_samples(harness, layout, random_maps(layout.size(0)))
-            compare_samples(harness, layout, torch.tensor(MATRICES["a row"]).expand(layout.size(0), 2, 3))
-            for border in (REFLECT, REPLICATE):
-                compare_samples(harness, layout, random_maps(layout.size(0), seed=1), border)
 
 
 @pytest.mark.parametrize("dtype", FLOATING, ids=str)
@@ -353,76 +347,6 @@ def test_no_data_races(thread: Harness, dtype: torch.dtype) -> None:
         compare_everything(thread, rows_like_layers(1, 4100, dtype), references(1, 4100)[0])
 
 
-# ---- The harness itself -------------------------------------------------------------------------------------------------------
-
-#: Mistakes in tests/native/broken_kernels.h, and what notices them: the order of threads ("order"), the harness, or a sanitizer.
-MISTAKES = {
-    "missing_barrier": ("order", "data race"),
-    "missing_barrier_between_rounds": ("thread", "data race"),
-    "race_in_global_memory": ("thread", "data race"),
-    "barrier_in_a_branch": ("plain", "divergence"),
-    "early_return": ("plain", "divergence"),
-    "two_barriers": ("plain", "different barriers"),
-    "shuffle_in_a_branch": ("plain", "divergence"),
-    "shuffle_from_an_absent_lane": ("plain", "does not take part"),
-    "too_much_shared_memory": ("plain", "48 KiB"),
-    "beyond_shared_memory": ("address", "out of bounds"),
-    "beyond_dynamic_shared_memory": ("address", "use-after-poison"),
-    "beyond_global_memory": ("address", "heap-buffer-overflow"),
-    "signed_overflow": ("address", "signed integer overflow"),
-    "unwritten_shared_memory": ("garbage", ""),
-}
-
-
-def _broken(harness: Harness, name: str) -> np.ndarray:
-    return np.frombuffer(harness.request(f"broken:{name}", [])[0], dtype=np.int32)
-
-
-def test_a_kernel_without_mistake_passes(plain: Harness, address: Harness) -> None:
-    for harness in (plain, address):
-        for schedule in SCHEDULES:
-            harness.set(schedule=schedule)
-            assert _broken(harness, "sound").tolist() == list(range(63, -1, -1))
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_harness_notices(mistake: str, request: pytest.FixtureRequest) -> None:
-    who, what = MISTAKES[mistake]
-    if who in ("order", "garbage"):
-        harness = request.getfixturevalue("plain")
-        harness.reset()
-        results = {
-            schedule: harness.set(schedule=schedule) or _broken(harness, mistake).tolist() for schedule in SCHEDULES
-        }
-        if who == "order":
-            assert results["ascending"] != results["descending"]
-        else:
-            assert results["ascending"] != list(range(63, -1, -1))
-        return
-    harness = request.getfixturevalue(who)
-    harness.reset()
-    with pytest.raises(HarnessError, match=what):
-        _broken(harness, mistake)
-
-
-def test_a_kernel_that_loses_a_barrier_is_noticed(tmp_path: Path) -> None:
-    """Take one barrier from the real sources: the sums of two rounds then meet in one place."""
-    shutil.copytree(ROOT / "csrc" / "kernels", tmp_path / "csrc" / "kernels")
-    shutil.copytree(ROOT / "tests" / "native", tmp_path / "tests" / "native")
-    source = tmp_path / "csrc" / "kernels" / "cuda" / "tie_groups.cuh"
-    text = source.read_text()
-    barrier = text.index("__syncthreads();")
-    source.write_text(text[:barrier] + text[barrier + len("__syncthreads();") :])
-    harness = Harness(build("plain", tmp_path, tmp_path / "tests" / "native" / "cuda_harness.cpp"))
-    x = rows_like_layers(4, 500, torch.float32)
-    wrong = 0
-    for schedule in SCHEDULES:
-        harness.set(schedule=schedule)
-        wrong += not torch.equal(harness.doubled_rank(x), _twin.doubled_rank(x))
-    harness.close()
-    assert wrong > 0
-
-
 # ---- nvcc ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -439,7 +363,7 @@ def compile_report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
         pytest.skip("no nvcc")
     from torch.utils.cpp_extension import include_paths
 
-    architectures = [name for name in ("80", "90", "100", "120") if _nvcc_lists(nvcc, name)]
+    architectures = [name for name in ("75", "80", "89", "90", "100", "120") if _nvcc_lists(nvcc, name)]
     command = [nvcc, "-std=c++17", "-O3", "-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020a000000000000", "-Xptxas", "-v"]
     command += ["-Xcompiler", "-fPIC", "--threads", "2", "-c", *map(str, sorted((ROOT / "csrc" / "cuda").glob("*.cu")))]
     command += ["-I", str(ROOT / "csrc"), *(f"-isystem={path}" for path in include_paths())]
@@ -452,7 +376,7 @@ def compile_report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["80", "90", "100", "120"])
+@pytest.mark.parametrize("architecture", ["75", "80", "89", "90", "100", "120"])
 def test_nvcc_compiles_without_spills(compile_report: Callable[[str], str], architecture: str) -> None:
     report = compile_report(architecture)
     if not report:

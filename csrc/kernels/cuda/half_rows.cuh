@@ -11,23 +11,63 @@ namespace captum_proto::cuda {
 constexpr int kScanThreads = 1024;
 constexpr int kBinsPerWarp = kBins / (kScanThreads / kWarp);
 
-/// One row's histogram: how often each key occurs, and the sum of the reference's doubled ranks there (null for ranks alone).
-struct Histograms {
+/// How often each key of a row occurs.
+struct Counts {
+  static constexpr bool kHasSums = false;
   int32_t* counts;
+
+  static size_t bytes(int64_t rows) { return static_cast<size_t>(rows) * kBins * sizeof(int32_t); }
+  __device__ __forceinline__ Counts row(int64_t row) const { return Counts{counts + row * kBins}; }
+  __device__ __forceinline__ void add(int bin, int32_t count, unsigned long long /*sum*/) const { atomicAdd(counts + bin, count); }
+  __device__ __forceinline__ int32_t count(int bin) const { return counts[bin]; }
+};
+
+/// The same, and the sum of the reference's doubled ranks where it does: in one integer, the count above the sum, as far as both
+/// fit.
+struct PackedSums {
+  static constexpr bool kHasSums = true;
+  unsigned long long* bins;
+  int sum_bits;
+
+  /// The bits of the sum of all doubled ranks, and whether they leave room for the count of all.
+  static int bits_of_sum(int64_t length) { return bits_to_hold(length * (length + 1)); }
+  static bool fit(int64_t length) { return bits_of_sum(length) + bits_to_hold(length) <= 64; }
+
+  static size_t bytes(int64_t rows) { return static_cast<size_t>(rows) * kBins * sizeof(unsigned long long); }
+  __device__ __forceinline__ PackedSums row(int64_t row) const { return PackedSums{bins + row * kBins, sum_bits}; }
+  __device__ __forceinline__ void add(int bin, int32_t count, unsigned long long sum) const {
+    atomicAdd(bins + bin, (static_cast<unsigned long long>(count) << sum_bits) + sum);
+  }
+  __device__ __forceinline__ int32_t count(int bin) const { return static_cast<int32_t>(bins[bin] >> sum_bits); }
+  __device__ __forceinline__ unsigned long long sum(int bin) const { return bins[bin] & ((1ull << sum_bits) - 1); }
+};
+
+/// The same in two integers, for longer rows.
+struct SeparateSums {
+  static constexpr bool kHasSums = true;
   unsigned long long* sums;
+  int32_t* counts;
+
+  static size_t bytes(int64_t rows) { return static_cast<size_t>(rows) * kBins * (sizeof(unsigned long long) + sizeof(int32_t)); }
+  __device__ __forceinline__ SeparateSums row(int64_t row) const { return SeparateSums{sums + row * kBins, counts + row * kBins}; }
+  __device__ __forceinline__ void add(int bin, int32_t count, unsigned long long sum) const {
+    atomicAdd(counts + bin, count);
+    atomicAdd(sums + bin, sum);
+  }
+  __device__ __forceinline__ int32_t count(int bin) const { return counts[bin]; }
+  __device__ __forceinline__ unsigned long long sum(int bin) const { return sums[bin]; }
 };
 
 /// Adds the rows [first_row, first_row + rows) to their histograms, which start as zeros.
-template <typename T>
+template <typename T, class Histogram>
 __global__ void __launch_bounds__(kBlockThreads) count_values(Rows<T> x, Rows<int32_t> reference, int64_t first_row, int64_t rows,
-                                                              int length, Histograms histograms, int32_t* has_nan) {
+                                                              int length, Histogram histograms, int32_t* has_nan) {
   const int64_t tiles = ceil_div(length, kTile);
   for (int64_t task = blockIdx.x; task < rows * tiles; task += gridDim.x) {
     const int64_t row = task / tiles;
     const int begin = static_cast<int>(task % tiles) * kTile;
     const int end = length - begin < kTile ? length : begin + kTile;
-    int32_t* counts = histograms.counts + row * kBins;
-    unsigned long long* sums = histograms.sums == nullptr ? nullptr : histograms.sums + row * kBins;
+    const Histogram histogram = histograms.row(row);
     bool met_nan = false;
     // Zeros, often half of a layer, would queue up at one address: each block adds its own up first.
     int zeros = 0;
@@ -36,42 +76,39 @@ __global__ void __launch_bounds__(kBlockThreads) count_values(Rows<T> x, Rows<in
       const T value = x.at(first_row + row, i);
       met_nan |= is_nan(value);
       const uint16_t key = sort_key(value);
-      const unsigned long long rank = sums == nullptr ? 0 : static_cast<uint32_t>(reference.at(first_row + row, i));
+      unsigned long long rank = 0;
+      if constexpr (Histogram::kHasSums) rank = static_cast<uint32_t>(reference.at(first_row + row, i));
       if (key == kSign<T>) {
         ++zeros;
         zeros_sum += rank;
       } else {
-        atomicAdd(counts + key, 1);
-        if (sums != nullptr) atomicAdd(sums + key, rank);
+        histogram.add(key, 1, rank);
       }
     }
     zeros = block_sum(zeros);
-    zeros_sum = block_sum(zeros_sum);
-    if (threadIdx.x == 0 && zeros > 0) {
-      atomicAdd(counts + kSign<T>, zeros);
-      if (sums != nullptr) atomicAdd(sums + kSign<T>, zeros_sum);
-    }
+    if constexpr (Histogram::kHasSums) zeros_sum = block_sum(zeros_sum);
+    if (threadIdx.x == 0 && zeros > 0) histogram.add(kSign<T>, zeros, zeros_sum);
     note_nan(met_nan, has_nan + first_row + row);
   }
 }
 
 /// Calls visit(bin, begin, count) for every bin, where `begin` values lie in lower bins. Every thread of a block of kScanThreads
 /// calls it; a warp scans a stretch of bins. May be called again after the block's next barrier.
-template <class Visit>
-__device__ void visit_bins(const int32_t* counts, Visit& visit) {
+template <class Histogram, class Visit>
+__device__ void visit_bins(const Histogram& histogram, Visit& visit) {
   using PerWarp = int32_t[kScanThreads / kWarp];
   CAPTUM_PROTO_SHARED(PerWarp, stretches);
   const int lane = lane_of_thread();
   const int first = warp_of_thread() * kBinsPerWarp;
   int32_t total = 0;
-  for (int bin = first + lane; bin < first + kBinsPerWarp; bin += kWarp) total += counts[bin];
+  for (int bin = first + lane; bin < first + kBinsPerWarp; bin += kWarp) total += histogram.count(bin);
   total = warp_sum(total);
   if (lane == 0) stretches[warp_of_thread()] = total;
   __syncthreads();
   int32_t begin = 0;
   for (int warp = 0; warp < warp_of_thread(); ++warp) begin += stretches[warp];
   for (int bin = first + lane; bin < first + kBinsPerWarp; bin += kWarp) {
-    const int32_t count = counts[bin];
+    const int32_t count = histogram.count(bin);
     int32_t up_to_here = count;
     for (int offset = 1; offset < kWarp; offset *= 2) {
       const int32_t before = __shfl_up_sync(kAllLanes, up_to_here, offset);
@@ -82,8 +119,9 @@ __device__ void visit_bins(const int32_t* counts, Visit& visit) {
   }
 }
 
+template <class Histogram>
 struct SumBins {
-  const unsigned long long* reference_sums;
+  Histogram histogram;
   int length;
   WideSum products;
   WideSum squares;
@@ -91,18 +129,19 @@ struct SumBins {
   __device__ void operator()(int bin, int32_t begin, int32_t count) {
     if (count == 0) return;
     const long long mine = 2 * static_cast<long long>(begin) + count - length;  // doubled rank, centered
-    const long long theirs = static_cast<long long>(reference_sums[bin]) - static_cast<long long>(count) * (length + 1);
+    const long long theirs = static_cast<long long>(histogram.sum(bin)) - static_cast<long long>(count) * (length + 1);
     products.add_product(mine, theirs);
     squares.add_product(count, mine * mine);
   }
 };
 
 /// sums[first_row + row] from the row's histogram.
-static __global__ void __launch_bounds__(kScanThreads)
-    sum_bins(Histograms histograms, int64_t first_row, int64_t rows, int length, RowSums* sums) {
+template <class Histogram>
+__global__ void __launch_bounds__(kScanThreads)
+    sum_bins(Histogram histograms, int64_t first_row, int64_t rows, int length, RowSums* sums) {
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-    SumBins bins{histograms.sums + row * kBins, length, WideSum{0, 0}, WideSum{0, 0}};
-    visit_bins(histograms.counts + row * kBins, bins);
+    SumBins<Histogram> bins{histograms.row(row), length, WideSum{0, 0}, WideSum{0, 0}};
+    visit_bins(bins.histogram, bins);
     const WideSum products = block_sum(bins.products);
     const WideSum squares = block_sum(bins.squares);
     if (threadIdx.x == 0) sums[first_row + row] = RowSums{products, squares};
@@ -116,10 +155,10 @@ struct RankBins {
 };
 
 /// Puts each bin's doubled rank in the place of its count.
-static __global__ void __launch_bounds__(kScanThreads) rank_bins(int32_t* counts, int64_t rows) {
+static __global__ void __launch_bounds__(kScanThreads) rank_bins(Counts histograms, int64_t rows) {
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-    RankBins bins{counts + row * kBins};
-    visit_bins(counts + row * kBins, bins);
+    RankBins bins{histograms.row(row).counts};
+    visit_bins(histograms.row(row), bins);
     __syncthreads();  // before the next row's scan
   }
 }
@@ -139,31 +178,41 @@ __global__ void __launch_bounds__(kBlockThreads) look_up_ranks(Rows<T> x, const 
   }
 }
 
-/// Calls task(first_row, rows, histograms) for chunks of rows, with cleared histograms that together keep to the scratch budget.
-template <class Task>
-void for_histogram_chunks(int64_t rows, int64_t chunk_values, bool with_sums, Scratch& scratch, cudaStream_t stream,
-                          const Task& task) {
+/// Calls task(first_row, rows, memory) for chunks of rows, with cleared memory for their histograms that keeps to the scratch
+/// budget.
+template <class Histogram, class Task>
+void for_histogram_chunks(int64_t rows, int64_t chunk_values, Scratch& scratch, cudaStream_t stream, const Task& task) {
   const int64_t chunk_rows = std::min(rows, std::max<int64_t>(1, chunk_values / kBins));
-  Histograms histograms{scratch.allocate<int32_t>(chunk_rows * kBins), nullptr};
-  if (with_sums) histograms.sums = scratch.allocate<unsigned long long>(chunk_rows * kBins);
+  void* const memory = scratch.bytes(Histogram::bytes(chunk_rows));
   for (int64_t first = 0; first < rows; first += chunk_rows) {
     const int64_t count = std::min(chunk_rows, rows - first);
-    fill_zero(histograms.counts, static_cast<size_t>(count) * kBins * sizeof(int32_t), stream);
-    if (with_sums) fill_zero(histograms.sums, static_cast<size_t>(count) * kBins * sizeof(unsigned long long), stream);
-    task(first, count, histograms);
+    fill_zero(memory, Histogram::bytes(chunk_rows), stream);
+    task(first, count, chunk_rows, memory);
   }
 }
 
-/// sums = the rows' sums of products with the reference. `has_nan` starts as zeros.
+/// sums = the rows' sums of products with the reference. `has_nan` starts as zeros. `packed`: see PackedSums.
 template <typename T>
 void correlate_half_rows(const Rows<T>& x, const Rows<int32_t>& reference, int64_t rows, int length, int64_t chunk_values,
-                         int32_t* has_nan, RowSums* sums, Scratch& scratch, cudaStream_t stream) {
+                         int32_t* has_nan, RowSums* sums, Scratch& scratch, cudaStream_t stream, bool packed) {
   const int64_t tiles = ceil_div(length, kTile);
-  for_histogram_chunks(rows, chunk_values, true, scratch, stream, [&](int64_t first, int64_t count, const Histograms& histograms) {
-    launch("counting values", count_values<T>, grid_for(count * tiles), kBlockThreads, 0, stream, x, reference, first, count,
-           length, histograms, has_nan);
-    launch("summing bins", sum_bins, grid_for(count), kScanThreads, 0, stream, histograms, first, count, length, sums);
-  });
+  const auto count_and_sum = [&](int64_t first, int64_t count, auto histograms) {
+    using Histogram = decltype(histograms);
+    launch("counting values", count_values<T, Histogram>, grid_for(count * tiles), kBlockThreads, 0, stream, x, reference, first,
+           count, length, histograms, has_nan);
+    launch("summing bins", sum_bins<Histogram>, grid_for(count), kScanThreads, 0, stream, histograms, first, count, length, sums);
+  };
+  if (packed) {
+    for_histogram_chunks<PackedSums>(rows, chunk_values, scratch, stream, [&](int64_t first, int64_t count, int64_t, void* memory) {
+      count_and_sum(first, count, PackedSums{static_cast<unsigned long long*>(memory), PackedSums::bits_of_sum(length)});
+    });
+  } else {
+    for_histogram_chunks<SeparateSums>(
+        rows, chunk_values, scratch, stream, [&](int64_t first, int64_t count, int64_t most, void* memory) {
+          unsigned long long* const rank_sums = static_cast<unsigned long long*>(memory);
+          count_and_sum(first, count, SeparateSums{rank_sums, reinterpret_cast<int32_t*>(rank_sums + most * kBins)});
+        });
+  }
 }
 
 /// ranks = the rows' doubled ranks. `has_nan` starts as zeros.
@@ -171,10 +220,11 @@ template <typename T>
 void rank_half_rows(const Rows<T>& x, int64_t rows, int length, int64_t chunk_values, int32_t* has_nan, int32_t* ranks,
                     Scratch& scratch, cudaStream_t stream) {
   const int64_t tiles = ceil_div(length, kTile);
-  for_histogram_chunks(rows, chunk_values, false, scratch, stream, [&](int64_t first, int64_t count, const Histograms& histograms) {
-    launch("counting values", count_values<T>, grid_for(count * tiles), kBlockThreads, 0, stream, x, Rows<int32_t>{nullptr, 0, 0},
-           first, count, length, histograms, has_nan);
-    launch("ranking bins", rank_bins, grid_for(count), kScanThreads, 0, stream, histograms.counts, count);
+  for_histogram_chunks<Counts>(rows, chunk_values, scratch, stream, [&](int64_t first, int64_t count, int64_t, void* memory) {
+    const Counts histograms{static_cast<int32_t*>(memory)};
+    launch("counting values", count_values<T, Counts>, grid_for(count * tiles), kBlockThreads, 0, stream, x,
+           Rows<int32_t>{nullptr, 0, 0}, first, count, length, histograms, has_nan);
+    launch("ranking bins", rank_bins, grid_for(count), kScanThreads, 0, stream, histograms, count);
     launch("looking ranks up", look_up_ranks<T>, grid_for(count * tiles), kBlockThreads, 0, stream, x, histograms.counts, has_nan,
            first, count, length, ranks);
   });

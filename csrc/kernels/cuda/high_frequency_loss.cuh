@@ -1,6 +1,9 @@
 // ops.high_frequency_loss: mean |difference|^power of vertical and of horizontal neighbors, per image, and its gradient.
 #pragma once
 
+#include <algorithm>
+#include <cstdlib>
+
 #include "block_sum.cuh"
 #include "layout.cuh"
 #include "scratch.cuh"
@@ -36,6 +39,25 @@ inline Strides strides_of(const Layout& layout, bool together) {
                   : Strides{layout.image_stride, layout.channel_stride, layout.height_stride, layout.width_stride};
 }
 
+/// Steps along a line and to the next one, in 32 bits where they fit: these are most of the kernels' arithmetic.
+template <typename Index>
+struct LineSteps {
+  Index length, hop, step, line;
+
+  __host__ __device__ LineSteps(const Lines& lines, const Strides& strides)
+      : length(static_cast<Index>(lines.length)),
+        hop(static_cast<Index>(lines.hop)),
+        step(static_cast<Index>(strides.step)),
+        line(static_cast<Index>(strides.line)) {}
+};
+
+/// Distances within a line and to its neighbors that are counted in 32 bits are below this.
+constexpr int64_t kFarthestIn32Bits = int64_t{1} << 30;
+
+inline bool fits_32_bits(const Lines& lines, const Strides& strides, int64_t farthest) {
+  return (lines.length + kWarp) * std::max<int64_t>(1, std::abs(strides.step)) < farthest && std::abs(strides.line) < farthest;
+}
+
 template <typename T>
 __device__ __forceinline__ T magnitude(T difference, int power) {
   if (power == 2) return difference * difference;
@@ -43,9 +65,10 @@ __device__ __forceinline__ T magnitude(T difference, int power) {
 }
 
 /// partials[2 i], partials[2 i + 1] = vertical and horizontal sum over the i-th stretch of kLinesPerBlock lines.
-template <typename T>
-__global__ void __launch_bounds__(kBlockThreads)
-    sum_differences(const T* images, Lines lines, Strides strides, int64_t count, int power, double* partials) {
+template <typename T, typename Index>
+__global__ void __launch_bounds__(kBlockThreads) sum_differences(const T* __restrict__ images, Lines lines, Strides strides,
+                                                                 int64_t count, int power, double* __restrict__ partials) {
+  const LineSteps<Index> steps(lines, strides);
   const int64_t lines_per_image = lines.planes * lines.heights;
   const int64_t stretches = ceil_div(lines_per_image, kLinesPerBlock);
   for (int64_t task = blockIdx.x; task < count * stretches; task += gridDim.x) {
@@ -58,12 +81,11 @@ __global__ void __launch_bounds__(kBlockThreads)
       const int64_t height = line % lines.heights;
       const bool has_below = height + 1 < lines.heights;
       const T* pixels = image + line / lines.heights * strides.plane + height * strides.line;
-      for (int64_t i = lane_of_thread(); i < lines.length; i += kWarp) {
-        const Wide<T> here = widen(pixels[i * strides.step]);
-        if (has_below) vertical += magnitude(widen(pixels[i * strides.step + strides.line]) - here, power);
-        if (i + lines.hop < lines.length) {
-          horizontal += magnitude(widen(pixels[(i + lines.hop) * strides.step]) - here, power);
-        }
+      for (Index i = lane_of_thread(); i < steps.length; i += kWarp) {
+        const T* pixel = pixels + i * steps.step;
+        const Wide<T> here = widen(*pixel);
+        if (has_below) vertical += magnitude(widen(pixel[steps.line]) - here, power);
+        if (i + steps.hop < steps.length) horizontal += magnitude(widen(pixel[steps.hop * steps.step]) - here, power);
       }
     }
     vertical = block_sum(vertical);
@@ -106,11 +128,13 @@ __device__ __forceinline__ T slope(T difference, int power, T scale) {
 }
 
 /// gradient = every pixel's own few terms, gathered. A warp writes one line.
-template <typename T>
+template <typename T, typename Index>
 __global__ void __launch_bounds__(kBlockThreads)
-    gather_gradient(const Wide<T>* grad_output, int64_t grad_output_stride, const T* images, Lines lines, Strides strides,
-                    int64_t count, int64_t vertical_pairs, int64_t horizontal_pairs, int power, Strides gradient_strides,
-                    T* gradient) {
+    gather_gradient(const Wide<T>* __restrict__ grad_output, int64_t grad_output_stride, const T* __restrict__ images, Lines lines,
+                    Strides strides, int64_t count, int64_t vertical_pairs, int64_t horizontal_pairs, int power,
+                    Strides gradient_strides, T* __restrict__ gradient) {
+  const LineSteps<Index> steps(lines, strides);
+  const Index gradient_step = static_cast<Index>(gradient_strides.step);
   const int64_t warps = int64_t{gridDim.x} * warps_of_block();
   const int64_t all_lines = count * lines.planes * lines.heights;
   for (int64_t line = int64_t{blockIdx.x} * warps_of_block() + warp_of_thread(); line < all_lines; line += warps) {
@@ -124,31 +148,32 @@ __global__ void __launch_bounds__(kBlockThreads)
     const Wide<T> horizontal = horizontal_pairs > 0 ? scale / static_cast<Wide<T>>(horizontal_pairs) : Wide<T>(0);
     const T* pixels = images + image * strides.image + plane * strides.plane + height * strides.line;
     T* out = gradient + image * gradient_strides.image + plane * gradient_strides.plane + height * gradient_strides.line;
-    for (int64_t i = lane_of_thread(); i < lines.length; i += kWarp) {
-      const T* pixel = pixels + i * strides.step;
+    for (Index i = lane_of_thread(); i < steps.length; i += kWarp) {
+      const T* pixel = pixels + i * steps.step;
       const Wide<T> here = widen(*pixel);
       Wide<T> sum = 0;
-      if (has_above) sum += slope(here - widen(*(pixel - strides.line)), power, vertical);
-      if (has_below) sum -= slope(widen(pixel[strides.line]) - here, power, vertical);
-      if (i >= lines.hop) sum += slope(here - widen(*(pixel - lines.hop * strides.step)), power, horizontal);
-      if (i + lines.hop < lines.length) {
-        sum -= slope(widen(pixel[lines.hop * strides.step]) - here, power, horizontal);
-      }
-      out[i * gradient_strides.step] = narrow<T>(sum);
+      if (has_above) sum += slope(here - widen(*(pixel - steps.line)), power, vertical);
+      if (has_below) sum -= slope(widen(pixel[steps.line]) - here, power, vertical);
+      if (i >= steps.hop) sum += slope(here - widen(*(pixel - steps.hop * steps.step)), power, horizontal);
+      if (i + steps.hop < steps.length) sum -= slope(widen(pixel[steps.hop * steps.step]) - here, power, horizontal);
+      out[i * gradient_step] = narrow<T>(sum);
     }
   }
 }
 
 /// loss (N) of images (N, C, H, W).
 template <typename T>
-void high_frequency_loss(const T* images, const Layout& layout, int power, Wide<T>* loss, Scratch& scratch, cudaStream_t stream) {
+void high_frequency_loss(const T* images, const Layout& layout, int power, Wide<T>* loss, Scratch& scratch, cudaStream_t stream,
+                         int64_t farthest = kFarthestIn32Bits) {
   if (layout.images == 0) return;
   const bool together = layout.channels_innermost();
   const Lines lines = lines_of(layout, together);
   const int64_t stretches = ceil_div(lines.planes * lines.heights, kLinesPerBlock);
   double* partials = scratch.allocate<double>(2 * layout.images * stretches);
-  launch("summing differences", sum_differences<T>, grid_for(layout.images * stretches), kBlockThreads, 0, stream, images, lines,
-         strides_of(layout, together), layout.images, power, partials);
+  const Strides strides = strides_of(layout, together);
+  const auto kernel = fits_32_bits(lines, strides, farthest) ? sum_differences<T, int32_t> : sum_differences<T, int64_t>;
+  launch("summing differences", kernel, grid_for(layout.images * stretches), kBlockThreads, 0, stream, images, lines, strides,
+         layout.images, power, partials);
   launch("averaging differences", mean_differences<Wide<T>>, grid_for(ceil_div(layout.images, kBlockThreads / kWarp)),
          kBlockThreads, 0, stream, partials, layout.images, stretches, layout.vertical_pairs(), layout.horizontal_pairs(), loss);
 }
@@ -156,13 +181,17 @@ void high_frequency_loss(const T* images, const Layout& layout, int power, Wide<
 /// gradient (N, C, H, W), of any strides, by images, given the gradient by the loss.
 template <typename T>
 void high_frequency_loss_backward(const Wide<T>* grad_output, int64_t grad_output_stride, const T* images, const Layout& layout,
-                                  int power, const Layout& gradient_layout, T* gradient, cudaStream_t stream) {
+                                  int power, const Layout& gradient_layout, T* gradient, cudaStream_t stream,
+                                  int64_t farthest = kFarthestIn32Bits) {
   const bool together = layout.channels_innermost() && gradient_layout.channels_innermost();
   const Lines lines = lines_of(layout, together);
   const int64_t all_lines = layout.images * lines.planes * lines.heights;
-  launch("gathering the gradient", gather_gradient<T>, grid_for(ceil_div(all_lines, kBlockThreads / kWarp)), kBlockThreads, 0,
-         stream, grad_output, grad_output_stride, images, lines, strides_of(layout, together), layout.images,
-         layout.vertical_pairs(), layout.horizontal_pairs(), power, strides_of(gradient_layout, together), gradient);
+  const Strides strides = strides_of(layout, together), gradient_strides = strides_of(gradient_layout, together);
+  const bool near = fits_32_bits(lines, strides, farthest) && fits_32_bits(lines, gradient_strides, farthest);
+  const auto kernel = near ? gather_gradient<T, int32_t> : gather_gradient<T, int64_t>;
+  launch("gathering the gradient", kernel, grid_for(ceil_div(all_lines, kBlockThreads / kWarp)), kBlockThreads, 0, stream,
+         grad_output, grad_output_stride, images, lines, strides, layout.images, layout.vertical_pairs(), layout.horizontal_pairs(),
+         power, gradient_strides, gradient);
 }
 
 }  // namespace captum_proto::cuda

@@ -1,4 +1,4 @@
-// The library's radix sorts, each instantiated once. The tests' host replaces both by std::stable_sort.
+// The library's radix sorts, which are stable. The tests' host replaces them by std::stable_sort.
 #pragma once
 
 #include "scratch.cuh"
@@ -50,28 +50,31 @@ inline void sort_items(Buffers<uint64_t>& items, int64_t count, int begin_bit, i
   items = Buffers<uint64_t>{buffer.Current(), buffer.Alternate()};
 }
 
-/// Sorts by keys; each payload goes with its key.
-inline void sort_pairs(Buffers<uint64_t>& keys, Buffers<int32_t>& payloads, int64_t count, SortMemory& memory, Scratch& scratch,
-                       cudaStream_t stream) {
-  cub::DoubleBuffer<uint64_t> key_buffer(keys.current, keys.spare);
-  cub::DoubleBuffer<int32_t> payload_buffer(payloads.current, payloads.spare);
+/// Sorts by the bits [begin_bit, end_bit) of keys; each payload goes with its key.
+template <typename Key, typename Payload>
+void sort_pairs(Buffers<Key>& keys, Buffers<Payload>& payloads, int64_t count, int begin_bit, int end_bit, SortMemory& memory,
+                Scratch& scratch, cudaStream_t stream) {
+  cub::DoubleBuffer<Key> key_buffer(keys.current, keys.spare);
+  cub::DoubleBuffer<Payload> payload_buffer(payloads.current, payloads.spare);
   const auto sort = [&](void* data, size_t& size) {
-    return cub::DeviceRadixSort::SortPairs(data, size, key_buffer, payload_buffer, static_cast<uint32_t>(count), 0, 64, stream);
+    return cub::DeviceRadixSort::SortPairs(data, size, key_buffer, payload_buffer, static_cast<uint32_t>(count), begin_bit, end_bit,
+                                           stream);
   };
   size_t needed = 0;
   check(sort(nullptr, needed), "preparing the radix sort");
   memory.reserve(needed, scratch);
   check(sort(memory.data, needed), "the radix sort");
-  keys = Buffers<uint64_t>{key_buffer.Current(), key_buffer.Alternate()};
-  payloads = Buffers<int32_t>{payload_buffer.Current(), payload_buffer.Alternate()};
+  keys = Buffers<Key>{key_buffer.Current(), key_buffer.Alternate()};
+  payloads = Buffers<Payload>{payload_buffer.Current(), payload_buffer.Alternate()};
 }
 
 #else
 
 void sort_items(Buffers<uint64_t>& items, int64_t count, int begin_bit, int end_bit, SortMemory& memory, Scratch& scratch,
                 cudaStream_t stream);
-void sort_pairs(Buffers<uint64_t>& keys, Buffers<int32_t>& payloads, int64_t count, SortMemory& memory, Scratch& scratch,
-                cudaStream_t stream);
+template <typename Key, typename Payload>
+void sort_pairs(Buffers<Key>& keys, Buffers<Payload>& payloads, int64_t count, int begin_bit, int end_bit, SortMemory& memory,
+                Scratch& scratch, cudaStream_t stream);
 
 #endif
 

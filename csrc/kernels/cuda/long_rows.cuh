@@ -45,23 +45,25 @@ __global__ void __launch_bounds__(kBlockThreads) pack_rows(Rows<T> x, Payload pa
   }
 }
 
-/// keys and payloads of one row.
+/// keys, and tags = row | payload, for the rows [first_row, first_row + rows).
 template <typename T>
-__global__ void __launch_bounds__(kBlockThreads) split_row(Rows<T> x, Payload payload, int64_t row, int length, int payload_bits,
-                                                           uint64_t* keys, int32_t* payloads, int32_t* has_nan) {
+__global__ void __launch_bounds__(kBlockThreads) split_rows(Rows<T> x, Payload payload, int64_t first_row, int64_t rows, int length,
+                                                            int payload_bits, uint64_t* keys, uint32_t* tags, int32_t* has_nan) {
   const int64_t tiles = ceil_div(length, kTile);
   const uint32_t payload_mask = (uint32_t{1} << payload_bits) - 1;
-  for (int64_t task = blockIdx.x; task < tiles; task += gridDim.x) {
-    const int begin = static_cast<int>(task) * kTile;
+  for (int64_t task = blockIdx.x; task < rows * tiles; task += gridDim.x) {
+    const int64_t row = task / tiles;
+    const int begin = static_cast<int>(task % tiles) * kTile;
     const int end = length - begin < kTile ? length : begin + kTile;
+    const uint32_t row_and_gap = static_cast<uint32_t>(row) << payload_bits;
     bool met_nan = false;
     for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += static_cast<int>(blockDim.x)) {
-      const T value = x.at(row, i);
+      const T value = x.at(first_row + row, i);
       met_nan |= is_nan(value);
-      keys[i] = sort_key(value);
-      payloads[i] = static_cast<int32_t>(payload.at(row, i) & payload_mask);
+      keys[row * length + i] = sort_key(value);
+      tags[row * length + i] = row_and_gap | (payload.at(first_row + row, i) & payload_mask);
     }
-    note_nan(met_nan, has_nan + row);
+    note_nan(met_nan, has_nan + first_row + row);
   }
 }
 
@@ -81,42 +83,67 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
 }
 
+/// What the sort of a chunk of rows works on, and how a chunk is sorted and shown to a sink. Payloads need no order among equal
+/// keys, so their bits are not sorted.
+template <typename T, bool = (kKeyBits<T> <= 32)>
+struct LongRows {
+  static constexpr int kBitsBesideKey = 64 - kKeyBits<T>;  // for the row's number and the payload
+  Buffers<uint64_t> items;
+
+  LongRows(Scratch& scratch, int64_t count) : items(allocate_buffers<uint64_t>(scratch, count)) {}
+
+  template <class Sink>
+  void visit(const Rows<T>& x, const Payload& payload, int64_t first, int64_t rows, int length, int payload_bits, int32_t* has_nan,
+             const Sink& sink, SortMemory& memory, Scratch& scratch, cudaStream_t stream) {
+    const int64_t blocks = grid_for(rows * ceil_div(length, kTile));
+    launch("packing rows", pack_rows<T>, blocks, kBlockThreads, 0, stream, x, payload, first, rows, length, payload_bits,
+           items.current, has_nan);
+    sort_items(items, rows * length, payload_bits, payload_bits + kKeyBits<T> + bits_to_hold(rows - 1), memory, scratch, stream);
+    launch("reading sorted rows", visit_sorted_rows<PackedOrder, Sink>, blocks, kBlockThreads, 0, stream,
+           PackedOrder{items.current, payload_bits}, sink, first, rows, length);
+  }
+};
+
+/// A key of 64 bits leaves no room beside it: a first sort of all rows by keys, a second one by the rows' numbers, which keeps the
+/// order of the keys.
+template <typename T>
+struct LongRows<T, false> {
+  static constexpr int kBitsBesideKey = 32;
+  Buffers<uint64_t> keys;
+  Buffers<uint32_t> tags;
+
+  LongRows(Scratch& scratch, int64_t count)
+      : keys(allocate_buffers<uint64_t>(scratch, count)), tags(allocate_buffers<uint32_t>(scratch, count)) {}
+
+  template <class Sink>
+  void visit(const Rows<T>& x, const Payload& payload, int64_t first, int64_t rows, int length, int payload_bits, int32_t* has_nan,
+             const Sink& sink, SortMemory& memory, Scratch& scratch, cudaStream_t stream) {
+    const int64_t blocks = grid_for(rows * ceil_div(length, kTile));
+    launch("splitting rows", split_rows<T>, blocks, kBlockThreads, 0, stream, x, payload, first, rows, length, payload_bits,
+           keys.current, tags.current, has_nan);
+    sort_pairs(keys, tags, rows * length, 0, kKeyBits<T>, memory, scratch, stream);
+    if (rows > 1) {
+      sort_pairs(tags, keys, rows * length, payload_bits, payload_bits + bits_to_hold(rows - 1), memory, scratch, stream);
+    }
+    launch("reading sorted rows", visit_sorted_rows<PairOrder, Sink>, blocks, kBlockThreads, 0, stream,
+           PairOrder{keys.current, tags.current, payload_bits}, sink, first, rows, length);
+  }
+};
+
 /// Sorts all rows and shows every value's place to `sink`; `has_nan` (one per row) must be zeros and tells afterwards where NaNs
-/// were. `chunk_values` bounds the values that are sorted at once, 16 bytes of scratch each; one row always fits.
+/// were. `chunk_values` bounds the values that are sorted at once, 16 bytes of scratch each, 24 for float64; one row always fits.
 template <typename T, class Sink>
 void visit_long_rows(const Rows<T>& x, const Payload& payload, int64_t rows, int length, int64_t chunk_values, int32_t* has_nan,
                      const Sink& sink, Scratch& scratch, cudaStream_t stream) {
   const int payload_bits = bits_to_hold(2 * static_cast<int64_t>(length));  // doubled ranks and indices alike
-  const int64_t tiles = ceil_div(length, kTile);
+  const int64_t most_rows = int64_t{1} << (LongRows<T>::kBitsBesideKey - payload_bits);
+  const int64_t chunks = ceil_div(rows, std::min(most_rows, std::max<int64_t>(1, chunk_values / length)));
+  const int64_t chunk_rows = ceil_div(rows, chunks);  // chunks of nearly one size
   SortMemory memory;
-  if constexpr (kKeyBits<T> <= 32) {
-    const int64_t most_rows = int64_t{1} << (64 - kKeyBits<T> - payload_bits);
-    const int64_t chunks = ceil_div(rows, std::min(most_rows, std::max<int64_t>(1, chunk_values / length)));
-    const int64_t chunk_rows = ceil_div(rows, chunks);  // chunks of nearly one size
-    const Buffers<uint64_t> buffers = allocate_buffers<uint64_t>(scratch, chunk_rows * length);
-    for (int64_t first = 0; first < rows; first += chunk_rows) {
-      const int64_t count = std::min(chunk_rows, rows - first);
-      Buffers<uint64_t> items = buffers;
-      launch("packing rows", pack_rows<T>, grid_for(count * tiles), kBlockThreads, 0, stream, x, payload, first, count, length,
-             payload_bits, items.current, has_nan);
-      // Payloads need no order among equal keys, so their bits are not sorted.
-      sort_items(items, count * length, payload_bits, payload_bits + kKeyBits<T> + bits_to_hold(count - 1), memory, scratch,
-                 stream);
-      launch("reading sorted rows", visit_sorted_rows<PackedOrder, Sink>, grid_for(count * tiles), kBlockThreads, 0, stream,
-             PackedOrder{items.current, payload_bits}, sink, first, count, length);
-    }
-  } else {
-    const Buffers<uint64_t> key_buffers = allocate_buffers<uint64_t>(scratch, length);
-    const Buffers<int32_t> payload_buffers = allocate_buffers<int32_t>(scratch, length);
-    for (int64_t row = 0; row < rows; ++row) {
-      Buffers<uint64_t> keys = key_buffers;
-      Buffers<int32_t> payloads = payload_buffers;
-      launch("splitting a row", split_row<T>, grid_for(tiles), kBlockThreads, 0, stream, x, payload, row, length, payload_bits,
-             keys.current, payloads.current, has_nan);
-      sort_pairs(keys, payloads, length, memory, scratch, stream);
-      launch("reading a sorted row", visit_sorted_rows<PairOrder, Sink>, grid_for(tiles), kBlockThreads, 0, stream,
-             PairOrder{keys.current, payloads.current}, sink, row, int64_t{1}, length);
-    }
+  LongRows<T> chunk(scratch, chunk_rows * length);
+  for (int64_t first = 0; first < rows; first += chunk_rows) {
+    chunk.visit(x, payload, first, std::min(chunk_rows, rows - first), length, payload_bits, has_nan, sink, memory, scratch,
+                stream);
   }
 }
 

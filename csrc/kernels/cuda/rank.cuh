@@ -9,8 +9,9 @@ namespace captum_proto::cuda {
 /// Where one way of ranking gives over to the next, and how much is sorted at once.
 struct Plan {
   int longest_short_row = kLongestShortRow;
-  int shortest_histogram_row = 16384;       // below, clearing and scanning 65,536 bins costs more than a sort
-  int64_t chunk_values = int64_t{1} << 25;  // 512 MiB of scratch, and enough to fill any GPU
+  int shortest_histogram_row = 16384;           // below, clearing and scanning 65,536 bins costs more than a sort
+  int shortest_separate_row = kLongestRow + 1;  // from here on counts and sums are not packed even if they fit
+  int64_t chunk_values = int64_t{1} << 25;      // 512 MiB of scratch, and enough to fill any GPU
 };
 
 /// ranks (rows, length), contiguous = twice the average ranks of x; zeros for a row with a NaN.

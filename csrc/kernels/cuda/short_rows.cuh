@@ -31,14 +31,14 @@ struct ShortRow {
 
 template <typename T>
 struct ShortRow<T, false> {
-  static constexpr size_t kBytesPerValue = sizeof(uint64_t) + sizeof(int32_t);
+  static constexpr size_t kBytesPerValue = sizeof(uint64_t) + sizeof(uint32_t);
   uint64_t* keys;
-  int32_t* payloads;
+  uint32_t* payloads;
 
-  __device__ explicit ShortRow(int room) : keys(dynamic_shared<uint64_t>()), payloads(reinterpret_cast<int32_t*>(keys + room)) {}
+  __device__ explicit ShortRow(int room) : keys(dynamic_shared<uint64_t>()), payloads(reinterpret_cast<uint32_t*>(keys + room)) {}
   __device__ void put(int i, T value, uint32_t payload) {
     keys[i] = sort_key(value);
-    payloads[i] = static_cast<int32_t>(payload);
+    payloads[i] = payload;
   }
   __device__ void pad(int i) {
     keys[i] = ~uint64_t{0};
@@ -49,19 +49,26 @@ struct ShortRow<T, false> {
     const uint64_t key = keys[i];
     keys[i] = keys[j];
     keys[j] = key;
-    const int32_t payload = payloads[i];
+    const uint32_t payload = payloads[i];
     payloads[i] = payloads[j];
     payloads[j] = payload;
   }
-  __device__ PairOrder order() const { return PairOrder{keys, payloads}; }
+  __device__ PairOrder order() const { return PairOrder{keys, payloads, 31}; }
 };
 
-/// Bitonic sort of `room` values, a power of two. Ends with a barrier.
+/// Bitonic sort of `room` values, a power of two, which a barrier precedes. Ends with a barrier. Partners up to 32 apart are met by
+/// one and the same warp, step after step, for all 64 values around them: only steps of partners that are further apart wait for
+/// the block.
 template <typename T>
 __device__ void sort_short_row(ShortRow<T>& values, int room) {
+  int before = 0;
   for (int run = 2; run <= room; run *= 2) {
-    for (int distance = run / 2; distance > 0; distance /= 2) {
-      __syncthreads();
+    for (int distance = run / 2; distance > 0; before = distance, distance /= 2) {
+      if (distance > kWarp || before > kWarp) {
+        __syncthreads();
+      } else {
+        __syncwarp();
+      }
       for (int i = static_cast<int>(threadIdx.x); i < room / 2; i += static_cast<int>(blockDim.x)) {
         const int lower = 2 * i - (i & (distance - 1));  // the i-th position whose partner is `distance` above
         const bool ascending = (lower & run) == 0;

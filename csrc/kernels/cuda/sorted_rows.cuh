@@ -26,16 +26,20 @@ struct PackedOrder {
   }
 };
 
-/// Keys too long to leave room for a payload.
+/// Keys too long to leave room for a payload, which lies beside them: the low `payload_bits` of a tag, that may carry the row's
+/// number on top.
 struct PairOrder {
   const uint64_t* keys;
-  const int32_t* payloads;
+  const uint32_t* tags;
+  int payload_bits;
 
   __device__ __forceinline__ PairOrder row(int64_t row, int length) const {
-    return PairOrder{keys + row * length, payloads + row * length};
+    return PairOrder{keys + row * length, tags + row * length, payload_bits};
   }
   __device__ __forceinline__ uint64_t key(int position) const { return keys[position]; }
-  __device__ __forceinline__ int payload(int position) const { return payloads[position]; }
+  __device__ __forceinline__ int payload(int position) const {
+    return static_cast<int>(tags[position] & ((uint32_t{1} << payload_bits) - 1));
+  }
 };
 
 }  // namespace captum_proto::cuda

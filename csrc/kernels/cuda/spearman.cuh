@@ -26,7 +26,8 @@ void spearman(const Rows<T>& x, const Rows<int32_t>& reference, int64_t referenc
   bool counted = false;
   if constexpr (kKeyBits<T> == 16) {
     if (length >= plan.shortest_histogram_row) {
-      correlate_half_rows(x, reference, rows, length, plan.chunk_values, has_nan, sums, scratch, stream);
+      correlate_half_rows(x, reference, rows, length, plan.chunk_values, has_nan, sums, scratch, stream,
+                          length < plan.shortest_separate_row && PackedSums::fit(length));
       counted = true;
     }
   }
