@@ -127,9 +127,7 @@ def affine_sample(
         raise ValueError(f"fill is {fill!r}; affine_sample expects a number, or one of {', '.join(BORDERS[1:])}.")
     value = 0.0 if isinstance(fill, str) else float(fill)
     scale = images.new_ones(images.shape[1]) if std is None else _per_channel(std, "std", images).reciprocal()
-    shift = images.new_full((images.shape[1],), value)
-    if mean is not None:
-        shift = shift - _per_channel(mean, "mean", images)
+    shift = images.new_full((images.shape[1],), value) if mean is None else value - _per_channel(mean, "mean", images)
     return torch.ops.captum_proto.affine_sample(images, matrix, scale, shift * scale, value, channels_last, border)
 
 
