@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 #: Of each constant, as long as it lives, its copies: by device, dtype, and how often the constant was changed in place.
-_copies: WeakIdKeyDictionary = WeakIdKeyDictionary()  # type: ignore[no-untyped-call]
+_copies: WeakIdKeyDictionary = WeakIdKeyDictionary()
 _numbers: dict[tuple[tuple[int, ...], torch.device], Tensor] = {}
 _MOST_NUMBERS = 1024
 
@@ -37,7 +37,7 @@ def beside(constant: Tensor, like: Tensor, keep_dtype: bool = False) -> Tensor:
         return constant
     if constant.requires_grad or constant.is_inference():
         return constant.to(device, dtype)
-    copies: dict[tuple[torch.device, torch.dtype, int], Tensor] = _copies.setdefault(constant, {})
+    copies: dict[tuple[torch.device, torch.dtype, int], Tensor] = _copies.setdefault(constant, {})  # type: ignore[no-untyped-call]
     key = (device, dtype, constant._version)
     if key not in copies:
         with torch.inference_mode(False), torch.no_grad():

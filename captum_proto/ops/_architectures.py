@@ -97,7 +97,7 @@ def check_when_initialized(architectures: Iterable[str], uncovered: list[str]) -
     """
     compiled = list(architectures)
     # PyTorch compares its own kernels with the GPUs by the same means.
-    torch.cuda._lazy_call(lambda: _check(compiled, uncovered))
+    torch.cuda._lazy_call(lambda: _check(compiled, uncovered))  # type: ignore[no-untyped-call]
 
 
 def _check(compiled: list[str], uncovered: list[str]) -> None:
@@ -129,11 +129,12 @@ def route_to_twin(key: str, without_code: Callable[[torch.device], bool]) -> Non
         key (str): The kernels' dispatch key: "CUDA".
         without_code (Callable): Whether a device has none.
     """
-    library = torch.library.Library(NAMESPACE, "IMPL")
+    library = torch.library.Library(NAMESPACE, "IMPL")  # type: ignore[no-untyped-call]
     for name in SCHEMAS:
         # The twin is the kernel of every device; one of this key alone is native.
         if torch._C._dispatch_has_kernel_for_dispatch_key(f"{NAMESPACE}::{name}", key):
-            library.impl(name, _choice(name, key, without_code), key, with_keyset=True)
+            choice = _choice(name, key, without_code)
+            library.impl(name, choice, key, with_keyset=True)  # type: ignore[no-untyped-call]
     _routes.append(library)
 
 

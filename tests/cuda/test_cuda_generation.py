@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ def model() -> nn.Module:
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps that PyTorch has watched for synchronization: all after the first, which sees that all is as it should be."""
     steps: list[int] = []
     evaluate, update = descent.Descent._evaluate, descent.Descent._update
@@ -47,7 +46,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     monkeypatch.setattr(descent.Descent, "_evaluate", watching)
     monkeypatch.setattr(descent.Descent, "_update", watching_too)
-    yield steps
+    return steps
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ so on any device; tests/cuda has PyTorch itself look on a GPU.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -60,7 +60,7 @@ Steps = list[tuple[str, int, Counter[str]]]
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     """Phase, number and operations of every step: its forward and backward pass and the optimizer's."""
     watched: Steps = []
     evaluate, update = descent.Descent._evaluate, descent.Descent._update
@@ -78,7 +78,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
 
     monkeypatch.setattr(descent.Descent, "_evaluate", watching)
     monkeypatch.setattr(descent.Descent, "_update", watching_too)
-    yield watched
+    return watched
 
 
 def waits(watched: Steps) -> dict[tuple[str, int], set[str]]:
