@@ -1,7 +1,7 @@
 // Runs the CUDA operators on the host, one request after the other, for tests/native/cuda_harness.py.
 //
 // A request is a line of words, and for each tensor a line and its storage's bytes:
-//     operator schedule seed most_blocks power short_row histogram_row chunk_values tensors
+//     operator schedule seed most_blocks power short_row histogram_row chunk_values scratch_bytes tensors
 // (a limit of -1 is the kernels' own)
 //     dtype offset dimensions sizes… strides… bytes
 // The answer is "ok tensors", and for each a line with its bytes and the bytes; or "error" and a sentence.
@@ -113,14 +113,25 @@ class Memory {
   std::unique_ptr<unsigned char, Free> data_;
 };
 
+/// Memory of which there is only so much.
 class HostScratch : public Scratch {
  public:
+  explicit HostScratch(int64_t limit) : limit_(static_cast<size_t>(limit)) {}
+
   void* bytes(size_t size) override {
+    if (size > limit_ - held_) throw OutOfMemory("out of scratch memory");
+    held_ += size;
     memory_.emplace_back(size);
     return memory_.back().data();
   }
+  size_t taken() const override { return memory_.size(); }
+  void give_back(size_t count) override {
+    for (; memory_.size() > count; memory_.pop_back()) held_ -= memory_.back().size();
+  }
 
  private:
+  size_t limit_;
+  size_t held_ = 0;
   std::vector<Memory> memory_;
 };
 
@@ -273,7 +284,8 @@ void fill(const std::string& name, bool largest, const std::vector<Tensor>& tens
   });
 }
 
-std::vector<Memory> answer(const std::string& name, int power, const Plan& plan, const std::vector<Tensor>& tensors) {
+std::vector<Memory> answer(const std::string& name, int power, const Plan& plan, int64_t scratch_bytes,
+                           const std::vector<Tensor>& tensors) {
   std::vector<Memory> results;
   int64_t& launches = on_host::Machine::instance().launches;
   if (name == "launches") {  // and sorts of the operator before
@@ -331,7 +343,7 @@ std::vector<Memory> answer(const std::string& name, int power, const Plan& plan,
     }
     return results;
   }
-  HostScratch scratch;
+  HostScratch scratch(scratch_bytes);
   for_floating(tensors.at(name == "high_frequency_loss_backward" ? 1 : 0).dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const Tensor& x = tensors[0];
@@ -409,12 +421,14 @@ int main() {
       read_limit(words, plan.longest_short_row);
       read_limit(words, plan.shortest_histogram_row);
       read_limit(words, plan.chunk_values);
+      int64_t scratch_bytes = std::numeric_limits<int64_t>::max();
+      read_limit(words, scratch_bytes);
       words >> count;
       if (!words) throw std::runtime_error("a request cannot be read: " + line);
       std::vector<Tensor> tensors;
       for (int i = 0; i < count; ++i) tensors.push_back(read_tensor(std::cin));
       machine.schedule = on_host::schedule_of(schedule);
-      const std::vector<Memory> results = answer(name, power, plan, tensors);
+      const std::vector<Memory> results = answer(name, power, plan, scratch_bytes, tensors);
       std::cout << "ok " << results.size() << "\n";
       for (const Memory& result : results) {
         std::cout << result.size() << "\n";

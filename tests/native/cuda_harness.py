@@ -72,7 +72,8 @@ class Harness:
 
     :meth:`set` changes ``schedule`` (ascending, descending, shuffled; interleaved in that variant) and ``seed``, the order in which the
     threads of a block run; ``most_blocks``, a bound on the grid that leaves kernels more rounds of their loops; and ``short_row``,
-    ``histogram_row`` and ``chunk_values``, the limits between the ways of sorting, so that small inputs reach all of them.
+    ``histogram_row`` and ``chunk_values``, the limits between the ways of sorting, so that small inputs reach all of them; and
+    ``scratch_bytes``, how much scratch memory there is.
     """
 
     def __init__(self, program: Path) -> None:
@@ -84,7 +85,7 @@ class Harness:
     def reset(self) -> None:
         """Back to the operators' own limits and the first schedule."""
         self.set(schedule="ascending", seed=0, most_blocks=2**31 - 1)
-        self.set(short_row=OWN_LIMIT, histogram_row=OWN_LIMIT, chunk_values=OWN_LIMIT)
+        self.set(short_row=OWN_LIMIT, histogram_row=OWN_LIMIT, chunk_values=OWN_LIMIT, scratch_bytes=OWN_LIMIT)
 
     def set(self, **settings: int | str) -> None:
         self._settings: dict[str, int | str] = getattr(self, "_settings", {}) | settings
@@ -128,7 +129,7 @@ class Harness:
         assert process.stdin is not None
         assert process.stdout is not None
         order = [self._settings[name] for name in ("schedule", "seed", "most_blocks")]
-        limits = [self._settings[name] for name in ("short_row", "histogram_row", "chunk_values")]
+        limits = [self._settings[name] for name in ("short_row", "histogram_row", "chunk_values", "scratch_bytes")]
         words = [operator, *order, power, *limits]
         try:
             process.stdin.write((" ".join(map(str, [*words, len(tensors)])) + "\n").encode())

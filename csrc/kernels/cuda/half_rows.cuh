@@ -144,14 +144,16 @@ template <class Task>
 void for_histogram_chunks(int64_t rows, int64_t chunk_values, bool with_sums, Scratch& scratch, cudaStream_t stream,
                           const Task& task) {
   const int64_t chunk_rows = std::min(rows, std::max<int64_t>(1, chunk_values / kBins));
-  Histograms histograms{scratch.allocate<int32_t>(chunk_rows * kBins), nullptr};
-  if (with_sums) histograms.sums = scratch.allocate<unsigned long long>(chunk_rows * kBins);
-  for (int64_t first = 0; first < rows; first += chunk_rows) {
-    const int64_t count = std::min(chunk_rows, rows - first);
+  const auto begin = [&](int64_t most) {
+    Histograms histograms{scratch.allocate<int32_t>(most * kBins), nullptr};
+    if (with_sums) histograms.sums = scratch.allocate<unsigned long long>(most * kBins);
+    return histograms;
+  };
+  for_chunks(rows, chunk_rows, scratch, begin, [&](const Histograms& histograms, int64_t first, int64_t count) {
     fill_zero(histograms.counts, static_cast<size_t>(count) * kBins * sizeof(int32_t), stream);
     if (with_sums) fill_zero(histograms.sums, static_cast<size_t>(count) * kBins * sizeof(unsigned long long), stream);
     task(first, count, histograms);
-  }
+  });
 }
 
 /// sums = the rows' sums of products with the reference. `has_nan` starts as zeros.
