@@ -47,28 +47,30 @@ def planned(folder: Path, build: bool = True) -> list[Stage]:
         command = [python, sanitize, "--tools", tool, "--logs", str(folder / "sanitizer")]
         return stage(tool, command, seconds, "kernels")
 
-    stages = [stage("versions", [python, probe, "versions"], 20)]
+    stages = [stage("versions", [python, probe, "versions"], 15)]
     built: list[str] = []
     if build:
         stages.append(stage("build", [python, probe, "build"], 120, CAPTUM_PROTO_BUILD="cuda"))
         built = ["build"]
     return [
         *stages,
-        stage("kernels", [python, sanitize, "--exercise"], 40, *built),
-        stage("tests", [*tests, "-m", "cuda and not giant", *several, str(HERE)], 120, "kernels"),
-        stage("giant-rows", [*tests, "-m", "giant", str(HERE)], 50, "kernels"),
+        stage("kernels", [python, sanitize, "--exercise"], 30, *built),
+        stage("tests", [*tests, "-m", "cuda and not giant", *several, str(HERE)], 100, "kernels"),
+        stage("giant-rows", [*tests, "-m", "giant", str(HERE)], 45, "kernels"),
         stage("cold-graph", [python, probe, "cold-graph"], 20, "kernels"),
         checked("memcheck", 60),
         checked("racecheck", 60),
         stage("timings", [*timings, "--quick", "--out", str(folder / "timings.json")], 60, "kernels"),
-        stage("sweep", [*timings, "--sweep", "--out", str(folder / "sweep.json")], 30, "kernels"),
+        stage("sweep", [*timings, "--sweep", "--out", str(folder / "sweep.json")], 60, "kernels"),
         stage("bytes", [python, probe, "bytes"], 20, "kernels"),
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("cuda-self-test"), help="folder for results (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("cuda-self-test"), help="folder for results (default: %(default)s)"
+    )
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="these stages, and those that they need")
     parser.add_argument("--no-build", action="store_true", help="take the modules that are built")
     arguments = parser.parse_args()

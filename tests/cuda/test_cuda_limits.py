@@ -54,7 +54,7 @@ def test_chunks_shrink_to_what_is_free(dtype: torch.dtype) -> None:
 def test_no_memory_is_pytorchs_own_error_and_leaves_everything_usable() -> None:
     x = torch.randn(2, 4_000_000, device="cuda")
     leave(20)
-    with pytest.raises(torch.OutOfMemoryError, match="tried to allocate .* MiB of scratch memory on GPU 0"):
+    with pytest.raises(torch.OutOfMemoryError, match=r"tried to allocate .* MiB of scratch memory on GPU 0"):
         ops.spearman(x, x[0])
     with pytest.raises(torch.OutOfMemoryError, match="there is none for a result"):
         ops.rank(x)

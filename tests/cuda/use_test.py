@@ -37,7 +37,9 @@ def planned(folder: Path, wheels: Path | None = None) -> list[Stage]:
         carried = [str(path) for path in sorted(wheels.glob("*.whl"))]
         stages += [
             Stage("environment", [sys.executable, "-m", "venv", "--system-site-packages", str(venv)], 25),
-            Stage("install", [python, "-m", "pip", "install", "--no-index", "--no-deps", *carried], 35, ("environment",)),
+            Stage(
+                "install", [python, "-m", "pip", "install", "--no-index", "--no-deps", *carried], 35, ("environment",)
+            ),
         ]
     needs = tuple(stage.name for stage in stages[-1:])
     command = [python, "-m", "captum_proto"]
@@ -63,7 +65,9 @@ def planned(folder: Path, wheels: Path | None = None) -> list[Stage]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("cuda-use-test"), help="folder for results (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("cuda-use-test"), help="folder for results (default: %(default)s)"
+    )
     parser.add_argument("--wheels", type=Path, help="folder of wheels to install first")
     arguments = parser.parse_args()
     if arguments.wheels is not None and not list(arguments.wheels.glob("*.whl")):

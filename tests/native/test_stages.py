@@ -171,6 +171,6 @@ def test_stages_that_make_no_sense_are_refused(tmp_path: Path) -> None:
 def test_the_limits_of_the_scripts_fit_into_their_minutes(script: str, most: int, tmp_path: Path) -> None:
     module = _loaded(script)
     planned = module.planned(tmp_path)
-    assert module.TOTAL_SECONDS <= most
+    assert most >= module.TOTAL_SECONDS
     assert sum(each.seconds for each in planned) <= module.TOTAL_SECONDS
     stages._check(planned)
