@@ -140,7 +140,7 @@ def stream_cases() -> list[Case]:
 def _selecting(units: int, dtype: torch.dtype) -> Callable[[Tensor], None]:
     """Of each unit one bin is counted by its digits, above the middle of what a ReLU leaves."""
     low, width = ops.radix_bins(dtype)
-    bin_ = len(low) // 2 + 400 if dtype != torch.bfloat16 else len(low) // 2 + 100
+    bin_ = len(low) // 2 + 400
     keys = int(width[bin_])
     shift = max(0, (keys - 1).bit_length() - 8)
     bins = ((keys - 1) >> shift) + 1
