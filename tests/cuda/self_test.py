@@ -56,7 +56,7 @@ def planned(folder: Path, build: bool = True) -> list[Stage]:
         *stages,
         stage("kernels", [python, sanitize, "--exercise"], 30, *built),
         stage("tests", [*tests, "-m", "cuda and not giant", *several, str(HERE)], 100, "kernels"),
-        stage("giant-rows", [*tests, "-m", "giant", str(HERE)], 45, "kernels"),
+        stage("giant-rows-and-streams", [*tests, "-m", "giant", str(HERE)], 45, "kernels"),
         stage("cold-graph", [python, probe, "cold-graph"], 20, "kernels"),
         checked("memcheck", 60),
         checked("racecheck", 60),
