@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: install demo test test-kills test-long lint format docs gallery quality agent bench test-cuda bench-cuda clean
+.PHONY: install demo test test-kills test-long lint format docs gallery quality agent bench test-cuda use-cuda bench-cuda clean
 
 install: $(VENV)/.installed
 
@@ -103,12 +103,14 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	$(BIN)/pip install --quiet "captum_proto[docs]"
 	touch $@
 
-# On a machine with a GPU, offline: the Python that is there ($(PYTHON), with torch, captum, scipy and pytest), not .venv.
+# On a machine with a GPU, offline: the Python that is there ($(PYTHON), with torch, captum, scipy and pytest), not .venv. Ten minutes at
+# most; each stage's result is in the folder as soon as it ends.
 test-cuda:
-	CAPTUM_PROTO_BUILD=cuda $(PYTHON) setup.py build_ext --inplace
-	$(PYTHON) -m pytest -m cuda tests/cuda
-	$(PYTHON) tests/cuda/sanitize.py
-	$(PYTHON) benchmarks/cuda_timings.py
+	$(PYTHON) tests/cuda/self_test.py --out cuda-self-test
+
+# Prototypes made and evaluated on a GPU: four minutes at most.
+use-cuda:
+	$(PYTHON) tests/cuda/use_test.py --out cuda-use-test
 
 bench-cuda:
 	CAPTUM_PROTO_BUILD=cuda $(PYTHON) setup.py build_ext --inplace

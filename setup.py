@@ -9,7 +9,7 @@ Environment variables:
         demand the CPU module, or both, and fail without.
     FORCE_CUDA: ``1`` demands the CUDA module, as ``CAPTUM_PROTO_BUILD=cuda`` does; ``0`` leaves it out.
     TORCH_CUDA_ARCH_LIST: The GPU architectures to compile for. Default: those of the GPUs in sight, else a list that serves
-        data-center GPUs since 2020. No GPU is needed to compile for it.
+        GPUs since 2018. No GPU is needed to compile for it.
     CUDA_HOME, MAX_JOBS, CC, CXX: As for every extension of PyTorch.
 """
 
@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parent
 #: Oldest PyTorch whose stable ABI the modules are built for.
 OLDEST_TORCH = (2, 10)
 
-#: A100, H100, B200 and RTX 50, and later GPUs through PTX; as far as nvcc knows them.
-DEFAULT_CUDA_ARCHITECTURES = ("8.0", "9.0", "10.0", "12.0")
+#: T4, A100, L4, H100, B200 and RTX 50, GPUs of the same generations, and later ones through PTX; as far as nvcc knows them.
+DEFAULT_CUDA_ARCHITECTURES = ("7.5", "8.0", "8.9", "9.0", "10.0", "12.0")
 
 
 if int(setuptools.__version__.split(".")[0]) < 77:

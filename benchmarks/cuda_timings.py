@@ -4,7 +4,9 @@ Times of the CUDA operators on the GPU at hand, and how near they come to the fl
 Times are CUDA events around many calls, median of several repetitions, over inputs that rotate so that together they exceed the L2 cache.
 The floor is what a copy reaches in the same run, counting bytes read and bytes written. Each operator's results are checked first.
 
-    python benchmarks/cuda_timings.py [--quick] [--out FILE]
+    python benchmarks/cuda_timings.py [--quick | --sweep | --once] [--out FILE]
+
+``--sweep`` finds out instead where the ways of sorting rows cross; ``--once`` calls every operator once, for a profiler to look at.
 """
 
 from __future__ import annotations
@@ -19,25 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cuda_cases import Case, other_cases, same_as_cpu
+from cuda_sweep import swept
 from harness import ops, text_table, versions
 from torch import Tensor
 
 from captum_proto.ops import _twin
 
 native = torch.ops.captum_proto
-
-
-@dataclass
-class Case:
-    """One line of the table: a function of an input, and the bytes that it cannot avoid moving."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    make: Callable[[], Tensor]
-    run: Callable[[Tensor], Any]
-    floor_bytes: int
-    check: Callable[[Tensor], None] | None = None
 
 
 @dataclass
@@ -84,17 +75,6 @@ def rotating_inputs(make: Callable[[], Tensor]) -> list[Tensor]:
     cache = torch.cuda.get_device_properties(first.device).L2_cache_size
     count = max(2, min(256, -(-3 * cache // max(1, first.nbytes))))
     return [first, *(make() for _ in range(count - 1))]
-
-
-def same_as_cpu(operator: Callable[..., Tensor], rows: int, *rest: Tensor) -> Callable[[Tensor], None]:
-    """Compares the first rows with the CPU's result, to the last bit."""
-
-    def check(x: Tensor) -> None:
-        expected = operator(x[:rows].cpu(), *(other.cpu() for other in rest))
-        if not torch.equal(operator(x, *rest)[:rows].cpu(), expected):
-            raise SystemExit(f"wrong result for {operator} of {tuple(x.shape)} {x.dtype}")
-
-    return check
 
 
 def row_cases() -> list[Case]:
@@ -232,6 +212,8 @@ def line_of(timing: Timing, bandwidth: float) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter repetitions, for a first look")
+    parser.add_argument("--sweep", action="store_true", help="compare the ways of sorting rows, by length")
+    parser.add_argument("--once", action="store_true", help="call every operator once, on its smallest input")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "cuda_timings.json")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
@@ -239,18 +221,26 @@ def main() -> None:
     backend = ops.backend()["cuda"]
     if not backend["native"]:
         raise SystemExit(f"cuda_timings.py measures the native CUDA module, which is not there: {backend['reason']}")
+    if arguments.sweep:
+        write(arguments.out, {"sweeps": swept()})
+        return
+    cases = [*row_cases(), *image_cases(), *other_cases()]
+    if arguments.once:
+        once(cases)
+        return
     repeats, least_ms = (3, 5.0) if arguments.quick else (11, 30.0)
 
     torch.manual_seed(0)
     bandwidth = copy_bandwidth(repeats)
     timings = []
-    for case in [*row_cases(), *image_cases()]:
+    for case in cases:
         inputs = rotating_inputs(case.make)
         if case.check is not None:
             case.check(inputs[0])
         calls, milliseconds = time_calls(case.run, inputs, repeats, least_ms)
         dtype = str(case.dtype).removeprefix("torch.")
         timings.append(Timing(case.name, case.shape, dtype, len(inputs), calls, milliseconds, case.floor_bytes))
+        print("  ".join(line_of(timings[-1], bandwidth)), flush=True)  # at once: the machine may go away
         del inputs
     bandwidth_after = copy_bandwidth(repeats)
 
@@ -274,9 +264,25 @@ def main() -> None:
         "copy_bytes_per_second": {"before": bandwidth, "after": bandwidth_after},
         "timings": [asdict(timing) | {"median_milliseconds": timing.median} for timing in timings],
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"written to {arguments.out}")
+    write(arguments.out, report)
+
+
+def write(path: Path, report: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"written to {path}")
+
+
+def once(cases: list[Case]) -> None:
+    """Each native operator on the smallest of its inputs."""
+    smallest: dict[str, Case] = {}
+    for case in sorted(cases, key=lambda case: case.floor_bytes):
+        if not case.name.endswith("PyTorch") and not case.name.startswith("torch."):
+            smallest.setdefault(case.name, case)
+    for name, case in smallest.items():
+        case.run(case.make())
+        torch.cuda.synchronize()
+        print(f"{name}: {case.floor_bytes} bytes at least")
 
 
 if __name__ == "__main__":

@@ -55,16 +55,41 @@ T* mutable_data(const Tensor& tensor) {
   return static_cast<T*>(tensor.mutable_data_ptr());
 }
 
+/// How a sentence begins of which Python makes torch.OutOfMemoryError: that class cannot be thrown through the stable ABI.
+constexpr const char* kOutOfMemory = "captum_proto: out of memory: ";
+
+/// What `make` returns, a new tensor for a result. What it throws can only be that there is no memory for it.
+template <class Make>
+Tensor made(const Tensor& like, const Make& make) {
+  try {
+    return make();
+  } catch (const std::exception& error) {
+    if (like.device().is_cpu()) throw;
+    std::ostringstream sentence;
+    sentence << kOutOfMemory << "there is none for a result for a tensor of shape " << ShapeOf{like} << " on GPU "
+             << like.get_device_index() << ". Give fewer rows at a time, or free memory. PyTorch says: " << error.what();
+    throw std::runtime_error(sentence.str());
+  }
+}
+
 /// Uninitialized, on the device of `like`.
 inline Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype, const Tensor& like) {
-  return torch::stable::empty({sizes.begin(), sizes.size()}, dtype, std::nullopt, like.device());
+  return made(like, [&] { return torch::stable::empty({sizes.begin(), sizes.size()}, dtype, std::nullopt, like.device()); });
+}
+
+/// Uninitialized, as `like` lies.
+inline Tensor empty_as(const Tensor& like) {
+  return made(like, [&] { return torch::stable::empty_like(like); });
 }
 
 /// Uninitialized, of the sizes, dtype and device of `like` (N, C, H, W) and in one of two memory formats.
 inline Tensor empty_images(const Tensor& like, bool channels_last) {
   const std::array<int64_t, 4> sizes{like.size(0), like.size(1), like.size(2), like.size(3)};
   const auto format = channels_last ? torch::headeronly::MemoryFormat::ChannelsLast : torch::headeronly::MemoryFormat::Contiguous;
-  return torch::stable::empty({sizes.data(), sizes.size()}, like.scalar_type(), std::nullopt, like.device(), std::nullopt, format);
+  return made(like, [&] {
+    return torch::stable::empty({sizes.data(), sizes.size()}, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
+                                format);
+  });
 }
 
 /// Calls body(T()) with the type that holds a floating-point tensor's values; `Half` and `BFloat16` are the kernels' own.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from captum_proto.ops._memory import called
+
 
 def unit_concept_counts(
     counts: Tensor, activations: Tensor, thresholds: Tensor, labels: Tensor, align_corners: bool = False
@@ -70,8 +72,13 @@ def unit_concept_counts(
             )
     if activations.dtype not in (torch.float32, torch.float64):
         activations = activations.float()  # which loses nothing
-    return torch.ops.captum_proto.unit_concept_counts(
-        counts, activations.detach(), thresholds.detach().double().contiguous(), labels, align_corners
+    return called(
+        torch.ops.captum_proto.unit_concept_counts,
+        counts,
+        activations.detach(),
+        thresholds.detach().double().contiguous(),
+        labels,
+        align_corners,
     )
 
 
@@ -103,7 +110,7 @@ def packed_counts(a: Tensor, b: Tensor) -> Tensor:
     if a.dim() != 2 or b.dim() != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"masks have shapes {tuple(a.shape)} and {tuple(b.shape)}; expected (p, W) and (q, W).")
     a, b = (each if each.shape[1] < 2 or each.stride(1) == 1 else each.contiguous() for each in (a, b))
-    return torch.ops.captum_proto.packed_counts(a, b)
+    return called(torch.ops.captum_proto.packed_counts, a, b)
 
 
 __all__ = ["packed_counts", "unit_concept_counts"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from captum_proto.ops._memory import called
 from captum_proto.ops._schemas import BORDERS, MAX_ROW_LENGTH
 
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -51,7 +52,7 @@ def high_frequency_loss(images: Tensor, power: int = 1) -> Tensor:
         )
     if power not in (1, 2):
         raise ValueError(f"power is {power!r}; high_frequency_loss knows 1 (absolute) and 2 (squared differences).")
-    return torch.ops.captum_proto.high_frequency_loss(images, power)
+    return called(torch.ops.captum_proto.high_frequency_loss, images, power)
 
 
 def affine_sample(
@@ -127,10 +128,10 @@ def affine_sample(
         raise ValueError(f"fill is {fill!r}; affine_sample expects a number, or one of {', '.join(BORDERS[1:])}.")
     value = 0.0 if isinstance(fill, str) else float(fill)
     scale = images.new_ones(images.shape[1]) if std is None else _per_channel(std, "std", images).reciprocal()
-    shift = images.new_full((images.shape[1],), value)
-    if mean is not None:
-        shift = shift - _per_channel(mean, "mean", images)
-    return torch.ops.captum_proto.affine_sample(images, matrix, scale, shift * scale, value, channels_last, border)
+    shift = images.new_full((images.shape[1],), value) if mean is None else value - _per_channel(mean, "mean", images)
+    return called(
+        torch.ops.captum_proto.affine_sample, images, matrix, scale, shift * scale, value, channels_last, border
+    )
 
 
 def rank(x: Tensor) -> Tensor:
@@ -157,7 +158,7 @@ def rank(x: Tensor) -> Tensor:
     if x.dim() == 0:
         raise ValueError("x has no dimensions; rank expects at least one axis to rank along.")
     rows = _as_rows(x.reshape(-1, x.shape[-1]) if x.numel() else x.new_empty(0, x.shape[-1]), "x")
-    return torch.ops.captum_proto.rank(rows).reshape(x.shape)
+    return called(torch.ops.captum_proto.rank, rows).reshape(x.shape)
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class SpearmanReference:
         if values.dim() not in (1, 2):
             raise ValueError(f"the reference has shape {tuple(values.shape)}; expected (D,) or (N, D).")
         rows = _as_rows(values if values.dim() == 2 else values.unsqueeze(0), "the reference")
-        ranks = torch.ops.captum_proto.doubled_rank(rows)
+        ranks = called(torch.ops.captum_proto.doubled_rank, rows)
         object.__setattr__(self, "doubled_ranks", ranks if values.dim() == 2 else ranks.squeeze(0))
 
 
@@ -216,7 +217,7 @@ def spearman(x: Tensor, reference: Tensor | SpearmanReference) -> Tensor:
     """
     rows = _as_rows(x if x.dim() != 1 else x.unsqueeze(0), "x")
     ranks = _ranks_of(reference, rows)
-    return torch.ops.captum_proto.spearman(rows, ranks)
+    return called(torch.ops.captum_proto.spearman, rows, ranks)
 
 
 def path_distance(
@@ -253,7 +254,7 @@ def path_distance(
     rows = _as_rows(x if x.dim() != 1 else x.unsqueeze(0), "x")
     _check_partner(mean, rows, "mean")
     ranks = _ranks_of(mean if reference is None else reference, rows)
-    return torch.ops.captum_proto.path_distance(rows, mean.detach(), ranks)
+    return called(torch.ops.captum_proto.path_distance, rows, mean.detach(), ranks)
 
 
 def accumulate(sums: Tensor, rows: Tensor) -> None:
@@ -281,7 +282,7 @@ def accumulate(sums: Tensor, rows: Tensor) -> None:
         raise ValueError(
             f"sums have shape {tuple(sums.shape)} and rows {tuple(rows.shape)}; expected contiguous (D,) and (N, D)."
         )
-    torch.ops.captum_proto.accumulate(sums, rows.detach())
+    called(torch.ops.captum_proto.accumulate, sums, rows.detach())
 
 
 def _per_channel(values: Sequence[float] | Tensor, name: str, images: Tensor) -> Tensor:

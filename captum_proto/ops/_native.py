@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import os
@@ -9,6 +10,8 @@ import warnings
 from typing import Any
 
 import torch
+
+from captum_proto.ops._architectures import check_when_initialized
 
 #: Which module holds the kernels of which device.
 _MODULES = {"cpu": "captum_proto._C", "cuda": "captum_proto._C_cuda"}
@@ -43,7 +46,11 @@ def _load(device: str, name: str) -> dict[str, Any]:
         reason = f"{name} does not load: {error}. It may have been built for another PyTorch or Python. {_HOW_TO_BUILD}"
         warnings.warn(f"{reason} Until then PyTorch does its work, more slowly.", RuntimeWarning, stacklevel=2)
         return _absent(reason)
-    return {"native": True, "reason": None, **info}
+    status = {"native": True, "reason": None, **info}
+    if device == "cuda":
+        status["uncovered_devices"] = []
+        check_when_initialized(info["architectures"], status["uncovered_devices"])
+    return status
 
 
 def _absent(reason: str) -> dict[str, Any]:
@@ -63,11 +70,13 @@ def backend() -> dict[str, Any]:
 
             and where they do, how their module was built: ``compiler``, ``cpp_standard``, ``built_with_torch`` and ``oldest_torch``,
             the version from which on it runs; for ``cpu`` the ``capability`` that the kernels use of this processor, ``"avx512"``,
-            ``"avx2"`` or ``"default"``; for ``cuda`` the version of ``nvcc`` and the list of ``architectures`` compiled for.
+            ``"avx2"`` or ``"default"``; for ``cuda`` the version of ``nvcc``, the list of ``architectures`` compiled for, and
+            ``uncovered_devices``: GPUs that none of these serves, where PyTorch does the work. They are known once CUDA is initialized,
+            and empty before.
 
     Examples::
 
         >>> backend()["cpu"]["native"]
         True
     """
-    return {"torch": torch.__version__, **{device: dict(status) for device, status in _status.items()}}
+    return {"torch": torch.__version__, **copy.deepcopy(_status)}

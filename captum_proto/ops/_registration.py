@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_proto.ops import _twin
+from captum_proto.ops._memory import called
 from captum_proto.ops._schemas import NAMESPACE, SCHEMAS
 
 # CompositeExplicitAutograd is the dispatcher's word for "any device that has no kernel of its own".
@@ -98,7 +99,7 @@ def _setup_loss(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
 
 def _loss_backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
     (images,) = ctx.saved_tensors
-    return torch.ops.captum_proto.high_frequency_loss_backward(grad_output, images, ctx.power), None
+    return called(torch.ops.captum_proto.high_frequency_loss_backward, grad_output, images, ctx.power), None
 
 
 def _setup_sample(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, float, bool, int], output: Tensor) -> None:
@@ -110,7 +111,9 @@ def _setup_sample(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, float,
 
 def _sample_backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None, None, None, None]:
     matrix, scale = ctx.saved_tensors
-    gradient = torch.ops.captum_proto.affine_sample_backward(grad_output, matrix, scale, ctx.channels_last, ctx.border)
+    gradient = called(
+        torch.ops.captum_proto.affine_sample_backward, grad_output, matrix, scale, ctx.channels_last, ctx.border
+    )
     return gradient, None, None, None, None, None, None
 
 

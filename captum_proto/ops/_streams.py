@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from captum_proto.ops._digits import DIGITS
+from captum_proto.ops._memory import called
 
 #: What a place of a list that no row has taken holds: it comes after everything.
 EMPTY = torch.iinfo(torch.int64).max
@@ -40,7 +41,7 @@ def unit_summary(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     flat = values.detach().unsqueeze(2).flatten(2)
     if flat.shape[2] == 0:
         raise ValueError(f"values have shape {tuple(values.shape)}: there are no positions to take the maximum over.")
-    return torch.ops.captum_proto.unit_summary(flat)
+    return called(torch.ops.captum_proto.unit_summary, flat)
 
 
 def top_k(
@@ -100,7 +101,7 @@ def top_k(
         )
     if not all(tensor.is_contiguous() for tensor in lists):
         raise ValueError("the lists are changed in place and have to be contiguous; make them so with .contiguous().")
-    torch.ops.captum_proto.top_k(*lists, *(tensor.detach() for tensor in new), largest)
+    called(torch.ops.captum_proto.top_k, *lists, *(tensor.detach() for tensor in new), largest)
 
 
 def radix_bins(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -156,7 +157,7 @@ def radix_histogram(counts: Tensor, values: Tensor) -> None:
         raise ValueError(
             f"counts have shape {tuple(counts.shape)}; for values of shape {tuple(values.shape)} expected contiguous {expected}."
         )
-    torch.ops.captum_proto.radix_histogram(counts, values.detach())
+    called(torch.ops.captum_proto.radix_histogram, counts, values.detach())
 
 
 def radix_select(counts: Tensor, filled: Tensor, kept: Tensor, values: Tensor, first: Tensor, slots: Tensor) -> None:
@@ -210,7 +211,7 @@ def radix_select(counts: Tensor, filled: Tensor, kept: Tensor, values: Tensor, f
         )
     if not all(tensor.is_contiguous() for tensor in (*integers, kept)):
         raise ValueError("what radix_select fills and reads beside the values has to be contiguous.")
-    torch.ops.captum_proto.radix_select(counts, filled, kept, values.detach(), first, slots)
+    called(torch.ops.captum_proto.radix_select, counts, filled, kept, values.detach(), first, slots)
 
 
 def _check_floating(values: Tensor, name: str, operator: str) -> None:

@@ -19,12 +19,14 @@ from captum_proto.optim.forward import ForwardPass
 from captum_proto.optim.gradient import cause_of, gradients_of, where_lost
 from captum_proto.optim.loss.objective import NO_GRADIENT, Loss, Outputs, Rows
 from captum_proto.optim.optimizers import optimizer_of
-from captum_proto.optim.random import BACKGROUND, START, TRANSFORM, RandomStream
+from captum_proto.optim.random import BACKGROUND, START, TRANSFORM, RandomStream, StepStreams
 from captum_proto.optim.result import ZERO_GRADIENT, Callback, OptimizationResult, Step
 from captum_proto.optim.settings import SCHEDULES, OptimizationSettings
 
 #: How often the host looks at values that the device has computed. Every look makes a GPU wait.
 _LOOK_EVERY = 32
+#: How often it looks whether all rows rest: more often, as steps in which all of them do are for nothing.
+_LOOK_FOR_REST_EVERY = 8
 #: Where half-precision gradients start: a logit's gradient by one pixel is often below float16's smallest number.
 _FLOAT16_LOSS_SCALE = 1024.0
 
@@ -94,6 +96,7 @@ class Descent:
         half = torch.float16 in (pipeline.autocast, pipeline.dtype)
         scale = torch.full((len(rows.keys),), _FLOAT16_LOSS_SCALE, device=pipeline.device)
         self.loss_scale = scale if half else None
+        self.draws = StepStreams(rows.keys, TRANSFORM, settings.steps)
         self.inputs = settings.parametrization
         self.parameters: dict[str, Tensor] = {}
 
@@ -174,6 +177,7 @@ class Descent:
         losses: list[Tensor] = []
         zero: list[Tensor] = []
         active: Tensor | None = None
+        going_on: list[Tensor] = []
         optimizer = optimizer_of(
             self.parameters.values(), settings.optimizer, settings.lr, settings.betas, settings.eps
         )
@@ -190,7 +194,8 @@ class Descent:
                 if phase.tolerance > 0:
                     going = next(iter(terms.values())) > phase.tolerance
                     active = going if active is None else active & going
-                    if not bool(active.any()):
+                    going_on.append(active.any())
+                    if self._looks_for_rest(step) and not bool(going_on[-1]):
                         break
                 self._update(optimizer, gradients, active)
                 if step + 1 in phase.snapshot_steps:
@@ -200,9 +205,17 @@ class Descent:
                 self._after_step(phase.name, step, terms)
             self._check_finite(losses, phase.unit)
         finally:
+            if going_on:
+                # Steps after that in which the last row came to rest changed nothing, and were made because nobody looked.
+                last = int(torch.stack(going_on).sum()) + 1
+                history = {name: values[:last] for name, values in history.items()}
             result.history |= {name: _stack(values, len(self.rows.keys)) for name, values in history.items()}
             if phase.name == "ascent" and zero and bool(torch.stack(zero).any()):
                 result.history[ZERO_GRADIENT] = _stack(zero, len(self.rows.keys)).float()
+
+    def _looks_for_rest(self, step: int) -> bool:
+        """Whether to look after a step if all rows rest: in each where that costs nothing, or where somebody sees the steps."""
+        return self.pipeline.device.type == "cpu" or self.callback is not None or step % _LOOK_FOR_REST_EVERY == 0
 
     def _evaluate(self, phase: _Phase, step: int) -> tuple[list[Tensor], Tensor, dict[str, Tensor], Tensor]:
         """
@@ -253,7 +266,7 @@ class Descent:
         images = inputs.drawn(behind).render(self.parameters)
         composed = inputs.composed(images, behind)
         seen = composed.view_as(composed)
-        random = RandomStream(self.rows.keys, TRANSFORM, step) if phase.transformed else None
+        random = self.draws.at(step) if phase.transformed else None
         outputs = self.forward(seen, random, step, closely=not self.looked)
         if step == 0:
             self.loss.check(outputs)

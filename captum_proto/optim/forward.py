@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -168,10 +169,31 @@ class ForwardPass:
 
     def _prepared(self, images: Tensor, random: RandomStream | None) -> Tensor:
         if random is None:
-            return self._pipeline.prepare(images)
+            return self._preprocessed(images)
         if self._settings.preprocess_first:
-            return self._transformed(self._pipeline.prepare(images), random)
+            return self._transformed(self._preprocessed(images), random)
         return self._transformed_and_prepared(images, random)
+
+    @cached_property
+    def _normalization(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation, if a normalization is all the preprocessing there is, beside the model."""
+        normalization = self._pipeline.normalization
+        if (
+            normalization is None or 0 in normalization[1]
+        ):  # by zero the preprocessing refuses to divide, in its own words
+            return None
+        mean, std = (torch.tensor(each, dtype=self._pipeline.image_dtype) for each in normalization)
+        return mean.to(self._pipeline.device), std.to(self._pipeline.device)
+
+    def _preprocessed(self, images: Tensor) -> Tensor:
+        """The model's preprocessing; torchvision's normalization without the copies and looks at values that make a GPU wait."""
+        normalization = self._normalization
+        if normalization is None or images.dtype != self._pipeline.image_dtype or images.dim() != 4:
+            return self._pipeline.prepare(images)
+        mean, std = normalization
+        if len(mean) not in (1, images.shape[1]):
+            return self._pipeline.prepare(images)
+        return (images - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
 
     def _transformed(self, images: Tensor, random: RandomStream) -> Tensor:
         if self._settings.transform is not None:
@@ -180,12 +202,11 @@ class ForwardPass:
 
     def _transformed_and_prepared(self, images: Tensor, random: RandomStream) -> Tensor:
         """T, then the model's preprocessing: in one operator if they are an affine map and a normalization."""
-        transform, normalization = self._settings.transform, self._pipeline.normalization
+        transform, normalization = self._settings.transform, self._normalization
         if not (type(transform) is RandomAffine or type(transform) is EachAffine) or normalization is None:
-            return self._pipeline.prepare(self._transformed(images, random))
+            return self._preprocessed(self._transformed(images, random))
         channels_last = self._network is not None and self._network.channels_last
         prepared = transform.normalized(images, random, *normalization, channels_last=channels_last)
         if self._noise is None:
             return prepared
-        std = torch.tensor(normalization[1], device=prepared.device, dtype=prepared.dtype)
-        return prepared + self._noise.drawn(prepared, random) / std.view(-1, 1, 1)
+        return prepared + self._noise.drawn(prepared, random) / normalization[1].view(-1, 1, 1)

@@ -8,11 +8,19 @@ finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom nu
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
 #: What the streams of one prototype are for; each is independent of the others.
 START, TRANSFORM, EVALUATION, CONTROL, LOSS, DIRECTION, BACKGROUND = range(7)
+
+#: So many draws of a row are few: made by the host, for many steps together.
+_FEW = 16
+#: How many steps are together, and how many rows of them.
+_MOST_STEPS, _MOST_ROWS = 256, 2**16
 
 
 def _signed(value: int) -> int:
@@ -64,7 +72,8 @@ class RandomStream:
     Args:
         keys (Tensor): Shape (N,), int64, of :func:`prototype_keys`.
         stream (int): What the numbers are for: START, TRANSFORM, EVALUATION, CONTROL, LOSS, DIRECTION or BACKGROUND.
-        step (int, optional): The step they are for. Default: 0
+        step (int or sequence of int, optional): The step they are for; with several there are rows for each, one step after the other.
+            Default: 0
 
     Examples::
 
@@ -73,16 +82,25 @@ class RandomStream:
         torch.Size([2, 3])
     """
 
-    def __init__(self, keys: Tensor, stream: int, step: int = 0) -> None:
-        self._state = _mix(_mix(keys + _signed((stream + 1) * _GOLDEN)) + _signed((step + 1) * _MIX_1))
+    def __init__(self, keys: Tensor, stream: int, step: int | Sequence[int] = 0) -> None:
+        self._keys, self._stream, self._step = keys, stream, step
         self._drawn = 0
+        self._together: StepStreams | None = None
 
     def __len__(self) -> int:
-        return len(self._state)
+        return len(self._keys) * (1 if isinstance(self._step, int) else len(self._step))
 
     @property
     def device(self) -> torch.device:
-        return self._state.device
+        return self._keys.device
+
+    @cached_property
+    def _state(self) -> Tensor:
+        of_prototype = _mix(self._keys + _signed((self._stream + 1) * _GOLDEN))
+        if isinstance(self._step, int):
+            return _mix(of_prototype + _signed((self._step + 1) * _MIX_1))
+        of_step = torch.tensor([_signed((step + 1) * _MIX_1) for step in self._step], dtype=torch.int64)
+        return _mix(of_prototype + of_step.to(self.device).unsqueeze(1)).flatten()
 
     def integers(self, count: int) -> Tensor:
         """``count`` further hashes for each prototype: shape (N, count), int64, all bits random."""
@@ -90,8 +108,20 @@ class RandomStream:
         self._drawn += count
         return _mix(self._state.unsqueeze(1) + position * _GOLDEN)
 
+    def seeds(self) -> list[int]:
+        """One further hash for each prototype, as numbers of the host."""
+        if self._together is None:
+            return [int(seed) for seed in self.integers(1).flatten().tolist()]
+        assert isinstance(self._step, int)
+        host = RandomStream(self._together.host_keys, self._stream, self._step)
+        host._drawn = self._drawn
+        self._drawn += 1
+        return host.seeds()
+
     def uniform(self, count: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """``count`` further draws from U[low, high) for each prototype: shape (N, count), float64."""
+        if self._together is not None and count <= _FEW:
+            return self.ahead(count, ("uniform", low, high), lambda unit: low + (high - low) * unit)
         unit = _shift_right(self.integers(count), 11).to(torch.float64) * 2.0**-53
         return low + (high - low) * unit
 
@@ -99,3 +129,81 @@ class RandomStream:
         """``count`` further draws from the standard normal distribution for each prototype: shape (N, count), float64."""
         # The inverse of its distribution function, of draws from the open interval: 0 would become minus infinity.
         return torch.special.ndtri(self.uniform(count) + 2.0**-54)
+
+    def ahead(self, count: int, name: Hashable, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """
+        What a function makes of ``count`` further draws from U[0, 1), row by row. A stream of :class:`StepStreams` makes it for many steps
+        together, on the host.
+
+        Args:
+            count (int): How many draws.
+            name (hashable): Tells ``make`` from every other function that is given here: equal names, equal results.
+            make (Callable): From draws (rows, count), float64, to (rows, ...), each row by its own draws alone.
+
+        Returns:
+            Tensor: (N, ...) on :attr:`device`; not to be changed in place.
+        """
+        if self._together is None:
+            return make(self.uniform(count))
+        assert isinstance(self._step, int)
+        position = self._drawn
+        self._drawn += count
+        return self._together.part(self._step, position, count, name, make)
+
+
+class StepStreams:
+    r"""
+    The streams of the steps of an optimization, of which few numbers at a time are drawn, and worked on, for many steps together.
+
+    An affine map takes dozens of operations on a few numbers, which a GPU spends more time on being told of than on computing, and tables
+    that the host has to copy to it. So such numbers are made on the host, for a block of steps at once, and copied to the device once a
+    block, without waiting for it. They are the same numbers: a draw is a hash, and depends on no other.
+
+    Args:
+        keys (Tensor): Shape (N,), int64, of :func:`prototype_keys`.
+        stream (int): What the numbers are for, as in :class:`RandomStream`.
+        steps (int): How many steps there are.
+
+    Examples::
+
+        >>> keys = prototype_keys([0, 1], [(12,), (12,)])
+        >>> streams = StepStreams(keys, TRANSFORM, 100)
+        >>> bool((streams.at(7).uniform(3) == RandomStream(keys, TRANSFORM, 7).uniform(3)).all())
+        True
+    """
+
+    def __init__(self, keys: Tensor, stream: int, steps: int) -> None:
+        self._keys, self._stream, self._steps = keys, stream, steps
+        self.host_keys = keys.cpu()
+        self._block = max(1, min(_MOST_STEPS, _MOST_ROWS // max(1, len(keys))))
+        self._first = 0
+        self._made: dict[Hashable, Tensor] = {}
+
+    def at(self, step: int) -> RandomStream:
+        """The stream of a step."""
+        stream = RandomStream(self._keys, self._stream, step)
+        stream._together = self
+        return stream
+
+    def part(self, step: int, position: int, count: int, name: Hashable, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """What :meth:`RandomStream.ahead` returns at a step, of the draws that follow the first ``position``."""
+        first = step - step % self._block
+        if first != self._first:
+            self._first = first
+            self._made.clear()
+        key = (position, count, name)
+        if key not in self._made:
+            steps = range(first, max(step + 1, min(first + self._block, self._steps)))
+            stream = RandomStream(self.host_keys, self._stream, steps)
+            stream._drawn = position
+            made = make(stream.uniform(count))
+            self._made[key] = _copied(made.view(len(steps), len(self.host_keys), *made.shape[1:]), self._keys.device)
+        return self._made[key][step - first]
+
+
+def _copied(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the host on a device, without waiting for what that is doing."""
+    if device.type != "cuda":
+        return values.to(device)
+    # From pageable memory the copy would wait, whatever non_blocking says.
+    return values.pin_memory().to(device, non_blocking=True)

@@ -48,7 +48,7 @@ Tensor high_frequency_loss_backward(const Tensor& grad_output, const Tensor& ima
   check_power(power);
   check_loss_gradient(grad_output, images);
   const ImageShape shape = shape_of(images);
-  Tensor gradients = torch::stable::empty_like(images);
+  Tensor gradients = empty_as(images);
   with_floating_type<Half, BFloat16>(images, "images", [&](auto type) {
     using T = decltype(type);
     // The loss is in Wide<T>, and so is its gradient, unless someone calls the operator directly.

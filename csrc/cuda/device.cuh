@@ -5,7 +5,11 @@
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <iomanip>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "kernels/cuda/scratch.cuh"
@@ -36,12 +40,35 @@ class TensorScratch : public cuda::Scratch {
   explicit TensorScratch(const Tensor& like) : like_(like) {}
 
   void* bytes(size_t size) override {
-    const std::vector<int64_t> shape{static_cast<int64_t>(size)};
-    tensors_.push_back(torch::stable::new_empty(like_, shape, ScalarType::Byte));
+    // Asked for through the C interface, which says no with a number: torch::stable::empty would write to stderr each time that a
+    // chunk is to shrink.
+    const int64_t count = static_cast<int64_t>(size);
+    const int64_t stride = 1;
+    AtenTensorHandle handle = nullptr;
+    const AOTITorchError status = aoti_torch_empty_strided(1, &count, &stride, aoti_torch_dtype_uint8(),
+                                                           aoti_torch_device_type_cuda(), like_.get_device_index(), &handle);
+    if (status != 0) throw cuda::OutOfMemory(out_of_memory(size));
+    tensors_.emplace_back(handle);
     return tensors_.back().mutable_data_ptr();
   }
+  size_t taken() const override { return tensors_.size(); }
+  void give_back(size_t count) override { tensors_.resize(std::min(count, tensors_.size())); }
 
  private:
+  std::string out_of_memory(size_t size) const {
+    std::ostringstream sentence;
+    sentence << std::fixed << std::setprecision(2) << kOutOfMemory << "tried to allocate " << static_cast<double>(size) / kMebibyte
+             << " MiB of scratch memory on GPU " << like_.get_device_index();
+    size_t free = 0, total = 0;
+    if (cudaMemGetInfo(&free, &total) == cudaSuccess) {
+      sentence << ", of whose " << static_cast<double>(total) / kMebibyte << " MiB " << static_cast<double>(free) / kMebibyte
+               << " are free";
+    }
+    sentence << ". Give fewer rows at a time, or free memory: torch.cuda.memory_summary() shows who holds it.";
+    return sentence.str();
+  }
+
+  static constexpr double kMebibyte = 1024.0 * 1024.0;
   Tensor like_;
   std::vector<Tensor> tensors_;
 };

@@ -42,7 +42,7 @@ Tensor high_frequency_loss_backward(const Tensor& grad_output, const Tensor& ima
   require(grad_output.scalar_type() == wide_dtype(images),
           "grad_output must be float64 for float64 images and float32 for all others.");
   const OnDeviceOf device(images);
-  Tensor gradient = torch::stable::empty_like(images);
+  Tensor gradient = empty_as(images);
   with_floating_type<Half, BFloat16>(images, "images", [&](auto type) {
     using T = decltype(type);
     cuda::high_frequency_loss_backward(data<cuda::Wide<T>>(grad_output), grad_output.stride(0), data<T>(images), layout_of(images),

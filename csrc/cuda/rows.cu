@@ -6,6 +6,7 @@
 
 #include "check_rows.h"
 #include "cuda/device.cuh"
+#include "cuda/plan.cuh"
 #include "kernels/cuda/accumulate.cuh"
 #include "kernels/cuda/path_distance.cuh"
 #include "tensors.h"
@@ -15,7 +16,6 @@ namespace {
 
 using cuda::BFloat16;
 using cuda::Half;
-using cuda::Plan;
 using cuda::Rows;
 
 template <typename T>
@@ -31,7 +31,7 @@ Tensor doubled_rank(const Tensor& x) {
   Tensor ranks = empty({x.size(0), x.size(1)}, ScalarType::Int, x);
   with_floating_type<Half, BFloat16>(x, "x", [&](auto type) {
     using T = decltype(type);
-    cuda::doubled_rank(rows_of<T>(x), x.size(0), static_cast<int>(x.size(1)), mutable_data<int32_t>(ranks), Plan{}, scratch,
+    cuda::doubled_rank(rows_of<T>(x), x.size(0), static_cast<int>(x.size(1)), mutable_data<int32_t>(ranks), plan(), scratch,
                        device.stream);
   });
   return ranks;
@@ -44,7 +44,7 @@ Tensor rank(const Tensor& x) {
   Tensor ranks = empty({x.size(0), x.size(1)}, ScalarType::Double, x);
   with_floating_type<Half, BFloat16>(x, "x", [&](auto type) {
     using T = decltype(type);
-    cuda::rank(rows_of<T>(x), x.size(0), static_cast<int>(x.size(1)), mutable_data<double>(ranks), Plan{}, scratch, device.stream);
+    cuda::rank(rows_of<T>(x), x.size(0), static_cast<int>(x.size(1)), mutable_data<double>(ranks), plan(), scratch, device.stream);
   });
   return ranks;
 }
@@ -60,7 +60,7 @@ Tensor spearman(const Tensor& x, const Tensor& doubled_ranks) {
   with_floating_type<Half, BFloat16>(x, "x", [&](auto type) {
     using T = decltype(type);
     cuda::spearman(rows_of<T>(x), reference, reference_rows, x.size(0), static_cast<int>(x.size(1)), mutable_data<double>(result),
-                   Plan{}, scratch, device.stream);
+                   plan(), scratch, device.stream);
   });
   return result;
 }

@@ -3,7 +3,7 @@ Runs every CUDA kernel under compute-sanitizer: memcheck, racecheck, initcheck a
 
     python tests/cuda/sanitize.py [--tools memcheck racecheck initcheck synccheck] [--logs FOLDER]
 
-Without compute-sanitizer on the path it says so and ends well; without a GPU or the native module it ends badly. What a tool finds in
+Without compute-sanitizer on the path it says so and ends with 77; without a GPU or the native module it ends badly. What a tool finds in
 kernels of PyTorch or of CUB is counted and left to them: this fails for reports that name a kernel of captum_proto.
 """
 
@@ -19,8 +19,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+for folder in (str(ROOT), str(ROOT / "tests")):
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
@@ -32,8 +33,9 @@ SUMMARY = re.compile(r"^=+\s*(ERROR SUMMARY|RACECHECK SUMMARY)")
 
 
 def exercise() -> None:
-    """Small inputs that reach every kernel, checked against the PyTorch twin."""
+    """Small inputs that reach every kernel, checked against the CPU's native code, or where that is not built the PyTorch twin."""
     import torch
+    from native import concept_samples, stream_samples
 
     from captum_proto import ops
     from captum_proto.ops import _twin
@@ -41,6 +43,7 @@ def exercise() -> None:
     native = torch.ops.captum_proto
     if not ops.backend()["cuda"]["native"]:
         raise SystemExit(f"the native CUDA module is not there: {ops.backend()['cuda']['reason']}")
+    oracle = native if ops.backend()["cpu"]["native"] else _twin
 
     def same(result: torch.Tensor, expected: torch.Tensor) -> None:
         if not torch.equal(result.cpu().nan_to_num(7.0), expected.nan_to_num(7.0)):
@@ -53,34 +56,60 @@ def exercise() -> None:
             x = torch.randn(4, length, generator=generator).relu().to(dtype)
             x[1, length // 2] = float("nan")
             x[2] = 1.0
-            reference = _twin.doubled_rank(torch.randn(1, length, generator=generator))[0]
+            reference = oracle.doubled_rank(torch.randn(1, length, generator=generator))[0]
             mean = torch.randn(length, generator=generator)
             gpu_x, gpu_reference = x.cuda(), reference.cuda()
-            same(native.doubled_rank(gpu_x), _twin.doubled_rank(x))
-            same(native.rank(gpu_x), _twin.rank(x))
-            same(native.spearman(gpu_x, gpu_reference), _twin.spearman(x, reference))
+            same(native.doubled_rank(gpu_x), oracle.doubled_rank(x))
+            same(native.rank(gpu_x), oracle.rank(x))
+            same(native.spearman(gpu_x, gpu_reference), oracle.spearman(x, reference))
             for any_mean in (mean, mean.double()):
-                same(native.path_distance(gpu_x, any_mean.cuda(), gpu_reference)[0], _twin.spearman(x, reference))
+                same(native.path_distance(gpu_x, any_mean.cuda(), gpu_reference)[0], oracle.spearman(x, reference))
         images = torch.randn(2, 3, 17, 40, generator=generator).to(dtype)
         for layout in (images, images.to(memory_format=torch.channels_last)):
             gpu = layout.cuda()
             for power in (1, 2):
                 loss = native.high_frequency_loss(gpu, power)
-                expected = _twin.high_frequency_loss(layout, power)
+                expected = oracle.high_frequency_loss(layout, power)
                 torch.testing.assert_close(loss.cpu(), expected, rtol=1e-6, atol=0)
                 gradient = native.high_frequency_loss_backward(torch.ones_like(loss), gpu, power)
-                same(gradient, _twin.high_frequency_loss_backward(torch.ones_like(expected), layout, power))
+                same(gradient, oracle.high_frequency_loss_backward(torch.ones_like(expected), layout, power))
             if dtype.itemsize > 2:
                 matrix = torch.tensor([[[0.8, 0.5, 0.3], [-0.6, 0.9, 0.1]], [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0]]])
                 matrix = matrix.to(dtype)
                 scale, shift = torch.tensor([0.5, 1.0, 2.0], dtype=dtype), torch.tensor([-1.0, 0.0, 1.0], dtype=dtype)
                 for last, border in ((False, 0), (True, 0), (False, 1), (True, 2)):
                     samples = native.affine_sample(gpu, matrix.cuda(), scale.cuda(), shift.cuda(), 0.3, last, border)
-                    expected = _twin.affine_sample(layout, matrix, scale, shift, 0.3, last, border)
+                    expected = oracle.affine_sample(layout, matrix, scale, shift, 0.3, last, border)
                     torch.testing.assert_close(samples.cpu(), expected, rtol=0, atol=1e-4)
                     gradient = native.affine_sample_backward(gpu, matrix.cuda(), scale.cuda(), last, border)
-                    expected = _twin.affine_sample_backward(layout, matrix, scale, last, border)
+                    expected = oracle.affine_sample_backward(layout, matrix, scale, last, border)
                     torch.testing.assert_close(gradient.cpu(), expected, rtol=1e-4, atol=1e-3)
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        sums = torch.zeros(700, dtype=torch.float64)
+        rows = torch.randn(19, 700, generator=generator).to(dtype)
+        gpu_sums = sums.cuda()
+        native.accumulate(gpu_sums, rows.cuda())
+        oracle.accumulate(sums, rows)
+        same(gpu_sums, sums)
+        x = stream_samples.activations("after a ReLU", (3, 5, 70), dtype)
+        compared = zip(stream_samples.results(native, x.cuda()), stream_samples.results(oracle, x), strict=True)
+        for (name, result), (_, expected) in compared:
+            if name in ("mean", "largest", "position"):
+                same(result, expected)
+            elif not torch.equal(result.cpu(), expected):
+                raise SystemExit(f"wrong {name}")
+    scores = torch.randn(20, 33, generator=generator)
+    for largest in (True, False):
+        found = stream_samples.lists(native, scores.cuda(), 4, largest)
+        for result, expected in zip(found, stream_samples.lists(oracle, scores, 4, largest), strict=True):
+            same(result, expected)
+    shape, of_labels = concept_samples.SHAPES[0]
+    x, thresholds, labels = concept_samples.sample(concept_samples.KINDS[0], shape, of_labels, torch.float32, 0)
+    found = concept_samples.results(native, x.cuda(), thresholds.cuda(), labels.cuda(), False)
+    for result, expected in zip(found, concept_samples.results(oracle, x, thresholds, labels, False), strict=True):
+        same(result, expected)
+    a, b = concept_samples.packed_masks(5, 9)[0], concept_samples.packed_masks(7, 9, 1)[0]
+    same(native.packed_counts(a.cuda(), b.cuda()), oracle.packed_counts(a, b))
     torch.cuda.synchronize()
     print("every kernel has run, with the right results")
 
@@ -135,13 +164,13 @@ def main() -> None:
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS)
     parser.add_argument("--logs", type=Path, help="folder for the tools' logs; default: a new temporary one")
     arguments = parser.parse_args()
-    exercise()
     if arguments.exercise:
+        exercise()
         return
     sanitizer = shutil.which("compute-sanitizer")
     if sanitizer is None:
         print("compute-sanitizer is not on the path: its checks did not run")
-        return
+        sys.exit(77)  # as a stage of the self-test that cannot be done here
     logs = arguments.logs or Path(tempfile.mkdtemp(prefix="captum_proto_sanitize_"))
     logs.mkdir(parents=True, exist_ok=True)
     clean = [run_tool(sanitizer, tool, logs) for tool in arguments.tools]

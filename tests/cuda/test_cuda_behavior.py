@@ -50,6 +50,7 @@ def inputs(length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     return rows_like_layers(9, length, dtype).cuda(), references(1, length, seed=7)[0].cuda(), images.to(dtype).cuda()
 
 
+@pytest.mark.giant
 @pytest.mark.parametrize(("length", "dtype"), WAYS, ids=str)
 def test_work_is_queued_on_the_current_stream(length: int, dtype: torch.dtype) -> None:
     arguments = inputs(length, dtype)
@@ -71,6 +72,7 @@ def test_work_is_queued_on_the_current_stream(length: int, dtype: torch.dtype) -
         assert_same_bits(result, right)
 
 
+@pytest.mark.giant
 @pytest.mark.parametrize(("length", "dtype"), WAYS, ids=str)
 def test_work_follows_what_its_stream_did_before(length: int, dtype: torch.dtype) -> None:
     x, reference, images = inputs(length, dtype)

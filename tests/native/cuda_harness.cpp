@@ -1,7 +1,8 @@
 // Runs the CUDA operators on the host, one request after the other, for tests/native/cuda_harness.py.
 //
 // A request is a line of words, and for each tensor a line and its storage's bytes:
-//     operator schedule seed most_blocks power short_row histogram_row separate_row chunk_values outputs_alone farthest tensors
+//     operator schedule seed most_blocks power short_row histogram_row separate_row chunk_values outputs_alone farthest scratch_bytes
+//     tensors
 // (a limit of -1 is the kernels' own)
 //     dtype offset dimensions sizes… strides… bytes
 // The answer is "ok tensors", and for each a line with its bytes and the bytes; or "error" and a sentence.
@@ -124,14 +125,25 @@ class Memory {
   std::unique_ptr<unsigned char, Free> data_;
 };
 
+/// Memory of which there is only so much.
 class HostScratch : public Scratch {
  public:
+  explicit HostScratch(int64_t limit) : limit_(static_cast<size_t>(limit)) {}
+
   void* bytes(size_t size) override {
+    if (size > limit_ - held_) throw OutOfMemory("out of scratch memory");
+    held_ += size;
     memory_.emplace_back(size);
     return memory_.back().data();
   }
+  size_t taken() const override { return memory_.size(); }
+  void give_back(size_t count) override {
+    for (; memory_.size() > count; memory_.pop_back()) held_ -= memory_.back().size();
+  }
 
  private:
+  size_t limit_;
+  size_t held_ = 0;
   std::vector<Memory> memory_;
 };
 
@@ -284,11 +296,12 @@ void fill(const std::string& name, bool largest, const std::vector<Tensor>& tens
   });
 }
 
-/// Where one way of working gives over to the next.
+/// Where one way of working gives over to the next, and how much scratch memory there is.
 struct Limits {
   Plan plan;
   int outputs_alone = kOutputsAlone;
   int64_t farthest = kFarthestIn32Bits;
+  int64_t scratch_bytes = std::numeric_limits<int64_t>::max();
 };
 
 std::vector<Memory> answer(const std::string& name, int power, const Limits& limits, const std::vector<Tensor>& tensors) {
@@ -360,7 +373,7 @@ std::vector<Memory> answer(const std::string& name, int power, const Limits& lim
     }
     return results;
   }
-  HostScratch scratch;
+  HostScratch scratch(limits.scratch_bytes);
   for_floating(tensors.at(name == "high_frequency_loss_backward" ? 1 : 0).dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const Tensor& x = tensors[0];
@@ -441,6 +454,7 @@ int main() {
       read_limit(words, limits.plan.chunk_values);
       read_limit(words, limits.outputs_alone);
       read_limit(words, limits.farthest);
+      read_limit(words, limits.scratch_bytes);
       words >> count;
       if (!words) throw std::runtime_error("a request cannot be read: " + line);
       std::vector<Tensor> tensors;

@@ -30,6 +30,7 @@ from captum_proto.optim import (
 )
 from captum_proto.optim.random import TRANSFORM
 from captum_proto.optim.transforms import as_transform
+from captum_proto.optim.transforms.affine import affine_matrix, sampled
 
 
 def stream(count: int, step: int = 0, seed: int = 0) -> RandomStream:
@@ -53,15 +54,20 @@ def same_for_one(image: Tensor, angle: float, shift: tuple[int, int], scale: flo
 
 @pytest.fixture
 def parameters(monkeypatch) -> list[dict[str, Tensor]]:
-    """What RandomAffine asks of affine(), call by call."""
+    """What RandomAffine asks of affine_matrix(), and the fill with which it samples, call by call."""
     asked: list[dict[str, Tensor]] = []
 
-    def spy(images, *positional, **arguments):
-        arguments |= dict(zip(("angle", "translate", "scale", "fill"), positional, strict=False))
-        asked.append(arguments)
-        return affine(images, **arguments)
+    def spy(angle, translate, scale, height, width):
+        asked.append({"angle": angle, "translate": translate, "scale": scale})
+        return affine_matrix(angle, translate, scale, height, width)
 
-    monkeypatch.setattr(importlib.import_module("captum_proto.optim.transforms.affine"), "affine", spy)
+    def spy_on_fill(images, matrix, fill, **options):
+        asked[-1]["fill"] = fill
+        return sampled(images, matrix, fill, **options)
+
+    module = importlib.import_module("captum_proto.optim.transforms.affine")
+    monkeypatch.setattr(module, "affine_matrix", spy)
+    monkeypatch.setattr(module, "sampled", spy_on_fill)
     return asked
 
 

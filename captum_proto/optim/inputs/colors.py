@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
+
+from captum_proto._utils.constants import beside
 
 #: How the colors of ImageNet's pixels vary together, a square root of their covariance: of Olah, Mordvintsev and Schubert, "Feature
 #: Visualization", Distill 2017. The longest column is scaled to one.
@@ -16,10 +20,16 @@ def mixed(planes: Tensor, decorrelate: bool, inverse: bool = False) -> Tensor:
     """Decorrelated planes (N, 3, H, W) to colors, or back; other numbers of channels as they are."""
     if planes.shape[1] != 3 or not decorrelate:
         return planes
-    colors = torch.tensor(_COLOR_CORRELATION, dtype=torch.float64)
-    colors = colors / colors.norm(dim=0).max()
-    colors = (colors.inverse() if inverse else colors).to(planes.device, planes.dtype)
+    colors = beside(_color_matrix(inverse), planes)
     return torch.einsum("ij,njhw->nihw", colors, planes)
+
+
+@functools.cache
+def _color_matrix(inverse: bool) -> Tensor:
+    with torch.inference_mode(False):
+        colors = torch.tensor(_COLOR_CORRELATION, dtype=torch.float64)
+        colors = colors / colors.norm(dim=0).max()
+        return colors.inverse() if inverse else colors
 
 
 def squeezed(planes: Tensor, value_range: tuple[float, float], decorrelate: bool) -> Tensor:

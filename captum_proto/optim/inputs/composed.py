@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_proto._utils.constants import beside
 from captum_proto._utils.errors import InputError
 from captum_proto.optim.inputs.base import Parametrization
 from captum_proto.optim.inputs.parts import checked, part_of, under
@@ -172,8 +173,8 @@ class MaskedImage(Parametrization):
 
     def render(self, parameters: dict[str, Tensor]) -> Tensor:
         inside = self.inner.render(parameters)
-        mask = self.mask.to(inside)
-        return mask * inside + (1 - mask) * self.image.to(inside)
+        mask = beside(self.mask, inside)
+        return mask * inside + (1 - mask) * beside(self.image, inside)
 
     def project(self, parameters: dict[str, Tensor]) -> None:
         self.inner.project(parameters)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from captum_proto._utils.borrowing import borrowed
 from captum_proto._utils.checks import as_int, type_name
+from captum_proto._utils.constants import beside
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import dtype_of, fingerprint
 from captum_proto.optim.inputs.base import Parametrization
@@ -141,7 +142,7 @@ class LatentImage(Parametrization):
     def project(self, parameters: dict[str, Tensor]) -> None:
         if self.bound is not None:
             codes = parameters["codes"]
-            mean, bound = self.mean.to(codes), self.bound.to(codes)
+            mean, bound = beside(self.mean, codes), beside(self.bound, codes)
             codes.copy_(torch.minimum(torch.maximum(codes, mean - bound), mean + bound))
 
     @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import as_int
+from captum_proto._utils.constants import numbers_on
 from captum_proto._utils.errors import InputError
 from captum_proto.optim.inputs.base import Parametrization
 from captum_proto.optim.inputs.colors import mixed
@@ -220,7 +221,7 @@ class SharedImage(Parametrization):
         low, high = self.value_range
         unit = (self.inner.render(part_of("own", parameters)) - low) / (high - low)
         planes = unit.clamp(self._MARGIN, 1 - self._MARGIN).logit()
-        groups = torch.tensor(self.groups, device=planes.device)
+        groups = numbers_on(planes.device, self.groups)
         same = (groups.unsqueeze(1) == groups).to(planes.dtype)
         shares = same / same.sum(1, keepdim=True)
         for layer in part_of("shared", parameters).values():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_inputs, check_int, nearest, type_name
+from captum_proto._utils.constants import beside
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import image_digest
 from captum_proto.optim.inputs.base import Parametrization
@@ -244,14 +245,14 @@ class TextInput(Parametrization):
             return embedded + (self._of(self.numbers(embedded), embedded) - embedded).detach()
         logits = parameters["logits"]
         if self._noise is not None:
-            logits = logits + self._noise.to(logits)
+            logits = logits + beside(self._noise, logits)
         mixed = (logits / self._heat).softmax(-1) @ self._allowed(logits)
         if not self.fixed:
             return mixed
         held = torch.zeros(self.length, 1, dtype=torch.bool, device=mixed.device)
         tokens = torch.zeros_like(mixed)
         for place, token in self.fixed.items():
-            held[place], tokens[:, place] = True, self.embedding[token].to(mixed)
+            held[place], tokens[:, place] = True, beside(self.embedding, mixed)[token]
         return torch.where(held, tokens, mixed)
 
     def finish(self, parameters: dict[str, Tensor]) -> None:
@@ -264,11 +265,11 @@ class TextInput(Parametrization):
             logits.copy_(_CERTAIN * torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]))
 
     def _of(self, numbers: Tensor, like: Tensor) -> Tensor:
-        return self.embedding.to(like)[numbers]
+        return beside(self.embedding, like)[numbers]
 
     def _allowed(self, like: Tensor) -> Tensor:
         """The embeddings of the allowed tokens, (A, D), of the device and dtype of another tensor."""
-        return self.embedding.to(like)[self.vocabulary.to(like.device)]
+        return beside(self.embedding, like)[beside(self.vocabulary, like, keep_dtype=True)]
 
 
 __all__ = ["METHODS", "TextInput"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_int
+from captum_proto._utils.constants import beside, numbers_on
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.capture import Layer
@@ -120,7 +121,7 @@ class ChannelActivation(LayerLoss):
 
     def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
         values = self.units(outputs)
-        chosen = values[torch.arange(len(values), device=values.device), self.channels]
+        chosen = values[torch.arange(len(values), device=values.device), numbers_on(values.device, self.channels)]
         return -outputs.record("activation", chosen.unsqueeze(-1).flatten(1).mean(1))
 
 
@@ -183,7 +184,7 @@ class NeuronActivation(LayerLoss):
 
     def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
         values = Positions(self.positions).of(self, outputs)
-        chosen = values[torch.arange(len(values), device=values.device), self.channels]
+        chosen = values[torch.arange(len(values), device=values.device), numbers_on(values.device, self.channels)]
         return -outputs.record("activation", chosen)
 
 
@@ -245,7 +246,7 @@ class HeadActivation(LayerLoss):
     def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
         values = self.units(outputs)
         values = values.reshape(len(values), self.heads, -1)
-        chosen = values[torch.arange(len(values), device=values.device), self.chosen]
+        chosen = values[torch.arange(len(values), device=values.device), numbers_on(values.device, self.chosen)]
         return -outputs.record("activation", chosen.square().mean(1))
 
 
@@ -301,7 +302,7 @@ class ActivationWeights(LayerLoss):
 
     def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
         values = self.units(outputs)
-        weights = self.weights.to(values)
+        weights = beside(self.weights, values)
         weights = weights.view(*weights.shape, *[1] * (values.dim() - weights.dim()))
         return -outputs.record("activation", (values * weights).flatten(1).mean(1))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import as_int, check_int, type_name
+from captum_proto._utils.constants import beside
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.targets import Target
 from captum_proto.capture import Layer, channels_first
@@ -156,7 +157,7 @@ class Direction(LayerLoss):
 
     def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
         values = self.values(outputs)
-        dot, score = along(values, self.directions.to(values), self.power)
+        dot, score = along(values, beside(self.directions, values), self.power)
         outputs.record("activation", dot.mean(1))
         return -score.mean(1)
 
@@ -317,7 +318,8 @@ class TensorDirection(LayerLoss):
 
     def __call__(self, outputs: Outputs, images: Tensor) -> Tensor:
         values = self.units(outputs)
-        given = self._given(outputs).to(values)
+        axis = outputs.channel_axis(self.layer, self.channel_axis)
+        given = channels_first(beside(self.tensor, values), axis)
         for axis, size in enumerate(given.shape[2:], start=2):
             values = values.narrow(axis, (values.shape[axis] - size) // 2, size)
         values, given = values.unsqueeze(-1).flatten(2), given.unsqueeze(-1).flatten(2)

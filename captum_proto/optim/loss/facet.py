@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import plain_int
+from captum_proto._utils.constants import beside
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.capture import Layer
@@ -119,13 +120,13 @@ class FacetLoss(Loss):
         layer, facet_layer = self.layers
         with torch.enable_grad():
             values = outputs.units(layer, self.channel_axis).unsqueeze(-1).flatten(2)
-            activation = torch.einsum("ncp,nc->np", values, self.directions.to(values)).mean(1)
+            activation = torch.einsum("ncp,nc->np", values, beside(self.directions, values)).mean(1)
             gradient = outputs.gradient(activation.sum(), facet_layer)
         axis = outputs.channel_axis(facet_layer, self.channel_axis)
         facet = (outputs[facet_layer] * gradient.clamp(min=0)).movedim(axis, 1).unsqueeze(-1).flatten(2).sum(2)
-        facet = outputs.record("facet", (facet * self.facet_weights.to(facet)).sum(1))
+        facet = outputs.record("facet", (facet * beside(self.facet_weights, facet)).sum(1))
         outputs.record("activation", activation)
-        facet = self.strength.to(facet) * facet
+        facet = beside(self.strength, facet) * facet
         return -facet if self.alone else -(activation + facet)
 
 

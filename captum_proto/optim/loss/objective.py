@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import check_logits
+from captum_proto._utils.constants import beside
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.capture import Layer, Source, channels_first
@@ -173,7 +174,7 @@ class Outputs:
             raise InputError("these outputs are not of an optimization, which alone can run the model on other images.")
         if len(images) != len(self._rows.keys):
             raise InputError(f"{len(images)} images were given for {len(self._rows.keys)} rows; give one for each row.")
-        return self._beside(images.detach().to(self._rows.keys.device))
+        return self._beside(beside(images, self._rows.keys, keep_dtype=True).detach())
 
     @property
     def logits(self) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_int, plain_int
+from captum_proto._utils.constants import beside
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.capture import Layer
@@ -122,7 +123,7 @@ class Interaction(Loss):
             outputs.units(layer, self.channel_axis)[:, channel].unsqueeze(-1).flatten(1).mean(1)
             for layer, channel in self.units
         ]
-        weights = self.weights.to(means[0])
+        weights = beside(self.weights, means[0])
         return -outputs.record("activation", (torch.stack(means, 1) * weights).sum(1))
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_inputs
+from captum_proto._utils.constants import beside
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import image_digest
 from captum_proto.optim.loss.objective import Loss, Outputs
@@ -58,8 +59,8 @@ class RowDistance(Loss):
             raise InputError(
                 f"inputs have shape {tuple(rows.shape)}, and the natural rows have {len(self.mean)} features; give rows of one table."
             )
-        apart = rows - self.mean.to(rows)
-        return (apart @ self.precision.to(rows) * apart).sum(1) / len(self.mean)
+        apart = rows - beside(self.mean, rows)
+        return (apart @ beside(self.precision, rows) * apart).sum(1) / len(self.mean)
 
     def settings(self) -> dict[str, Any]:
         return {"name": "RowDistance", "rows": self.count, "ridge": self.ridge, "digest": self._digest}

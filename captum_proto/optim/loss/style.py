@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from captum_proto._utils.constants import beside
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.targets import Target
 from captum_proto.capture import Layer, channels_first
@@ -95,7 +96,7 @@ class Style(LayerLoss):
 
     def _gram(self, outputs: Outputs) -> Tensor:
         axis = outputs.channel_axis(self.layer, self.channel_axis)
-        return gram(channels_first(self.reference.to(outputs[self.layer]), axis))
+        return gram(channels_first(beside(self.reference, outputs[self.layer]), axis))
 
     def check(self, outputs: Outputs) -> None:
         count, shape = self.units(outputs).shape[1], tuple(self.reference.shape)

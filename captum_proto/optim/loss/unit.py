@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import as_int, plain_int, type_name
+from captum_proto._utils.constants import numbers_on
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.capture import Layer
 from captum_proto.optim.loss.objective import Loss, Outputs, named
@@ -199,7 +200,7 @@ class Positions:
             sum(number * stride for number, stride in zip(each or center, _strides(sizes), strict=True))
             for each in self.given
         ]
-        index = torch.tensor(flat, device=values.device).expand(len(values))
+        index = numbers_on(values.device, flat).expand(len(values))
         # Positions are the last axis of the result: each row has one of them.
         return values.flatten(2)[torch.arange(len(values), device=values.device), :, index]
 

@@ -147,21 +147,24 @@ def _drawn(
     channels_last: bool,
 ) -> Tensor:
     """Each image by its own draw, from the ranges of its own transform or from those of the one there is."""
-    unit = random.uniform(4)  # always four, so that one range does not shift the draws of another
-    low = [(t.degrees[0], -t.translate[0], -t.translate[1], t.scale[0]) for t in transforms]
-    high = [(t.degrees[1], t.translate[0], t.translate[1], t.scale[1]) for t in transforms]
-    least, most = (torch.tensor(ends, dtype=unit.dtype, device=unit.device) for ends in (low, high))
-    angle, horizontal, vertical, scale = (least + (most - least) * unit).unbind(1)
-    return affine(
-        images,
-        angle=angle,
-        translate=torch.stack([horizontal, vertical], 1),
-        scale=scale,
-        fill=transforms[0].fill,
-        mean=mean,
-        std=std,
-        channels_last=channels_last,
-    )
+    low = tuple((t.degrees[0], -t.translate[0], -t.translate[1], t.scale[0]) for t in transforms)
+    high = tuple((t.degrees[1], t.translate[0], t.translate[1], t.scale[1]) for t in transforms)
+    size, dtype = _size(images), sampling_dtype(images)
+
+    def make(unit: Tensor) -> Tensor:
+        least, most = (torch.tensor(ends, dtype=unit.dtype, device=unit.device) for ends in (low, high))
+        if len(transforms) > 1:  # of several steps, one after the other
+            least, most = (ends.repeat(len(unit) // len(transforms), 1) for ends in (least, most))
+        angle, horizontal, vertical, scale = (least + (most - least) * unit).unbind(1)
+        return affine_matrix(angle, torch.stack([horizontal, vertical], 1), scale, *size).to(dtype)
+
+    # Always four draws, so that one range does not shift the draws of another.
+    matrix = random.ahead(4, ("RandomAffine", low, high, size, dtype), make)
+    return sampled(images, matrix, transforms[0].fill, mean=mean, std=std, channels_last=channels_last)
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[-2], images.shape[-1]
 
 
 class EachAffine:
@@ -258,15 +261,21 @@ class RandomChoiceAffine:
         }
 
     def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
-        unit = random.uniform(4)
+        height, width = size = _size(images)
+        dtype = sampling_dtype(images)
 
-        def choice(column: int, values: Sequence[float]) -> Tensor:
-            drawn = (unit[:, column] * len(values)).long()
-            return torch.tensor(values, dtype=unit.dtype, device=unit.device)[drawn]
+        def make(unit: Tensor) -> Tensor:
+            def choice(column: int, values: Sequence[float]) -> Tensor:
+                drawn = (unit[:, column] * len(values)).long()
+                return torch.tensor(values, dtype=unit.dtype, device=unit.device)[drawn]
 
-        pixels = (unit[:, 2:] * self.jitter).floor()
-        size = torch.tensor(images.shape[:-3:-1], dtype=unit.dtype, device=unit.device)  # width, height
-        return affine(images, choice(0, self.degrees), pixels / size, choice(1, self.scales), self.fill)
+            pixels = (unit[:, 2:] * self.jitter).floor()
+            sides = torch.tensor((width, height), dtype=unit.dtype, device=unit.device)
+            angle, scale = choice(0, self.degrees), choice(1, self.scales)
+            return affine_matrix(angle, pixels / sides, scale, height, width).to(dtype)
+
+        name = ("RandomChoiceAffine", tuple(self.degrees), tuple(self.scales), self.jitter, size, dtype)
+        return sampled(images, random.ahead(4, name, make), self.fill)
 
 
 def affine(
@@ -298,7 +307,24 @@ def affine(
     Returns:
         Tensor: Shape and dtype of ``images``. Differentiable once, with respect to them alone.
     """
-    height, width = images.shape[-2:]
+    matrix = affine_matrix(angle, translate, scale, *_size(images))
+    return sampled(images, matrix, fill, mean=mean, std=std, channels_last=channels_last)
+
+
+def affine_matrix(angle: Tensor, translate: Tensor, scale: Tensor, height: int, width: int) -> Tensor:
+    """
+    The maps of :func:`affine`, as :func:`captum_proto.ops.affine_sample` takes them.
+
+    Args:
+        angle (Tensor): Shape (N,), degrees clockwise about the center.
+        translate (Tensor): Shape (N, 2), fractions of width and height.
+        scale (Tensor): Shape (N,), positive factors.
+        height (int): Of the images.
+        width (int): Of the images.
+
+    Returns:
+        Tensor: Shape (N, 2, 3), float64.
+    """
     radians = angle.to(torch.float64) * (math.pi / 180)
     cos, sin = radians.cos() / scale, radians.sin() / scale
     # The inverse map, output to input, in the sampler's coordinates: -1 to 1 along each side, so a square in pixels is a rectangle.
@@ -308,10 +334,15 @@ def affine(
         torch.stack([cos, sin * aspect, -cos * shift_x - sin * aspect * shift_y], 1),
         torch.stack([-sin / aspect, cos, sin / aspect * shift_x - cos * shift_y], 1),
     ]
-    return sampled(images, torch.stack(rows, 1), fill, mean=mean, std=std, channels_last=channels_last)
+    return torch.stack(rows, 1)
+
+
+def sampling_dtype(images: Tensor) -> torch.dtype:
+    """The dtype in which images of some dtype are sampled."""
+    return torch.float32 if images.dtype in (torch.float16, torch.bfloat16) else images.dtype
 
 
 def sampled(images: Tensor, matrix: Tensor, fill: float | str, **options: Any) -> Tensor:
     """:func:`captum_proto.ops.affine_sample` of images of any floating-point dtype; half types are sampled in float32."""
-    wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
+    wide = images.to(sampling_dtype(images))
     return ops.affine_sample(wide, matrix.to(wide.device, wide.dtype), fill=fill, **options).to(images.dtype)

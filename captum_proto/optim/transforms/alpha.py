@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_proto._utils.constants import beside
 from captum_proto._utils.errors import InputError
 from captum_proto.optim.random import RandomStream
 
@@ -76,11 +77,11 @@ class BlendAlpha:
                 raise InputError(
                     f"background has shape {tuple(self.background.shape)}; expected that of an image, {tuple(colors.shape[1:])}."
                 )
-            return self.background.to(colors)
+            return beside(self.background, colors)
         if not isinstance(self.background, str):
-            return colors.new_tensor(float(self.background))
+            return colors.new_full((), float(self.background))
         if random is None:
-            return colors.new_tensor((low + high) / 2)
+            return colors.new_full((), (low + high) / 2)
         size = colors.shape[1:]
         if self.background == "noise":
             return random.uniform(math.prod(size), low, high).view(-1, *size).to(colors)

@@ -143,7 +143,7 @@ class PerImage:
         return {"name": "PerImage", "function": repr(self.function)}
 
     def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
-        seeds = random.integers(1).flatten().tolist()
+        seeds = random.seeds()
         cuda = images.device.type == "cuda"
         transformed = []
         with own_generators(images.device):

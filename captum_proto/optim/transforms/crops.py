@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_proto._utils.checks import as_int, check_int
 from captum_proto._utils.errors import InputError
 from captum_proto.optim.random import RandomStream
-from captum_proto.optim.transforms.affine import affine, sampled
+from captum_proto.optim.transforms.affine import affine_matrix, sampled, sampling_dtype
 from captum_proto.optim.transforms.base import check_mode, framed
 
 
@@ -46,9 +46,12 @@ def _parts(images: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> 
 
 def _drawn(random: RandomStream, most: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Two whole numbers for each image, from 0 to ``most`` inclusive."""
-    unit = random.uniform(2)
-    counts = torch.tensor(most, dtype=unit.dtype, device=unit.device) + 1
-    vertical, horizontal = (unit * counts).long().unbind(1)
+
+    def make(unit: Tensor) -> Tensor:
+        counts = torch.tensor(most, dtype=unit.dtype, device=unit.device) + 1
+        return (unit * counts).long()
+
+    vertical, horizontal = random.ahead(2, ("places", most), make).unbind(1)
     return vertical, horizontal
 
 
@@ -182,33 +185,50 @@ class RandomResizedCrop:
         return settings if self.output is None else settings | {"output": list(self.output)}
 
     def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
-        unit = random.uniform(3)
-        side = self.size[0] + (self.size[1] - self.size[0]) * unit[:, 0]
         if self.output is not None:
-            return self._resized(images, side, (1 - unit[:, 1:]) * (1 - side).unsqueeze(1), self.output)
-        # Where the center of the image comes to lie once the part fills its place. Half a pixel at the border is the border's own.
-        translate = (2 * unit[:, 1:] - 1) * ((1 / side - 1) / 2).unsqueeze(1)
-        pixels = torch.tensor(images.shape[:-3:-1], dtype=unit.dtype, device=unit.device)
-        bordered = framed(images, 1, "replicate", 0.0)
-        scaled = affine(bordered, torch.zeros_like(side), translate * pixels / (pixels + 2), 1 / side)
-        return scaled[..., 1:-1, 1:-1]
-
-    def _resized(self, images: Tensor, side: Tensor, corner: Tensor, output: tuple[int, int]) -> Tensor:
-        """The parts whose corner is at ``corner`` (left, top), in fractions of the image's sides, of as many pixels as wanted."""
+            return self._resized(images, random, self.output)
         height, width = images.shape[-2:]
+        dtype = sampling_dtype(images)
+
+        def make(unit: Tensor) -> Tensor:
+            side = self._side(unit)
+            # Where the center of the image comes to lie once the part fills its place. Half a pixel at the border is the border's own.
+            translate = (2 * unit[:, 1:] - 1) * ((1 / side - 1) / 2).unsqueeze(1)
+            pixels = torch.tensor((width, height), dtype=unit.dtype, device=unit.device)
+            translate = translate * pixels / (pixels + 2)
+            return affine_matrix(torch.zeros_like(side), translate, 1 / side, height + 2, width + 2).to(dtype)
+
+        matrix = random.ahead(3, ("RandomResizedCrop", self.size, height, width, dtype), make)
+        return sampled(framed(images, 1, "replicate", 0.0), matrix, 0.0)[..., 1:-1, 1:-1]
+
+    def _side(self, unit: Tensor) -> Tensor:
+        """Of each part, as a fraction of the image's."""
+        return self.size[0] + (self.size[1] - self.size[0]) * unit[:, 0]
+
+    def _resized(self, images: Tensor, random: RandomStream, output: tuple[int, int]) -> Tensor:
+        """The parts, of as many pixels as wanted."""
+        height, width = images.shape[-2:]
+        dtype = sampling_dtype(images)
         if output[0] > height or output[1] > width:
             raise InputError(
                 f"RandomResizedCrop has the output {output[0]} x {output[1]} and images are {height} x {width}; make larger images, or "
                 "take a smaller output."
             )
+
         # What the operator makes is as large as the image; a part fills as much of it as is wanted, from the upper left on.
-        zero = torch.zeros_like(side)
-        across, down = side * (width / output[1]), side * (height / output[0])
-        rows = [
-            torch.stack([across, zero, across + 2 * corner[:, 0] - 1], 1),
-            torch.stack([zero, down, down + 2 * corner[:, 1] - 1], 1),
-        ]
-        return sampled(images, torch.stack(rows, 1), "replicate")[..., : output[0], : output[1]]
+        def make(unit: Tensor) -> Tensor:
+            side = self._side(unit)
+            corner = (1 - unit[:, 1:]) * (1 - side).unsqueeze(1)  # left, top, in fractions of the image's sides
+            zero = torch.zeros_like(side)
+            across, down = side * (width / output[1]), side * (height / output[0])
+            rows = [
+                torch.stack([across, zero, across + 2 * corner[:, 0] - 1], 1),
+                torch.stack([zero, down, down + 2 * corner[:, 1] - 1], 1),
+            ]
+            return torch.stack(rows, 1).to(dtype)
+
+        matrix = random.ahead(3, ("RandomResizedCrop", self.size, output, height, width, dtype), make)
+        return sampled(images, matrix, "replicate")[..., : output[0], : output[1]]
 
 
 __all__ = ["CenterCrop", "RandomCrop", "RandomResizedCrop", "RandomSpatialJitter"]

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
 #include "../limits.h"
 #include "long_rows.cuh"
@@ -183,12 +184,12 @@ __global__ void __launch_bounds__(kBlockThreads) look_up_ranks(Rows<T> x, const 
 template <class Histogram, class Task>
 void for_histogram_chunks(int64_t rows, int64_t chunk_values, Scratch& scratch, cudaStream_t stream, const Task& task) {
   const int64_t chunk_rows = std::min(rows, std::max<int64_t>(1, chunk_values / kBins));
-  void* const memory = scratch.bytes(Histogram::bytes(chunk_rows));
-  for (int64_t first = 0; first < rows; first += chunk_rows) {
-    const int64_t count = std::min(chunk_rows, rows - first);
-    fill_zero(memory, Histogram::bytes(chunk_rows), stream);
-    task(first, count, chunk_rows, memory);
-  }
+  const auto begin = [&](int64_t most) { return std::make_pair(most, scratch.bytes(Histogram::bytes(most))); };
+  for_chunks(rows, chunk_rows, scratch, begin, [&](const std::pair<int64_t, void*>& chunk, int64_t first, int64_t count) {
+    const auto [most, memory] = chunk;
+    fill_zero(memory, Histogram::bytes(most), stream);
+    task(first, count, most, memory);
+  });
 }
 
 /// sums = the rows' sums of products with the reference. `has_nan` starts as zeros. `packed`: see PackedSums.

@@ -131,7 +131,8 @@ struct LongRows<T, false> {
 };
 
 /// Sorts all rows and shows every value's place to `sink`; `has_nan` (one per row) must be zeros and tells afterwards where NaNs
-/// were. `chunk_values` bounds the values that are sorted at once, 16 bytes of scratch each, 24 for float64; one row always fits.
+/// were. `chunk_values` bounds the values that are sorted at once, 16 bytes of scratch each, 24 for float64; where
+/// there are not as many bytes, fewer are.
 template <typename T, class Sink>
 void visit_long_rows(const Rows<T>& x, const Payload& payload, int64_t rows, int length, int64_t chunk_values, int32_t* has_nan,
                      const Sink& sink, Scratch& scratch, cudaStream_t stream) {
@@ -139,12 +140,16 @@ void visit_long_rows(const Rows<T>& x, const Payload& payload, int64_t rows, int
   const int64_t most_rows = int64_t{1} << (LongRows<T>::kBitsBesideKey - payload_bits);
   const int64_t chunks = ceil_div(rows, std::min(most_rows, std::max<int64_t>(1, chunk_values / length)));
   const int64_t chunk_rows = ceil_div(rows, chunks);  // chunks of nearly one size
-  SortMemory memory;
-  LongRows<T> chunk(scratch, chunk_rows * length);
-  for (int64_t first = 0; first < rows; first += chunk_rows) {
-    chunk.visit(x, payload, first, std::min(chunk_rows, rows - first), length, payload_bits, has_nan, sink, memory, scratch,
-                stream);
-  }
+  struct Chunk {
+    LongRows<T> rows;
+    SortMemory memory;
+  };
+  // Packing takes no memory and may be repeated; the sort's own is taken before the sink sees anything.
+  for_chunks(
+      rows, chunk_rows, scratch, [&](int64_t most) { return Chunk{LongRows<T>(scratch, most * length), SortMemory()}; },
+      [&](Chunk& chunk, int64_t first, int64_t count) {
+        chunk.rows.visit(x, payload, first, count, length, payload_bits, has_nan, sink, chunk.memory, scratch, stream);
+      });
 }
 
 }  // namespace captum_proto::cuda

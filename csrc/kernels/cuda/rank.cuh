@@ -46,11 +46,15 @@ static __global__ void __launch_bounds__(kBlockThreads) halve_ranks(const int32_
 /// ranks (rows, length), contiguous = average ranks of x; NaN throughout a row with a NaN.
 template <typename T>
 void rank(const Rows<T>& x, int64_t rows, int length, double* ranks, const Plan& plan, Scratch& scratch, cudaStream_t stream) {
-  const int64_t count = rows * length;
-  if (count == 0) return;
-  int32_t* doubled = scratch.allocate<int32_t>(count);
-  doubled_rank(x, rows, length, doubled, plan, scratch, stream);
-  launch("halving ranks", halve_ranks, grid_for(ceil_div(count, kBlockThreads)), kBlockThreads, 0, stream, doubled, count, ranks);
+  if (rows * length == 0) return;
+  for_chunks(
+      rows, rows, scratch, [&](int64_t most) { return scratch.allocate<int32_t>(most * length); },
+      [&](int32_t* doubled, int64_t first, int64_t count) {
+        const Rows<T> part{x.data + first * x.row_stride, x.row_stride, x.stride};
+        doubled_rank(part, count, length, doubled, plan, scratch, stream);
+        launch("halving ranks", halve_ranks, grid_for(ceil_div(count * length, kBlockThreads)), kBlockThreads, 0, stream, doubled,
+               count * length, ranks + first * length);
+      });
 }
 
 }  // namespace captum_proto::cuda
