@@ -119,7 +119,9 @@ class RecordWhatIsLeftOut(Command):
     def run(self):
         LEFT_OUT.record(ROOT if self.editable_mode else self.build_lib)
         for device in LEFT_OUT.unasked:
-            tell(f"the native {device.upper()} module is left out, and PyTorch does its work, more slowly: {LEFT_OUT.reasons[device]}")
+            tell(
+                f"the native {device.upper()} module is left out, and PyTorch does its work, more slowly: {LEFT_OUT.reasons[device]}"
+            )
         wheel = self.distribution.get_command_obj("bdist_wheel", create=False)
         if wheel is not None and not self.distribution.has_ext_modules():
             wheel.root_is_pure = True  # also where compilation was tried

@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import json
 import os
+import pkgutil
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -51,7 +53,7 @@ def _load(device: str, name: str) -> dict[str, Any]:
         return _absent(f"PyTorch {torch.__version__} is built without CUDA.")
     if importlib.util.find_spec(name) is None:
         _left_out_silently.add(device)
-        return _absent(f"{name} was not built{_why_left_out(device)} {_HOW_TO_BUILD}")
+        return _absent(f"{name} was not built{_modules_of_other_cuda(name) or _why_left_out(device)} {_HOW_TO_BUILD}")
     try:
         info: dict[str, Any] = importlib.import_module(name).build_info()
     except Exception as error:  # whatever a broken module raises, the twin works without it
@@ -59,6 +61,17 @@ def _load(device: str, name: str) -> dict[str, Any]:
         warnings.warn(f"{reason} Until then PyTorch does its work, more slowly.", RuntimeWarning, stacklevel=2)
         return _absent(reason)
     return {"native": True, "reason": None, "module": name, **info}
+
+
+def _modules_of_other_cuda(name: str) -> str:
+    """The end of a sentence: which modules of other versions of CUDA lie where one is missing, if any do."""
+    beside = pkgutil.iter_modules(importlib.import_module(name.rpartition(".")[0]).__path__)
+    others = sorted({module.name for module in beside if re.fullmatch(r"_C_cuda\d+", module.name)})
+    if not others or not re.search(r"_C_cuda\d+$", name):
+        return ""
+    return (
+        f": PyTorch {torch.__version__} is of CUDA {torch.version.cuda}, and what is there is {' and '.join(others)}."
+    )
 
 
 def _why_left_out(device: str) -> str:

@@ -64,7 +64,9 @@ def say_once(device: str, size: int) -> None:
     if reason is None:
         return
     where = "on CUDA" if device == "cuda" else f"with {size:,} values on the CPU"
-    text = f"captum_proto's operators run in PyTorch here ({where}), which is slower and gives the same results: {reason}"
+    text = (
+        f"captum_proto's operators run in PyTorch here ({where}), which is slower and gives the same results: {reason}"
+    )
     frame = _frame_of_caller()
     module = str(frame.f_globals.get("__name__", "<unknown>"))
     with _lock:
