@@ -105,8 +105,8 @@ def backend() -> dict[str, Any]:
 
             and where they do, which ``module`` holds them and how it was built: ``compiler``, ``cpp_standard``, ``built_with_torch`` and
             ``oldest_torch``, the version from which on it runs; ``limited_api``, the version of Python from which on it does, or None if
-            it runs in the one alone that it was built with; for ``cpu`` the ``capability`` that the kernels use of this processor, ``"avx2"`` or
-            ``"default"``; for ``cuda`` the version of ``nvcc`` and the list of ``architectures`` compiled for.
+            that is only the one that it was built with; for ``cpu`` the ``capability`` that the kernels use of this processor,
+            ``"avx2"`` or ``"default"``; for ``cuda`` the version of ``nvcc`` and the list of ``architectures`` compiled for.
 
     Examples::
 
