@@ -90,14 +90,17 @@ class LeftOut:
         if not asked:
             self.unasked.append(device)
 
+    @staticmethod
+    def path(folder):
+        return Path(folder) / "captum_proto" / "_left_out.json"
+
     def record(self, folder):
         """Writes the reasons beside the package's files, for ``captum_proto.ops`` to read."""
-        path = Path(folder) / "captum_proto" / "_left_out.json"
+        path = self.path(folder)
         if self.reasons:
             path.write_text(json.dumps(self.reasons, indent=1) + "\n", encoding="utf-8")
         else:
             path.unlink(missing_ok=True)
-        return path
 
 
 LEFT_OUT = LeftOut()
@@ -119,9 +122,8 @@ class RecordWhatIsLeftOut(Command):
     def run(self):
         LEFT_OUT.record(ROOT if self.editable_mode else self.build_lib)
         for device in LEFT_OUT.unasked:
-            tell(
-                f"the native {device.upper()} module is left out, and PyTorch does its work, more slowly: {LEFT_OUT.reasons[device]}"
-            )
+            reason = LEFT_OUT.reasons[device]
+            tell(f"the native {device.upper()} module is left out; PyTorch does its work, more slowly: {reason}")
         wheel = self.distribution.get_command_obj("bdist_wheel", create=False)
         if wheel is not None and not self.distribution.has_ext_modules():
             wheel.root_is_pure = True  # also where compilation was tried
@@ -132,9 +134,7 @@ class RecordWhatIsLeftOut(Command):
         return []
 
     def get_outputs(self):
-        if self.editable_mode or not LEFT_OUT.reasons:
-            return []
-        return [str(Path(self.build_lib) / "captum_proto" / "_left_out.json")]
+        return [] if self.editable_mode or not LEFT_OUT.reasons else [str(LEFT_OUT.path(self.build_lib))]
 
     def get_output_mapping(self):
         return {}

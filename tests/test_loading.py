@@ -32,6 +32,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("CAPTUM_PROTO_NATIVE", raising=False)
+    monkeypatch.setattr(_native, "_left_out_silently", set())
     return folder
 
 
@@ -43,6 +44,7 @@ def test_garbage_in_place_of_a_module_gives_one_warning(package: Path, broken: b
     assert len(caught) == 1
     assert status["native"] is False
     assert "does not load" in status["reason"]
+    assert _native._left_out_silently == set()  # it has been said
 
 
 def test_a_module_that_raises_gives_one_warning(package: Path) -> None:
@@ -57,6 +59,7 @@ def test_a_missing_module_gives_no_warning(package: Path) -> None:
         status = _native._load("cpu", f"{package.name}._C")
     assert status["native"] is False
     assert "was not built" in status["reason"]
+    assert _native._left_out_silently == {"cpu"}
 
 
 def test_a_missing_module_is_given_the_reason_that_the_installation_wrote_down(
@@ -76,6 +79,7 @@ def test_native_0_leaves_modules_alone(package: Path, monkeypatch: pytest.Monkey
     (package / "_C.py").write_text("raise AssertionError('imported')")
     monkeypatch.setenv("CAPTUM_PROTO_NATIVE", "0")
     assert "CAPTUM_PROTO_NATIVE=0" in _native._load("cpu", f"{package.name}._C")["reason"]
+    assert _native._left_out_silently == set()  # it was asked for
 
 
 def test_cuda_is_not_tried_where_pytorch_has_none(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
