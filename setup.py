@@ -191,7 +191,7 @@ def import_cpp_extension():
     except Exception as error:  # a broken PyTorch raises anything from ImportError to OSError
         raise NotPossible(
             f"PyTorch cannot be imported ({error}). If it is installed, pip hides it from the build: "
-            "use `pip install --no-build-isolation .`"
+            "use `pip install --no-build-isolation .` in a checkout of captum_proto."
         ) from error
     version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
     if version < OLDEST_TORCH:

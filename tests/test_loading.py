@@ -70,6 +70,8 @@ def test_a_missing_module_is_given_the_reason_that_the_installation_wrote_down(
     name = f"{package.name}._C"
     record.write_text(json.dumps({"cpu": "there was no compiler."}))
     assert f"{name} was not built: there was no compiler. `pip install" in _native._load("cpu", name)["reason"]
+    record.write_text(json.dumps({"cpu": "use `pip install --no-build-isolation .` in a checkout."}))  # which is enough
+    assert _native._load("cpu", name)["reason"].count("pip install") == 1
     for other in ('{"cuda": "there was no nvcc."}', "[]", "not JSON", '{"cpu": 3}'):
         record.write_text(other)
         assert f"{name} was not built. `pip install" in _native._load("cpu", name)["reason"]

@@ -53,7 +53,8 @@ def _load(device: str, name: str) -> dict[str, Any]:
         return _absent(f"PyTorch {torch.__version__} is built without CUDA.")
     if importlib.util.find_spec(name) is None:
         _left_out_silently.add(device)
-        return _absent(f"{name} was not built{_modules_of_other_cuda(name) or _why_left_out(device)} {_HOW_TO_BUILD}")
+        why = _modules_of_other_cuda(name) or _why_left_out(device)
+        return _absent(f"{name} was not built{why}" + ("" if "--no-build-isolation" in why else f" {_HOW_TO_BUILD}"))
     try:
         info: dict[str, Any] = importlib.import_module(name).build_info()
     except Exception as error:  # whatever a broken module raises, the twin works without it
