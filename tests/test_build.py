@@ -182,6 +182,29 @@ def test_one_module_and_one_wheel_serve_every_python(
 
 @needs_setuptools
 @needs_limited_api
+@pytest.mark.skipif(not shutil.which("nvcc") or torch.version.cuda is None, reason="needs nvcc and a PyTorch with CUDA")
+def test_the_cuda_module_has_its_version_of_cuda_in_its_name(
+    setup: Callable[..., subprocess.CompletedProcess[str]], tree: Path
+) -> None:
+    for source in (tree / "csrc" / "cuda").glob("*.cu"):
+        source.write_text("")
+    result = setup("build_ext", "--inplace", CAPTUM_PROTO_BUILD="cuda", TORCH_CUDA_ARCH_LIST="8.0")
+    if "their major versions have to agree" in result.stderr:
+        pytest.skip("nvcc is of another CUDA than PyTorch")
+    assert result.returncode == 0, result.stderr
+    name = f"_C_cuda{str(torch.version.cuda).partition('.')[0]}"
+    assert (tree / "captum_proto" / f"{name}.abi3.so").exists()
+    assert not (tree / "captum_proto" / "_left_out.json").exists()
+    program = f"import torch, captum_proto.{name} as module; print(module.__file__, module.build_info())"
+    shown = subprocess.run([sys.executable, "-c", program], cwd=tree, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert str(tree / "captum_proto") in shown.stdout
+    assert "'limited_api': '3.10'" in shown.stdout
+    assert "'architectures': ['8.0']" in shown.stdout
+
+
+@needs_setuptools
+@needs_limited_api
 def test_a_module_of_an_earlier_version_makes_way_for_the_one_that_is_built(
     setup: Callable[..., subprocess.CompletedProcess[str]], tree: Path
 ) -> None:
