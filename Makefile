@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: install demo test test-kills test-long lint format docs gallery quality agent bench test-cuda use-cuda bench-cuda clean
+.PHONY: install demo test test-kills test-long lint format docs gallery quality agent bench test-cuda use-cuda bench-cuda wheel clean
 
 install: $(VENV)/.installed
 
@@ -83,7 +83,7 @@ bench: $(VENV)/.installed-bench
 # torch comes first and by itself: the native modules are built against it, so its build may not be isolated from it.
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet "setuptools>=77" ninja "pybind11>=2.12" "torch>=2.10" torchvision
+	$(BIN)/pip install --quiet "setuptools>=77" ninja "torch>=2.10" torchvision
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.torch $(NATIVE)
@@ -97,6 +97,10 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet "captum_proto[bench]"
+	touch $@
+
+$(VENV)/.installed-wheel: $(VENV)/.installed
+	$(BIN)/pip install --quiet "captum_proto[wheel]"
 	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
@@ -119,5 +123,10 @@ bench-cuda:
 	$(PYTHON) benchmarks/class_evaluation.py --device cuda
 	$(PYTHON) benchmarks/results.py
 
+# One wheel for every Python from 3.10 on, into dist: built, looked into, and tried with another Python and the oldest PyTorch, which is
+# downloaded once. WHEEL="--python python3.13 --torch torch==2.12.*" chooses which.
+wheel: $(VENV)/.installed-wheel
+	$(BIN)/python tests/check_wheel.py $(WHEEL)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo-output docs/_build captum_proto/*.so
+	rm -rf $(VENV) build dist *.egg-info demo-output docs/_build captum_proto/*.so captum_proto/_left_out.json

@@ -2,7 +2,11 @@
 Builds the native modules where that is possible, and installs without them where it is not. Everything else is in ``pyproject.toml``.
 
 ``pip install --no-build-isolation .`` builds against the PyTorch that is installed; with build isolation pip hides PyTorch from this
-file, and what is installed is pure Python.
+file, and what is installed is pure Python. pip keeps to itself what is printed here, unless it is called with ``-v``. So what is left
+out is also said on the terminal, written into the package, where ``captum-proto info`` finds it, and, where nothing native is left,
+into the name of the wheel, which pip shows.
+
+One module serves every Python from 3.10 on, and one wheel: they use CPython's limited API.
 
 Environment variables:
     CAPTUM_PROTO_BUILD: ``auto`` (default) builds what it can, and warns about the rest; ``0`` builds nothing; ``cpu`` and ``cuda``
@@ -13,17 +17,19 @@ Environment variables:
     CUDA_HOME, MAX_JOBS, CC, CXX: As for every extension of PyTorch.
 """
 
-import importlib.util
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
 import setuptools
-from setuptools import setup
+from setuptools import Command, setup
+from setuptools.command.build import build
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
@@ -34,11 +40,17 @@ OLDEST_TORCH = (2, 10)
 #: T4, A100, L4, H100, B200 and RTX 50, GPUs of the same generations, and later ones through PTX; as far as nvcc knows them.
 DEFAULT_CUDA_ARCHITECTURES = ("7.5", "8.0", "8.9", "9.0", "10.0", "12.0")
 
+#: Free-threaded Python has no limited API before 3.15, and setuptools builds none for it: there a module serves one Python.
+HAS_LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+#: What the name of a wheel says where the native modules were left out though nobody asked for that. It has to begin with a digit.
+PURE_PYTHON_TAG = "0_slow_pure_python"
+
 
 if int(setuptools.__version__.split(".")[0]) < 77:
     # Only build isolation reads the requirement in pyproject.toml; older versions then stumble over other parts of that file.
     raise SystemExit(
-        f"captum_proto: setuptools {setuptools.__version__} is too old: `pip install 'setuptools>=77' ninja pybind11`."
+        f"captum_proto: setuptools {setuptools.__version__} is too old: `pip install 'setuptools>=77' ninja`."
     )
 
 
@@ -46,8 +58,90 @@ def say(message):
     print(f"captum_proto: {message}", file=sys.stderr, flush=True)
 
 
+def tell(message):
+    """Says it where whoever installs reads it, also while pip keeps to itself what is printed."""
+    say(message)
+    if sys.stderr.isatty():
+        return
+    try:
+        with open("/dev/tty", "w", encoding="utf-8") as terminal:
+            terminal.write(f"\ncaptum_proto: {message}\n")
+    except OSError:  # there is no terminal: in a container, in a scheduled job, on Windows
+        return
+
+
 class NotPossible(Exception):
     """A module cannot be built here; the message says why, in a sentence."""
+
+
+class NoCuda(NotPossible):
+    """PyTorch itself has no CUDA, so that nothing is missing."""
+
+
+class LeftOut:
+    """Which modules are not built, and why."""
+
+    def __init__(self):
+        self.reasons = {}
+        self.unasked = []
+
+    def add(self, device, reason, asked=False):
+        self.reasons[device] = reason
+        if not asked:
+            self.unasked.append(device)
+
+    @staticmethod
+    def path(folder):
+        return Path(folder) / "captum_proto" / "_left_out.json"
+
+    def record(self, folder):
+        """Writes the reasons beside the package's files, for ``captum_proto.ops`` to read."""
+        path = self.path(folder)
+        if self.reasons:
+            path.write_text(json.dumps(self.reasons, indent=1) + "\n", encoding="utf-8")
+        else:
+            path.unlink(missing_ok=True)
+
+
+LEFT_OUT = LeftOut()
+
+
+class RecordWhatIsLeftOut(Command):
+    """The last step of a build."""
+
+    description = "write down which native modules are missing, and why"
+    user_options = ()
+    editable_mode = False
+
+    def initialize_options(self):
+        self.build_lib = None
+
+    def finalize_options(self):
+        self.set_undefined_options("build_py", ("build_lib", "build_lib"))
+
+    def run(self):
+        LEFT_OUT.record(ROOT if self.editable_mode else self.build_lib)
+        for device in LEFT_OUT.unasked:
+            reason = LEFT_OUT.reasons[device]
+            tell(f"the native {device.upper()} module is left out; PyTorch does its work, more slowly: {reason}")
+        wheel = self.distribution.get_command_obj("bdist_wheel", create=False)
+        if wheel is not None and not self.distribution.has_ext_modules():
+            wheel.root_is_pure = True  # also where compilation was tried
+            if "cpu" in LEFT_OUT.unasked:
+                wheel.build_number = PURE_PYTHON_TAG
+
+    def get_source_files(self):
+        return []
+
+    def get_outputs(self):
+        return [] if self.editable_mode or not LEFT_OUT.reasons else [str(LEFT_OUT.path(self.build_lib))]
+
+    def get_output_mapping(self):
+        return {}
+
+
+class Build(build):
+    sub_commands = [*build.sub_commands, ("record_what_is_left_out", None)]  # noqa: RUF012  # as setuptools declares it
 
 
 class BuildPythonAndSources(build_py):
@@ -97,7 +191,7 @@ def import_cpp_extension():
     except Exception as error:  # a broken PyTorch raises anything from ImportError to OSError
         raise NotPossible(
             f"PyTorch cannot be imported ({error}). If it is installed, pip hides it from the build: "
-            "use `pip install --no-build-isolation .`"
+            "use `pip install --no-build-isolation .` in a checkout of captum_proto."
         ) from error
     version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
     if version < OLDEST_TORCH:
@@ -108,15 +202,12 @@ def import_cpp_extension():
 
 def common_arguments(module_name):
     """Arguments that both modules' extensions share."""
-    include_dirs = [str(ROOT / "csrc")]
-    if importlib.util.find_spec("pybind11") is not None:
-        import pybind11
-
-        include_dirs.append(pybind11.get_include())  # PyTorch brings its own, in case this one is missing
     major, minor = OLDEST_TORCH
     target_version = f"0x{major:02x}{minor:02x}{0:012x}"  # a byte for each, and none for patches
     return {
-        "include_dirs": include_dirs,
+        "include_dirs": [str(ROOT / "csrc")],
+        # With this PyTorch links nothing that depends on the Python at hand.
+        "py_limited_api": HAS_LIMITED_API,
         "define_macros": [("TORCH_TARGET_VERSION", target_version), ("CAPTUM_PROTO_MODULE", module_name)],
         # Paths relative to setup.py, as setuptools wants them.
         "depends": [str(path.relative_to(ROOT)) for path in sorted((ROOT / "csrc").rglob("*.*h"))],
@@ -203,7 +294,7 @@ def cuda_extension(cpp_extension):
     import torch
 
     if torch.version.cuda is None:
-        raise NotPossible(f"PyTorch {torch.__version__} is built without CUDA.")
+        raise NoCuda(f"PyTorch {torch.__version__} is built without CUDA.")
     home = find_cuda_home()
     nvcc = shutil.which("nvcc", path=str(home / "bin"))
     version = re.search(r"release (\d+)\.(\d+)", output_of(nvcc, "--version"))
@@ -216,14 +307,16 @@ def cuda_extension(cpp_extension):
     os.environ["TORCH_CUDA_ARCH_LIST"] = architectures
     cpp_extension.CUDA_HOME = str(home)
 
-    arguments = common_arguments("_C_cuda")
+    # PyTorches of two versions of CUDA find a module each, side by side.
+    name = f"_C_cuda{version.group(1)}"
+    arguments = common_arguments(name)
     arguments["define_macros"] += [
         ("USE_CUDA", None),
         ("CAPTUM_PROTO_NVCC", f'"{".".join(version.groups())}"'),
         ("CAPTUM_PROTO_CUDA_ARCHITECTURES", f'"{architectures}"'),
     ]
     return cpp_extension.CUDAExtension(
-        "captum_proto._C_cuda",
+        f"captum_proto.{name}",
         [
             "csrc/cuda/rows.cu",
             "csrc/cuda/images.cu",
@@ -239,6 +332,8 @@ def cuda_extension(cpp_extension):
 def native_build():
     """The extensions to build and the command that builds them."""
     required, wanted = demands()
+    for device in sorted({"cpu", "cuda"} - wanted):
+        LEFT_OUT.add(device, "it was left out by CAPTUM_PROTO_BUILD or FORCE_CUDA.", asked=True)
     if not wanted:
         say("CAPTUM_PROTO_BUILD=0: installing pure Python.")
         return [], {}
@@ -255,19 +350,35 @@ def native_build():
                 if kind in required:
                     raise
                 say(f"not building the native {kind.upper()} module: {reason}")
+                LEFT_OUT.add(kind, str(reason), asked=isinstance(reason, NoCuda))
     except NotPossible as reason:
         if required:
             raise SystemExit(
                 f"captum_proto: cannot build the native {' and '.join(sorted(required))} module: {reason}"
             ) from None
         say(f"installing pure Python: {reason}")
+        for kind in sorted(wanted - set(LEFT_OUT.reasons)):
+            LEFT_OUT.add(kind, str(reason), asked=kind == "cuda")  # once is enough
     if not extensions:
         return [], {}
 
-    names_of_required = {{"cpu": "captum_proto._C", "cuda": "captum_proto._C_cuda"}[kind] for kind in required}
-
     class BuildWhatCanBe(cpp_extension.BuildExtension):
         """Lets a module that fails to compile go without taking the other, or the installation, with it."""
+
+        def run(self):
+            super().run()
+            if self.inplace:
+                LEFT_OUT.record(ROOT)
+
+        def copy_extensions_to_source(self):
+            """Removes modules as earlier versions named them, after one Python, which that Python prefers to one that serves several."""
+            super().copy_extensions_to_source()
+            for extension in self.extensions if HAS_LIMITED_API else ():
+                built = ROOT / self.get_ext_filename(extension.name)
+                stem = built.name.partition(".")[0]
+                for other in built.parent.glob(f"{stem}.cpython-*{built.suffix}"):
+                    say(f"removing {other.name}, which Python would load instead of {built.name}.")
+                    other.unlink()
 
         def build_extensions(self):
             try:
@@ -289,11 +400,13 @@ def native_build():
                 self.build_temp = shared_folder
 
         def _forgo(self, extension, error):
-            if extension.name in names_of_required:
+            device = "cpu" if extension.name == "captum_proto._C" else "cuda"
+            if device in required:
                 raise error
             say(
                 f"WARNING: {extension.name} failed to build and is left out; PyTorch takes over its work. The error was: {error}"
             )
+            LEFT_OUT.add(device, f"it failed to build: {error}")
             # A new list: the one at hand is being walked through.
             self.extensions = [other for other in self.extensions if other is not extension]
             self.distribution.ext_modules = self.extensions
@@ -302,4 +415,13 @@ def native_build():
 
 
 ext_modules, commands = native_build()
-setup(ext_modules=ext_modules, cmdclass={"build_py": BuildPythonAndSources, **commands})
+setup(
+    ext_modules=ext_modules,
+    cmdclass={
+        "build": Build,
+        "build_py": BuildPythonAndSources,
+        "record_what_is_left_out": RecordWhatIsLeftOut,
+        **commands,
+    },
+    options={"bdist_wheel": {"py_limited_api": "cp310"}} if ext_modules and HAS_LIMITED_API else {},
+)

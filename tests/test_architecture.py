@@ -61,7 +61,7 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def test_every_room_has_its_floor() -> None:
-    assert {room_of(path) for path in modules()} <= set(FLOOR_OF) | {"_C", "_C_cuda"}
+    assert {room_of(path) for path in modules()} <= set(FLOOR_OF)
 
 
 @pytest.mark.parametrize("floor", range(len(FLOORS)), ids=[" ".join(rooms[:2]) for rooms in FLOORS])

@@ -1,17 +1,18 @@
 """
-Building and loading: without PyTorch, without a compiler, with a module missing or broken. The kernels' own sources are stood in for
+Building: with and without PyTorch, without a compiler, with a module that does not compile. The kernels' own sources are stood in for
 by empty ones, as it is the way there that is tested; every run of the other tests uses what the real ones were built into.
 """
 
 from __future__ import annotations
 
 import importlib.machinery
+import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
-import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +20,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from captum_proto import ops
-from captum_proto.ops import _native
-
 ROOT = Path(__file__).resolve().parents[1]
+#: What follows a module's name where it serves one Python, and where it serves all from 3.10 on.
 SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
+LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED") and os.name != "nt"
+BUILT_SUFFIX = ".abi3.so" if LIMITED_API else SUFFIX
 #: What is installed beside Python: what the HTML page is made of.
 TEMPLATES = {f"captum_proto/report/templates/report.{kind}" for kind in ("html", "css", "js")}
 TEMPLATES |= {
@@ -43,7 +44,7 @@ def tree(tmp_path: Path) -> Path:
     """The source tree without what was built in it, and with kernels that compile in no time."""
     copy = tmp_path / "tree"
     copy.mkdir()
-    built = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+    built = shutil.ignore_patterns("*.so", "*.pyd", "_left_out.json", "__pycache__")
     for name in ("captum_proto", "csrc", "tests"):
         shutil.copytree(ROOT / name, copy / name, ignore=built)
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md"):
@@ -65,6 +66,7 @@ def setup(tree: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             capture_output=True,
             text=True,
             check=False,
+            start_new_session=True,  # without a terminal to speak to beside its output
         )
 
     return run
@@ -103,7 +105,7 @@ def test_without_pytorch_the_wheel_is_pure_python_and_says_so(
     assert "pure Python" in result.stderr
     assert "--no-build-isolation" in result.stderr
     name, contents = wheel_in(tree)
-    assert name.endswith("py3-none-any.whl")
+    assert name.endswith("-0_slow_pure_python-py3-none-any.whl")
     assert native_modules(contents) == []
     assert {f"captum_proto/_csrc/{source}" for source in sources()} <= set(contents)
     assert set(contents) >= TEMPLATES
@@ -127,6 +129,7 @@ def test_build_0_builds_nothing_and_other_words_are_refused(
     assert setup("bdist_wheel", CAPTUM_PROTO_BUILD="0").returncode == 0
     name, contents = wheel_in(tree)
     assert name.endswith("py3-none-any.whl")
+    assert "slow" not in name
     assert native_modules(contents) == []
     refused = setup("bdist_wheel", CAPTUM_PROTO_BUILD="gpu")
     assert refused.returncode != 0
@@ -158,8 +161,63 @@ def test_a_module_is_built_loads_and_says_how_it_was_built(
     shown = subprocess.run([sys.executable, "-c", program], cwd=tree, capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
     assert str(tree / "captum_proto") in shown.stdout
-    for key in ("compiler", "cpp_standard", "built_with_torch", "oldest_torch", "capability"):
+    for key in ("compiler", "cpp_standard", "limited_api", "built_with_torch", "oldest_torch", "capability"):
         assert f"'{key}'" in shown.stdout
+
+
+needs_limited_api = pytest.mark.skipif(not LIMITED_API, reason="this Python has no limited API, or no name for it")
+
+
+@needs_setuptools
+@needs_limited_api
+def test_one_module_and_one_wheel_serve_every_python(
+    setup: Callable[..., subprocess.CompletedProcess[str]], tree: Path
+) -> None:
+    result = setup("bdist_wheel", CAPTUM_PROTO_BUILD="cpu")
+    assert result.returncode == 0, result.stderr
+    name, contents = wheel_in(tree)
+    assert "-cp310-abi3-" in name
+    assert native_modules(contents) == ["captum_proto/_C.abi3.so"]
+
+
+@needs_setuptools
+@needs_limited_api
+@pytest.mark.skipif(not shutil.which("nvcc") or torch.version.cuda is None, reason="needs nvcc and a PyTorch with CUDA")
+def test_the_cuda_module_has_its_version_of_cuda_in_its_name(
+    setup: Callable[..., subprocess.CompletedProcess[str]], tree: Path
+) -> None:
+    for source in (tree / "csrc" / "cuda").glob("*.cu"):
+        source.write_text("")
+    result = setup("build_ext", "--inplace", CAPTUM_PROTO_BUILD="cuda", TORCH_CUDA_ARCH_LIST="8.0")
+    if "their major versions have to agree" in result.stderr:
+        pytest.skip("nvcc is of another CUDA than PyTorch")
+    assert result.returncode == 0, result.stderr
+    name = f"_C_cuda{str(torch.version.cuda).partition('.')[0]}"
+    assert (tree / "captum_proto" / f"{name}.abi3.so").exists()
+    assert not (tree / "captum_proto" / "_left_out.json").exists()
+    program = f"import torch, captum_proto.{name} as module; print(module.__file__, module.build_info())"
+    shown = subprocess.run([sys.executable, "-c", program], cwd=tree, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert str(tree / "captum_proto") in shown.stdout
+    assert "'limited_api': '3.10'" in shown.stdout
+    assert "'architectures': ['8.0']" in shown.stdout
+
+
+@needs_setuptools
+@needs_limited_api
+def test_a_module_of_an_earlier_version_makes_way_for_the_one_that_is_built(
+    setup: Callable[..., subprocess.CompletedProcess[str]], tree: Path
+) -> None:
+    """Python prefers the name that is its own."""
+    old, other = (tree / "captum_proto" / f"{stem}{SUFFIX}" for stem in ("_C", "_Cousin"))
+    for path in (old, other):
+        path.write_bytes(b"garbage")
+    result = setup("build_ext", "--inplace", CAPTUM_PROTO_BUILD="cpu")
+    assert result.returncode == 0, result.stderr
+    assert f"removing {old.name}" in result.stderr
+    assert not old.exists()
+    assert other.exists()
+    assert (tree / "captum_proto" / "_C.abi3.so").exists()
 
 
 @needs_setuptools
@@ -171,13 +229,16 @@ def test_a_module_that_does_not_compile_is_left_out_or_an_error(
     result = setup("bdist_wheel", FORCE_CUDA="0")
     assert result.returncode == 0, result.stderr
     assert "WARNING: captum_proto._C failed to build" in result.stderr
-    assert native_modules(wheel_in(tree)[1]) == []
+    name, contents = wheel_in(tree)
+    assert name.endswith("-0_slow_pure_python-py3-none-any.whl")
+    assert native_modules(contents) == []
+    assert {"captum_proto/__init__.py", "captum_proto/_left_out.json"} <= set(contents)
     assert setup("build_ext", CAPTUM_PROTO_BUILD="cpu").returncode != 0
 
 
 @needs_setuptools
 @pytest.mark.skipif(not shutil.which("nvcc") or torch.version.cuda is None, reason="needs nvcc and a PyTorch with CUDA")
-@pytest.mark.parametrize(("broken", "left"), [("cpu/rows.cpp", "_C_cuda"), ("cuda/rows.cu", "_C")])
+@pytest.mark.parametrize(("broken", "left"), [("cpu/rows.cpp", "_C_cuda{cuda}"), ("cuda/rows.cu", "_C")])
 def test_one_module_failing_leaves_the_other(
     setup: Callable[..., subprocess.CompletedProcess[str]], tree: Path, broken: str, left: str
 ) -> None:
@@ -188,7 +249,8 @@ def test_one_module_failing_leaves_the_other(
     assert result.returncode == 0, result.stderr
     if "not building the native CUDA module" in result.stderr:
         pytest.skip("nvcc is of another CUDA than PyTorch")
-    assert native_modules(wheel_in(tree)[1]) == [f"captum_proto/{left}{SUFFIX}"]
+    left = left.format(cuda=str(torch.version.cuda).partition(".")[0])
+    assert native_modules(wheel_in(tree)[1]) == [f"captum_proto/{left}{BUILT_SUFFIX}"]
 
 
 @needs_setuptools
@@ -225,80 +287,43 @@ def test_a_wrapped_nvcc_leads_to_its_toolkit_and_has_to_be_of_pytorchs_cuda(
     assert "nvcc is of CUDA 1.5 and PyTorch of CUDA" in result.stderr
 
 
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An importable package for broken modules."""
-    folder = (
-        tmp_path / f"broken_modules_of_{tmp_path.name}"
-    )  # a name for each test, as Python remembers what it has imported
-    folder.mkdir()
-    (folder / "__init__.py").touch()
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delenv("CAPTUM_PROTO_NATIVE", raising=False)
-    return folder
-
-
-@pytest.mark.parametrize("broken", [b"", b"This is not a shared library.", b"\x7fELF and then nothing more"])
-def test_garbage_in_place_of_a_module_gives_one_warning(package: Path, broken: bytes) -> None:
-    (package / f"_C{SUFFIX}").write_bytes(broken)
-    with pytest.warns(RuntimeWarning, match="--no-build-isolation") as caught:
-        status = _native._load("cpu", f"{package.name}._C")
-    assert len(caught) == 1
-    assert status["native"] is False
-    assert "does not load" in status["reason"]
-
-
-def test_a_module_that_raises_gives_one_warning(package: Path) -> None:
-    (package / "_C.py").write_text("raise OSError('undefined symbol: of_another_pytorch')")
-    with pytest.warns(RuntimeWarning, match="of_another_pytorch"):
-        assert _native._load("cpu", f"{package.name}._C")["native"] is False
-
-
-def test_a_missing_module_gives_no_warning(package: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        status = _native._load("cpu", f"{package.name}._C")
-    assert status["native"] is False
-    assert "was not built" in status["reason"]
-
-
-def test_native_0_leaves_modules_alone(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (package / "_C.py").write_text("raise AssertionError('imported')")
-    monkeypatch.setenv("CAPTUM_PROTO_NATIVE", "0")
-    assert "CAPTUM_PROTO_NATIVE=0" in _native._load("cpu", f"{package.name}._C")["reason"]
-
-
-def test_cuda_is_not_tried_where_pytorch_has_none(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (package / "_C_cuda.py").write_text("raise AssertionError('imported')")
-    monkeypatch.setattr(torch.version, "cuda", None)
-    assert "built without CUDA" in _native._load("cuda", f"{package.name}._C_cuda")["reason"]
-
-
-def test_the_library_works_with_garbage_in_place_of_both_modules(tree: Path) -> None:
-    for name in ("_C", "_C_cuda"):
-        (tree / "captum_proto" / f"{name}{SUFFIX}").write_bytes(b"garbage")
-    program = (
-        "import torch; from captum_proto import ops; print(ops.__file__, ops.backend());"
-        "print(ops.rank(torch.tensor([[0.3, 0.1, 0.3]])).tolist())"
+@needs_setuptools
+def test_the_terminal_is_told_what_is_left_out_while_pip_hides_what_is_printed(tree: Path, no_torch: str) -> None:
+    pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
+    controller, terminal = pty.openpty()
+    program = (  # setup.py with a terminal of its own, and its output elsewhere, as pip has it
+        "import fcntl, os, runpy, sys, termios\n"
+        "os.setsid()\n"
+        f"fcntl.ioctl({terminal}, termios.TIOCSCTTY, 0)\n"
+        "sys.argv = ['setup.py', '-q', 'bdist_wheel']\n"
+        "runpy.run_path('setup.py', run_name='__main__')\n"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "CAPTUM_PROTO_NATIVE"}
+    environment = {**os.environ, "PYTHONPATH": no_torch, "CAPTUM_PROTO_BUILD": "auto"}
     command = [sys.executable, "-c", program]
-    result = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, text=True, check=False, pass_fds=[terminal]
+        )
+        os.set_blocking(controller, False)
+        said = os.read(controller, 65536).decode()
+    finally:
+        os.close(controller)
+        os.close(terminal)
     assert result.returncode == 0, result.stderr
-    assert str(tree) in result.stdout
-    assert "[[2.5, 1.0, 2.5]]" in result.stdout
-    assert result.stderr.count("captum_proto._C does not load") == 1
+    assert said.count("captum_proto: the native CPU module is left out") == 1
+    assert "`pip install --no-build-isolation .`" in said
 
 
-def test_backend_says_what_is_native_or_why_not() -> None:
-    backend = ops.backend()
-    assert backend["torch"] == torch.__version__
-    for device in ("cpu", "cuda"):
-        status = backend[device]
-        assert isinstance(status["native"], bool)
-        assert (status["reason"] is None) == status["native"]
-        if status["native"]:
-            assert status["compiler"]
-            assert status["oldest_torch"] == "2.10"
-    if backend["cuda"]["native"]:
-        assert isinstance(backend["cuda"]["architectures"], list)
+@needs_setuptools
+def test_what_is_left_out_is_recorded_with_the_reason_and_forgotten_when_it_is_built(
+    setup: Callable[..., subprocess.CompletedProcess[str]], tree: Path, no_torch: str
+) -> None:
+    assert setup("bdist_wheel", PYTHONPATH=no_torch).returncode == 0
+    (wheel,) = (tree / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        reasons = json.loads(archive.read("captum_proto/_left_out.json"))
+    assert "PyTorch cannot be imported" in reasons["cpu"]
+    record = tree / "captum_proto" / "_left_out.json"
+    assert not record.exists()  # a wheel's is the wheel's own
+    assert setup("build_ext", "--inplace", CAPTUM_PROTO_BUILD="cpu").returncode == 0
+    assert list(json.loads(record.read_text())) == ["cuda"]

@@ -18,11 +18,13 @@ from captum_proto.ops._functional import (
     spearman,
 )
 from captum_proto.ops._native import backend
+from captum_proto.ops._slow_path import SlowPathWarning
 from captum_proto.ops._streams import radix_bins, radix_histogram, radix_select, top_k, unit_summary
 
 _native.load()
 
 __all__ = [
+    "SlowPathWarning",
     "SpearmanReference",
     "accumulate",
     "affine_sample",

@@ -11,13 +11,13 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from captum_proto.ops import _twin
+from captum_proto.ops import _slow_path, _twin
 from captum_proto.ops._memory import called
 from captum_proto.ops._schemas import NAMESPACE, SCHEMAS
 
 # CompositeExplicitAutograd is the dispatcher's word for "any device that has no kernel of its own".
 for name in SCHEMAS:
-    torch.library.impl(f"{NAMESPACE}::{name}", "CompositeExplicitAutograd", getattr(_twin, name))
+    torch.library.impl(f"{NAMESPACE}::{name}", "CompositeExplicitAutograd", _slow_path.watched(getattr(_twin, name)))
 
 
 @torch.library.register_fake(f"{NAMESPACE}::high_frequency_loss")

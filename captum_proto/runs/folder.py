@@ -14,6 +14,7 @@ from typing import Any
 
 from captum_proto._utils.errors import CaptumProtoError, OccupiedError
 from captum_proto._utils.files import PARTIAL, file_error, files_foretold
+from captum_proto.ops import SlowPathWarning
 from captum_proto.runs.contents import (
     JOURNAL,
     LOCK,
@@ -232,7 +233,8 @@ def noted_warnings(shown: set[str] | None = None) -> Iterator[list[str]]:
 
     def note(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
         text = str(message)
-        if text not in noted:
+        # What is said once in a process, and of an installation, is no part of any task.
+        if text not in noted and not issubclass(category, SlowPathWarning):
             noted.append(text)
         if text not in shown:
             shown.add(text)

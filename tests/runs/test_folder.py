@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from captum_proto import ops
 from captum_proto.runs.files import write_text
 from captum_proto.runs.folder import SETTINGS, RunFolder, noted_warnings
 from captum_proto.runs.provenance import check_same, plain, provenance
@@ -220,3 +221,10 @@ def test_a_warning_is_noted_and_shown_once() -> None:
         assert warned_of_twice() == ["again"]
     assert len(shown) == 1
     assert warnings.showwarning is show
+
+
+def test_what_is_said_once_in_a_process_is_shown_and_is_no_part_of_a_record() -> None:
+    with pytest.warns(ops.SlowPathWarning, match="slow") as shown, noted_warnings() as noted:
+        warnings.warn("slow", ops.SlowPathWarning, stacklevel=1)
+    assert len(shown) == 1
+    assert noted == []
