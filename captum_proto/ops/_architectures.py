@@ -113,7 +113,7 @@ def _check(compiled: list[str], uncovered: list[str]) -> None:
     visible = {torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())}
     wanted = ";".join(f"{major}.{minor}" for major, minor in sorted(visible))
     warnings.warn(
-        f"captum_proto._C_cuda was compiled for the architectures {', '.join(compiled)} and has no code for {' and '.join(named)}: PyTorch "
+        f"captum_proto's CUDA module was compiled for the architectures {', '.join(compiled)} and has no code for {' and '.join(named)}: PyTorch "
         f'does its work there, more slowly. TORCH_CUDA_ARCH_LIST="{wanted}" pip install --no-build-isolation --no-deps '
         "--force-reinstall . in a checkout of captum_proto builds it for every GPU that is visible now.",
         RuntimeWarning,

@@ -1,8 +1,8 @@
 // Runs the CUDA operators on the host, one request after the other, for tests/native/cuda_harness.py.
 //
 // A request is a line of words, and for each tensor a line and its storage's bytes:
-//     operator schedule seed most_blocks power short_row histogram_row separate_row chunk_values outputs_alone farthest scratch_bytes
-//     tensors
+//     operator schedule seed most_blocks power short_row histogram_row separate_row chunk_values outputs_alone farthest
+//     scratch_bytes tensors
 // (a limit of -1 is the kernels' own)
 //     dtype offset dimensions sizes… strides… bytes
 // The answer is "ok tensors", and for each a line with its bytes and the bytes; or "error" and a sentence.

@@ -120,7 +120,7 @@ torch.cuda._cudart = object()
 torch.cuda.get_device_capability, torch.cuda.device_count = capability, lambda: 1
 torch.cuda.get_device_name = lambda index: "a GPU"
 torch.cuda._queued_calls.clear()  # PyTorch's own questions
-module = types.ModuleType("captum_proto._C_cuda")
+module = types.ModuleType("captum_proto._C_cuda" + torch.version.cuda.partition(".")[0])
 module.__spec__ = types.SimpleNamespace(name=module.__name__)
 module.build_info = lambda: {"architectures": ["8.0"]}
 sys.modules[module.__name__] = module
