@@ -16,6 +16,7 @@
 #include <ostream>
 #include <sstream>
 #include <stdexcept>
+#include <string>
 
 namespace captum_proto {
 
@@ -58,16 +59,19 @@ T* mutable_data(const Tensor& tensor) {
 /// How a sentence begins of which Python makes torch.OutOfMemoryError: that class cannot be thrown through the stable ABI.
 constexpr const char* kOutOfMemory = "captum_proto: out of memory: ";
 
-/// What `make` returns, a new tensor for a result. What it throws can only be that there is no memory for it.
+/// What `make` returns, a new tensor for a result. What it throws is that there is no memory for it, unless PyTorch says otherwise:
+/// after a kernel's error every call fails.
 template <class Make>
 Tensor made(const Tensor& like, const Make& make) {
   try {
     return make();
   } catch (const std::exception& error) {
-    if (like.device().is_cpu()) throw;
+    const std::string words = error.what();
+    const auto said = [&](const char* part) { return words.find(part) != std::string::npos; };
+    if (like.device().is_cpu() || (said("CUDA error") && !said("out of memory"))) throw;
     std::ostringstream sentence;
     sentence << kOutOfMemory << "there is none for a result for a tensor of shape " << ShapeOf{like} << " on GPU "
-             << like.get_device_index() << ". Give fewer rows at a time, or free memory. PyTorch says: " << error.what();
+             << like.get_device_index() << ". Give fewer rows at a time, or free memory. PyTorch says: " << words;
     throw std::runtime_error(sentence.str());
   }
 }

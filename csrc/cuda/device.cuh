@@ -60,11 +60,10 @@ class TensorScratch : public cuda::Scratch {
     sentence << std::fixed << std::setprecision(2) << kOutOfMemory << "tried to allocate " << static_cast<double>(size) / kMebibyte
              << " MiB of scratch memory on GPU " << like_.get_device_index();
     size_t free = 0, total = 0;
-    if (cudaMemGetInfo(&free, &total) == cudaSuccess) {
-      sentence << ", of whose " << static_cast<double>(total) / kMebibyte << " MiB " << static_cast<double>(free) / kMebibyte
-               << " are free";
-    }
-    sentence << ". Give fewer rows at a time, or free memory: torch.cuda.memory_summary() shows who holds it.";
+    // After a kernel's error every call fails, this one too: that is told then, and is no lack of memory.
+    cuda::check(cudaMemGetInfo(&free, &total), "an earlier kernel, seen when scratch memory was asked for,");
+    sentence << ", of whose " << static_cast<double>(total) / kMebibyte << " MiB " << static_cast<double>(free) / kMebibyte
+             << " are free. Give fewer rows at a time, or free memory: torch.cuda.memory_summary() shows who holds it.";
     return sentence.str();
   }
 
