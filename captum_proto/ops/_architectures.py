@@ -113,8 +113,8 @@ def _check(compiled: list[str], uncovered: list[str]) -> None:
     visible = {torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())}
     wanted = ";".join(f"{major}.{minor}" for major, minor in sorted(visible))
     warnings.warn(
-        f"captum_proto's CUDA module was compiled for the architectures {', '.join(compiled)} and has no code for {' and '.join(named)}: PyTorch "
-        f'does its work there, more slowly. TORCH_CUDA_ARCH_LIST="{wanted}" pip install --no-build-isolation --no-deps '
+        f"captum_proto's CUDA module was compiled for the architectures {', '.join(compiled)} and has no code for {' and '.join(named)}: "
+        f'PyTorch does its work there, more slowly. TORCH_CUDA_ARCH_LIST="{wanted}" pip install --no-build-isolation --no-deps '
         "--force-reinstall . in a checkout of captum_proto builds it for every GPU that is visible now.",
         RuntimeWarning,
         stacklevel=2,
