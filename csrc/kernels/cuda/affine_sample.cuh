@@ -8,9 +8,12 @@ namespace captum_proto::cuda {
 /// Pixels that a block samples at a time.
 constexpr int kSampledTogether = 4 * kBlockThreads;
 
+/// At least so many blocks on a multiprocessor; where the compiler is not told, it spills registers for the sake of more.
+constexpr int kSamplingBlocks = 2;
+
 /// samples = sample of ((images - fill) * scale), plus shift. A thread writes one pixel of all channels at a time.
 template <Border border, typename T>
-__global__ void __launch_bounds__(kBlockThreads)
+__global__ void __launch_bounds__(kBlockThreads, kSamplingBlocks)
     sample_pixels(const T* __restrict__ images, Layout layout, Matrices matrices, ChannelValues<T> scale, ChannelValues<T> shift,
                   T fill, Layout sample_layout, T* __restrict__ samples) {
   CAPTUM_PROTO_SHARED(Stretch, stretch);

@@ -138,7 +138,7 @@ struct SumBins {
 
 /// sums[first_row + row] from the row's histogram.
 template <class Histogram>
-__global__ void __launch_bounds__(kScanThreads)
+__global__ void __launch_bounds__(kScanThreads, 1)  // where the compiler is not told, it spills for a second block
     sum_bins(Histogram histograms, int64_t first_row, int64_t rows, int length, RowSums* sums) {
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
     SumBins<Histogram> bins{histograms.row(row), length, WideSum{0, 0}, WideSum{0, 0}};

@@ -67,8 +67,11 @@ __global__ void __launch_bounds__(kBlockThreads) split_rows(Rows<T> x, Payload p
   }
 }
 
+/// At least so many blocks on a multiprocessor; where the compiler is not told, it spills registers for the sake of more.
+constexpr int kVisitingBlocks = 4;
+
 template <class Order, class Sink>
-__global__ void __launch_bounds__(kBlockThreads)
+__global__ void __launch_bounds__(kBlockThreads, kVisitingBlocks)
     visit_sorted_rows(Order order, Sink sink, int64_t first_row, int64_t rows, int length) {
   CAPTUM_PROTO_SHARED(TieTile, tile);
   const int64_t tiles = ceil_div(length, kTile);
