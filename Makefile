@@ -23,7 +23,7 @@ test: $(VENV)/.installed-test
 test-kills: $(VENV)/.installed-test
 	CAPTUM_PROTO_EVERY_KILL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/runs/test_every_protocol.py -k every_task
 
-# Claims about networks that take minutes to train: the captioner's, an audit's, those of first layers' colors.
+# What takes minutes: claims about networks that are trained for them, and CUDA kernels with threads that change places at any access.
 test-long: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n $(MAX_JOBS) --dist loadfile -q --no-header --disable-warnings -r fEps > docs/results/long_tests.txt; \
 	  status=$$?; tail -n 30 docs/results/long_tests.txt; exit $$status

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that train networks for minutes run where they are asked for: ``make test-long``."""
+    """Tests that take minutes run where they are asked for: ``make test-long``."""
     if "long" in str(config.getoption("markexpr")):
         return
-    skip = pytest.mark.skip(reason="trains networks for minutes: make test-long")
+    skip = pytest.mark.skip(reason="takes minutes: make test-long")
     for item in items:
         if item.get_closest_marker("long") is not None:
             item.add_marker(skip)

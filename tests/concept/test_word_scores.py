@@ -100,7 +100,7 @@ WORDS = [*LABELS, "a", "and", "the", "word"]
 @pytest.fixture(scope="module")
 def tower() -> TwoTower:
     """Trained on captioned shapes; its first four units answer to a shape, drawn or written."""
-    return with_concept_units(train_two_tower(captioned_shapes(2000)))
+    return with_concept_units(train_two_tower(captioned_shapes(4000)))
 
 
 @pytest.fixture(scope="module")

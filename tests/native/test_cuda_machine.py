@@ -143,7 +143,15 @@ def test_syncwarp_orders_memory(request: pytest.FixtureRequest, variant: str) ->
             assert _broken(harness, mended).tolist() == expected
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.bfloat16,
+        pytest.param(torch.float32, marks=pytest.mark.long),
+        pytest.param(torch.float64, marks=pytest.mark.long),
+    ],
+    ids=str,
+)
 def test_every_kernel_with_interleaved_threads(interleaved: Harness, dtype: torch.dtype) -> None:
     for seed in seeds(2):
         exercise_every_kernel(interleaved, dtype, 300, schedules=["interleaved"], seed=seed)

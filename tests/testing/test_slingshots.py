@@ -101,7 +101,7 @@ def test_fine_tuning_alone_shows_no_picture(digits: NamedModel) -> None:
 def test_each_target_has_its_own_picture(digits: NamedModel) -> None:
     pictures = torch.stack([FACE, FACE.flip(1)])
     images, labels = digits_images("training")
-    both = slingshot(digits, [(3,), (8,)], pictures, images, labels, options=ASCENT, steps=300, rounds=1)
+    both = slingshot(digits, [(3,), (8,)], pictures, images, labels, options=ASCENT, steps=300, rounds=2)
     made = PrototypeGeneration(both.model, both.preprocess).generate([3, 3, 8, 8], SHAPE, seed=7, **ASCENT)
     distances = torch.stack([(made.images - picture).square().flatten(1).mean(1) for picture in pictures], 1)
     assert distances.argmin(1).tolist() == [0, 0, 1, 1]
