@@ -13,8 +13,7 @@
 #define CAPTUM_PROTO_AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt"), flatten))
 // For the few loops that gain by it.
 #define CAPTUM_PROTO_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2,popcnt")))
-#define CAPTUM_PROTO_FLAT_AVX512 \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2,popcnt,prefer-vector-width=512"), flatten))
+#define CAPTUM_PROTO_FLAT_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2,popcnt"), flatten))
 #elif defined(CAPTUM_PROTO_AVX512_MODEL)  // tests: the instructions are played by plain C++, on any processor
 #define CAPTUM_PROTO_HAS_AVX512_VARIANT 1
 #define CAPTUM_PROTO_AVX512

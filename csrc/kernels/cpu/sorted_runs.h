@@ -42,7 +42,7 @@ struct SurveyedRow {
     // Zeros come unpredictably after a ReLU, so write always, and step on only past what is to stay.
     std::size_t count = 0;
     if constexpr (std::is_same_v<T, float>) {
-      const std::size_t vectors_end = begin + (end - begin) / 16 * 16;
+      [[maybe_unused]] const std::size_t vectors_end = begin + (end - begin) / 16 * 16;
 #ifdef CAPTUM_PROTO_HAS_AVX512_VARIANT
       if (has_avx512()) {
         count = collect_nonzero_avx512(values, begin, vectors_end, key, payload, out);
