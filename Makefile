@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: install demo test test-kills test-long lint format docs gallery quality agent bench test-cuda use-cuda bench-cuda wheel clean
+.PHONY: install demo test test-kills test-long reliability lint format docs gallery quality agent bench test-cuda use-cuda bench-cuda wheel clean
 
 install: $(VENV)/.installed
 
@@ -27,6 +27,10 @@ test-kills: $(VENV)/.installed-test
 test-long: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n $(MAX_JOBS) --dist loadfile -q --no-header --disable-warnings -r fEps > docs/results/long_tests.txt; \
 	  status=$$?; tail -n 30 docs/results/long_tests.txt; exit $$status
+
+# Faults injected on purpose, each with what was lost and what the user saw: docs/results/reliability.csv. Most of an hour.
+reliability: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/run.py $(FAMILIES)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -1,0 +1,55 @@
+"""What a family of faults reports: what went wrong, how often, what was lost, and what the user saw."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """
+    A kind of fault, injected on purpose.
+
+    Attributes:
+        name (str): What goes wrong, as a stranger understands it: ``"a worker is killed (SIGKILL)"``.
+        injected (int): How often it was.
+        lost (int): Results that were finished before the fault and are missing, unreadable or other than those of a run without a fault.
+        seen (str): What the user sees: the exit code and the sentence, or that the run goes on.
+    """
+
+    name: str
+    injected: int
+    lost: int
+    seen: str
+
+
+COLUMNS = [field.name for field in dataclasses.fields(Fault)]
+
+
+def write(family: Callable[[Path], Iterable[Fault]]) -> None:
+    """
+    Inject the faults of a family and write them as CSV: what ``python tests/reliability/FAMILY.py SCRATCH TABLE`` does.
+
+    Args:
+        family (Callable): Of a folder that is its own; yields each kind of fault when it is done with it.
+    """
+    scratch, table = map(Path, sys.argv[1:])
+    scratch.mkdir(parents=True, exist_ok=True)
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for fault in family(scratch):
+            writer.writerow(dataclasses.astuple(fault))
+            file.flush()
+            print(f"{fault.name}: {fault.injected} injected, {fault.lost} lost; {fault.seen}", flush=True)
+
+
+def read(table: Path) -> list[Fault]:
+    """What :func:`write` wrote."""
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = [dict(row) for row in csv.DictReader(file)]
+    return [Fault(row["name"], int(row["injected"]), int(row["lost"]), row["seen"]) for row in rows]
