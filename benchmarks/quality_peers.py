@@ -94,7 +94,7 @@ def by_maco(named: NamedModel, classes: list[int], layer: str, steps: int) -> It
             nb_steps=steps,
             values_range=(0, 1),
             input_shape=(1, *named.image_shape),
-            preprocess=named.preprocess,
+            preprocess=preprocess,
         )[0]
 
 

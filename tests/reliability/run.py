@@ -1,8 +1,8 @@
 """
 The table of faults in docs/reliability.rst: ``python tests/reliability/run.py [FAMILY …]``, or ``make reliability``.
 
-A family is a file beside this one that ends in ``write(…)``; each runs in a process of its own, one after the other. What was measured is in
-docs/results/reliability.csv, where the rows of a family take the place of its earlier ones, and readable in reliability.txt.
+A family is a file beside this one that ends in ``write(…)``; each runs in a process of its own, one after the other. What was measured is
+in docs/results/reliability.csv, where the rows of a family take the place of its earlier ones, and readable in reliability.txt.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def main() -> int:
         _record(table, rows)
     lost = sum(fault.lost for faults in rows.values() for fault in faults)
     injected = sum(fault.injected for faults in rows.values() for fault in faults)
-    print(f"{injected:,} faults in the table, {lost} results lost" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    print(
+        f"{injected:,} faults in the table, {lost} results lost" + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
     return bool(failed or lost)
 
 
