@@ -522,12 +522,31 @@ void run_operator(const std::string& name, std::size_t n, std::size_t size) {
   }
 }
 
+/// Large buffers outlive the leases within a lease, and not the outermost.
+void check_leases() {
+  constexpr std::size_t kLarge = std::size_t{64} << 20;
+  std::thread([] {
+    Workspace& workspace = Workspace::of_this_thread();
+    {
+      const WorkspaceLease outer;
+      for (int piece = 0; piece < 2; ++piece) {
+        expect(workspace.bytes() == (piece == 0 ? 0 : kLarge), "a piece finds the buffer of the one before");
+        const WorkspaceLease inner;
+        workspace.get<char>(Workspace::kRow, kLarge);
+      }
+      expect(workspace.bytes() == kLarge, "the buffer is there until the outermost lease ends");
+    }
+    expect(workspace.bytes() == 0, "a large buffer is given back when the outermost lease ends");
+  }).join();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   if (what == "check" && argc == 3) {
     Random random(std::strtoull(argv[2], nullptr, 10));
+    check_leases();
     check_conversion<Half>("float16");
     check_conversion<BFloat16>("bfloat16");
     streams::check_lists<float, true>(random, expect);

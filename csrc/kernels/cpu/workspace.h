@@ -62,6 +62,16 @@ class Workspace {
     return reinterpret_cast<T*>(buffer.get());
   }
 
+  /// Leases of this workspace that have not ended.
+  int leases = 0;
+
+  /// Bytes that it holds.
+  std::size_t bytes() const {
+    std::size_t all = 0;
+    for (const LargeMemory& buffer : buffers_) all += buffer.bytes();
+    return all;
+  }
+
   /// Gives back what is too large to sit on between calls.
   void trim() {
     for (LargeMemory& buffer : buffers_)
@@ -74,13 +84,15 @@ class Workspace {
   LargeMemory buffers_[kSlots];
 };
 
-/// Trims this thread's workspace when a range of rows is done.
+/// Trims this thread's workspace when a range of rows is done; within another lease, when that one ends.
 struct WorkspaceLease {
   Workspace& workspace = Workspace::of_this_thread();
-  WorkspaceLease() = default;
+  WorkspaceLease() { ++workspace.leases; }
   WorkspaceLease(const WorkspaceLease&) = delete;
   WorkspaceLease& operator=(const WorkspaceLease&) = delete;
-  ~WorkspaceLease() { workspace.trim(); }
+  ~WorkspaceLease() {
+    if (--workspace.leases == 0) workspace.trim();
+  }
 };
 
 }  // namespace captum_proto
