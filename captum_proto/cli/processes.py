@@ -14,16 +14,17 @@ import torch
 from torch import distributed
 
 from captum_proto._utils.errors import CaptumProtoError, InputError
-from captum_proto.runs.contents import check_free, job_of
+from captum_proto.runs.contents import check_free
 from captum_proto.runs.group import (
     Group,
     OtherProcessError,
     Share,
     ShareIsMade,
     group_set_up,
-    restarted,
     tasks_only,
+    times_restarted,
 )
+from captum_proto.runs.line import hang_up, reason_of
 
 #: Which share of a run to make, for a job array whose script cannot change the command.
 SHARE = "CAPTUM_PROTO_SHARD"
@@ -78,6 +79,7 @@ class Processes:
             self.reports(error)
             raise
         finally:
+            hang_up()
             distributed.destroy_process_group()
 
     def reports(self, error: BaseException) -> bool:
@@ -102,7 +104,8 @@ def check_folder(args: argparse.Namespace) -> None:
     """
     if _in_group() and int(os.environ["RANK"]) > 0:
         return  # the first sees to it, and may have begun by now
-    resume = args.resume or share_of(args) is not None or (_in_group() and restarted(job_of(args.out)))
+    # What a group that is begun again may go on with, is seen when the settings are known.
+    resume = args.resume or share_of(args) is not None or (_in_group() and times_restarted() > 0)
     check_free(args.out, args.command, overwrite=args.overwrite, resume=resume)
 
 
@@ -133,10 +136,9 @@ def _set_up() -> None:
     except (RuntimeError, ValueError) as error:
         if isinstance(error, CaptumProtoError):
             raise
-        reason = " ".join(str(error).split()).partition(". Exception raised from")[0].rstrip(".")
         raise InputError(
-            f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} does not find the others ({reason}); start all of them, or set "
-            "MASTER_ADDR and MASTER_PORT to where the first is."
+            f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} does not find the others ({reason_of(error)}); start all of them, "
+            "or set MASTER_ADDR and MASTER_PORT to where the first is."
         ) from error
 
 

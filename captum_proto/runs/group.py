@@ -12,18 +12,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import distributed
 
 from captum_proto._utils.errors import CaptumProtoError, InputError, StateError
 from captum_proto.runs.contents import CLAIM, CLAIMS
+from captum_proto.runs.line import line_of_group, reachable
 
 #: How long a process that waits sleeps before it looks again, in seconds: at first, and at most.
 _SOON, _LATER = 0.01, 0.5
 #: What a share of a job array looks like.
 _SHARE = re.compile(r"(\d+)/(\d+)")
-#: Of every process of the default group, how many runs it has begun, by which they tell one from the next.
-_runs_begun = 0
 #: Whether processes other than the first have nothing to do after the tasks, as on the command line.
 _tasks_only: ContextVar[bool] = ContextVar("captum_proto tasks only", default=False)
 
@@ -69,29 +69,27 @@ class Alone(Claims):
 
 class Group(Claims):
     r"""
-    The default group of ``torch.distributed``: what its processes tell each other of one run.
+    The default group of ``torch.distributed``: what its processes tell each other of one run. All make it together.
 
-    A task belongs to whoever raises its counter in the group's store first: the store by which the processes have found each other. So
-    whoever is free makes the next task, and neither a slow process nor a late one keeps tasks from the others, as fixed shares would. A
-    counter is no lock: it ends with the group. When a process dies, ``torchrun`` ends the others and begins a new group, with counters
-    of its own, and the task of the dead one is anybody's. A lock or a claim in the folder would outlast its owner, and nobody could tell
-    a dead one on another machine from a slow one. Nothing hangs on a claim but time: should two make a task, as when a host is cut off and
-    does not know it yet, both write the same bytes, each file whole.
+    A task belongs to whoever first writes its rank beside it in the group's store: the one by which the processes have found each other. So
+    whoever is free makes the next task, and neither a slow process nor a late one keeps tasks from the others, as fixed shares would. This
+    is no lock: it ends with the group, which ``torchrun`` ends when a process dies, to begin another; then the task of the dead one is
+    anybody's. Nor does it bind while the group lasts: each process gives signs of life, and of one that gives none for a minute, on a
+    host that is cut off, others take the task. A lock or a claim in the folder would outlast its owner, and nobody could tell a dead one on
+    another machine from a slow one. Nothing hangs on a claim but time: should two make a task, both write the same bytes, each file whole.
 
-    No collective operation is used, so nobody waits in one, and none runs into its time limit: whoever waits looks at files and at the
-    store, however long it takes.
+    Nobody waits in a collective operation, which would run into its time limit: who waits looks at files and at the store, however long it
+    takes. The one exception is at the beginning, where the first gives the others a name for what they say in the store: there may be words
+    in it of a group before.
     """
 
     def __init__(self) -> None:
-        global _runs_begun
-        _runs_begun += 1
-        self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
-        # Not at the top: a PyTorch without torch.distributed lacks this module.
-        from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
+        from torch.distributed.distributed_c10d import PrefixStore  # which a PyTorch without torch.distributed lacks
 
-        store = _get_default_store()
-        self._of_all = PrefixStore("captum_proto", store)
-        self._of_run = PrefixStore(f"captum_proto/{_runs_begun}", store)
+        self._line = line_of_group()
+        self._line.runs += 1
+        self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
+        self._of_run: Any = PrefixStore(str(self._line.runs), self._line.store)
 
     @property
     def first(self) -> bool:
@@ -99,27 +97,35 @@ class Group(Claims):
         return self.rank == 0
 
     def claim(self, task: str) -> bool:
-        with _reachable():
-            return self._of_run.add(f"task/{task}", 1) == 1
+        mine = str(self.rank)
+        with reachable():
+            owner = self._of_run.compare_set(f"task/{task}", "", mine).decode()
+            if owner != mine and self._line.is_silent(int(owner)):
+                owner = self._of_run.compare_set(f"task/{task}", owner, mine).decode()
+        return owner == mine
 
     def check(self) -> None:
         """
-        See that no other process has failed.
+        See that no other process has failed, nor the first been lost.
 
         Raises:
             OtherProcessError: If one has; says what it said.
             StateError: If the others cannot be reached.
         """
-        with _reachable():
-            if not self._of_all.check(["failure"]):
+        with reachable():
+            if not self._line.store.check(["failure"]):
+                if not self.first and self._line.is_silent(0):
+                    raise StateError(
+                        "the first process has given no sign of life for long; what was finished is on disk, --resume goes on from there."
+                    )
                 return
-            failure = json.loads(self._of_all.get("failure"))
+            failure = json.loads(self._line.store.get("failure"))
         if failure["rank"] != self.rank:
             raise OtherProcessError(f"process {failure['rank']} of {self.size} failed: {failure['said']}")
 
     def announce(self, word: str) -> None:
         """Tell the others of something that has happened in this run."""
-        with _reachable():
+        with reachable():
             self._of_run.set(word, "1")
 
     def wait_for(self, word: str) -> None:
@@ -131,17 +137,17 @@ class Group(Claims):
         """
 
         def told() -> bool:
-            with _reachable():
+            with reachable():
                 return bool(self._of_run.check([word]))
 
         wait_until(told, self.check)
 
     def wait_for_all(self, word: str, seconds: float) -> None:
-        """Wait until every process has come here, but not for ever: where the first keeps the store, it has to end last."""
-        with _reachable():
+        """Wait until every process that lives has come here, but not for ever: where the first keeps the store, it has to end last."""
+        with reachable():
             here = self._of_run.add(word, 1)
             end = time.monotonic() + seconds
-            while here < self.size and time.monotonic() < end:
+            while here + sum(map(self._line.is_silent, range(self.size))) < self.size and time.monotonic() < end:
                 time.sleep(_SOON)
                 here = self._of_run.add(word, 0)
 
@@ -162,9 +168,9 @@ class Group(Claims):
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
                 said = "it was asked to end."
             try:
-                first = self._of_all.add("failures", 1) == 1
+                first = self._line.store.add("failures", 1) == 1
                 if first:
-                    self._of_all.set("failure", json.dumps({"rank": self.rank, "said": said}))
+                    self._line.store.set("failure", json.dumps({"rank": self.rank, "said": said}))
             except RuntimeError:  # the store is gone, and with it whoever could have been told
                 first = True
             error._captum_proto_first = first  # type: ignore[attr-defined]
@@ -230,11 +236,15 @@ def job_name() -> str:
     return os.environ.get("TORCHELASTIC_RUN_ID", "")
 
 
+def times_restarted() -> int:
+    """How often torchrun has begun the group anew after a fault."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
 def restarted(job: str | None) -> bool:
     """Whether a job that left its name in a folder is this one, begun again after a fault."""
-    # Without a name of its own, a job is called "none", as the one of yesterday was: then it counts how often torchrun has begun it.
-    again = job_name() not in ("", "none") or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    return job is not None and job == job_name() and again
+    # Without a name of its own, a job is called "none", as the one of yesterday was.
+    return job is not None and job == job_name() and (job not in ("", "none") or times_restarted() > 0)
 
 
 def wait_until(done: Callable[[], bool], check: Callable[[], None]) -> None:
@@ -261,19 +271,6 @@ def ends_after_tasks() -> bool:
     return _tasks_only.get()
 
 
-@contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if isinstance(error, CaptumProtoError):
-            raise
-        reason = " ".join(str(error).split()).partition(". Exception raised from")[0].rstrip(".")
-        raise StateError(
-            f"the other processes cannot be reached any more ({reason}); what was finished is on disk, --resume goes on from there."
-        ) from error
-
-
 __all__ = [
     "Alone",
     "Claims",
@@ -286,5 +283,6 @@ __all__ = [
     "job_name",
     "restarted",
     "tasks_only",
+    "times_restarted",
     "wait_until",
 ]

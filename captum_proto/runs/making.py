@@ -78,8 +78,6 @@ class Making:
                 continue
             if self._run.finished(task):
                 self._take_up(task, progress)
-            elif task.name in self._of_others:
-                continue
             else:
                 stopping.check()
                 self._claims.check()

@@ -19,7 +19,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import count_as_written, files_discarded, files_written, sha256
 from captum_proto.runs.contents import job_of
 from captum_proto.runs.files import write_json
-from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, at_work, is_same, read_record
+from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, at_work, is_finished, is_same, read_record
 from captum_proto.runs.group import (
     Alone,
     Group,
@@ -29,6 +29,7 @@ from captum_proto.runs.group import (
     group_set_up,
     job_name,
     restarted,
+    times_restarted,
     wait_until,
 )
 from captum_proto.runs.joined import JoinedFolder, SharedFolder
@@ -246,8 +247,8 @@ def _carry_out(
     provenance = plain(protocol.provenance())
     tasks = list(protocol.tasks())  # before the folder is touched: bad input is found here
     job = None if group is None else job_name()
-    if group is not None and restarted(job_of(folder)):
-        resume = resume or not overwrite or is_same(folder, provenance)
+    if group is not None and not resume:
+        resume = _goes_on(folder, provenance, overwrite)
     with RunFolder(folder, provenance, overwrite=overwrite, resume=resume, job=job) as opened:
         opened.write_settings(protocol.begun())
         run = Run(opened, tasks, show_progress)
@@ -259,6 +260,15 @@ def _carry_out(
         opened.write_settings(opened.recorded, written)
         count_as_written(opened.files())
     return result
+
+
+def _goes_on(folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool:
+    """Whether a group that is begun again goes on with what is in a folder, as the command does not say itself."""
+    same = is_same(folder, provenance)
+    if restarted(job_of(folder)):
+        return same or not overwrite
+    # A process may have been lost when all was finished, and before it could end.
+    return times_restarted() > 0 and same and is_finished(folder)
 
 
 def _carry_out_together(

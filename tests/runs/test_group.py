@@ -16,6 +16,7 @@ from together import BUG, FAILED, Steps, begin, end, kill, made, makers, snapsho
 
 from captum_proto._utils.errors import InputError
 from captum_proto.runs.contents import JOURNAL, LOCK
+from captum_proto.runs.line import SILENT
 from captum_proto.runs.making import check_order
 from captum_proto.runs.tasks import Task, carry_out
 
@@ -180,11 +181,48 @@ def test_a_folder_that_is_not_empty_is_refused_by_all_and_after_a_restart(alone:
     carry_out(Steps(tmp_path / "log"), out)
     for generation in range(2):
         children = begin(
-            2, lambda rank: carry_out(Steps(tmp_path / "log"), out) and None, tmp_path / "s", generation=generation
+            2, lambda rank: carry_out(Steps(tmp_path / "log", word="other"), out), tmp_path / "s", generation=generation
         )
         assert end(children) == [FAILED, FAILED]
     assert snapshot(out) == alone
     assert set(made(tmp_path / "log").values()) == {1}
+
+
+def test_a_process_that_is_lost_when_all_is_finished_costs_nothing(alone: Snapshot, tmp_path: Path) -> None:
+    log, out = tmp_path / "log", tmp_path / "out"
+
+    def act(rank: int) -> None:
+        carry_out(Steps(log), out)
+        if rank and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            kill()
+
+    generations = supervise(2, act, tmp_path / "store")
+    assert [-signal.SIGKILL in codes for codes in generations] == [True, False]
+    assert generations[1] == [0, 0]
+    assert snapshot(out) == alone
+    assert set(made(log).values()) == {1}
+
+
+def test_a_process_that_is_not_heard_of_loses_its_task(
+    alone: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a host that is cut off: it is stopped, and nobody ends the group."""
+    monkeypatch.setenv(SILENT, "3")
+    log, out = tmp_path / "log", tmp_path / "out"
+    stop = lambda: os.kill(os.getpid(), signal.SIGSTOP)  # noqa: E731
+    stopped = Steps(log, act={f"{number:03d}": stop for number in range(10)})
+
+    def act(rank: int) -> None:
+        carry_out(stopped if rank else Steps(log, seconds=0.2), out)
+
+    children = begin(2, act, tmp_path / "store")
+    code = end(children[:1])
+    os.kill(children[1], signal.SIGKILL)
+    end(children[1:])
+    assert code == [0]
+    assert snapshot(out) == alone
+    assert sorted(made(log).values()) == [*[1] * 9, 2]
 
 
 def test_what_others_noted_goes_when_the_run_is_overwritten(tmp_path: Path) -> None:

@@ -158,24 +158,36 @@ def end(children: Sequence[int]) -> list[int]:
 
 
 def supervise(
-    size: int, act: Callable[[int], None], store: Path, *, restarts: int = 3, said: Path | None = None
+    size: int,
+    act: Callable[[int], None],
+    store: Path,
+    *,
+    restarts: int = 3,
+    fault: Callable[[list[int]], None] | None = None,
 ) -> list[list[int]]:
     """
     What ``torchrun --max-restarts`` does: when a process dies, ask the others to end, and begin the group again.
+
+    Args:
+        size, act, store: As in :func:`begin`.
+        restarts (int, optional): How often to begin again at most. Default: 3
+        fault (Callable, optional): What happens to the processes of the first group, once. Default: nothing
 
     Returns:
         list[list[int]]: The exit codes of each generation.
     """
     generations = []
     for generation in range(restarts + 1):
-        running = dict.fromkeys(begin(size, act, store, generation=generation, said=said), 0)
+        running = begin(size, act, store, generation=generation)
         codes: dict[int, int] = {}
+        if fault is not None and not generation:
+            fault(running)
         while len(codes) < len(running):
             child, status = os.waitpid(-1, 0)
             if child in running:
                 codes[child] = os.waitstatus_to_exitcode(status)
                 if codes[child]:
-                    for other in running.keys() - codes.keys():
+                    for other in set(running) - codes.keys():
                         os.kill(other, signal.SIGTERM)
         generations.append([codes[child] for child in running])
         if not any(generations[-1]):
