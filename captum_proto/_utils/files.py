@@ -34,6 +34,8 @@ JSON_ESCAPED = "backslashreplace"
 PARTIAL = ".partial"
 #: Where to note the files that are written, if anyone asked.
 _written: ContextVar[set[Path] | None] = ContextVar("captum_proto files written", default=None)
+#: Whether what is written goes nowhere.
+_discarded: ContextVar[bool] = ContextVar("captum_proto files discarded", default=False)
 #: Whom to tell of each file before it is there, if anyone asked: a process that is killed cannot say afterwards what it wrote.
 _foretold: ContextVar[Callable[[Path], None] | None] = ContextVar("captum_proto files foretold", default=None)
 
@@ -72,6 +74,10 @@ def whole_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterato
         WriteError: If it cannot be written: a folder of others, a full disk.
     """
     target = Path(path)
+    if _discarded.get():
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / target.name
+        return
     if target.exists() and not overwrite:
         raise OccupiedError(f'"{target}" exists and would be overwritten; choose another name or pass overwrite=True.')
     try:
@@ -147,6 +153,19 @@ def files_foretold(tell: Callable[[Path], None]) -> Iterator[None]:
         yield
     finally:
         _foretold.reset(token)
+
+
+@contextlib.contextmanager
+def files_discarded() -> Iterator[None]:
+    """
+    Let :func:`whole_file` put nothing in its place during the block: for a process that needs what a function returns, not what it writes,
+    since another process has written it.
+    """
+    token = _discarded.set(True)
+    try:
+        yield
+    finally:
+        _discarded.reset(token)
 
 
 def count_as_written(paths: Iterable[Path]) -> None:

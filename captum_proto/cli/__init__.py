@@ -40,6 +40,8 @@ from captum_proto.cli import (
     visualize,
 )
 from captum_proto.cli.arguments import EXIT_CODES
+from captum_proto.cli.processes import Processes, said_of_share
+from captum_proto.runs.group import OtherProcessError, ShareIsMade
 
 #: What to send with a report: the versions and devices that the command prints.
 _HOW_TO_REPORT = "to report it, send what is above and the output of: captum-proto info --json"
@@ -103,15 +105,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no letter that the terminal lacks ends a run
             stream.reconfigure(errors=ESCAPED)
-    args = _parser().parse_args(arguments)
+    processes = Processes()
+    with processes.quiet():
+        args = _parser().parse_args(arguments)
     try:
-        args.run(args)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
+        with processes.quiet(), processes.together():
+            args.run(args)
+            sys.stdout.flush()
+    except ShareIsMade as share:
+        if processes.speaks:
+            print(said_of_share(share))
+    except OtherProcessError:
+        return 1  # the other has said why
+    except KeyboardInterrupt as error:
+        if not processes.reports(error):
+            return 130
         hint = "; what was finished is on disk, --resume goes on from there" if hasattr(args, "resume") else ""
         print(f"captum-proto: interrupted{hint}", file=sys.stderr)
         return 130
     except CaptumProtoError as error:
+        if not processes.reports(error):
+            return 1
         if args.debug:
             raise
         print(f"captum-proto: error: {error}", file=sys.stderr)
@@ -119,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NOBODY_READS and error.filename is None:
             return _without_output(error)
+        if not processes.reports(error):
+            return 70
         # A bug, here or in the model's own code: the sentence of an exception that nobody wrote for a user would only mislead.
         traceback.print_exc()
         print(f"captum-proto: this is a bug, or an error in the model's own code; {_HOW_TO_REPORT}", file=sys.stderr)

@@ -18,6 +18,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PRESETS, GenerationSettings
 from captum_proto.cli.options import add_fields, name_among
+from captum_proto.cli.processes import share_of
 from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.options import OPTIONS, generation_options
 from captum_proto.metrics import CONTROLS
@@ -226,6 +227,11 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--overwrite", action="store_true", help="replace files in it")
     group.add_argument("--resume", action="store_true", help="go on with what an interrupted run left in it")
     group.add_argument("--no-progress", action="store_true", help="no progress bars")
+    group.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="make a share of the run, the I-th of N from 1, as one job of an array; then --resume without it ends the run",
+    )
 
 
 def add_verifier(group: Any) -> None:
@@ -249,9 +255,14 @@ def verifiers(args: argparse.Namespace, named: NamedModel) -> list[NamedModel]:
     return found
 
 
-def output(args: argparse.Namespace) -> dict[str, bool]:
+def output(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of :func:`~captum_proto.runs.tasks.carry_out` that :func:`add_output` adds."""
-    return {"overwrite": args.overwrite, "resume": args.resume, "show_progress": not args.no_progress}
+    return {
+        "overwrite": args.overwrite,
+        "resume": args.resume,
+        "show_progress": not args.no_progress,
+        "share": share_of(args),
+    }
 
 
 def checkpoint_of_each(args: argparse.Namespace, models: Sequence[str]) -> dict[str, Path | None]:

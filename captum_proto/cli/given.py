@@ -9,11 +9,11 @@ from captum_proto._utils.checks import check_device
 from captum_proto._utils.errors import InputError, MissingFileError
 from captum_proto.attr import GenerationSettings
 from captum_proto.cli.arguments import count_of, generation_arguments
+from captum_proto.cli.processes import check_folder
 from captum_proto.data.batches import check_batches
 from captum_proto.data.natural import check_source
 from captum_proto.metrics.controls import check_controls
 from captum_proto.models.registry import check_model_name
-from captum_proto.runs.folder import check_free
 
 #: Options that name a file to read, and what is in it.
 _FILES = {
@@ -60,7 +60,7 @@ def check_given(args: argparse.Namespace) -> None:
         CaptumProtoError: In one sentence what cannot be used.
     """
     given = {name: value for name, value in vars(args).items() if value is not None}
-    check_free(args.out, args.command, overwrite=args.overwrite, resume=args.resume)
+    check_folder(args)
     if "device" in given:
         check_device(given["device"])
     for name in _models(given):

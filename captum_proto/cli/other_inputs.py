@@ -13,6 +13,7 @@ from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
 from captum_proto.attr import GenerationSettings
 from captum_proto.cli import arguments as shared
+from captum_proto.cli.processes import check_folder
 from captum_proto.experiments.options import generation_options
 from captum_proto.experiments.tabular_models import NAMES, tabular_models
 from captum_proto.experiments.tabular_prototypes import ROW_DISTANCE, TabularPrototypes
@@ -21,7 +22,6 @@ from captum_proto.experiments.text_models import NAMES as TEXT_NAMES
 from captum_proto.experiments.text_prototypes import VOCABULARIES, TextPrototypes
 from captum_proto.models.surrogate import PIPELINES
 from captum_proto.optim.inputs.text import METHODS
-from captum_proto.runs.contents import check_free
 from captum_proto.runs.tasks import carry_out
 
 #: What is optimized: images unless otherwise said.
@@ -106,7 +106,7 @@ def check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; expected at least 1.")
-    check_free(args.out, args.command, overwrite=args.overwrite, resume=args.resume)
+    check_folder(args)
 
 
 def run(args: argparse.Namespace) -> None:

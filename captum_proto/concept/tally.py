@@ -161,6 +161,16 @@ class Tally:
         self.fired += other.fired.to(self.fired.device)
         self.pixels, self.images = self.pixels + other.pixels, self.images + other.images
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """The counts as tensors."""
+        seen = torch.tensor([self.pixels, self.images])
+        return {"together": self.together.clone(), "fired": self.fired.clone(), "seen": seen}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Become the counts that :meth:`state_dict` described."""
+        self.together, self.fired = state["together"].clone(), state["fired"].clone()
+        self.pixels, self.images = state["seen"].tolist()
+
 
 def even_batches(count: int, batch_size: int, seed: int = 0) -> list[list[int]]:
     """

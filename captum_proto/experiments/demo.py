@@ -33,6 +33,7 @@ from captum_proto.report.html import write_page
 from captum_proto.report.page import Page
 from captum_proto.report.views.prototypes import PROTOTYPES
 from captum_proto.runs.folder import SETTINGS, read_settings
+from captum_proto.runs.group import Share
 from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, carry_out
 
@@ -96,7 +97,7 @@ class Demo(Protocol[None]):
 
     def make(self, task: Task, run: Run) -> None:
         folder = run.folder / task.name
-        options = {"resume": True, "show_progress": run.show_progress}
+        options: dict[str, Any] = {"resume": True, "show_progress": run.show_progress}
         if task.name == _COMPARED:
             comparisons = carry_out(self._evaluation(run.folder), folder, **options)
             print(f"\n{comparison_tables(comparisons, self.digits.class_names)[-1]}")
@@ -155,7 +156,13 @@ class EvenlySpacedScans:
 
 
 def run_demo(
-    folder: Path, demo: Demo, *, overwrite: bool = False, resume: bool = False, show_progress: bool = False
+    folder: Path,
+    demo: Demo,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    show_progress: bool = False,
+    share: Share | None = None,
 ) -> None:
     """
     Carry a demonstration out, and print what it finds and where.
@@ -166,11 +173,12 @@ def run_demo(
         overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
         resume (bool, optional): Whether to go on with what an interrupted run left in ``folder``. Default: False
         show_progress (bool, optional): Whether to show progress bars. Default: False
+        share (Share, optional): Of a job array, which part to make. Default: None, all
     """
     begin = time.perf_counter()
     native = ops.backend()["cpu"]
     print("operators: " + ("native C++" if native["native"] else f"PyTorch ({native['reason']})"))
-    carry_out(demo, folder, overwrite=overwrite, resume=resume, show_progress=show_progress)
+    carry_out(demo, folder, overwrite=overwrite, resume=resume, show_progress=show_progress, share=share)
     print(f"\n{time.perf_counter() - begin:.0f} s. Everything on one page: {folder / 'report.html'}")
     print(f"Pictures, tables and figures are in {folder}:")
     for name in (

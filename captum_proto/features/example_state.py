@@ -103,7 +103,7 @@ class LayerState:
         if self.quantiles is not None and not self.quantiles.finished:
             self.quantiles.update(values.movedim(1, 0))
 
-    def merge(self, other: LayerState, later: bool) -> None:
+    def merge(self, other: LayerState, later: bool = False) -> None:
         """Take the images of another state, which stays as it is; in a ``later`` pass, of what quantiles need alone."""
         if self.quantiles is not None and other.quantiles is not None:
             self.quantiles.merge(other.quantiles)
@@ -281,7 +281,7 @@ class ExampleState:
 
         Each had its own part of the images, numbered after those of the processes before. All call this together, before the pass ends.
         """
-        first, *others = [ExampleState.restored(tensors) for tensors in gather_tensors(self._tensors())]
+        first, *others = [ExampleState.restored(tensors) for tensors in gather_tensors(self.state_dict())]
         for other in others:
             first.merge(other)
         self.layers, self.image_shape, self.numbers, self.states = (
@@ -303,7 +303,7 @@ class ExampleState:
         Raises:
             FileExistsError: If the file exists and ``overwrite`` is False.
         """
-        save_tensors(path, _KIND, self._tensors(), {}, overwrite)
+        save_tensors(path, _KIND, self.state_dict(), {}, overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ExampleState:
@@ -318,7 +318,8 @@ class ExampleState:
         with intact(path, _KIND):
             return cls.restored(tensors)
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state as tensors."""
         described = {
             "settings": asdict(self.settings),
             "layers": self.layers,
@@ -332,6 +333,10 @@ class ExampleState:
         for number, state in enumerate(self.states.values()):
             tensors |= {f"{number}.{name}": value for name, value in state.state_dict().items()}
         return tensors
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Become the state that :meth:`state_dict` described."""
+        vars(self).update(vars(ExampleState.restored(state)))
 
     @classmethod
     def restored(cls, tensors: dict[str, Tensor]) -> ExampleState:

@@ -79,7 +79,14 @@ class FittedLayers(ABC, Generic[ReferenceType]):
         return self._reference
 
     @log_usage()
-    def fit(self, images: Images, additional_forward_args: Any = None, *, show_progress: bool = False) -> Self:
+    def fit(
+        self,
+        images: Images,
+        additional_forward_args: Any = None,
+        *,
+        distributed: bool = False,
+        show_progress: bool = False,
+    ) -> Self:
         r"""
         Sum what every layer makes of natural images, in one pass over them.
 
@@ -87,6 +94,8 @@ class FittedLayers(ABC, Generic[ReferenceType]):
             images (Tensor or iterable): (N, C, H, W), or a DataLoader or any iterable of such batches, alone or first in a tuple. At least
                 two images, all of one size, in ``value_range``.
             additional_forward_args (any, optional): Further arguments of the model, the same for every batch. Default: None
+            distributed (bool, optional): Whether ``images`` are the part of this process, one at least, and the sums to be those of all
+                processes of ``torch.distributed``, added in the order of ranks; all call this together. Default: False
             show_progress (bool, optional): Whether to show a progress bar. Default: False
 
         Returns:
@@ -108,12 +117,12 @@ class FittedLayers(ABC, Generic[ReferenceType]):
             plan.stream(batch, add())
             pixel_sum += batch.to("cpu", torch.float64).sum(0)
             digests += [image_digest(image) for image in batch]
-        if plan is None or len(digests) < 2:
+        if plan is None or (len(digests) < 2 and not distributed):
             count = 0 if plan is None else len(digests)
             raise InputError(
                 f"{count} image was given to fit; a mean needs at least two, and leaving one out must leave one in."
             )
-        self._reference = finish(
+        reference = finish(
             {
                 "layers": plan.names,
                 "shapes": [output.shape for output in plan.outputs],
@@ -125,7 +134,9 @@ class FittedLayers(ABC, Generic[ReferenceType]):
                 "skipped": plan.skipped,
             }
         )
-        self._capture = plan
+        if distributed:
+            reference.gather()
+        self._reference, self._capture = reference, plan
         return self
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:

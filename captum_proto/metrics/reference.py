@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from captum_proto import ops
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import alike, image_digest, intact, load_tensors, save_tensors
 from captum_proto.metrics.linear_similarity import cosine_and_pearson
+from captum_proto.runs.distributed import gather_tensors
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -120,11 +122,43 @@ class ActivationSums:
         if self.sums[layer].device != device:
             self.sums[layer] = self.sums[layer].to(device)
 
+    def merge(self, other: Self) -> None:
+        """
+        Take the images of another reference, which stays as it is.
+
+        Raises:
+            ValueError: If it is of another model, of other layers, or of images of another size.
+        """
+        vars(self).update(vars(self + other))
+
+    def gather(self) -> None:
+        """
+        Take the images of all processes of the default group of ``torch.distributed``: each ends up with the same sums, added in the order
+        of ranks. All call this together.
+        """
+        first, *others = [self.restored(tensors) for tensors in gather_tensors(self.state_dict())]
+        for other in others:
+            first.merge(other)
+        vars(self).update(vars(first))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The reference as tensors: the sums, and in one of bytes what they are of."""
+        described = json.dumps({name: getattr(self, name) for name in self._described}).encode()
+        return self._tensors() | {"described": torch.frombuffer(bytearray(described), dtype=torch.uint8)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Become the reference that :meth:`state_dict` described."""
+        vars(self).update(vars(self.restored(state)))
+
+    @classmethod
+    def restored(cls, state: dict[str, Tensor]) -> Self:
+        """The reference that :meth:`state_dict` described."""
+        return cls._of(state, json.loads(bytes(state["described"].tolist())))
+
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write the reference to one safetensors file; :meth:`load` reads it."""
         metadata = {name: getattr(self, name) for name in self._described}
-        tensors = {f"{name}.{i}": total for name in self._summed for i, total in enumerate(getattr(self, name))}
-        save_tensors(path, self._kind, tensors | {"pixel_sum": self.pixel_sum}, metadata, overwrite)
+        save_tensors(path, self._kind, self._tensors(), metadata, overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -137,19 +171,28 @@ class ActivationSums:
         """
         tensors, metadata = load_tensors(path, cls._kind)
         with intact(path, cls._kind):
-            described: dict[str, Any] = {name: metadata[name] for name in cls._described}
-            described["shapes"] = [tuple(shape) for shape in described["shapes"]]
-            for name in ("layers", "digests"):
-                described[name] = list(described[name])
-            described["skipped"] = dict(described["skipped"])
-            sums: dict[str, Any] = {
-                name: [tensors[f"{name}.{i}"] for i in range(len(described["layers"]))] for name in cls._summed
-            }
-            loaded = cls(**described, **sums, pixel_sum=tensors["pixel_sum"])
-            alike("layers", len(loaded.layers), len(loaded.shapes))
-            for name, total, shape in zip(loaded.layers, loaded.sums, loaded.shapes, strict=True):
-                alike(f"values of {name}", len(total), math.prod(shape))
-            loaded._check()
+            return cls._of(tensors, metadata)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        sums = {f"{name}.{i}": total for name in self._summed for i, total in enumerate(getattr(self, name))}
+        return sums | {"pixel_sum": self.pixel_sum}
+
+    @classmethod
+    def _of(cls, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> Self:
+        """A reference from its tensors, and what they are of as JSON holds it."""
+        described: dict[str, Any] = {name: metadata[name] for name in cls._described}
+        described["shapes"] = [tuple(shape) for shape in described["shapes"]]
+        for name in ("layers", "digests"):
+            described[name] = list(described[name])
+        described["skipped"] = dict(described["skipped"])
+        sums: dict[str, Any] = {
+            name: [tensors[f"{name}.{i}"].clone() for i in range(len(described["layers"]))] for name in cls._summed
+        }
+        loaded = cls(**described, **sums, pixel_sum=tensors["pixel_sum"].clone())
+        alike("layers", len(loaded.layers), len(loaded.shapes))
+        for name, total, shape in zip(loaded.layers, loaded.sums, loaded.shapes, strict=True):
+            alike(f"values of {name}", len(total), math.prod(shape))
+        loaded._check()
         return loaded
 
     def _check(self) -> None:

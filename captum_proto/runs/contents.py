@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,13 @@ TASKS = "tasks"
 PAGE, REPORT = "page.json", "report.html"
 #: Held by the process at work.
 LOCK = ".lock"
-#: While a run is at work and after it was interrupted: a line with the name of each file that it was about to write.
+#: While a run is at work and after it was interrupted: a line with the name of each file that it was about to write. Of several processes
+#: each has its own, whose name begins so: lines that two machines append to one file of a network's file system may run into each other.
 JOURNAL = ".unfinished"
+#: In a line of it, in place of a file's name: a part that another process than the first has begun, and whose restarts go on with the run.
+PART, JOB = "part", "job"
+#: The folder of claims, where jobs make shares of one run, and how the name of each ends.
+CLAIMS, CLAIM = ".claims", ".claim"
 
 
 def check_free(
@@ -107,7 +112,7 @@ def remove_results(root: Path) -> None:
     """Remove what a run recorded as its own, and its parts: nothing else in the folder is touched."""
     if (root / SETTINGS).exists():
         with suppress(OccupiedError):
-            for name in all_settings(root).get(PARTS) or ():
+            for name in parts_of(root):
                 if (root / name).resolve().is_relative_to(root.resolve()):
                     remove_results(root / name)
                     (root / name / LOCK).unlink(missing_ok=True)  # of a process that was killed
@@ -117,8 +122,17 @@ def remove_results(root: Path) -> None:
         remove_empty(path.parent, root)
     if (root / TASKS).is_dir():
         shutil.rmtree(root / TASKS)
-    for name in (SETTINGS, PAGE, REPORT, JOURNAL):
+    for name in (SETTINGS, PAGE, REPORT):
         (root / name).unlink(missing_ok=True)
+    remove_notes(root)
+
+
+def remove_notes(root: Path) -> None:
+    """Remove what the processes at work on a run noted for those that would go on with it."""
+    for path in _journals(root):
+        path.unlink(missing_ok=True)
+    if (root / CLAIMS).is_dir():
+        shutil.rmtree(root / CLAIMS)
 
 
 def nothing_finished(root: Path) -> bool:
@@ -137,8 +151,8 @@ def _left_unfinished(root: Path) -> set[Path] | None:
         return None
     if RECORDED not in settings or SUMMARY in settings:
         return None
-    own = {*(root / name for name in (SETTINGS, PAGE, REPORT, JOURNAL)), *_begun_files(root)}
-    for name in settings.get(PARTS) or ():
+    own = {*(root / name for name in (SETTINGS, PAGE, REPORT)), *_begun_files(root)}
+    for name in parts_of(root):
         part = root / name
         if (part / SETTINGS).exists():
             left = _left_unfinished(part)
@@ -185,14 +199,46 @@ def recorded_files(root: Path) -> list[Path]:
     return _within(root, names)
 
 
+def parts_of(root: Path) -> list[str]:
+    """The folders of the parts that a run has begun, whichever process began them."""
+    return sorted({*(all_settings(root).get(PARTS) or ()), *parts_noted(root)})
+
+
+def parts_noted(root: Path) -> set[str]:
+    """Of these, what processes other than the first have noted in their journals."""
+    return set(_noted(root, PART))
+
+
+def job_of(root: Path) -> str | None:
+    """The job of several processes that is at work in a folder or was interrupted, if one is."""
+    return next(iter(_noted(root, JOB)), None)
+
+
+def note_line(root: Path, line: str | dict[str, str], process: str = "") -> None:
+    """Append a file's name, or something else, to the journal of a process."""
+    with (root / f"{JOURNAL}{process}").open("a", encoding="ascii") as journal:
+        journal.write(json.dumps(line) + "\n")
+
+
 def _begun_files(root: Path) -> list[Path]:
     """The files that a run which was interrupted was about to write, or has written."""
-    names: set[str] = set()
-    with suppress(OSError):
-        for line in (root / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(ValueError):  # the line at which the process was killed
-                names.add(str(json.loads(line)))
-    return _within(root, names)
+    return _within(root, {line for line in _journal_lines(root) if isinstance(line, str)})
+
+
+def _noted(root: Path, kind: str) -> list[str]:
+    return [str(line[kind]) for line in _journal_lines(root) if isinstance(line, dict) and kind in line]
+
+
+def _journals(root: Path) -> list[Path]:
+    return sorted(path for path in root.glob(f"{JOURNAL}*") if path.is_file())
+
+
+def _journal_lines(root: Path) -> Iterator[Any]:
+    for path in _journals(root):
+        with suppress(OSError):
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                with suppress(ValueError):  # the line at which the process was killed
+                    yield json.loads(line)
 
 
 def _within(root: Path, names: Iterable[str]) -> list[Path]:
@@ -200,5 +246,6 @@ def _within(root: Path, names: Iterable[str]) -> list[Path]:
 
 
 def _counts(path: Path) -> bool:
-    """Whether a file makes a folder one that is not empty: not the lock, and not what was being written when a process was killed."""
-    return path.name not in (LOCK, JOURNAL) and not path.name.endswith(PARTIAL)
+    """Whether a file makes a folder one that is not empty: not the lock or a note, nor what was being written when a process was killed."""
+    noted = path.name in (LOCK, CLAIMS) or path.name.startswith(JOURNAL)
+    return not noted and not path.name.endswith((PARTIAL, CLAIM))

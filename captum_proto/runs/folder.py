@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar, Token
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,7 @@ from captum_proto._utils.errors import CaptumProtoError, OccupiedError
 from captum_proto._utils.files import PARTIAL, file_error, files_foretold
 from captum_proto.ops import SlowPathWarning
 from captum_proto.runs.contents import (
-    JOURNAL,
+    JOB,
     LOCK,
     PAGE,
     PARTS,
@@ -25,25 +24,27 @@ from captum_proto.runs.contents import (
     SETTINGS,
     SUMMARY,
     TASKS,
+    all_settings,
     check_free,
     is_finished,
+    job_of,
+    note_line,
     nothing_finished,
+    parts_noted,
     read_record,
     read_settings,
     recorded_files,
     remove_empty,
+    remove_notes,
     remove_results,
     task_records,
 )
 from captum_proto.runs.files import write_json
+from captum_proto.runs.lock import FolderLock
 from captum_proto.runs.provenance import check_same
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks: there nobody watches over two runs in one folder
-    _LOCKS = False
-else:
-    _LOCKS = True
+#: So many seconds a process of a group waits for one that has the folder still: a host that was cut off ends its processes with a delay.
+PATIENCE = 600.0
 
 #: The run that is at work, if one is: what is begun within its folder is a part of it.
 _at_work: ContextVar[RunFolder | None] = ContextVar("captum_proto run at work", default=None)
@@ -66,6 +67,8 @@ class RunFolder:
         provenance (dict): What its results depend on, as JSON can hold it.
         overwrite (bool, optional): Whether the results of an earlier run may be replaced: the files that it recorded go. Default: False
         resume (bool, optional): Whether to keep them, if they are of the same provenance. Default: False
+        job (str, optional): What the group of processes is called of which this one is the first, if it is one: what a job of this name
+            left is gone on with after a restart. Default: None, this process is alone
 
     Raises:
         OccupiedError: If it holds files, and the run may neither overwrite nor resume; or another process has it.
@@ -73,35 +76,40 @@ class RunFolder:
         WriteError: If it cannot be made or written to.
     """
 
+    #: How the name of this process's journal ends: that of the only one, or the first, does not.
+    _process: str = ""
+
     def __init__(
-        self, folder: Path, provenance: dict[str, Any], *, overwrite: bool = False, resume: bool = False
+        self,
+        folder: Path,
+        provenance: dict[str, Any],
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        job: str | None = None,
     ) -> None:
         self.folder = folder
         self.provenance: dict[str, Any] = json.loads(json.dumps(provenance))
         self.overwrite, self.resume = overwrite, resume
+        self.job = job
+        #: Whether other processes work on the run as well, or on the one of which it is a part.
+        self.in_group = job is not None
         self.recorded: dict[str, Any] = {}
         self._summary_files: list[str] | None = None
         self._parts: set[str] = set()
-        self._lock: int | None = None
+        self._lock: FolderLock | None = None
         self._token: Token[RunFolder | None] | None = None
         self._above = folder
         self._closing = ExitStack()
 
     def __enter__(self) -> RunFolder:
         self._check()
-        if (whole := _at_work.get()) is not None:
+        if (whole := at_work()) is not None:
             whole.add_part(self.folder)
+            self.in_group |= whole.in_group
         while not self._above.exists() and self._above != self._above.parent:
             self._above = self._above.parent
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(self.folder / LOCK)
-        except OSError as error:
-            raise file_error(error, self.folder, "cannot be made or written to") from error
-        if self._lock is None:
-            raise OccupiedError(
-                f'another process is at work in "{self.folder}"; wait until it has finished, or choose another folder.'
-            )
+        self._take_lock(patience=PATIENCE if self.in_group and self._goes_on() else 0)
         try:
             self._check()  # again: another process may have had it in between
             for left in self.folder.rglob(f".*{PARTIAL}"):  # by a process that was killed while it wrote
@@ -110,30 +118,39 @@ class RunFolder:
                 (self.folder / name).unlink(missing_ok=True)
             if not self.resume or nothing_finished(self.folder):
                 remove_results(self.folder)
+            if self.job is not None:
+                note_line(self.folder, {JOB: self.job})
         except BaseException as error:
             self._unlock()
             if isinstance(error, OSError) and not isinstance(error, CaptumProtoError):
                 raise file_error(error, self.folder, "cannot be written to") from error
             raise
-        self._token = _at_work.set(self)
-        self._closing.enter_context(files_foretold(self._note_begun))
+        self._begin_work()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._closing.close()
-        if self._token is not None:
-            _at_work.reset(self._token)
+        self._end_work()
         try:
             if kind is None:
-                (self.folder / JOURNAL).unlink(missing_ok=True)
-            elif issubclass(kind, Exception) and nothing_finished(self.folder):  # not one that the user has interrupted
+                remove_notes(self.folder)
+            # Not of one that the user has interrupted, nor where others may be writing still.
+            elif issubclass(kind, Exception) and self.job is None and nothing_finished(self.folder):
                 remove_results(self.folder)
         finally:
             self._unlock()
         if kind is not None and not (self.folder / SETTINGS).exists():
             remove_empty(self.folder, self._above)
+
+    def _begin_work(self) -> None:
+        self._token = _at_work.set(self)
+        self._closing.enter_context(files_foretold(self._note_begun))
+
+    def _end_work(self) -> None:
+        self._closing.close()
+        if self._token is not None:
+            _at_work.reset(self._token)
 
     def _note_begun(self, path: Path) -> None:
         """Note a file of this run before it is written: a task that is never finished has no record that could name it."""
@@ -142,8 +159,7 @@ class RunFolder:
             return
         name = path.relative_to(root)
         if name.parts[0] not in (SETTINGS, TASKS, PAGE, REPORT):
-            with (root / JOURNAL).open("a", encoding="ascii") as journal:
-                journal.write(json.dumps(name.as_posix()) + "\n")
+            note_line(root, name.as_posix(), self._process)
 
     def add_part(self, folder: Path) -> None:
         """Record that a run in a folder below is a part of this one."""
@@ -153,7 +169,10 @@ class RunFolder:
         name = path.relative_to(root).as_posix()
         if name not in self._parts:
             self._parts.add(name)
-            self.write_settings(self.recorded)
+            self._record_part(name)
+
+    def _record_part(self, name: str) -> None:
+        self.write_settings(self.recorded)
 
     def files(self) -> list[Path]:
         """Every file of the run, whichever process wrote it: settings, records of tasks, what these name, and the parts' files."""
@@ -177,13 +196,13 @@ class RunFolder:
             )
         if self._summary_files is not None:  # of this run, or of the earlier one that it goes on with
             content[SUMMARY] = self._summary_files
-        if self._parts:
-            content[PARTS] = sorted(self._parts)
+        if parts := self._parts | parts_noted(self.folder):
+            content[PARTS] = sorted(parts)
         write_json(self.folder / SETTINGS, content, overwrite=True)
 
     def _check(self) -> None:
         """See that the folder may be used, without changing anything."""
-        part = _at_work.get() is not None
+        part = at_work() is not None
         command = self.provenance.get("command")
         found = check_free(self.folder, command, overwrite=self.overwrite, resume=self.resume, part=part)
         if found is not None and self.resume:
@@ -192,30 +211,39 @@ class RunFolder:
             self._parts = set(found.pop(PARTS, ()))
             check_same(self.folder, found, self.provenance)
 
+    def _goes_on(self) -> bool:
+        """Whether an earlier process of the same group may have the folder still."""
+        return self.job is None or job_of(self.folder) == self.job
+
+    def _take_lock(self, shared: bool = False, patience: float = 0) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(self.folder / LOCK, shared=shared, patience=patience)
+        except OSError as error:
+            raise file_error(error, self.folder, "cannot be made or written to") from error
+        if not self._lock.held:
+            raise OccupiedError(
+                f'another process is at work in "{self.folder}"; wait until it has finished, or choose another folder.'
+            )
+
     def _unlock(self) -> None:
         if self._lock is not None:
-            with suppress(OSError):
-                (self.folder / LOCK).unlink()
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
 
-def _locked(path: Path) -> int | None:
-    """An open file that this process alone has locked, until it ends, however it ends; None if another has it."""
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        if not _LOCKS:
-            return handle
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            return None
-        # Whoever had it before may have removed the file after this process opened it: a lock on that one would keep nobody out.
-        with suppress(OSError):
-            if os.fstat(handle).st_ino == os.stat(path).st_ino:
-                return handle
-        os.close(handle)
+def is_same(folder: Path, provenance: dict[str, Any]) -> bool:
+    """Whether the run in a folder has these settings; False where there is none."""
+    try:
+        found = all_settings(folder)
+    except OccupiedError:
+        return False
+    return {name: value for name, value in found.items() if name not in (RECORDED, SUMMARY, PARTS)} == provenance
+
+
+def at_work() -> RunFolder | None:
+    """The run in which this process makes a task just now, if it does."""
+    return _at_work.get()
 
 
 @contextmanager
@@ -264,8 +292,10 @@ __all__ = [
     "SETTINGS",
     "TASKS",
     "RunFolder",
+    "at_work",
     "check_free",
     "is_finished",
+    "is_same",
     "note_again",
     "noted_warnings",
     "read_record",

@@ -11,18 +11,36 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
-from tqdm.auto import tqdm
-
-from captum_proto._utils.files import count_as_written, files_written, sha256
+from captum_proto._utils.errors import InputError
+from captum_proto._utils.files import count_as_written, files_discarded, files_written, sha256
+from captum_proto.runs.contents import job_of
 from captum_proto.runs.files import write_json
-from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, note_again, noted_warnings, read_record
+from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, at_work, is_finished, is_same, read_record
+from captum_proto.runs.group import (
+    Alone,
+    Group,
+    Share,
+    ShareIsMade,
+    ends_after_tasks,
+    group_set_up,
+    job_name,
+    restarted,
+    times_restarted,
+    wait_until,
+)
+from captum_proto.runs.joined import JoinedFolder, SharedFolder
+from captum_proto.runs.making import Making
 from captum_proto.runs.provenance import plain
 
 Result = TypeVar("Result")
+#: What processes of a group tell each other of a run: the folder is open, the summary is written, and each has been told.
+_BEGUN, _FINISHED, _LEFT = "begun", "finished", "left"
+#: So many seconds the first process waits at most for the others to hear that all is finished.
+_FAREWELL = 30.0
 
 
 @dataclass(frozen=True)
@@ -170,9 +188,14 @@ def carry_out(
     overwrite: bool = False,
     resume: bool = False,
     show_progress: bool = False,
+    share: Share | None = None,
 ) -> Result:
     """
     Run a protocol in a folder.
+
+    Where the default group of ``torch.distributed`` has several processes, all call this together, and each makes tasks that nobody else
+    has taken. The first locks the folder, summarizes and shows progress; all return the same. Under ``torchrun --max-restarts``, a group
+    that is begun again goes on with what there is.
 
     A task of another protocol may do so in a folder below its own, with ``resume=True``: the inner run is then a part of the outer one,
     and a task that was interrupted goes on with what the inner run had finished.
@@ -185,6 +208,8 @@ def carry_out(
         resume (bool, optional): Whether to go on with what an interrupted run with the same provenance left in ``folder``. A folder in
             which there is nothing yet is begun. Default: False
         show_progress (bool, optional): Whether to show progress bars. Default: False
+        share (Share, optional): Which part of the tasks to make, where several jobs that are no group work in the folder; then, without a
+            share, ``resume=True`` makes what is left, and summarizes. Default: None, all
 
     Returns:
         What the protocol's ``summarize`` gives.
@@ -194,13 +219,42 @@ def carry_out(
             left of which no task is finished does not count.
         InputError: If it is to be resumed but was made with other settings, or holds the results of another command.
         WriteError: If it cannot be written to.
+        OtherProcessError: If another process of the group failed.
+        ShareIsMade: If ``share`` is given, at the end.
     """
+    group = None if at_work() is not None else group_set_up()  # a task, and what runs within it, is one process's
+    if share is not None:
+        return _make_share(protocol, folder, share, overwrite, group)
+    if group is None:
+        return _carry_out(protocol, folder, overwrite, resume, show_progress)
+    try:
+        return _carry_out_together(protocol, folder, overwrite, resume, show_progress, group)
+    except BaseException as error:
+        if not isinstance(error, ShareIsMade):
+            group.fail(error)
+        raise
+
+
+def _carry_out(
+    protocol: Protocol[Result],
+    folder: Path,
+    overwrite: bool,
+    resume: bool,
+    show_progress: bool,
+    group: Group | None = None,
+) -> Result:
+    """As the only process, or the first of a group."""
     provenance = plain(protocol.provenance())
     tasks = list(protocol.tasks())  # before the folder is touched: bad input is found here
-    with RunFolder(folder, provenance, overwrite=overwrite, resume=resume) as opened:
+    job = None if group is None else job_name()
+    if group is not None and not resume:
+        resume = _goes_on(folder, provenance, overwrite)
+    with RunFolder(folder, provenance, overwrite=overwrite, resume=resume, job=job) as opened:
         opened.write_settings(protocol.begun())
         run = Run(opened, tasks, show_progress)
-        _make_missing(protocol, run)
+        if group is not None:
+            group.announce(_BEGUN)
+        Making(protocol, run, group or Alone()).make()
         with files_written() as written:
             result = protocol.summarize(run)
         opened.write_settings(opened.recorded, written)
@@ -208,22 +262,61 @@ def carry_out(
     return result
 
 
-def _make_missing(protocol: Protocol[Any], run: Run) -> None:
-    """Make every task that is not finished, in their order."""
-    total = sum(task.weight for task in run.tasks)
-    visible = run.show_progress and bool(protocol.unit)
-    shown: set[str] = set()
-    with tqdm(total=total, unit=protocol.unit or "it", smoothing=0.05, disable=not visible) as progress:
-        for index, task in enumerate(run.tasks):
-            if run.finished(task):
-                note_again((run.record(task.name) or {"warnings": []})["warnings"])
-                if visible:
-                    progress.initial += task.weight  # the time left is that of what is left to do
-            else:
-                with files_written() as written, noted_warnings(shown) as warned:
-                    protocol.make(task, run)
-                run.finish(task, index, written, warned)
-            progress.update(task.weight)
+def _goes_on(folder: Path, provenance: dict[str, Any], overwrite: bool) -> bool:
+    """Whether a group that is begun again goes on with what is in a folder, as the command does not say itself."""
+    same = is_same(folder, provenance)
+    if restarted(job_of(folder)):
+        return same or not overwrite
+    # A process may have been lost when all was finished, and before it could end.
+    return times_restarted() > 0 and same and is_finished(folder)
+
+
+def _carry_out_together(
+    protocol: Protocol[Result], folder: Path, overwrite: bool, resume: bool, show_progress: bool, group: Group
+) -> Result:
+    """
+    As one of several processes.
+
+    The first opens the folder and summarizes. The others make tasks with it; a result that they are to return as well, they read from the
+    files of the tasks as the first did.
+    """
+    if group.first:
+        result = _carry_out(protocol, folder, overwrite, resume, show_progress, group)
+        group.announce(_FINISHED)
+        group.wait_for_all(_LEFT, _FAREWELL)
+        return result
+    provenance = plain(protocol.provenance())
+    tasks = list(protocol.tasks())
+    group.wait_for(_BEGUN)
+    wait_until((folder / SETTINGS).exists, group.check)  # a file system on a network may show it later
+    with JoinedFolder(folder, provenance, str(group.rank)) as opened:
+        run = Run(opened, tasks)
+        finished = Making(protocol, run, group).make()
+    group.wait_for(_FINISHED)
+    group.wait_for_all(_LEFT, 0)
+    if ends_after_tasks():
+        raise ShareIsMade(finished, len(tasks))
+    with files_discarded():
+        return protocol.summarize(run)
+
+
+def _make_share(
+    protocol: Protocol[Result], folder: Path, share: Share, overwrite: bool, group: Group | None
+) -> NoReturn:
+    """As one of several jobs that know of each other by the folder alone."""
+    if group is not None:
+        raise InputError(
+            f"share is {share}, but this is one of {group.size} processes of a group; give one or the other."
+        )
+    if overwrite:
+        raise InputError(
+            f"share is {share}, and --overwrite would remove what other shares make; remove the folder first."
+        )
+    provenance = plain(protocol.provenance())
+    tasks = list(protocol.tasks())
+    with SharedFolder(folder, provenance, f"{share.number}-of-{share.count}", protocol.begun()) as opened:
+        finished = Making(protocol, Run(opened, tasks), replace(share, folder=folder)).make()
+    raise ShareIsMade(finished, len(tasks))
 
 
 __all__ = ["Protocol", "Run", "Task", "carry_out", "records_of", "warnings_of"]

@@ -1,0 +1,85 @@
+"""The lock on a run's folder: one process, or several that make shares of one run; none outlives the process that has it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: there nobody watches over two runs in one folder
+    _LOCKS = False
+else:
+    _LOCKS = True
+
+#: What a file system says that has no locks, as some that are mounted over a network.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class FolderLock:
+    """
+    A lock on a file, that the operating system takes back when the process ends, however it ends.
+
+    Args:
+        path (Path): The file; it is made, and removed by the last who has the lock.
+        shared (bool, optional): Whether others may have it too, that share it. Default: False
+        patience (float, optional): How many seconds to wait for who has it. Default: 0
+    """
+
+    def __init__(self, path: Path, *, shared: bool = False, patience: float = 0) -> None:
+        self._path, self._shared = path, shared
+        self._handle: int | None = None
+        end = time.monotonic() + patience
+        while (handle := self._try()) is None and time.monotonic() < end:
+            time.sleep(0.2)
+        self._handle = handle
+
+    @property
+    def held(self) -> bool:
+        """Whether the lock was to be had."""
+        return self._handle is not None
+
+    def release(self) -> None:
+        """Give the lock back, if it is held."""
+        if self._handle is None:
+            return
+        if not self._shared or _flock(self._handle, shared=False):  # else others have it still, and the file is theirs
+            with suppress(OSError):
+                self._path.unlink()
+        os.close(self._handle)
+        self._handle = None
+
+    def _try(self) -> int | None:
+        """An open file that is locked; None if another process has it."""
+        while True:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            if not _flock(handle, self._shared):
+                os.close(handle)
+                return None
+            # Whoever had it before may have removed the file after this process opened it: a lock on that one would keep nobody out.
+            with suppress(OSError):
+                if os.fstat(handle).st_ino == os.stat(self._path).st_ino:
+                    return handle
+            os.close(handle)
+
+
+def _flock(handle: int, shared: bool) -> bool:
+    if not _LOCKS:
+        return True
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            return False
+        warnings.warn(
+            f"the file system has no locks ({error.strerror}), so nothing keeps a second run out of the folder; start only one.",
+            stacklevel=2,
+        )
+    return True
+
+
+__all__ = ["FolderLock"]
