@@ -21,6 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from captum_proto._utils import termination
+from captum_proto._utils.durable import PARTIAL, make_folders, put_in_place
 from captum_proto._utils.errors import CaptumProtoError, InputError, MissingFileError, OccupiedError, WriteError
 
 _METADATA = "captum_proto"
@@ -29,9 +31,6 @@ ESCAPED = "captum_proto.escaped"
 #: The ``errors`` with which JSON is written: what JSON itself has for a letter that UTF-8 cannot hold, so that it is read as it was.
 JSON_ESCAPED = "backslashreplace"
 
-
-#: How the name of a file ends that is still being written.
-PARTIAL = ".partial"
 #: Where to note the files that are written, if anyone asked.
 _written: ContextVar[set[Path] | None] = ContextVar("captum_proto files written", default=None)
 #: Whom to tell of each file before it is there, if anyone asked: a process that is killed cannot say afterwards what it wrote.
@@ -63,9 +62,17 @@ def readable(text: str) -> str:
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+def whole_file(path: str | os.PathLike[str], overwrite: bool = False, passing: bool = False) -> Iterator[Path]:
     """
     A temporary path beside ``path`` that takes its place when the block ends, and vanishes if the block raises.
+
+    When it has taken its place, the disk has it: see :func:`~captum_proto._utils.durable.put_in_place`. A process that is asked to
+    terminate meanwhile does so afterwards.
+
+    Args:
+        path (str or PathLike): The file.
+        overwrite (bool, optional): Whether it may be there already. Default: False
+        passing (bool, optional): Whether it is no result and goes again, so that nobody is to note it. Default: False
 
     Raises:
         OccupiedError: If ``path`` exists and ``overwrite`` is False.
@@ -74,30 +81,33 @@ def whole_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterato
     target = Path(path)
     if target.exists() and not overwrite:
         raise OccupiedError(f'"{target}" exists and would be overwritten; choose another name or pass overwrite=True.')
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL)
-    except OSError as error:
-        raise file_error(error, target) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes files for their owner's eyes only; give what any other new file gets.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        if (foretell := _foretold.get()) is not None:
-            foretell(target)
-        temporary.replace(target)
-    except (OSError, SafetensorError) as error:
-        if isinstance(error, CaptumProtoError) or (isinstance(error, OSError) and error.errno not in _OF_THE_DISK):
-            raise
-        raise file_error(error, target) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    if (written := _written.get()) is not None:
-        written.add(target)
+    with termination.postponed():
+        try:
+            make_folders(target.parent)
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL)
+        except OSError as error:
+            raise file_error(error, target) from error
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            # mkstemp makes files for their owner's eyes only; give what any other new file gets.
+            umask = os.umask(0)
+            os.umask(umask)
+            with contextlib.suppress(PermissionError):  # of a file system without permissions
+                temporary.chmod(0o666 & ~umask)
+            if not passing and (foretell := _foretold.get()) is not None:
+                foretell(target)
+            put_in_place(temporary, target)
+        except (OSError, SafetensorError) as error:
+            if isinstance(error, CaptumProtoError) or (isinstance(error, OSError) and error.errno not in _OF_THE_DISK):
+                raise
+            raise file_error(error, target) from error
+        finally:
+            with contextlib.suppress(OSError):  # it has taken its place, or the disk went while it was written
+                temporary.unlink()
+        if not passing and (written := _written.get()) is not None:
+            written.add(target)
 
 
 #: What a disk says while a file is written, whatever the file: full, over quota, read-only, broken.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,30 +14,39 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from captum_proto._utils.checks import callers_level
+from captum_proto._utils.durable import step_back
 from captum_proto._utils.errors import CaptumProtoError, OccupiedError
-from captum_proto._utils.files import PARTIAL, file_error, files_foretold
+from captum_proto._utils.files import file_error, files_foretold
 from captum_proto.ops import SlowPathWarning
 from captum_proto.runs.contents import (
+    ARGUMENTS,
     JOURNAL,
     LOCK,
+    MANIFEST,
     PAGE,
     PARTS,
     RECORDED,
     REPORT,
     SETTINGS,
+    SNAPSHOTS,
     SUMMARY,
     TASKS,
+    all_settings,
     check_free,
     is_finished,
+    is_recoverable,
     nothing_finished,
+    parts_of_records,
     read_record,
     read_settings,
     recorded_files,
+    recorded_of,
     remove_empty,
     remove_results,
     task_records,
 )
-from captum_proto.runs.files import write_json
+from captum_proto.runs.files import write_sealed
 from captum_proto.runs.provenance import check_same
 
 try:
@@ -45,8 +56,13 @@ except ImportError:  # Windows has no such locks: there nobody watches over two 
 else:
     _LOCKS = True
 
+#: What a file system says that has no locks, as some network ones do; and of a lock that another process has.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 #: The run that is at work, if one is: what is begun within its folder is a part of it.
 _at_work: ContextVar[RunFolder | None] = ContextVar("captum_proto run at work", default=None)
+#: What the command line was given, as far as it says what is made, if it is at work.
+_arguments: ContextVar[list[str] | None] = ContextVar("captum_proto command line", default=None)
 #: The list that :func:`noted_warnings` fills, if it does.
 _noted: ContextVar[list[str] | None] = ContextVar("captum_proto warnings noted", default=None)
 
@@ -82,6 +98,7 @@ class RunFolder:
         self.recorded: dict[str, Any] = {}
         self._summary_files: list[str] | None = None
         self._parts: set[str] = set()
+        self._arguments: list[str] | None = None
         self._lock: int | None = None
         self._token: Token[RunFolder | None] | None = None
         self._above = folder
@@ -91,6 +108,8 @@ class RunFolder:
         self._check()
         if (whole := _at_work.get()) is not None:
             whole.add_part(self.folder)
+        elif self._arguments is None:  # of a run that goes on, those with which it began
+            self._arguments = _arguments.get()
         while not self._above.exists() and self._above != self._above.parent:
             self._above = self._above.parent
         try:
@@ -104,9 +123,8 @@ class RunFolder:
             )
         try:
             self._check()  # again: another process may have had it in between
-            for left in self.folder.rglob(f".*{PARTIAL}"):  # by a process that was killed while it wrote
-                left.unlink(missing_ok=True)
-            for name in (PAGE, REPORT):  # of an earlier state; this run writes its own when it is finished
+            step_back(self.folder)  # from where a process was killed while it wrote
+            for name in (PAGE, REPORT, MANIFEST):  # of an earlier state; this run writes its own when it is finished
                 (self.folder / name).unlink(missing_ok=True)
             if not self.resume or nothing_finished(self.folder):
                 remove_results(self.folder)
@@ -128,6 +146,7 @@ class RunFolder:
         try:
             if kind is None:
                 (self.folder / JOURNAL).unlink(missing_ok=True)
+                shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)
             elif issubclass(kind, Exception) and nothing_finished(self.folder):  # not one that the user has interrupted
                 remove_results(self.folder)
         finally:
@@ -141,7 +160,7 @@ class RunFolder:
         if not path.is_relative_to(root):
             return
         name = path.relative_to(root)
-        if name.parts[0] not in (SETTINGS, TASKS, PAGE, REPORT):
+        if name.parts[0] not in (SETTINGS, TASKS, PAGE, REPORT, MANIFEST):
             with (root / JOURNAL).open("a", encoding="ascii") as journal:
                 journal.write(json.dumps(name.as_posix()) + "\n")
 
@@ -157,7 +176,15 @@ class RunFolder:
 
     def files(self) -> list[Path]:
         """Every file of the run, whichever process wrote it: settings, records of tasks, what these name, and the parts' files."""
-        return [self.folder / SETTINGS, *task_records(self.folder), *recorded_files(self.folder)]
+        own = [self.folder / SETTINGS, self.folder / MANIFEST, *task_records(self.folder)]
+        return [*own, *recorded_files(self.folder)]
+
+    def write_manifest(self) -> None:
+        """Write down, when all else is written, every file that no task's record names, the records themselves among them."""
+        summary = [self.folder / name for name in self._summary_files or ()]
+        paths = [self.folder / SETTINGS, *task_records(self.folder), *summary]
+        files = {path.relative_to(self.folder).as_posix(): recorded_of(path) for path in paths}
+        write_sealed(self.folder / MANIFEST, {"files": files})
 
     def write_settings(self, recorded: Mapping[str, Any], summary_files: Iterable[Path] | None = None) -> None:
         """
@@ -179,14 +206,21 @@ class RunFolder:
             content[SUMMARY] = self._summary_files
         if self._parts:
             content[PARTS] = sorted(self._parts)
-        write_json(self.folder / SETTINGS, content, overwrite=True)
+        if self._arguments is not None:
+            content[ARGUMENTS] = self._arguments
+        write_sealed(self.folder / SETTINGS, content)
 
     def _check(self) -> None:
         """See that the folder may be used, without changing anything."""
         part = _at_work.get() is not None
         command = self.provenance.get("command")
         found = check_free(self.folder, command, overwrite=self.overwrite, resume=self.resume, part=part)
-        if found is not None and self.resume:
+        if found == {}:
+            if not is_recoverable(self.folder, self.provenance, part):
+                all_settings(self.folder)  # raises
+            self._parts = parts_of_records(self.folder)
+        elif found is not None and self.resume:
+            self._arguments = found.pop(ARGUMENTS, None)
             found.pop(RECORDED, None)
             self._summary_files = found.pop(SUMMARY, None)
             self._parts = set(found.pop(PARTS, ()))
@@ -208,14 +242,39 @@ def _locked(path: Path) -> int | None:
             return handle
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                if _at_work.get() is None:  # else it was said of the folder above
+                    warnings.warn(
+                        f'the file system of "{path.parent}" has no locks ({error.strerror}), so nobody watches over two runs in one '
+                        "folder; see to it that no other process works in it.",
+                        stacklevel=callers_level(),
+                    )
+                return handle
             os.close(handle)
+            if error.errno not in _TAKEN:
+                raise
             return None
         # Whoever had it before may have removed the file after this process opened it: a lock on that one would keep nobody out.
         with suppress(OSError):
             if os.fstat(handle).st_ino == os.stat(path).st_ino:
                 return handle
         os.close(handle)
+
+
+@contextmanager
+def begun_by(arguments: list[str]) -> Iterator[None]:
+    """
+    Record with the runs of the block, beside what their results depend on, which command line made them.
+
+    Args:
+        arguments (list[str]): Without what does not say what is made: the folder, whether to resume.
+    """
+    token = _arguments.set(arguments)
+    try:
+        yield
+    finally:
+        _arguments.reset(token)
 
 
 @contextmanager
@@ -257,6 +316,7 @@ def note_again(messages: Iterable[str]) -> None:
 
 
 __all__ = [
+    "MANIFEST",
     "PAGE",
     "PARTS",
     "RECORDED",
@@ -264,6 +324,7 @@ __all__ = [
     "SETTINGS",
     "TASKS",
     "RunFolder",
+    "begun_by",
     "check_free",
     "is_finished",
     "note_again",

@@ -7,8 +7,6 @@ protocols: the record of what the results depend on, which tasks are finished, `
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +15,9 @@ from typing import Any, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
-from captum_proto._utils.files import count_as_written, files_written, sha256
-from captum_proto.runs.files import write_json
+from captum_proto._utils.files import count_as_written, files_written
+from captum_proto.runs.contents import RUN, is_intact, recorded_of
+from captum_proto.runs.files import digest_of, write_sealed
 from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, note_again, noted_warnings, read_record
 from captum_proto.runs.provenance import plain
 
@@ -111,14 +110,11 @@ class Run:
         return read_record(self.folder / TASKS / f"{name}.json")
 
     def finished(self, task: Task) -> bool:
-        """Whether a task is done, with the inputs it has now, and its files are all there."""
+        """Whether a task is done, with the inputs it has now, and its files are all there and not altered."""
         found = self.record(task.name)
         if found is None or found["inputs"] != plain(task.inputs) or found["needs"] != self._needs(task):
             return False
-        return all(
-            (self.folder / path).is_file() and (self.folder / path).stat().st_size == file["bytes"]
-            for path, file in found["files"].items()
-        )
+        return all(is_intact(self.folder / path, file) for path, file in found["files"].items())
 
     def warnings(self) -> list[str]:
         """What was warned of while the tasks were made, whichever process made them, each message once."""
@@ -131,9 +127,7 @@ class Run:
             root / SETTINGS
         }  # in which a part of the run is recorded when it begins
         inside = sorted(path for path in resolved if path.is_relative_to(root) and path.is_file())
-        files = {
-            path.relative_to(root).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in inside
-        }
+        files = {path.relative_to(root).as_posix(): recorded_of(path) for path in inside}
         content = {
             "task": task.name,
             "index": index,
@@ -141,15 +135,13 @@ class Run:
             "needs": self._needs(task),
             "files": files,
             "warnings": list(warned),
+            RUN: digest_of(self.provenance),
         }
-        write_json(self.folder / TASKS / f"{task.name}.json", content, overwrite=True, indent=1)
+        write_sealed(self.folder / TASKS / f"{task.name}.json", content, indent=1)
 
     def _needs(self, task: Task) -> dict[str, str]:
         """The digest of what is recorded of each task that this one reads."""
-        return {
-            name: hashlib.sha256(json.dumps(self.record(name), sort_keys=True).encode()).hexdigest()
-            for name in task.needs
-        }
+        return {name: digest_of(self.record(name)) for name in task.needs}
 
 
 def records_of(folder: Path) -> list[dict[str, Any]]:
@@ -204,6 +196,7 @@ def carry_out(
         with files_written() as written:
             result = protocol.summarize(run)
         opened.write_settings(opened.recorded, written)
+        opened.write_manifest()
         count_as_written(opened.files())
     return result
 
