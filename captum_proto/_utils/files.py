@@ -171,10 +171,11 @@ def save_tensors(
     tensors: dict[str, Tensor],
     metadata: dict[str, Any],
     overwrite: bool = False,
+    passing: bool = False,
 ) -> None:
-    """Tensors and a JSON description of them, as one safetensors file of this ``kind``."""
+    """Tensors and a JSON description of them, as one safetensors file of this ``kind``; ``passing`` as :func:`whole_file` has it."""
     described = {_METADATA: json.dumps({"kind": kind, **metadata})}
-    with whole_file(path, overwrite) as temporary:
+    with whole_file(path, overwrite, passing) as temporary:
         save_file(
             {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary, described
         )

@@ -34,7 +34,7 @@ def asked() -> bool:
 
 def end_if_asked() -> None:
     """
-    End here, if the process was asked to terminate: where Python dropped the exception on its way, as it does in finalizers, it is raised again.
+    End here, if the process was asked to terminate: where Python dropped the exception, as it does in finalizers, it comes again.
 
     Raises:
         Terminated: In the main thread, outside of :func:`postponed`.
@@ -45,7 +45,7 @@ def end_if_asked() -> None:
 
 @contextlib.contextmanager
 def postponed() -> Iterator[None]:
-    """A block that is not ended in the middle. In threads other than the main one, of which no signal ends any, it is a block like any other."""
+    """A block that is not ended in the middle. In other threads than the main one, which no signal ends, it is a block like any other."""
     global _depth
     if threading.current_thread() is not threading.main_thread():
         yield

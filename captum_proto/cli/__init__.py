@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from captum_proto._utils import termination
 from captum_proto._utils.errors import CaptumProtoError
 from captum_proto._utils.files import ESCAPED
 from captum_proto.cli import (
@@ -37,9 +38,12 @@ from captum_proto.cli import (
     sanity_check,
     sweep,
     trojans,
+    verify,
     visualize,
 )
 from captum_proto.cli.arguments import EXIT_CODES
+from captum_proto.cli.recorded import recorded_arguments
+from captum_proto.runs.folder import begun_by
 
 #: What to send with a report: the versions and devices that the command prints.
 _HOW_TO_REPORT = "to report it, send what is above and the output of: captum-proto info --json"
@@ -68,6 +72,7 @@ COMMANDS = (
     blind,
     reproduce,
     report,
+    verify,
     info,
     demo,
 )
@@ -98,19 +103,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments (sequence of str, optional): What follows ``captum-proto``. Default: ``sys.argv[1:]``
 
     Returns:
-        int: The exit code: 0 done, 1 something given cannot be used, 70 a bug, 130 interrupted. Wrong usage exits with 2.
+        int: The exit code: 0 done, 1 something given cannot be used, 70 a bug, 130 interrupted, 143 terminated. Wrong usage exits with 2.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no letter that the terminal lacks ends a run
             stream.reconfigure(errors=ESCAPED)
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    given = recorded_arguments(parser, args.command, sys.argv[1:] if arguments is None else arguments)
+    hint = "; what was finished is on disk, --resume goes on from there" if hasattr(args, "resume") else ""
     try:
-        args.run(args)
+        with termination.taken(), begun_by(given):
+            try:
+                args.run(args)
+            except Exception as error:
+                if (
+                    termination.asked()
+                ):  # processes that were asked together, such as those of a DataLoader, were missed first
+                    raise termination.Terminated from error
+                raise
         sys.stdout.flush()
     except KeyboardInterrupt:
-        hint = "; what was finished is on disk, --resume goes on from there" if hasattr(args, "resume") else ""
         print(f"captum-proto: interrupted{hint}", file=sys.stderr)
         return 130
+    except termination.Terminated:
+        print(f"captum-proto: terminated{hint}", file=sys.stderr)
+        return termination.EXIT_CODE
     except CaptumProtoError as error:
         if args.debug:
             raise

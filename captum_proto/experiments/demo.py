@@ -155,7 +155,13 @@ class EvenlySpacedScans:
 
 
 def run_demo(
-    folder: Path, demo: Demo, *, overwrite: bool = False, resume: bool = False, show_progress: bool = False
+    folder: Path,
+    demo: Demo,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    show_progress: bool = False,
+    snapshot_every: int | None = None,
 ) -> None:
     """
     Carry a demonstration out, and print what it finds and where.
@@ -166,11 +172,19 @@ def run_demo(
         overwrite (bool, optional): Whether files in ``folder`` may be replaced. Default: False
         resume (bool, optional): Whether to go on with what an interrupted run left in ``folder``. Default: False
         show_progress (bool, optional): Whether to show progress bars. Default: False
+        snapshot_every (int, optional): As in :func:`~captum_proto.runs.tasks.carry_out`. Default: None
     """
     begin = time.perf_counter()
     native = ops.backend()["cpu"]
     print("operators: " + ("native C++" if native["native"] else f"PyTorch ({native['reason']})"))
-    carry_out(demo, folder, overwrite=overwrite, resume=resume, show_progress=show_progress)
+    carry_out(
+        demo,
+        folder,
+        overwrite=overwrite,
+        resume=resume,
+        show_progress=show_progress,
+        snapshot_every=snapshot_every,
+    )
     print(f"\n{time.perf_counter() - begin:.0f} s. Everything on one page: {folder / 'report.html'}")
     print(f"Pictures, tables and figures are in {folder}:")
     for name in (

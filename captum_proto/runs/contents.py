@@ -158,7 +158,7 @@ def remove_results(root: Path) -> None:
                     remove_results(root / name)
                     (root / name / LOCK).unlink(missing_ok=True)  # of a process that was killed
                     remove_empty(root / name, root)
-    for path in [*recorded_files(root), *_begun_files(root)]:
+    for path in [*recorded_files(root), *begun_files(root)]:
         path.unlink(missing_ok=True)
         remove_empty(path.parent, root)
     for name in (TASKS, SNAPSHOTS):
@@ -184,7 +184,7 @@ def _left_unfinished(root: Path) -> set[Path] | None:
         return None
     if RECORDED not in settings or SUMMARY in settings:
         return None
-    own = {*(root / name for name in (SETTINGS, PAGE, REPORT, MANIFEST, JOURNAL)), *_begun_files(root)}
+    own = {*(root / name for name in (SETTINGS, PAGE, REPORT, MANIFEST, JOURNAL)), *begun_files(root)}
     for name in settings.get(PARTS) or ():
         part = root / name
         if has_settings(part):
@@ -251,7 +251,7 @@ def recorded_files(root: Path) -> list[Path]:
     return _within(root, names)
 
 
-def _begun_files(root: Path) -> list[Path]:
+def begun_files(root: Path) -> list[Path]:
     """The files that a run which was interrupted was about to write, or has written."""
     names: set[str] = set()
     with suppress(OSError):

@@ -12,7 +12,6 @@ from typing import Any
 
 from captum_proto._utils.files import ESCAPED, JSON_ESCAPED, whole_file
 
-
 #: The last entry of sealed JSON: the digest of all others.
 SEAL = "sha256"
 

@@ -48,6 +48,7 @@ from captum_proto.runs.contents import (
 )
 from captum_proto.runs.files import write_sealed
 from captum_proto.runs.provenance import check_same
+from captum_proto.runs.snapshots import SnapshotWarning
 
 try:
     import fcntl
@@ -292,8 +293,8 @@ def noted_warnings(shown: set[str] | None = None) -> Iterator[list[str]]:
 
     def note(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
         text = str(message)
-        # What is said once in a process, and of an installation, is no part of any task.
-        if text not in noted and not issubclass(category, SlowPathWarning):
+        # What is said once in a process, and of an installation or of what an earlier process left, is no part of any task.
+        if text not in noted and not issubclass(category, (SlowPathWarning, SnapshotWarning)):
             noted.append(text)
         if text not in shown:
             shown.add(text)

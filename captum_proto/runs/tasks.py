@@ -16,10 +16,11 @@ from typing import Any, Generic, TypeVar
 from tqdm.auto import tqdm
 
 from captum_proto._utils.files import count_as_written, files_written
-from captum_proto.runs.contents import RUN, is_intact, recorded_of
+from captum_proto.runs.contents import RUN, SNAPSHOTS, is_intact, recorded_of, remove_empty
 from captum_proto.runs.files import digest_of, write_sealed
 from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, note_again, noted_warnings, read_record
 from captum_proto.runs.provenance import plain
+from captum_proto.runs.snapshots import kept_every, of_task
 
 Result = TypeVar("Result")
 
@@ -162,6 +163,7 @@ def carry_out(
     overwrite: bool = False,
     resume: bool = False,
     show_progress: bool = False,
+    snapshot_every: int | None = None,
 ) -> Result:
     """
     Run a protocol in a folder.
@@ -177,6 +179,9 @@ def carry_out(
         resume (bool, optional): Whether to go on with what an interrupted run with the same provenance left in ``folder``. A folder in
             which there is nothing yet is begun. Default: False
         show_progress (bool, optional): Whether to show progress bars. Default: False
+        snapshot_every (int, optional): After how many steps of an optimization to keep its state beside the results until the task is
+            finished, 0 for never: a run that is killed goes on from there when it is resumed. Default: None, never, or in a part of another
+            run as that has it
 
     Returns:
         What the protocol's ``summarize`` gives.
@@ -189,7 +194,7 @@ def carry_out(
     """
     provenance = plain(protocol.provenance())
     tasks = list(protocol.tasks())  # before the folder is touched: bad input is found here
-    with RunFolder(folder, provenance, overwrite=overwrite, resume=resume) as opened:
+    with kept_every(snapshot_every), RunFolder(folder, provenance, overwrite=overwrite, resume=resume) as opened:
         opened.write_settings(protocol.begun())
         run = Run(opened, tasks, show_progress)
         _make_missing(protocol, run)
@@ -213,9 +218,12 @@ def _make_missing(protocol: Protocol[Any], run: Run) -> None:
                 if visible:
                     progress.initial += task.weight  # the time left is that of what is left to do
             else:
-                with files_written() as written, noted_warnings(shown) as warned:
+                snapshot = of_task(run.folder / SNAPSHOTS / task.name)
+                with files_written() as written, noted_warnings(shown) as warned, snapshot.used():
                     protocol.make(task, run)
                 run.finish(task, index, written, warned)
+                snapshot.clear()
+                remove_empty(snapshot.folder.parent, run.folder)
             progress.update(task.weight)
 
 
