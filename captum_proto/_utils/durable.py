@@ -40,12 +40,13 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def make_folders(folder: Path) -> None:
-    """Make a folder and those above it, and wait until the disk has their names."""
+def make_folders(folder: Path) -> list[Path]:
+    """Make a folder and those above it, and wait until the disk has their names: those that were not there, the innermost first."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
         flush(made.parent)
+    return missing
 
 
 def put_in_place(temporary: Path, target: Path) -> None:

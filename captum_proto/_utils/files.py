@@ -82,8 +82,9 @@ def whole_file(path: str | os.PathLike[str], overwrite: bool = False, passing: b
     if target.exists() and not overwrite:
         raise OccupiedError(f'"{target}" exists and would be overwritten; choose another name or pass overwrite=True.')
     with termination.postponed():
+        folders: list[Path] = []
         try:
-            make_folders(target.parent)
+            folders = make_folders(target.parent)
             handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL)
         except OSError as error:
             raise file_error(error, target) from error
@@ -106,6 +107,9 @@ def whole_file(path: str | os.PathLike[str], overwrite: bool = False, passing: b
         finally:
             with contextlib.suppress(OSError):  # it has taken its place, or the disk went while it was written
                 temporary.unlink()
+            with contextlib.suppress(OSError):  # it is in them, or others' files are
+                for folder in folders:
+                    folder.rmdir()
         if not passing and (written := _written.get()) is not None:
             written.add(target)
 

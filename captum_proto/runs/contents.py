@@ -61,7 +61,8 @@ def check_free(
     """
     if folder.exists() and not folder.is_dir():
         raise OccupiedError(f'"{folder}" is a file; choose a folder with --out.')
-    if not folder.is_dir() or not any(_counts(path) for path in folder.iterdir()) or nothing_finished(folder):
+    files = (path for path in folder.rglob("*") if not path.is_dir())
+    if not folder.is_dir() or not any(map(_counts, files)) or nothing_finished(folder):
         return None
     settings_there = has_settings(folder)
     if resume and is_recoverable(folder, part=part):

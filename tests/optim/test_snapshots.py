@@ -38,8 +38,10 @@ from captum_proto.optim import (
     Snapshot,
     StackImage,
     feature_visualization_transform,
+    forward,
     visualize,
 )
+from captum_proto.optim.network import arrange
 from captum_proto.optim.result import OptimizationResult, Step
 from captum_proto.runs import snapshots
 
@@ -109,6 +111,7 @@ def check(
     seen: list[Step] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*this CPU has no .* arithmetic")
         found = make().optimize(**how, callback=lambda step: seen.append(step), snapshot=Snapshot(folder, every))
     assert len(seen) < len(whole)
     assert [(step.phase, step.step) for step in seen] == [(step.phase, step.step) for step in whole[-len(seen) :]]
@@ -178,7 +181,7 @@ def test_a_warm_up_that_ends_early_for_some(kills: tuple[int, ...], tolerance: f
     check(make, tmp_path / "snapshot", kills, every=2)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_other_precisions(dtype: torch.dtype, tmp_path: Path) -> None:
     """The optimizers' own numbers are of a dtype of their own, which loading them as PyTorch does would change."""
 
@@ -188,6 +191,20 @@ def test_other_precisions(dtype: torch.dtype, tmp_path: Path) -> None:
         return InputOptimization(model, ClassLogit([1, 3]), steps=9, optimizer="nadam", autocast=autocast)
 
     check(make, tmp_path / "snapshot", (5,))
+
+
+def test_how_the_network_is_run_is_found_on_the_first_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a folded network gives the same output is a matter of the images at hand: a resumed run has to fold what the first did."""
+    seen: list[Tensor] = []
+
+    def watched(pipeline: Any, prepared: Tensor, *choices: Any) -> Any:
+        seen.append(prepared.clone())
+        return arrange(pipeline, prepared, *choices)
+
+    monkeypatch.setattr(forward, "arrange", watched)
+    begun(tmp_path / "s", transform=RandomAffine(20))()
+    assert len(seen) == 2
+    assert torch.equal(*seen)
 
 
 def test_units_without_a_gradient_at_first(tmp_path: Path) -> None:

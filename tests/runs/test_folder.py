@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tempfile
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -228,3 +231,18 @@ def test_what_is_said_once_in_a_process_is_shown_and_is_no_part_of_a_record() ->
         warnings.warn("slow", ops.SlowPathWarning, stacklevel=1)
     assert len(shown) == 1
     assert noted == []
+
+
+def test_folders_without_files_are_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full as a file is begun leaves none either."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "mkstemp", refuse)
+        with pytest.raises(OSError, match="make room"):
+            carry_out(Words({"a": "one"}), tmp_path / "full")
+    assert not (tmp_path / "full").exists()
+    (tmp_path / "left" / "values").mkdir(parents=True)
+    assert carry_out(Words({"a": "one"}), tmp_path / "left", resume=True) == "one"
