@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ import pytest
 import torch
 from networks import SmallCNN, seeded
 from torch import Tensor, nn
+
+#: Tests write thousands of small files, and lose nothing in a power cut; those of what is on the disk wait for it.
+os.environ.setdefault("CAPTUM_PROTO_FSYNC", "0")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

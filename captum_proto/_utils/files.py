@@ -21,6 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from captum_proto._utils import termination
+from captum_proto._utils.durable import PARTIAL, make_folders, put_in_place
 from captum_proto._utils.errors import CaptumProtoError, InputError, MissingFileError, OccupiedError, WriteError
 
 _METADATA = "captum_proto"
@@ -29,9 +31,6 @@ ESCAPED = "captum_proto.escaped"
 #: The ``errors`` with which JSON is written: what JSON itself has for a letter that UTF-8 cannot hold, so that it is read as it was.
 JSON_ESCAPED = "backslashreplace"
 
-
-#: How the name of a file ends that is still being written.
-PARTIAL = ".partial"
 #: Where to note the files that are written, if anyone asked.
 _written: ContextVar[set[Path] | None] = ContextVar("captum_proto files written", default=None)
 #: Whether what is written goes nowhere.
@@ -65,9 +64,17 @@ def readable(text: str) -> str:
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+def whole_file(path: str | os.PathLike[str], overwrite: bool = False, passing: bool = False) -> Iterator[Path]:
     """
     A temporary path beside ``path`` that takes its place when the block ends, and vanishes if the block raises.
+
+    When it has taken its place, the disk has it: see :func:`~captum_proto._utils.durable.put_in_place`. A process that is asked to
+    terminate meanwhile does so afterwards.
+
+    Args:
+        path (str or PathLike): The file.
+        overwrite (bool, optional): Whether it may be there already. Default: False
+        passing (bool, optional): Whether it is no result and goes again, so that nobody is to note it. Default: False
 
     Raises:
         OccupiedError: If ``path`` exists and ``overwrite`` is False.
@@ -75,35 +82,42 @@ def whole_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterato
     """
     target = Path(path)
     if _discarded.get():
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder) / target.name
+        with tempfile.TemporaryDirectory() as elsewhere:
+            yield Path(elsewhere) / target.name
         return
     if target.exists() and not overwrite:
         raise OccupiedError(f'"{target}" exists and would be overwritten; choose another name or pass overwrite=True.')
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL)
-    except OSError as error:
-        raise file_error(error, target) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes files for their owner's eyes only; give what any other new file gets.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        if (foretell := _foretold.get()) is not None:
-            foretell(target)
-        temporary.replace(target)
-    except (OSError, SafetensorError) as error:
-        if isinstance(error, CaptumProtoError) or (isinstance(error, OSError) and error.errno not in _OF_THE_DISK):
-            raise
-        raise file_error(error, target) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    if (written := _written.get()) is not None:
-        written.add(target)
+    with termination.postponed():
+        folders: list[Path] = []
+        try:
+            folders = make_folders(target.parent)
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL)
+        except OSError as error:
+            raise file_error(error, target) from error
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            # mkstemp makes files for their owner's eyes only; give what any other new file gets.
+            umask = os.umask(0)
+            os.umask(umask)
+            with contextlib.suppress(PermissionError):  # of a file system without permissions
+                temporary.chmod(0o666 & ~umask)
+            if not passing and (foretell := _foretold.get()) is not None:
+                foretell(target)
+            put_in_place(temporary, target)
+        except (OSError, SafetensorError) as error:
+            if isinstance(error, CaptumProtoError) or (isinstance(error, OSError) and error.errno not in _OF_THE_DISK):
+                raise
+            raise file_error(error, target) from error
+        finally:
+            with contextlib.suppress(OSError):  # it has taken its place, or the disk went while it was written
+                temporary.unlink()
+            with contextlib.suppress(OSError):  # it is in them, or others' files are
+                for folder in folders:
+                    folder.rmdir()
+        if not passing and (written := _written.get()) is not None:
+            written.add(target)
 
 
 #: What a disk says while a file is written, whatever the file: full, over quota, read-only, broken.
@@ -180,10 +194,11 @@ def save_tensors(
     tensors: dict[str, Tensor],
     metadata: dict[str, Any],
     overwrite: bool = False,
+    passing: bool = False,
 ) -> None:
-    """Tensors and a JSON description of them, as one safetensors file of this ``kind``."""
+    """Tensors and a JSON description of them, as one safetensors file of this ``kind``; ``passing`` as :func:`whole_file` has it."""
     described = {_METADATA: json.dumps({"kind": kind, **metadata})}
-    with whole_file(path, overwrite) as temporary:
+    with whole_file(path, overwrite, passing) as temporary:
         save_file(
             {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary, described
         )

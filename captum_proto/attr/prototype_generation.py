@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from captum_proto.optim.presets import PAPER_TRANSFORM
 from captum_proto.optim.random import EVALUATION, RandomStream
 from captum_proto.optim.result import Callback, OptimizationResult
 from captum_proto.runs.provenance import versions
+from captum_proto.runs.snapshots import Snapshot
 
 TensorOrTuple = TypeVar("TensorOrTuple", Tensor, tuple[Tensor, ...])
 
@@ -126,6 +128,7 @@ class PrototypeGeneration(Attribution):
         callback: Callback | None = None,
         snapshot_steps: Iterable[int] = (),
         show_progress: bool = False,
+        snapshot: Snapshot | None = None,
     ) -> Prototypes:
         r"""
         Make prototypes, from noise :math:`x_0 \sim U` over the value range unless start images are given.
@@ -147,6 +150,8 @@ class PrototypeGeneration(Attribution):
                 optimization, and the prototypes as they are come back. Default: None
             snapshot_steps (iterable of int, optional): Keep copies of the images after so many steps of ascent. Default: ()
             show_progress (bool, optional): Whether to show a progress bar. Default: False
+            snapshot (Snapshot, optional): Where to keep the state of the optimization until this call returns: after the process was
+                killed, the same call goes on from there, and makes the same prototypes, bit for bit on the same device. Default: None
 
         Returns:
             Prototypes: Images in ``value_range`` with their logits, probabilities, history and settings.
@@ -183,9 +188,12 @@ class PrototypeGeneration(Attribution):
         arguments = _format_additional_forward_args(additional_forward_args) or ()
         objective, logit = settings.objective(classes), ClassLogit(classes)
         parts: list[Prototypes] = []
-        with tqdm(
-            total=len(targets) * (steps + warmup_steps), desc="prototypes", unit="step", disable=not show_progress
-        ) as progress:
+        with (
+            contextlib.nullcontext() if snapshot is None else snapshot.used(),
+            tqdm(
+                total=len(targets) * (steps + warmup_steps), desc="prototypes", unit="step", disable=not show_progress
+            ) as progress,
+        ):
             for batch in _batches(len(targets), batch_size):
                 rows = slice(batch.start, batch.stop)
                 optimization = InputOptimization(
@@ -218,6 +226,8 @@ class PrototypeGeneration(Attribution):
                 )
                 if result.stopped:
                     break
+        if snapshot is not None:
+            snapshot.clear()
         prototypes = Prototypes.concatenate(parts)
         prototypes.settings = {
             "image_shape": list(shape),

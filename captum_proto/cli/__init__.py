@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from captum_proto._utils import termination
 from captum_proto._utils.errors import CaptumProtoError
 from captum_proto._utils.files import ESCAPED
 from captum_proto.cli import (
@@ -37,10 +38,13 @@ from captum_proto.cli import (
     sanity_check,
     sweep,
     trojans,
+    verify,
     visualize,
 )
 from captum_proto.cli.arguments import EXIT_CODES
 from captum_proto.cli.processes import Processes, said_of_share
+from captum_proto.cli.recorded import recorded_arguments
+from captum_proto.runs.folder import begun_by
 from captum_proto.runs.group import OtherProcessError, ShareIsMade
 
 #: What to send with a report: the versions and devices that the command prints.
@@ -70,6 +74,7 @@ COMMANDS = (
     blind,
     reproduce,
     report,
+    verify,
     info,
     demo,
 )
@@ -100,18 +105,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments (sequence of str, optional): What follows ``captum-proto``. Default: ``sys.argv[1:]``
 
     Returns:
-        int: The exit code: 0 done, 1 something given cannot be used, 70 a bug, 130 interrupted. Wrong usage exits with 2.
+        int: The exit code: 0 done, 1 something given cannot be used, 70 a bug, 130 interrupted, 143 terminated. Wrong usage exits with 2.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no letter that the terminal lacks ends a run
             stream.reconfigure(errors=ESCAPED)
     processes = Processes()
+    parser = _parser()
     with processes.quiet():
-        args = _parser().parse_args(arguments)
+        args = parser.parse_args(arguments)
+    given = recorded_arguments(parser, args.command, sys.argv[1:] if arguments is None else arguments)
+    hint = "; what was finished is on disk, --resume goes on from there" if hasattr(args, "resume") else ""
     try:
-        with processes.quiet(), processes.together():
-            args.run(args)
-            sys.stdout.flush()
+        with processes.quiet(), termination.taken(), begun_by(given):
+            try:
+                with processes.together():
+                    args.run(args)
+                    sys.stdout.flush()
+            except Exception as error:
+                # Processes that were asked together, such as those of a DataLoader, were missed first.
+                if termination.asked() and not isinstance(error, (ShareIsMade, OtherProcessError)):
+                    raise termination.Terminated from error
+                raise
     except ShareIsMade as share:
         if processes.speaks:
             print(said_of_share(share))
@@ -120,9 +135,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         if not processes.reports(error):
             return 130
-        hint = "; what was finished is on disk, --resume goes on from there" if hasattr(args, "resume") else ""
         print(f"captum-proto: interrupted{hint}", file=sys.stderr)
         return 130
+    except termination.Terminated as error:
+        if processes.reports(error):
+            print(f"captum-proto: terminated{hint}", file=sys.stderr)
+        return termination.EXIT_CODE
     except CaptumProtoError as error:
         if not processes.reports(error):
             return 1

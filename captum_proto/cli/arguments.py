@@ -28,7 +28,10 @@ from captum_proto.optim.transforms import CONTINUATIONS
 
 #: What is a value and no option: before Python 3.14 a number with an exponent is taken for one. No option here begins with "-1" or "-i".
 _NEGATIVE_NUMBER = re.compile(r"-(?:\.?\d|inf)", re.IGNORECASE)
-EXIT_CODES = "exit codes: 0 done, 1 something given cannot be used (one sentence says what), 2 wrong usage, 70 a bug, 130 interrupted"
+EXIT_CODES = (
+    "exit codes: 0 done, 1 something given cannot be used (one sentence says what), 2 wrong usage, 70 a bug, 130 interrupted, "
+    "143 terminated"
+)
 #: What ``add_parser`` of the parser's commands returns: a new command of this name, with a summary and examples.
 Commands = Any
 
@@ -221,7 +224,14 @@ def add_class_table(group: Any) -> None:
     )
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
+def add_output(parser: argparse.ArgumentParser, optimizes: bool = True) -> None:
+    """
+    The options of where to write.
+
+    Args:
+        parser (ArgumentParser): Of a command.
+        optimizes (bool, optional): Whether it optimizes inputs, of which snapshots can be kept. Default: True
+    """
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     group.add_argument("--overwrite", action="store_true", help="replace files in it")
@@ -232,6 +242,14 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         metavar="I/N",
         help="make a share of the run, the I-th of N from 1, as one job of an array; then --resume without it ends the run",
     )
+    if optimizes:
+        group.add_argument(
+            "--snapshot-every",
+            type=int,
+            metavar="N",
+            help="keep the state of an optimization after every N steps until it is finished: a run that is killed in the middle of one "
+            "goes on from there with --resume, and ends in the same results (default: never)",
+        )
 
 
 def add_verifier(group: Any) -> None:
@@ -262,6 +280,7 @@ def output(args: argparse.Namespace) -> dict[str, Any]:
         "resume": args.resume,
         "show_progress": not args.no_progress,
         "share": share_of(args),
+        "snapshot_every": getattr(args, "snapshot_every", None),
     }
 
 

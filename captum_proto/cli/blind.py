@@ -94,7 +94,7 @@ def add(commands: shared.Commands) -> None:
         help="spellings that stand for a class: CSV with the columns answer and class, such as an unmatched.csv that was filled in",
     )
     scoring.add_argument("--confidence", type=float, help="of all intervals (default: 0.95)")
-    shared.add_output(parser)
+    shared.add_output(parser, optimizes=False)
     parser.set_defaults(run=run)
 
 

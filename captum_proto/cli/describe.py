@@ -96,7 +96,7 @@ def add(commands: shared.Commands) -> None:
     parser.add_argument(
         "--shown", type=int, default=12, help="units of each layer with pictures (default: %(default)s)"
     )
-    shared.add_output(parser)
+    shared.add_output(parser, optimizes=False)
     parser.set_defaults(run=run)
 
 

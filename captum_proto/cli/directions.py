@@ -60,7 +60,7 @@ def add(commands: shared.Commands) -> None:
     group.add_argument(
         "--workers", type=int, default=2, help="threads that read images while the model works (default: %(default)s)"
     )
-    shared.add_output(parser)
+    shared.add_output(parser, optimizes=False)
     parser.set_defaults(run=run)
 
 

@@ -72,7 +72,7 @@ def add(commands: shared.Commands) -> None:
     parser.add_argument(
         "--shown", type=int, default=9, help="top examples of a unit on the page (default: %(default)s)"
     )
-    shared.add_output(parser)
+    shared.add_output(parser, optimizes=False)
     parser.set_defaults(run=run)
 
 

@@ -64,7 +64,7 @@ def add(commands: shared.Commands) -> None:
     group = parser.add_argument_group("page")
     group.add_argument("--shown", type=int, default=12, help="units of each layer with pictures (default: %(default)s)")
     group.add_argument("--examples", type=int, default=6, help="images of each (default: %(default)s)")
-    shared.add_output(parser)
+    shared.add_output(parser, optimizes=False)
     parser.set_defaults(run=run)
 
 

@@ -47,6 +47,7 @@ _COUNTS = (
     "tuning_steps",
     "n_steps",
     "nt_samples",
+    "snapshot_every",
 )
 
 

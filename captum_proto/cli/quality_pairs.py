@@ -31,7 +31,7 @@ def add(commands: shared.Commands) -> None:
         metavar="DIR",
         help="folders that captum-proto quality wrote to, one of each model",
     )
-    shared.add_output(parser)
+    shared.add_output(parser, optimizes=False)
     parser.set_defaults(run=run)
 
 

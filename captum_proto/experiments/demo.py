@@ -163,6 +163,7 @@ def run_demo(
     resume: bool = False,
     show_progress: bool = False,
     share: Share | None = None,
+    snapshot_every: int | None = None,
 ) -> None:
     """
     Carry a demonstration out, and print what it finds and where.
@@ -174,11 +175,20 @@ def run_demo(
         resume (bool, optional): Whether to go on with what an interrupted run left in ``folder``. Default: False
         show_progress (bool, optional): Whether to show progress bars. Default: False
         share (Share, optional): Of a job array, which part to make. Default: None, all
+        snapshot_every (int, optional): As in :func:`~captum_proto.runs.tasks.carry_out`. Default: None
     """
     begin = time.perf_counter()
     native = ops.backend()["cpu"]
     print("operators: " + ("native C++" if native["native"] else f"PyTorch ({native['reason']})"))
-    carry_out(demo, folder, overwrite=overwrite, resume=resume, show_progress=show_progress, share=share)
+    carry_out(
+        demo,
+        folder,
+        overwrite=overwrite,
+        resume=resume,
+        show_progress=show_progress,
+        share=share,
+        snapshot_every=snapshot_every,
+    )
     print(f"\n{time.perf_counter() - begin:.0f} s. Everything on one page: {folder / 'report.html'}")
     print(f"Pictures, tables and figures are in {folder}:")
     for name in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -364,6 +364,12 @@ class _PerRow(Loss):
 
     def rows(self, rows: range) -> Loss:
         return _PerRow(self.loss.rows(rows), self.weights[rows.start : rows.stop])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.loss.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.loss.load_state_dict(state)
 
     def settings(self) -> dict[str, Any]:
         return {"name": "PerRow", "loss": self.loss.settings(), "weights": self.weights.tolist()}

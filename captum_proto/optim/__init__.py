@@ -105,6 +105,7 @@ from captum_proto.optim.transforms import (
 )
 from captum_proto.optim.visualization import visualization_settings, visualize
 from captum_proto.optim.visualizations import Visualizations
+from captum_proto.runs.snapshots import Snapshot
 
 __all__ = [
     "BACKGROUND",
@@ -184,6 +185,7 @@ __all__ = [
     "RowDistance",
     "SameSize",
     "SharedImage",
+    "Snapshot",
     "StackImage",
     "Step",
     "Style",

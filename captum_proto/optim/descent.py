@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from captum_proto._utils import termination
 from captum_proto._utils.checks import callers_level
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.pipeline import Pipeline
@@ -21,7 +23,9 @@ from captum_proto.optim.loss.objective import NO_GRADIENT, Loss, Outputs, Rows
 from captum_proto.optim.optimizers import optimizer_of
 from captum_proto.optim.random import BACKGROUND, START, TRANSFORM, RandomStream, StepStreams
 from captum_proto.optim.result import ZERO_GRADIENT, Callback, OptimizationResult, Step
+from captum_proto.optim.resumption import Kept, Progress, Resumption, what_it_depends_on
 from captum_proto.optim.settings import SCHEDULES, OptimizationSettings
+from captum_proto.runs.snapshots import Place
 
 #: How often the host looks at values that the device has computed. Every look makes a GPU wait.
 _LOOK_EVERY = 32
@@ -72,6 +76,7 @@ class Descent:
         progress (tqdm): A bar to advance.
         looked (bool): Whether the model's output is known to be as it should.
         probed (bool): Whether it is known if the model treats each image by itself, and the same each time.
+        place (Place, optional): Where to keep its state, and to go on from a state that is there. Default: None
     """
 
     def __init__(
@@ -87,10 +92,11 @@ class Descent:
         progress: tqdm[Any],
         looked: bool,
         probed: bool,
+        place: Place | None = None,
     ) -> None:
         self.pipeline, self.settings, self.loss, self.warmup, self.rows = pipeline, settings, loss, warmup, rows
         self.callback, self.snapshot_steps, self.progress = callback, snapshot_steps, progress
-        self.looked, self.probed = looked, probed
+        self.looked, self.probed, self.place = looked, probed, place
         layers = [*loss.layers, *(() if warmup is None else warmup.layers)]
         self.forward = ForwardPass(pipeline, settings, rows, layers, arranged=True)
         half = torch.float16 in (pipeline.autocast, pipeline.dtype)
@@ -99,8 +105,13 @@ class Descent:
         self.draws = StepStreams(rows.keys, TRANSFORM, settings.steps)
         self.inputs = settings.parametrization
         self.parameters: dict[str, Tensor] = {}
+        self.resumption: Resumption | None = None
 
     def run(self, shape: tuple[int, ...], start: Tensor | None) -> OptimizationResult:
+        if self.place is not None and self.place.wanted:
+            losses, taken = (self.loss, self.warmup), sorted(self.snapshot_steps)
+            about = what_it_depends_on(self.pipeline, self.settings, losses, self.rows, shape, start, taken)
+            self.resumption = Resumption(self.place, about, self.pipeline.device)
         self.inputs = self.settings.parametrization.for_images(shape, self.settings.value_range)
         self._start(shape, start)
         result = OptimizationResult(self._look(), self.rows, self.forward.arrangement)
@@ -110,9 +121,14 @@ class Descent:
             self._check_small()
         phases = self._phases()
         result.history = {name: torch.empty(0, len(self.rows.keys)) for phase in phases for name in phase.recorded}
+        kept = self._put_back(phases, result)
         try:
-            for phase in phases:
-                self._minimize(phase, result)
+            for number, phase in enumerate(phases):
+                if kept is None or number >= kept.phase:
+                    goes_on = kept if kept is not None and number == kept.phase else None
+                    self._minimize(number, phase, result, goes_on)
+            if self.resumption is not None and 0 < self.resumption.every <= max(phase.steps for phase in phases):
+                self._keep(len(phases), None, result)  # what follows it in the same call may take as long
         except _Stopped:
             result.stopped = True
         self._warn_of_zero_gradients(phases[-1], result)
@@ -140,6 +156,27 @@ class Descent:
         total = None if warmup.terms else "warmup_loss"
         tolerance = settings.warmup_tolerance
         return [_Phase("warmup", warmup, settings.warmup_steps, "warm-up step", total, tolerance=tolerance), main]
+
+    def _put_back(self, phases: list[_Phase], result: OptimizationResult) -> Kept | None:
+        """Go on from a state that is kept, if there is one."""
+        kept = None if self.resumption is None else self.resumption.kept()
+        if kept is None:
+            return None
+        # How the network is laid out and recorded was found by the first of all steps, and is found by it again.
+        for phase in phases:
+            if phase.steps:
+                self._evaluate(phase, 0)
+                break
+        kept.put_back(self.parameters, result, (self.loss, self.warmup))
+        self.loss_scale, self.forward.output_wanted = kept.loss_scale, kept.output_wanted
+        self.progress.update(len(self.rows.keys) * sum(phase.steps for phase in phases[: kept.phase]))
+        return kept
+
+    def _keep(self, phase: int, progress: Progress | None, result: OptimizationResult) -> None:
+        """Keep the state after a step, or after all of them."""
+        assert self.resumption is not None
+        losses, wanted = (self.loss, self.warmup), self.forward.output_wanted
+        self.resumption.keep(phase, progress, self.parameters, result, losses, self.loss_scale, wanted)
 
     def _start(self, shape: tuple[int, ...], start: Tensor | None) -> None:
         device, dtype = self.pipeline.device, self.pipeline.image_dtype
@@ -171,47 +208,62 @@ class Descent:
                 f"half_size out. It says: {error}"
             ) from error
 
-    def _minimize(self, phase: _Phase, result: OptimizationResult) -> None:
+    def _minimize(self, number: int, phase: _Phase, result: OptimizationResult, kept: Kept | None) -> None:
         settings = self.settings
-        history: dict[str, list[Tensor]] = {name: [] for name in phase.recorded}
-        losses: list[Tensor] = []
-        zero: list[Tensor] = []
-        active: Tensor | None = None
-        going_on: list[Tensor] = []
         optimizer = optimizer_of(
             self.parameters.values(), settings.optimizer, settings.lr, settings.betas, settings.eps
         )
-        if 0 in phase.snapshot_steps:
-            result.snapshots[0] = self._look().cpu()
+        if kept is None:
+            now = Progress(optimizer, history={name: [] for name in phase.recorded})
+            if 0 in phase.snapshot_steps:
+                result.snapshots[0] = self._look().cpu()
+        else:
+            now = kept.progress(optimizer, self.parameters)
+            self.progress.update(len(self.rows.keys) * now.step)
+        every = 0 if self.resumption is None else self.resumption.every
         try:
-            for step in range(phase.steps):
-                optimizer.param_groups[0]["lr"] = settings.lr * phase.schedule(step / phase.steps)
-                gradients, loss, terms, without = self._evaluate(phase, step)
-                losses.append(loss)
-                zero.append(without)
-                for name, values in terms.items():
-                    history.setdefault(name, []).append(values)
-                if phase.tolerance > 0:
-                    going = next(iter(terms.values())) > phase.tolerance
-                    active = going if active is None else active & going
-                    going_on.append(active.any())
-                    if self._looks_for_rest(step) and not bool(going_on[-1]):
+            for step in range(now.step, phase.steps):
+                # A step that is asked to be the last one ends, and its state is kept.
+                with termination.postponed() if every else contextlib.nullcontext():
+                    if not self._take(phase, step, now, result):
                         break
-                self._update(optimizer, gradients, active)
-                if step + 1 in phase.snapshot_steps:
-                    result.snapshots[step + 1] = self._look().cpu()
-                if step % _LOOK_EVERY == 0:
-                    self._check_finite(losses, phase.unit)
-                self._after_step(phase.name, step, terms)
-            self._check_finite(losses, phase.unit)
+                    now.step = step + 1
+                    due = every and (now.step % every == 0 or termination.asked())
+                    if due and now.step < phase.steps:
+                        self._check_finite(now.losses, phase.unit)
+                        self._keep(number, now, result)
+            self._check_finite(now.losses, phase.unit)
         finally:
-            if going_on:
+            history = now.history
+            if now.going_on:
                 # Steps after that in which the last row came to rest changed nothing, and were made because nobody looked.
-                last = int(torch.stack(going_on).sum()) + 1
+                last = int(torch.stack(now.going_on).sum()) + 1
                 history = {name: values[:last] for name, values in history.items()}
             result.history |= {name: _stack(values, len(self.rows.keys)) for name, values in history.items()}
-            if phase.name == "ascent" and zero and bool(torch.stack(zero).any()):
-                result.history[ZERO_GRADIENT] = _stack(zero, len(self.rows.keys)).float()
+            if phase.name == "ascent" and now.zero and bool(torch.stack(now.zero).any()):
+                result.history[ZERO_GRADIENT] = _stack(now.zero, len(self.rows.keys)).float()
+
+    def _take(self, phase: _Phase, step: int, now: Progress, result: OptimizationResult) -> bool:
+        """Take a step; False where all rows rest, and there is none to be taken."""
+        now.optimizer.param_groups[0]["lr"] = self.settings.lr * phase.schedule(step / phase.steps)
+        gradients, loss, terms, without = self._evaluate(phase, step)
+        now.losses.append(loss)
+        now.zero.append(without)
+        for name, values in terms.items():
+            now.history.setdefault(name, []).append(values)
+        if phase.tolerance > 0:
+            going = next(iter(terms.values())) > phase.tolerance
+            now.active = going if now.active is None else now.active & going
+            now.going_on.append(now.active.any())
+            if self._looks_for_rest(step) and not bool(now.going_on[-1]):
+                return False
+        self._update(now.optimizer, gradients, now.active)
+        if step + 1 in phase.snapshot_steps:
+            result.snapshots[step + 1] = self._look().cpu()
+        if step % _LOOK_EVERY == 0:
+            self._check_finite(now.losses, phase.unit)
+        self._after_step(phase.name, step, terms)
+        return True
 
     def _looks_for_rest(self, step: int) -> bool:
         """Whether to look after a step if all rows rest: in each where that costs nothing, or where somebody sees the steps."""

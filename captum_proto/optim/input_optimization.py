@@ -27,6 +27,7 @@ from captum_proto.optim.network import check_arrangement
 from captum_proto.optim.random import RandomStream, prototype_keys
 from captum_proto.optim.result import Callback, OptimizationResult
 from captum_proto.optim.settings import OptimizationSettings
+from captum_proto.runs.snapshots import Snapshot, next_place
 
 
 class InputOptimization:
@@ -104,6 +105,7 @@ class InputOptimization:
         callback: Callback | None = None,
         snapshot_steps: Iterable[int] = (),
         progress: tqdm[Any] | bool = False,
+        snapshot: Snapshot | None = None,
     ) -> OptimizationResult:
         r"""
         Optimize one batch, from noise unless start images are given.
@@ -119,6 +121,8 @@ class InputOptimization:
                 as they are come back. Default: None
             snapshot_steps (iterable of int, optional): Keep copies after so many steps of the main objective. Default: ()
             progress (bool or tqdm, optional): Whether to show a progress bar, or one to advance. Default: False
+            snapshot (Snapshot, optional): Where to keep the state of the optimization until it is done: after the process was killed, the
+                same call goes on from there, and ends in the same images. Its callback sees no step that was made before. Default: None
 
         Returns:
             OptimizationResult: Images and history.
@@ -134,6 +138,8 @@ class InputOptimization:
         keys = prototype_keys(occurrence_seeds(targets, seed), targets).to(self.pipeline.device)
         rows = Rows(numbers or range(len(targets)), targets, keys)
         with _graph_allowed(), contextlib.ExitStack() as stack:
+            if snapshot is not None:
+                stack.enter_context(snapshot.used())
             if isinstance(progress, bool):
                 total = len(targets) * (self.settings.steps + self.settings.warmup_steps)
                 progress = stack.enter_context(tqdm(total=total, desc="inputs", unit="step", disable=not progress))
@@ -148,9 +154,12 @@ class InputOptimization:
                 progress=progress,
                 looked=self.looked,
                 probed=self.probed,
+                place=next_place(),
             )
             stack.enter_context(descent.forward.loan.frozen())
             result = descent.run(shape, start)
+        if snapshot is not None:
+            snapshot.clear()
         self.looked, self.probed = descent.looked, True
         return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from captum_proto.optim.result import Callback, OptimizationResult
 from captum_proto.optim.settings import OptimizationSettings
 from captum_proto.optim.transforms import feature_visualization_transform
 from captum_proto.optim.visualizations import Visualizations
+from captum_proto.runs.snapshots import Snapshot
 
 #: In how many first steps a unit that is off is turned on, as in Lucid.
 REDIRECT_STEPS = 16
@@ -66,6 +68,7 @@ def visualize(
     callback: Callback | None = None,
     snapshot_steps: Iterable[int] = (),
     show_progress: bool = False,
+    snapshot: Snapshot | None = None,
     **choices: Any,
 ) -> Visualizations:
     """
@@ -90,6 +93,8 @@ def visualize(
             it all, and what there is comes back. Default: None
         snapshot_steps (iterable of int, optional): Keep the pictures after so many steps as well. Default: ()
         show_progress (bool, optional): Whether to show a progress bar. Default: False
+        snapshot (Snapshot, optional): Where to keep the state of the optimization until this call returns: after the process was killed,
+            the same call goes on from there, and makes the same pictures. Default: None
         **choices: Fields of :class:`OptimizationSettings` that differ from feature visualization's: 512 steps, lr 0.05, :class:`FFTImage`,
             :func:`feature_visualization_transform`, and redirected activation functions in the first 16 steps.
 
@@ -115,7 +120,10 @@ def visualize(
     steps = [*snapshot_steps]
     parts: list[Visualizations] = []
     total = len(targets) * (settings.steps + settings.warmup_steps) * tries
-    with tqdm(total=total, desc="pictures", unit="step", disable=not show_progress) as progress:
+    with (
+        contextlib.nullcontext() if snapshot is None else snapshot.used(),
+        tqdm(total=total, desc="pictures", unit="step", disable=not show_progress) as progress,
+    ):
         for begin in range(0, len(targets), size):
             rows = range(begin, min(begin + size, len(targets)))
             part = loss.rows(rows)
@@ -142,6 +150,8 @@ def visualize(
             parts.append(best)
             if result.stopped:
                 break
+    if snapshot is not None:
+        snapshot.clear()
     pictures = Visualizations.concatenate(parts)
     pictures.settings = {
         "loss": loss.settings(),

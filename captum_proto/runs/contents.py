@@ -9,8 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from captum_proto._utils.durable import PARTIAL, aside_of
 from captum_proto._utils.errors import InputError, OccupiedError
-from captum_proto._utils.files import PARTIAL
+from captum_proto._utils.files import sha256
+from captum_proto.runs.files import digest_of, unsealed
 
 #: What a run's results depend on, and what it recorded beside.
 SETTINGS = "settings.json"
@@ -18,10 +20,18 @@ SETTINGS = "settings.json"
 RECORDED, SUMMARY = "recorded", "summary_files"
 #: In the settings: the folders of runs that are parts of this one, such as the generation of one class's prototypes in an evaluation.
 PARTS = "parts"
+#: In the record of a task: the digest of the provenance of the run that it belongs to.
+RUN = "run"
+#: In the settings: the command line, as far as it says what is made.
+ARGUMENTS = "arguments"
 #: The folder of the tasks' records: which are finished, from what, with which files.
 TASKS = "tasks"
 #: Made from the results: the description of the page, and the page.
 PAGE, REPORT = "page.json", "report.html"
+#: Every file of a finished run, with its size and its digest; the last that a run writes.
+MANIFEST = "manifest.json"
+#: The states of optimizations that were not finished, from which a resumed run goes on.
+SNAPSHOTS = ".snapshots"
 #: Held by the process at work.
 LOCK = ".lock"
 #: While a run is at work and after it was interrupted: a line with the name of each file that it was about to write. Of several processes
@@ -47,7 +57,8 @@ def check_free(
         part (bool, optional): Whether the run is a part of another, for which the folder may be begun. Default: False
 
     Returns:
-        dict[str, Any]: The settings of the run that is there, with what it keeps account of for itself; None if there is none that counts.
+        dict[str, Any]: The settings of the run that is there, with what it keeps account of for itself; None if there is none that counts;
+        nothing in it if they are lost, and the records of the tasks tell to which run they belong.
 
     Raises:
         OccupiedError: If the folder is a file, or holds files that may neither be overwritten nor resumed.
@@ -55,9 +66,12 @@ def check_free(
     """
     if folder.exists() and not folder.is_dir():
         raise OccupiedError(f'"{folder}" is a file; choose a folder with --out.')
-    if not folder.is_dir() or not any(_counts(path) for path in folder.iterdir()) or nothing_finished(folder):
+    files = (path for path in folder.rglob("*") if not path.is_dir())
+    if not folder.is_dir() or not any(map(_counts, files)) or nothing_finished(folder):
         return None
-    settings_there = (folder / SETTINGS).exists()
+    settings_there = has_settings(folder)
+    if resume and is_recoverable(folder, part=part):
+        return {}
     if resume and part and not settings_there:
         return None
     if not (overwrite or resume):
@@ -81,7 +95,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
         OccupiedError: If there are none: no command wrote this folder.
     """
     settings = all_settings(folder)
-    return {name: value for name, value in settings.items() if name not in (SUMMARY, PARTS)}
+    return {name: value for name, value in settings.items() if name not in (SUMMARY, PARTS, ARGUMENTS)}
 
 
 def is_finished(folder: Path) -> bool:
@@ -97,7 +111,9 @@ def is_finished(folder: Path) -> bool:
 def all_settings(folder: Path) -> dict[str, Any]:
     """With what the run keeps account of for itself."""
     try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        settings, whole = unsealed(json.loads(aside_of(folder / SETTINGS).read_text(encoding="utf-8")))
+        if whole is False:
+            raise ValueError("it was altered")
         recorded = settings.get(RECORDED)
         if recorded is not None and not isinstance(recorded, dict):
             raise ValueError(f"{RECORDED} is {recorded!r}")
@@ -108,21 +124,53 @@ def all_settings(folder: Path) -> dict[str, Any]:
     return dict(settings)
 
 
+def has_settings(folder: Path) -> bool:
+    """Whether a run wrote settings to a folder, readable or not."""
+    return aside_of(folder / SETTINGS).exists()
+
+
+def is_recoverable(folder: Path, provenance: dict[str, Any] | None = None, part: bool = False) -> bool:
+    """
+    Whether the settings in a folder are lost, and the records of its tasks all tell to which run they belong.
+
+    Args:
+        folder (Path): Of a run.
+        provenance (dict, optional): What the run is to depend on; None: whatever it is. Default: None
+        part (bool, optional): Whether it is a part of another run, which has nothing to lose where no task is finished. Default: False
+    """
+    with suppress(OccupiedError):
+        all_settings(folder)
+        return False
+    records = [record for path in task_records(folder) if (record := read_record(path)) is not None]
+    runs = {record.get(RUN) for record in records}
+    if not runs:
+        return part and has_settings(folder)
+    return len(runs) == 1 and None not in runs and (provenance is None or runs == {digest_of(provenance)})
+
+
+def parts_of_records(folder: Path) -> set[str]:
+    """The folders of the parts of a run whose settings are lost, as far as its finished tasks tell."""
+    records = [record for path in task_records(folder) if (record := read_record(path)) is not None]
+    found = {Path(name).parent for record in records for name in record["files"] if Path(name).name == SETTINGS}
+    return {part.as_posix() for part in found if not any(above in found for above in part.parents)}
+
+
 def remove_results(root: Path) -> None:
     """Remove what a run recorded as its own, and its parts: nothing else in the folder is touched."""
-    if (root / SETTINGS).exists():
+    if has_settings(root):
         with suppress(OccupiedError):
             for name in parts_of(root):
                 if (root / name).resolve().is_relative_to(root.resolve()):
                     remove_results(root / name)
                     (root / name / LOCK).unlink(missing_ok=True)  # of a process that was killed
                     remove_empty(root / name, root)
-    for path in [*recorded_files(root), *_begun_files(root)]:
+    for path in [*recorded_files(root), *begun_files(root)]:
         path.unlink(missing_ok=True)
         remove_empty(path.parent, root)
-    if (root / TASKS).is_dir():
-        shutil.rmtree(root / TASKS)
-    for name in (SETTINGS, PAGE, REPORT):
+    for name in (TASKS, SNAPSHOTS):
+        if (root / name).is_dir():
+            shutil.rmtree(root / name)
+    for name in (SETTINGS, PAGE, REPORT, MANIFEST):
         (root / name).unlink(missing_ok=True)
     remove_notes(root)
 
@@ -143,7 +191,7 @@ def nothing_finished(root: Path) -> bool:
 
 def _left_unfinished(root: Path) -> set[Path] | None:
     """The files of a run of which no task is finished; None if one is, or if no run was begun."""
-    if not (root / SETTINGS).exists() or task_records(root):
+    if not has_settings(root) or task_records(root) or (root / SNAPSHOTS).exists():
         return None
     try:
         settings = all_settings(root)
@@ -151,10 +199,10 @@ def _left_unfinished(root: Path) -> set[Path] | None:
         return None
     if RECORDED not in settings or SUMMARY in settings:
         return None
-    own = {*(root / name for name in (SETTINGS, PAGE, REPORT)), *_begun_files(root)}
+    own = {*(root / name for name in (SETTINGS, PAGE, REPORT, MANIFEST)), *begun_files(root)}
     for name in parts_of(root):
         part = root / name
-        if (part / SETTINGS).exists():
+        if has_settings(part):
             left = _left_unfinished(part)
             if left is None:
                 return None
@@ -174,26 +222,45 @@ def task_records(root: Path) -> list[Path]:
     return sorted((root / TASKS).rglob("*.json"))
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """What is recorded of a finished task; None where there is no record, or a damaged one: then the task is not finished."""
+def read_record(path: Path, altered: bool = False) -> dict[str, Any] | None:
+    """
+    What is recorded of a finished task; None where there is no record, or a damaged one: then the task is not finished.
+
+    Args:
+        path (Path): Of the record.
+        altered (bool, optional): Whether one that was altered will do: to know what the task wrote, not whether it is finished.
+            Default: False
+    """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record, sealed = unsealed(json.loads(aside_of(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
         return None
     kinds = {"task": str, "index": int, "inputs": dict, "needs": dict, "files": dict, "warnings": list}
-    whole = isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in kinds.items())
-    if not whole or not all(isinstance(file, dict) and "bytes" in file for file in record["files"].values()):
+    whole = altered or (sealed is not False and record.keys() <= {*kinds, RUN})
+    if not whole or not all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
         return None
-    return dict(record)
+    if not all(isinstance(file, dict) and "bytes" in file for file in record["files"].values()):
+        return None
+    return record
+
+
+def is_intact(path: Path, recorded: dict[str, Any]) -> bool:
+    """Whether a file is there and is what was recorded of it, to the last byte."""
+    return path.is_file() and path.stat().st_size == recorded["bytes"] and sha256(path) == recorded.get("sha256")
+
+
+def recorded_of(path: Path) -> dict[str, Any]:
+    """What is recorded of a file."""
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def recorded_files(root: Path) -> list[Path]:
     """The files in a folder that a run recorded as its own, in the records of its tasks and as written by its summary."""
     names: set[str] = set()
     for path in task_records(root):
-        if (record := read_record(path)) is not None:
+        if (record := read_record(path, altered=True)) is not None:
             names |= set(record["files"])
-    if (root / SETTINGS).exists():
+    if has_settings(root):
         with suppress(OccupiedError):
             names |= set(all_settings(root).get(SUMMARY) or ())
     return _within(root, names)
@@ -220,7 +287,7 @@ def note_line(root: Path, line: str | dict[str, str], process: str = "") -> None
         journal.write(json.dumps(line) + "\n")
 
 
-def _begun_files(root: Path) -> list[Path]:
+def begun_files(root: Path) -> list[Path]:
     """The files that a run which was interrupted was about to write, or has written."""
     return _within(root, {line for line in _journal_lines(root) if isinstance(line, str)})
 

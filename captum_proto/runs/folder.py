@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,43 +12,53 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from captum_proto._utils.durable import step_back
 from captum_proto._utils.errors import CaptumProtoError, OccupiedError
-from captum_proto._utils.files import PARTIAL, file_error, files_foretold
+from captum_proto._utils.files import file_error, files_foretold
 from captum_proto.ops import SlowPathWarning
 from captum_proto.runs.contents import (
+    ARGUMENTS,
     JOB,
     LOCK,
+    MANIFEST,
     PAGE,
     PARTS,
     RECORDED,
     REPORT,
     SETTINGS,
+    SNAPSHOTS,
     SUMMARY,
     TASKS,
     all_settings,
     check_free,
     is_finished,
+    is_recoverable,
     job_of,
     note_line,
     nothing_finished,
     parts_noted,
+    parts_of_records,
     read_record,
     read_settings,
     recorded_files,
+    recorded_of,
     remove_empty,
     remove_notes,
     remove_results,
     task_records,
 )
-from captum_proto.runs.files import write_json
+from captum_proto.runs.files import write_sealed
 from captum_proto.runs.lock import FolderLock
 from captum_proto.runs.provenance import check_same
+from captum_proto.runs.snapshots import SnapshotWarning
 
 #: So many seconds a process of a group waits for one that has the folder still: a host that was cut off ends its processes with a delay.
 PATIENCE = 600.0
 
 #: The run that is at work, if one is: what is begun within its folder is a part of it.
 _at_work: ContextVar[RunFolder | None] = ContextVar("captum_proto run at work", default=None)
+#: What the command line was given, as far as it says what is made, if it is at work.
+_arguments: ContextVar[list[str] | None] = ContextVar("captum_proto command line", default=None)
 #: The list that :func:`noted_warnings` fills, if it does.
 _noted: ContextVar[list[str] | None] = ContextVar("captum_proto warnings noted", default=None)
 
@@ -97,6 +108,7 @@ class RunFolder:
         self.recorded: dict[str, Any] = {}
         self._summary_files: list[str] | None = None
         self._parts: set[str] = set()
+        self._arguments: list[str] | None = None
         self._lock: FolderLock | None = None
         self._token: Token[RunFolder | None] | None = None
         self._above = folder
@@ -107,14 +119,15 @@ class RunFolder:
         if (whole := at_work()) is not None:
             whole.add_part(self.folder)
             self.in_group |= whole.in_group
+        elif self._arguments is None:  # of a run that goes on, those with which it began
+            self._arguments = _arguments.get()
         while not self._above.exists() and self._above != self._above.parent:
             self._above = self._above.parent
         self._take_lock(patience=PATIENCE if self.in_group and self._goes_on() else 0)
         try:
             self._check()  # again: another process may have had it in between
-            for left in self.folder.rglob(f".*{PARTIAL}"):  # by a process that was killed while it wrote
-                left.unlink(missing_ok=True)
-            for name in (PAGE, REPORT):  # of an earlier state; this run writes its own when it is finished
+            step_back(self.folder)  # from where a process was killed while it wrote
+            for name in (PAGE, REPORT, MANIFEST):  # of an earlier state; this run writes its own when it is finished
                 (self.folder / name).unlink(missing_ok=True)
             if not self.resume or nothing_finished(self.folder):
                 remove_results(self.folder)
@@ -135,6 +148,7 @@ class RunFolder:
         try:
             if kind is None:
                 remove_notes(self.folder)
+                shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)
             # Not of one that the user has interrupted, nor where others may be writing still.
             elif issubclass(kind, Exception) and self.job is None and nothing_finished(self.folder):
                 remove_results(self.folder)
@@ -158,7 +172,7 @@ class RunFolder:
         if not path.is_relative_to(root):
             return
         name = path.relative_to(root)
-        if name.parts[0] not in (SETTINGS, TASKS, PAGE, REPORT):
+        if name.parts[0] not in (SETTINGS, TASKS, PAGE, REPORT, MANIFEST):
             note_line(root, name.as_posix(), self._process)
 
     def add_part(self, folder: Path) -> None:
@@ -176,7 +190,15 @@ class RunFolder:
 
     def files(self) -> list[Path]:
         """Every file of the run, whichever process wrote it: settings, records of tasks, what these name, and the parts' files."""
-        return [self.folder / SETTINGS, *task_records(self.folder), *recorded_files(self.folder)]
+        own = [self.folder / SETTINGS, self.folder / MANIFEST, *task_records(self.folder)]
+        return [*own, *recorded_files(self.folder)]
+
+    def write_manifest(self) -> None:
+        """Write down, when all else is written, every file that no task's record names, the records themselves among them."""
+        summary = [self.folder / name for name in self._summary_files or ()]
+        paths = [self.folder / SETTINGS, *task_records(self.folder), *summary]
+        files = {path.relative_to(self.folder).as_posix(): recorded_of(path) for path in paths}
+        write_sealed(self.folder / MANIFEST, {"files": files})
 
     def write_settings(self, recorded: Mapping[str, Any], summary_files: Iterable[Path] | None = None) -> None:
         """
@@ -198,14 +220,21 @@ class RunFolder:
             content[SUMMARY] = self._summary_files
         if parts := self._parts | parts_noted(self.folder):
             content[PARTS] = sorted(parts)
-        write_json(self.folder / SETTINGS, content, overwrite=True)
+        if self._arguments is not None:
+            content[ARGUMENTS] = self._arguments
+        write_sealed(self.folder / SETTINGS, content)
 
     def _check(self) -> None:
         """See that the folder may be used, without changing anything."""
         part = at_work() is not None
         command = self.provenance.get("command")
         found = check_free(self.folder, command, overwrite=self.overwrite, resume=self.resume, part=part)
-        if found is not None and self.resume:
+        if found == {}:
+            if not is_recoverable(self.folder, self.provenance, part):
+                all_settings(self.folder)  # raises
+            self._parts = parts_of_records(self.folder)
+        elif found is not None and self.resume:
+            self._arguments = found.pop(ARGUMENTS, None)
             found.pop(RECORDED, None)
             self._summary_files = found.pop(SUMMARY, None)
             self._parts = set(found.pop(PARTS, ()))
@@ -218,7 +247,8 @@ class RunFolder:
     def _take_lock(self, shared: bool = False, patience: float = 0) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FolderLock(self.folder / LOCK, shared=shared, patience=patience)
+            # Of the folder above a missing lock was said.
+            self._lock = FolderLock(self.folder / LOCK, shared=shared, patience=patience, quiet=at_work() is not None)
         except OSError as error:
             raise file_error(error, self.folder, "cannot be made or written to") from error
         if not self._lock.held:
@@ -238,12 +268,28 @@ def is_same(folder: Path, provenance: dict[str, Any]) -> bool:
         found = all_settings(folder)
     except OccupiedError:
         return False
-    return {name: value for name, value in found.items() if name not in (RECORDED, SUMMARY, PARTS)} == provenance
+    beside = (RECORDED, SUMMARY, PARTS, ARGUMENTS)
+    return {name: value for name, value in found.items() if name not in beside} == provenance
 
 
 def at_work() -> RunFolder | None:
     """The run in which this process makes a task just now, if it does."""
     return _at_work.get()
+
+
+@contextmanager
+def begun_by(arguments: list[str]) -> Iterator[None]:
+    """
+    Record with the runs of the block, beside what their results depend on, which command line made them.
+
+    Args:
+        arguments (list[str]): Without what does not say what is made: the folder, whether to resume.
+    """
+    token = _arguments.set(arguments)
+    try:
+        yield
+    finally:
+        _arguments.reset(token)
 
 
 @contextmanager
@@ -261,8 +307,8 @@ def noted_warnings(shown: set[str] | None = None) -> Iterator[list[str]]:
 
     def note(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
         text = str(message)
-        # What is said once in a process, and of an installation, is no part of any task.
-        if text not in noted and not issubclass(category, SlowPathWarning):
+        # What is said once in a process, and of an installation or of what an earlier process left, is no part of any task.
+        if text not in noted and not issubclass(category, (SlowPathWarning, SnapshotWarning)):
             noted.append(text)
         if text not in shown:
             shown.add(text)
@@ -285,6 +331,7 @@ def note_again(messages: Iterable[str]) -> None:
 
 
 __all__ = [
+    "MANIFEST",
     "PAGE",
     "PARTS",
     "RECORDED",
@@ -293,6 +340,7 @@ __all__ = [
     "TASKS",
     "RunFolder",
     "at_work",
+    "begun_by",
     "check_free",
     "is_finished",
     "is_same",

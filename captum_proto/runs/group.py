@@ -17,6 +17,7 @@ from typing import Any
 from torch import distributed
 
 from captum_proto._utils.errors import CaptumProtoError, InputError, StateError
+from captum_proto._utils.termination import Terminated
 from captum_proto.runs.contents import CLAIM, CLAIMS
 from captum_proto.runs.line import line_of_group, reachable
 
@@ -165,7 +166,7 @@ class Group(Claims):
             return False
         if getattr(error, "_captum_proto_first", None) is None:
             said = str(error) if isinstance(error, CaptumProtoError) else repr(error)
-            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            if isinstance(error, (SystemExit, KeyboardInterrupt, Terminated)):
                 said = "it was asked to end."
             try:
                 first = self._line.store.add("failures", 1) == 1

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from captum_proto.runs.contents import (
+    ARGUMENTS,
     PART,
     PARTS,
     RECORDED,
@@ -90,7 +91,7 @@ class SharedFolder(JoinedFolder):
             if not (self.folder / SETTINGS).exists():
                 RunFolder.write_settings(self, self._begun)
             found = all_settings(self.folder)
-            for name in (RECORDED, SUMMARY):
+            for name in (RECORDED, SUMMARY, ARGUMENTS):
                 found.pop(name, None)
             self._parts = set(found.pop(PARTS, ()))
             check_same(self.folder, found, self.provenance)

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from captum_proto._utils.files import files_written
+from captum_proto.runs.contents import SNAPSHOTS, remove_empty
 from captum_proto.runs.folder import note_again, noted_warnings
 from captum_proto.runs.group import Alone, Claims, wait_until
+from captum_proto.runs.snapshots import of_task
 
 if TYPE_CHECKING:
     from captum_proto.runs.tasks import Protocol, Run, Task
@@ -84,14 +86,21 @@ class Making:
                 if not self._claims.claim(task.name):
                     self._of_others.add(task.name)
                     continue
-                with stopping.later(), files_written() as written, noted_warnings(self._shown) as warned:
-                    self._protocol.make(task, self._run)
-                    self._run.finish(task, index, written, warned)
+                with stopping.later():
+                    self._make(task, index)
             self._finished.add(task.name)
             del self._left[index]
             progress.update(task.weight)
             went_on = True
         return went_on
+
+    def _make(self, task: Task, index: int) -> None:
+        snapshot = of_task(self._run.folder / SNAPSHOTS / task.name)
+        with files_written() as written, noted_warnings(self._shown) as warned, snapshot.used():
+            self._protocol.make(task, self._run)
+        self._run.finish(task, index, written, warned)
+        snapshot.clear()
+        remove_empty(snapshot.folder.parent, self._run.folder)
 
     def _take_up(self, task: Task, progress: Any) -> None:
         """A task that this process has not made."""

@@ -7,8 +7,6 @@ protocols: the record of what the results depend on, which tasks are finished, `
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,9 +14,9 @@ from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.files import count_as_written, files_discarded, files_written, sha256
-from captum_proto.runs.contents import job_of
-from captum_proto.runs.files import write_json
+from captum_proto._utils.files import count_as_written, files_discarded, files_written
+from captum_proto.runs.contents import RUN, is_intact, job_of, recorded_of
+from captum_proto.runs.files import digest_of, write_sealed
 from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, at_work, is_finished, is_same, read_record
 from captum_proto.runs.group import (
     Alone,
@@ -35,6 +33,7 @@ from captum_proto.runs.group import (
 from captum_proto.runs.joined import JoinedFolder, SharedFolder
 from captum_proto.runs.making import Making
 from captum_proto.runs.provenance import plain
+from captum_proto.runs.snapshots import kept_every
 
 Result = TypeVar("Result")
 #: What processes of a group tell each other of a run: the folder is open, the summary is written, and each has been told.
@@ -129,14 +128,11 @@ class Run:
         return read_record(self.folder / TASKS / f"{name}.json")
 
     def finished(self, task: Task) -> bool:
-        """Whether a task is done, with the inputs it has now, and its files are all there."""
+        """Whether a task is done, with the inputs it has now, and its files are all there and not altered."""
         found = self.record(task.name)
         if found is None or found["inputs"] != plain(task.inputs) or found["needs"] != self._needs(task):
             return False
-        return all(
-            (self.folder / path).is_file() and (self.folder / path).stat().st_size == file["bytes"]
-            for path, file in found["files"].items()
-        )
+        return all(is_intact(self.folder / path, file) for path, file in found["files"].items())
 
     def warnings(self) -> list[str]:
         """What was warned of while the tasks were made, whichever process made them, each message once."""
@@ -149,9 +145,7 @@ class Run:
             root / SETTINGS
         }  # in which a part of the run is recorded when it begins
         inside = sorted(path for path in resolved if path.is_relative_to(root) and path.is_file())
-        files = {
-            path.relative_to(root).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in inside
-        }
+        files = {path.relative_to(root).as_posix(): recorded_of(path) for path in inside}
         content = {
             "task": task.name,
             "index": index,
@@ -159,15 +153,13 @@ class Run:
             "needs": self._needs(task),
             "files": files,
             "warnings": list(warned),
+            RUN: digest_of(self.provenance),
         }
-        write_json(self.folder / TASKS / f"{task.name}.json", content, overwrite=True, indent=1)
+        write_sealed(self.folder / TASKS / f"{task.name}.json", content, indent=1)
 
     def _needs(self, task: Task) -> dict[str, str]:
         """The digest of what is recorded of each task that this one reads."""
-        return {
-            name: hashlib.sha256(json.dumps(self.record(name), sort_keys=True).encode()).hexdigest()
-            for name in task.needs
-        }
+        return {name: digest_of(self.record(name)) for name in task.needs}
 
 
 def records_of(folder: Path) -> list[dict[str, Any]]:
@@ -189,6 +181,7 @@ def carry_out(
     resume: bool = False,
     show_progress: bool = False,
     share: Share | None = None,
+    snapshot_every: int | None = None,
 ) -> Result:
     """
     Run a protocol in a folder.
@@ -210,6 +203,9 @@ def carry_out(
         show_progress (bool, optional): Whether to show progress bars. Default: False
         share (Share, optional): Which part of the tasks to make, where several jobs that are no group work in the folder; then, without a
             share, ``resume=True`` makes what is left, and summarizes. Default: None, all
+        snapshot_every (int, optional): After how many steps of an optimization to keep its state beside the results until the task is
+            finished, 0 for never: a run that is killed goes on from there when it is resumed. Default: None, never, or in a part of another
+            run as that has it
 
     Returns:
         What the protocol's ``summarize`` gives.
@@ -223,16 +219,17 @@ def carry_out(
         ShareIsMade: If ``share`` is given, at the end.
     """
     group = None if at_work() is not None else group_set_up()  # a task, and what runs within it, is one process's
-    if share is not None:
-        return _make_share(protocol, folder, share, overwrite, group)
-    if group is None:
-        return _carry_out(protocol, folder, overwrite, resume, show_progress)
-    try:
-        return _carry_out_together(protocol, folder, overwrite, resume, show_progress, group)
-    except BaseException as error:
-        if not isinstance(error, ShareIsMade):
-            group.fail(error)
-        raise
+    with kept_every(snapshot_every):
+        if share is not None:
+            return _make_share(protocol, folder, share, overwrite, group)
+        if group is None:
+            return _carry_out(protocol, folder, overwrite, resume, show_progress)
+        try:
+            return _carry_out_together(protocol, folder, overwrite, resume, show_progress, group)
+        except BaseException as error:
+            if not isinstance(error, ShareIsMade):
+                group.fail(error)
+            raise
 
 
 def _carry_out(
@@ -258,6 +255,7 @@ def _carry_out(
         with files_written() as written:
             result = protocol.summarize(run)
         opened.write_settings(opened.recorded, written)
+        opened.write_manifest()
         count_as_written(opened.files())
     return result
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tempfile
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 
 from captum_proto import ops
 from captum_proto.runs.files import write_text
-from captum_proto.runs.folder import SETTINGS, RunFolder, noted_warnings
+from captum_proto.runs.folder import MANIFEST, SETTINGS, RunFolder, noted_warnings, read_settings
 from captum_proto.runs.provenance import check_same, plain, provenance
 from captum_proto.runs.tasks import Protocol, Run, Task, carry_out, warnings_of
 
@@ -74,13 +77,13 @@ def test_what_a_run_recorded_goes_when_it_is_overwritten_and_nothing_else(tmp_pa
     carry_out(Words({"a": "one", "b": "two"}), tmp_path)
     (tmp_path / "all" / "mine.txt").touch()
     carry_out(Words({"c": "three"}), tmp_path, overwrite=True)
-    assert files(tmp_path) == ["all/mine.txt", "all/text.txt", "c.txt", SETTINGS, "tasks/c.json"]
+    assert files(tmp_path) == ["all/mine.txt", "all/text.txt", "c.txt", MANIFEST, SETTINGS, "tasks/c.json"]
     record = json.loads((tmp_path / "tasks" / "c.json").read_text())
     (tmp_path.parent / "outside.txt").touch()
     record["files"]["../outside.txt"] = record["files"]["c.txt"]  # whatever a record may say
     (tmp_path / "tasks" / "c.json").write_text(json.dumps(record))
     carry_out(Words({"a": "one"}), tmp_path, overwrite=True)
-    assert files(tmp_path) == ["a.txt", "all/mine.txt", "all/text.txt", SETTINGS, "tasks/a.json"]
+    assert files(tmp_path) == ["a.txt", "all/mine.txt", "all/text.txt", MANIFEST, SETTINGS, "tasks/a.json"]
     assert (tmp_path.parent / "outside.txt").exists()
 
 
@@ -167,7 +170,7 @@ def test_a_run_beside_another_is_not_a_part_of_it(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "one", {"command": "words"}) as one:
         one.write_settings({})
         carry_out(Words({"a": "one"}), tmp_path / "two")
-    assert json.loads((tmp_path / "one" / SETTINGS).read_text()) == {"command": "words", "recorded": {}}
+    assert read_settings(tmp_path / "one") == {"command": "words", "recorded": {}}
 
 
 def test_what_a_killed_process_was_writing_is_nothing(tmp_path: Path) -> None:
@@ -228,3 +231,18 @@ def test_what_is_said_once_in_a_process_is_shown_and_is_no_part_of_a_record() ->
         warnings.warn("slow", ops.SlowPathWarning, stacklevel=1)
     assert len(shown) == 1
     assert noted == []
+
+
+def test_folders_without_files_are_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full as a file is begun leaves none either."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "mkstemp", refuse)
+        with pytest.raises(OSError, match="make room"):
+            carry_out(Words({"a": "one"}), tmp_path / "full")
+    assert not (tmp_path / "full").exists()
+    (tmp_path / "left" / "values").mkdir(parents=True)
+    assert carry_out(Words({"a": "one"}), tmp_path / "left", resume=True) == "one"

@@ -271,6 +271,16 @@ class Loss(ABC):
         """What a row is optimized for, as a message can name it: ``channel 3 of layer "relu"``; None where its target says it."""
         return None
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """
+        What it has come to on the way and goes on from, such as a running mean, for snapshots of an optimization. Default: nothing, the
+        loss of a step is that of its images alone
+        """
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027  # most have no state
+        """Go on from what :meth:`state_dict` gave; tensors are on the CPU."""
+
     def settings(self) -> dict[str, Any]:
         """What it is, as JSON can hold it."""
         return {"name": type(self).__name__}
@@ -339,6 +349,16 @@ class WeightedSum(Loss):
 
     def rows(self, rows: range) -> Loss:
         return WeightedSum([(weight, loss.rows(rows)) for weight, loss in self.parts])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        states = [loss.state_dict() for _, loss in self.parts]
+        return {f"{place}/{name}": value for place, state in enumerate(states) for name, value in state.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        for place, (_, loss) in enumerate(self.parts):
+            beginning = f"{place}/"
+            own = {name.removeprefix(beginning): value for name, value in state.items() if name.startswith(beginning)}
+            loss.load_state_dict(own)
 
     def check(self, outputs: Outputs) -> None:
         for _, loss in self.parts:

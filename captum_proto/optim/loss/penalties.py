@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -281,6 +282,12 @@ class Transparent(Loss):
 
     def check(self, outputs: Outputs) -> None:
         self.objective.check(outputs)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.objective.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.objective.load_state_dict(state)
 
     def settings(self) -> dict[str, Any]:
         return {"name": "Transparent", "objective": self.objective.settings()}
