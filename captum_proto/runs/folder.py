@@ -146,7 +146,13 @@ class RunFolder:
             _at_work.reset(self._token)
         try:
             if kind is None:
-                (self.folder / JOURNAL).unlink(missing_ok=True)
+                try:
+                    (self.folder / JOURNAL).unlink(missing_ok=True)
+                except OSError as gone_wrong:
+                    raise file_error(gone_wrong, self.folder / JOURNAL, "cannot be removed") from gone_wrong
+                for part in self._parts:  # whose lock could not be removed when they ended
+                    with suppress(OSError):
+                        (self.folder / part / LOCK).unlink(missing_ok=True)
                 shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)
             elif issubclass(kind, Exception) and nothing_finished(self.folder):  # not one that the user has interrupted
                 remove_results(self.folder)
