@@ -18,7 +18,6 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from captum_proto._utils import termination
@@ -199,9 +198,9 @@ def save_tensors(
     """Tensors and a JSON description of them, as one safetensors file of this ``kind``; ``passing`` as :func:`whole_file` has it."""
     described = {_METADATA: json.dumps({"kind": kind, **metadata})}
     with whole_file(path, overwrite, passing) as temporary:
-        save_file(
-            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary, described
-        )
+        # Not save_file, which writes to a temporary file of its own in the same folder, and leaves it there when it is killed.
+        held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        temporary.write_bytes(safetensors.torch.save(held, described))
 
 
 def load_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

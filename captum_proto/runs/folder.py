@@ -6,7 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar, Token
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from captum_proto.ops import SlowPathWarning
 from captum_proto.runs.contents import (
     ARGUMENTS,
     JOB,
+    JOURNAL,
     LOCK,
     MANIFEST,
     PAGE,
@@ -147,7 +148,14 @@ class RunFolder:
         self._end_work()
         try:
             if kind is None:
-                remove_notes(self.folder)
+                parts = self._parts | parts_noted(self.folder)
+                try:
+                    remove_notes(self.folder)
+                except OSError as gone_wrong:
+                    raise file_error(gone_wrong, self.folder / JOURNAL, "cannot be removed") from gone_wrong
+                for part in parts:  # whose lock could not be removed when they ended
+                    with suppress(OSError):
+                        (self.folder / part / LOCK).unlink(missing_ok=True)
                 shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)
             # Not of one that the user has interrupted, nor where others may be writing still.
             elif issubclass(kind, Exception) and self.job is None and nothing_finished(self.folder):

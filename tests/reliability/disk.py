@@ -37,6 +37,7 @@ CALLS: list[tuple[str, str, int, bool, int]] = [
     ("a rename fails: permission denied", "rename", errno.EACCES, True, 2),
     ("a file system that renames no file over another", "replace", errno.EEXIST, True, 1),
     ("a file cannot be removed: input/output error", "unlink", errno.EIO, False, 1),
+    ("a process is killed (SIGKILL) at each system call that writes", "any", 0, False, 1),
     ("a file system without locks", "flock", errno.ENOLCK, True, 1),
 ]
 SEED = 20261130

@@ -246,3 +246,24 @@ def test_folders_without_files_are_in_nobodys_way(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "full").exists()
     (tmp_path / "left" / "values").mkdir(parents=True)
     assert carry_out(Words({"a": "one"}), tmp_path / "left", resume=True) == "one"
+
+
+def test_a_journal_that_cannot_be_removed_is_said_and_a_lock_that_is_left_goes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if self.name == ".unfinished" and self.exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        unlink(self, missing_ok)
+
+    protocol = Words({"a": "one"}, within={"a": Words({"x": "ex"})})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(OSError, match=r"\.unfinished\" cannot be removed \(Input/output error\)"):
+            carry_out(Words({"a": "one"}), tmp_path / "one")
+    carry_out(protocol, tmp_path / "two")
+    (tmp_path / "two" / "parts" / "a" / ".lock").touch()
+    carry_out(protocol, tmp_path / "two", resume=True)
+    assert not (tmp_path / "two" / "parts" / "a" / ".lock").exists()

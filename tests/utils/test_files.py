@@ -128,3 +128,19 @@ def test_a_quota_is_a_full_disk_in_words_alone():
     number = errno.EDQUOT
     made = file_error(SafetensorError(f"I/O error: whatever (os error {number})"), Path("x"))
     assert str(made) == f'"x" cannot be written ({os.strerror(number)}); make room, and go on with --resume.'
+
+
+def test_tensors_are_written_to_no_other_temporary_file(tmp_path, monkeypatch):
+    """One that whoever goes on after a killed process would not know."""
+    seen = []
+    write = Path.write_bytes
+
+    def watched(path, data):
+        write(path, data)
+        seen.append(sorted(each.name for each in tmp_path.iterdir()))
+
+    monkeypatch.setattr(Path, "write_bytes", watched)
+    save_tensors(tmp_path / "x.safetensors", "numbers", {"x": torch.arange(3)}, {})
+    ((name,),) = seen
+    assert name.startswith(".x.safetensors.")
+    assert name.endswith(".partial")
