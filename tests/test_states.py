@@ -195,11 +195,15 @@ def put_down(case: Case, state: Any) -> Any:
     return taken_up
 
 
-def over(case: Case, divided: Callable[[Callable[[], Any]], list[Any]]) -> Any:
+def over(
+    case: Case,
+    divided: Callable[[Callable[[], Any]], list[Any]],
+    between: Callable[[Case, Any], Any] = put_down,
+) -> Any:
     """What a state comes to, of which each pass is divided in parts, merged in their order."""
     state, begin = case.begin(), case.begin
     for _ in range(10):
-        first, *others = [put_down(case, part) for part in divided(begin)]
+        first, *others = [between(case, part) for part in divided(begin)]
         for other in others:
             first.merge(other)
         if state is not None and case.part is not None and begin is not case.begin:
@@ -234,7 +238,7 @@ def rows_of(case: Case, begin: Callable[[], Any], ranges: list[tuple[int, int]])
 
 
 def whole(case: Case) -> Any:
-    return over(case, lambda begin: [rows_of(case, begin, [(0, COUNT)])])
+    return over(case, lambda begin: [rows_of(case, begin, [(0, COUNT)])], lambda _, state: state)
 
 
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)

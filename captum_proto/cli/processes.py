@@ -124,6 +124,10 @@ def _in_group() -> bool:
 
 
 def _set_up() -> None:
+    # Not at the top: a PyTorch without torch.distributed lacks these.
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     backend = "gloo"
     if torch.cuda.is_available():
         # What is called "cuda" is the process's own device, and the same name is recorded wherever a task is made.
@@ -131,8 +135,13 @@ def _set_up() -> None:
         if distributed.is_nccl_available():
             backend = "cpu:gloo,cuda:nccl"
     try:
-        seconds = float(os.environ.get(START, _START_SECONDS))
-        distributed.init_process_group(backend, timeout=timedelta(seconds=seconds))
+        limit = timedelta(seconds=float(os.environ.get(START, _START_SECONDS)))
+        store, rank, size = next(rendezvous("env://", timeout=limit))
+        store.set_timeout(limit)
+        # torchrun keeps one store as long as it lasts, with the addresses of processes that are dead, which a group that is begun again
+        # would read. How often it was begun, and its size, tell one from another.
+        named = PrefixStore(f"captum_proto/{times_restarted()}-of-{size}", store)
+        distributed.init_process_group(backend, store=named, rank=rank, world_size=size, timeout=limit)
     except (RuntimeError, ValueError) as error:
         if isinstance(error, CaptumProtoError):
             raise

@@ -106,6 +106,7 @@ def test_a_host_is_cut_off(tmp_path: Path) -> None:
     assert lost == 0
 
 
+@pytest.mark.slow
 def test_ray_makes_shares(tmp_path: Path) -> None:
     ray = pytest.importorskip("ray", reason="the optional engine is not installed")
     folder, tests = tmp_path / "out", str(Path(__file__).parent)

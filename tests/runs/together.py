@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 import warnings
 from collections import Counter
@@ -15,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from torch import distributed
+from tqdm import tqdm
 
 from captum_proto._utils.errors import CaptumProtoError
 from captum_proto.runs.files import write_text
 from captum_proto.runs.group import ShareIsMade
 from captum_proto.runs.tasks import Protocol, Run, Task, carry_out
 
+# tqdm's own lock is one of all processes that are forked from here: of one that is killed while it has it, the others would wait for ever.
+tqdm.set_lock(threading.RLock())
+tqdm.monitor_interval = 0  # no thread that could have it while this process is forked
 #: With which a forked process ends: after an error of ours; after a share; of anything else.
 FAILED, SHARED, BUG = 1, 7, 70
 
