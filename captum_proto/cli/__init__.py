@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 from captum_proto._utils.errors import CaptumProtoError
-from captum_proto._utils.files import ESCAPED
+from captum_proto._utils.files import ESCAPED, one_line
 from captum_proto.cli import (
     agent,
     atlas,
@@ -40,6 +40,7 @@ from captum_proto.cli import (
     visualize,
 )
 from captum_proto.cli.arguments import EXIT_CODES
+from captum_proto.data.labels import following_links
 
 #: What to send with a report: the versions and devices that the command prints.
 _HOW_TO_REPORT = "to report it, send what is above and the output of: captum-proto info --json"
@@ -84,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="follow links that lead out of a folder of images; else such images are skipped and named",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for command in COMMANDS:
         command.add(commands)
@@ -105,7 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors=ESCAPED)
     args = _parser().parse_args(arguments)
     try:
-        args.run(args)
+        with following_links(args.follow_links):
+            args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         hint = "; what was finished is on disk, --resume goes on from there" if hasattr(args, "resume") else ""
@@ -114,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CaptumProtoError as error:
         if args.debug:
             raise
-        print(f"captum-proto: error: {error}", file=sys.stderr)
+        print(f"captum-proto: error: {one_line(str(error))}", file=sys.stderr)
         return 1
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NOBODY_READS and error.filename is None:

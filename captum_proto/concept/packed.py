@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError, MissingFileError, OccupiedError
 from captum_proto._utils.files import intact, sha256, whole_file
+from captum_proto._utils.reading import read_json
 from captum_proto.concept.dataset import Concept, ConceptDataset, Labels, concepts_json
 
 DESCRIBED, BITS, PLACES = "masks.json", "masks.bits", "masks.places"
@@ -74,7 +75,7 @@ class PackedMasks:
                 f'"{self.folder}" has no {DESCRIBED}: there are no masks, or they were not written to their end; pack them anew.'
             )
         with intact(path, "description of masks"):
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = read_json(path)
             if content["version"] != _VERSION:
                 raise InputError(
                     f"{path} is of version {content['version']}, and this package reads {_VERSION}; pack anew."

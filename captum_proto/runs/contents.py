@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.errors import InputError, OccupiedError
 from captum_proto._utils.files import PARTIAL
+from captum_proto._utils.reading import parse_json, read_json
 
 #: What a run's results depend on, and what it recorded beside.
 SETTINGS = "settings.json"
@@ -92,7 +92,7 @@ def is_finished(folder: Path) -> bool:
 def all_settings(folder: Path) -> dict[str, Any]:
     """With what the run keeps account of for itself."""
     try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        settings = read_json(folder / SETTINGS)
         recorded = settings.get(RECORDED)
         if recorded is not None and not isinstance(recorded, dict):
             raise ValueError(f"{RECORDED} is {recorded!r}")
@@ -104,21 +104,48 @@ def all_settings(folder: Path) -> dict[str, Any]:
 
 
 def remove_results(root: Path) -> None:
-    """Remove what a run recorded as its own, and its parts: nothing else in the folder is touched."""
-    if (root / SETTINGS).exists():
-        with suppress(OccupiedError):
-            for name in all_settings(root).get(PARTS) or ():
-                if (root / name).resolve().is_relative_to(root.resolve()):
-                    remove_results(root / name)
-                    (root / name / LOCK).unlink(missing_ok=True)  # of a process that was killed
-                    remove_empty(root / name, root)
+    """Remove what a run recorded as its own, and its parts: nothing else in the folder is touched, and nothing outside of it."""
+    for part in parts_of(root):
+        remove_results(part)
+        (part / LOCK).unlink(missing_ok=True)  # of a process that was killed
+        remove_empty(part, root)
     for path in [*recorded_files(root), *_begun_files(root)]:
-        path.unlink(missing_ok=True)
+        if path.is_symlink() or not path.is_dir():  # a folder is no file that a run wrote, whatever its record says
+            path.unlink(missing_ok=True)
         remove_empty(path.parent, root)
-    if (root / TASKS).is_dir():
+    if (root / TASKS).is_symlink():
+        (root / TASKS).unlink()
+    elif (root / TASKS).is_dir():
         shutil.rmtree(root / TASKS)
     for name in (SETTINGS, PAGE, REPORT, JOURNAL):
         (root / name).unlink(missing_ok=True)
+
+
+def parts_of(root: Path) -> list[Path]:
+    """The folders of a run's parts: each lies below its own, whatever the settings say, so that no part is a part of itself."""
+    if not (root / SETTINGS).exists():
+        return []
+    try:
+        names = all_settings(root).get(PARTS)
+    except OccupiedError:
+        return []
+    return [path for path in _within(root, names) if path.is_dir()]
+
+
+def link_out_of(root: Path) -> Path | None:
+    """A link in a folder, or in one below, that leads out of it: a run would write there. None if there is none."""
+    inside = root.resolve()
+    for parent, folders, files in os.walk(root):
+        for name in [*folders, *files]:
+            path = Path(parent, name)
+            if path.is_symlink():
+                try:
+                    leads_out = not path.resolve().is_relative_to(inside)
+                except (OSError, RuntimeError):  # to itself
+                    leads_out = True
+                if leads_out:
+                    return path
+    return None
 
 
 def nothing_finished(root: Path) -> bool:
@@ -127,8 +154,9 @@ def nothing_finished(root: Path) -> bool:
     return own is not None and all(path in own or not _counts(path) for path in root.rglob("*") if not path.is_dir())
 
 
-def _left_unfinished(root: Path) -> set[Path] | None:
-    """The files of a run of which no task is finished; None if one is, or if no run was begun."""
+def _left_unfinished(root: Path, seen: set[Path] | None = None) -> set[Path] | None:
+    """The files of a run of which no task is finished; None if one is, or if no run was begun. ``seen``: parts that were looked at."""
+    seen = set() if seen is None else seen
     if not (root / SETTINGS).exists() or task_records(root):
         return None
     try:
@@ -138,10 +166,10 @@ def _left_unfinished(root: Path) -> set[Path] | None:
     if RECORDED not in settings or SUMMARY in settings:
         return None
     own = {*(root / name for name in (SETTINGS, PAGE, REPORT, JOURNAL)), *_begun_files(root)}
-    for name in settings.get(PARTS) or ():
-        part = root / name
-        if (part / SETTINGS).exists():
-            left = _left_unfinished(part)
+    for part in parts_of(root):
+        if part not in seen and (part / SETTINGS).exists():
+            seen.add(part)
+            left = _left_unfinished(part, seen)
             if left is None:
                 return None
             own |= left
@@ -163,7 +191,7 @@ def task_records(root: Path) -> list[Path]:
 def read_record(path: Path) -> dict[str, Any] | None:
     """What is recorded of a finished task; None where there is no record, or a damaged one: then the task is not finished."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except (OSError, ValueError):
         return None
     kinds = {"task": str, "index": int, "inputs": dict, "needs": dict, "files": dict, "warnings": list}
@@ -179,10 +207,11 @@ def recorded_files(root: Path) -> list[Path]:
     for path in task_records(root):
         if (record := read_record(path)) is not None:
             names |= set(record["files"])
+    found = _within(root, names)
     if (root / SETTINGS).exists():
         with suppress(OccupiedError):
-            names |= set(all_settings(root).get(SUMMARY) or ())
-    return _within(root, names)
+            found += _within(root, all_settings(root).get(SUMMARY))
+    return sorted(set(found))
 
 
 def _begun_files(root: Path) -> list[Path]:
@@ -191,12 +220,24 @@ def _begun_files(root: Path) -> list[Path]:
     with suppress(OSError):
         for line in (root / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):  # the line at which the process was killed
-                names.add(str(json.loads(line)))
+                names.add(str(parse_json(line)))
     return _within(root, names)
 
 
-def _within(root: Path, names: Iterable[str]) -> list[Path]:
-    return [root / name for name in sorted(names) if (root / name).resolve().is_relative_to(root.resolve())]
+def _within(root: Path, names: Any) -> list[Path]:
+    """Of what should be names of files, those that lie below the folder, themselves and what they lead to; a damaged list has none."""
+    if not isinstance(names, (list, set)):
+        return []
+    inside, found = root.resolve(), set[Path]()
+    for name in names:
+        with suppress(OSError, ValueError, RuntimeError, TypeError):  # a name that no file can have, a link to itself
+            path = root / name
+            place = path.parent.resolve() / path.name  # a link goes, not what it leads to
+            if place != inside and ".." not in path.parts and place.is_relative_to(inside):
+                target = path.resolve()
+                if target != inside and target.is_relative_to(inside):
+                    found.add(path)
+    return sorted(found)
 
 
 def _counts(path: Path) -> bool:

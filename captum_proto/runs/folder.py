@@ -27,6 +27,7 @@ from captum_proto.runs.contents import (
     TASKS,
     check_free,
     is_finished,
+    link_out_of,
     nothing_finished,
     read_record,
     read_settings,
@@ -45,6 +46,8 @@ except ImportError:  # Windows has no such locks: there nobody watches over two 
 else:
     _LOCKS = True
 
+#: A lock or a journal that is a link is none of ours: it would be written through to a file of others.
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 #: The run that is at work, if one is: what is begun within its folder is a part of it.
 _at_work: ContextVar[RunFolder | None] = ContextVar("captum_proto run at work", default=None)
 #: The list that :func:`noted_warnings` fills, if it does.
@@ -104,6 +107,11 @@ class RunFolder:
             )
         try:
             self._check()  # again: another process may have had it in between
+            if (link := link_out_of(self.folder)) is not None:
+                raise OccupiedError(
+                    f'"{self.folder}" holds a link that leads out of it, "{link.relative_to(self.folder)}", and a run writes into its own '
+                    "folder alone; remove the link, or choose another folder."
+                )
             for left in self.folder.rglob(f".*{PARTIAL}"):  # by a process that was killed while it wrote
                 left.unlink(missing_ok=True)
             for name in (PAGE, REPORT):  # of an earlier state; this run writes its own when it is finished
@@ -142,7 +150,8 @@ class RunFolder:
             return
         name = path.relative_to(root)
         if name.parts[0] not in (SETTINGS, TASKS, PAGE, REPORT):
-            with (root / JOURNAL).open("a", encoding="ascii") as journal:
+            handle = os.open(root / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINKS, 0o666)
+            with open(handle, "a", encoding="ascii") as journal:
                 journal.write(json.dumps(name.as_posix()) + "\n")
 
     def add_part(self, folder: Path) -> None:
@@ -189,7 +198,8 @@ class RunFolder:
         if found is not None and self.resume:
             found.pop(RECORDED, None)
             self._summary_files = found.pop(SUMMARY, None)
-            self._parts = set(found.pop(PARTS, ()))
+            parts = found.pop(PARTS, ())
+            self._parts = {part for part in parts if isinstance(part, str)} if isinstance(parts, list) else set()
             check_same(self.folder, found, self.provenance)
 
     def _unlock(self) -> None:
@@ -203,7 +213,7 @@ class RunFolder:
 def _locked(path: Path) -> int | None:
     """An open file that this process alone has locked, until it ends, however it ends; None if another has it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666)
         if not _LOCKS:
             return handle
         try:
