@@ -236,6 +236,8 @@ def _within(root: Path, names: Any) -> list[Path]:
             if place != inside and ".." not in path.parts and place.is_relative_to(inside):
                 target = path.resolve()
                 if target != inside and target.is_relative_to(inside):
+                    with suppress(FileNotFoundError, NotADirectoryError):
+                        path.lstat()
                     found.add(path)
     return sorted(found)
 

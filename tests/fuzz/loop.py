@@ -29,7 +29,17 @@ except ImportError:
 
 HERE = Path(__file__).resolve().parent
 #: Of code that is watched for what it reaches. PyTorch is left out: watching it takes minutes, and what it is given is ours.
-_WATCHED = ["captum_proto", "PIL", "json", "csv", "tomllib", "tomli", "zipfile", "numpy.lib", "torch._weights_only_unpickler"]
+_WATCHED = [
+    "captum_proto",
+    "PIL",
+    "json",
+    "csv",
+    "tomllib",
+    "tomli",
+    "zipfile",
+    "numpy.lib",
+    "torch._weights_only_unpickler",
+]
 
 
 def main() -> int:
@@ -88,7 +98,12 @@ def fuzz(reader: Reader, folder: Path, seconds: float, seed: int) -> None:
             write()
 
     def write() -> None:
-        content = {"executions": sum(counts.values()), **counts, "findings": findings, "seconds": time.monotonic() - begun}
+        content = {
+            "executions": sum(counts.values()),
+            **counts,
+            "findings": findings,
+            "seconds": time.monotonic() - begun,
+        }
         (folder / "result.json").write_text(json.dumps(content, indent=1))
 
     for data in seeds:
@@ -100,7 +115,13 @@ def fuzz(reader: Reader, folder: Path, seconds: float, seed: int) -> None:
         words = folder / "words"
         lines = ['"' + "".join(f"\\x{byte:02x}" for byte in word) + '"' for word in reader.words if len(word) < 60]
         words.write_text("\n".join(lines) + "\n")
-        flags = [f"-max_total_time={int(seconds)}", f"-seed={seed + 1}", "-timeout=60", "-rss_limit_mb=8192", "-max_len=32768"]
+        flags = [
+            f"-max_total_time={int(seconds)}",
+            f"-seed={seed + 1}",
+            "-timeout=60",
+            "-rss_limit_mb=8192",
+            "-max_len=32768",
+        ]
         flags += [f"-dict={words}", f"-artifact_prefix={kept}/", "-print_final_stats=1", "-len_control=20"]
         atheris.Setup([sys.argv[0], *flags, str(corpus)], one)
         atexit.register(shutil.rmtree, scratch, ignore_errors=True)

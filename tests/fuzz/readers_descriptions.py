@@ -25,16 +25,40 @@ from captum_proto.runs.folder import RunFolder, read_record, read_settings
 from captum_proto.runs.tasks import warnings_of
 from captum_proto.testing import ShapeDataset
 
-_JSON = (b"[", b"]", b"{", b"}", b"null", b"1e999", b"-1", b"NaN", b'"\\u0000"', b'"\\udcff"', b'"../secret.png"', b"9" * 5000)
+_JSON = (
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"null",
+    b"1e999",
+    b"-1",
+    b"NaN",
+    b'"\\u0000"',
+    b'"\\udcff"',
+    b'"../secret.png"',
+    b"9" * 5000,
+)
 _BLOCKS = [
     {"kind": "paragraphs", "text": ["<script>x</script>"]},
-    {"kind": "table", "header": ["a", "b"], "rows": [["1", "2"]], "caption": "c", "conditions": True, "brief": [0], "sortable": True},
+    {
+        "kind": "table",
+        "header": ["a", "b"],
+        "rows": [["1", "2"]],
+        "caption": "c",
+        "conditions": True,
+        "brief": [0],
+        "sortable": True,
+    },
     {"kind": "pictures", "pictures": [{"path": "a.png", "caption": "c", "small": False}]},
     {"kind": "gallery", "pictures": [{"path": "a.png", "label": "l", "facts": ["f"], "text": "t"}]},
     {"kind": "verdicts", "verdicts": [{"name": "n", "measured": "m", "expected": "e", "passed": None}]},
     {"kind": "files", "paths": ["a.png", "javascript:x"]},
     {"kind": "curves", "comparison": "a.safetensors", "caption": "c", "more": ["b.safetensors"]},
-    {"kind": "unit_rows", "units": [{"name": "u", "facts": ["f"], "strips": [{"path": "a.png", "label": "l", "words": ["w"]}]}]},
+    {
+        "kind": "unit_rows",
+        "units": [{"name": "u", "facts": ["f"], "strips": [{"path": "a.png", "label": "l", "words": ["w"]}]}],
+    },
     {"kind": "positions", "dictionary": "a.safetensors", "examples": ["a.png"], "unit": "channel", "target": "t"},
     {
         "kind": "circuit",
@@ -46,7 +70,14 @@ _BLOCKS = [
 
 
 def pages(folder: Path) -> list[bytes]:
-    page = {"format": 3, "title": "t", "summary": ["s"], "settings": {"a": {"b": [1, [2]]}}, "failures": [], "trust": "w"}
+    page = {
+        "format": 3,
+        "title": "t",
+        "summary": ["s"],
+        "settings": {"a": {"b": [1, [2]]}},
+        "failures": [],
+        "trust": "w",
+    }
     whole = [{**page, "sections": [{"title": "s", "blocks": [block], "shown": None}]} for block in _BLOCKS]
     lead = {**page, "sections": [], "lead": _BLOCKS[3:4], "legend": ["l"], "left_out": ["o"]}
     return [json.dumps(each).encode() for each in [*whole, lead]]
@@ -59,8 +90,17 @@ def shown(path: Path) -> object:
 
 
 def settings(folder: Path) -> list[bytes]:
-    whole = {"command": "generate", "recorded": {}, "parts": ["a", ".", "..", "a/b"], "summary_files": ["x.csv", "../secret.png", "/secret"]}
-    return [json.dumps(whole).encode(), json.dumps({**whole, "command": "sweep", "classes": {"a": [0]}}).encode(), b"{}"]
+    whole = {
+        "command": "generate",
+        "recorded": {},
+        "parts": ["a", ".", "..", "a/b"],
+        "summary_files": ["x.csv", "../secret.png", "/secret"],
+    }
+    return [
+        json.dumps(whole).encode(),
+        json.dumps({**whole, "command": "sweep", "classes": {"a": [0]}}).encode(),
+        b"{}",
+    ]
 
 
 def begun_anew(path: Path) -> object:
@@ -80,7 +120,14 @@ def gone_on(path: Path) -> object:
     return opened.files()
 
 
-RECORD = {"task": "a", "index": 0, "inputs": {}, "needs": {}, "files": {"x": {"bytes": 1, "sha256": ""}}, "warnings": ["w"]}
+RECORD = {
+    "task": "a",
+    "index": 0,
+    "inputs": {},
+    "needs": {},
+    "files": {"x": {"bytes": 1, "sha256": ""}},
+    "warnings": ["w"],
+}
 
 
 def records(folder: Path) -> list[bytes]:
@@ -97,7 +144,10 @@ def recorded(path: Path) -> object:
 def concepts(folder: Path) -> list[bytes]:
     whole = {
         "concepts": [{"name": "dog", "category": "object"}, {"name": "red", "category": "color"}],
-        "images": [{"image": "a.png", "maps": ["a.png"], "whole": [2], "captions": ["a dog"]}, {"image": "../secret.png"}],
+        "images": [
+            {"image": "a.png", "maps": ["a.png"], "whole": [2], "captions": ["a dog"]},
+            {"image": "../secret.png"},
+        ],
     }
     return [json.dumps(whole).encode(), json.dumps({**whole, "images": whole["images"][:1]}).encode()]
 
@@ -106,13 +156,19 @@ def concept_folder(path: Path) -> object:
     if not (path.parent / "a.png").exists():
         Image.new("L", (3, 3), 1).save(path.parent / "a.png")
     found = ConceptFolder(path.parent)
-    return [(found.image(i, (4, 4)), found.checked_labels(i).counts(len(found.concepts), (4, 4)), found.digest()) for i in range(len(found))]
+    return [
+        (found.image(i, (4, 4)), found.checked_labels(i).counts(len(found.concepts), (4, 4)), found.digest())
+        for i in range(len(found))
+    ]
 
 
 def coco(folder: Path) -> list[bytes]:
     outlines = [[[0, 0, 3, 0, 3, 3]], {"size": [4, 4], "counts": [2, 3, 11]}, {"size": [4, 4], "counts": "09"}]
     whole = {
-        "images": [{"id": 1, "file_name": "a.png", "height": 4, "width": 4}, {"id": 2, "file_name": "../secret.png", "height": 4, "width": 4}],
+        "images": [
+            {"id": 1, "file_name": "a.png", "height": 4, "width": 4},
+            {"id": 2, "file_name": "../secret.png", "height": 4, "width": 4},
+        ],
         "categories": [{"id": 1, "name": "dog", "supercategory": "animal"}],
         "annotations": [{"image_id": 1, "category_id": 1, "segmentation": each} for each in outlines],
     }
@@ -173,12 +229,32 @@ def mask_store(path: Path) -> object:
     path.write_bytes(data)
     found = PackedMasks(path.parent)
     several = [list(found.blocks()), found.areas, found.image_counts, found.pixels, len(found)]
-    return [(found.of_image(i), found.mask(i, 1)) for i in range(min(found.images, 50))], several, np.zeros(found.size).sum()
+    return (
+        [(found.of_image(i), found.mask(i, 1)) for i in range(min(found.images, 50))],
+        several,
+        np.zeros(found.size).sum(),
+    )
 
 
 def keys(folder: Path) -> list[bytes]:
-    picture = {"number": 1, "label": "ash", "method": "m", "source": "s", "sha256": "", "picture": "p", "choices": ["ash"]}
-    whole = {"kind": "key of a blind test", "form": "abc", "question": "?", "pictures": [picture], "names": ["ash"], "groups": {}, "listed": True}
+    picture = {
+        "number": 1,
+        "label": "ash",
+        "method": "m",
+        "source": "s",
+        "sha256": "",
+        "picture": "p",
+        "choices": ["ash"],
+    }
+    whole = {
+        "kind": "key of a blind test",
+        "form": "abc",
+        "question": "?",
+        "pictures": [picture],
+        "names": ["ash"],
+        "groups": {},
+        "listed": True,
+    }
     return [json.dumps(whole).encode()]
 
 
@@ -207,7 +283,12 @@ READERS = [
     Reader("annotations as COCO has them", "coco.json", coco, coco_folder, _JSON),
     Reader("the index of Broden", "index.csv", lambda _: [_BRODEN["index.csv"]], broden("index.csv")),
     Reader("the labels of Broden", "label.csv", lambda _: [_BRODEN["label.csv"]], broden("label.csv")),
-    Reader("the objects of ADE20K", "objectInfo150.txt", lambda _: [b"Idx\tRatio\tTrain\tVal\tStuff\tName\n1\t0.1\t1\t1\t1\tdog, hound\n"], ade),
+    Reader(
+        "the objects of ADE20K",
+        "objectInfo150.txt",
+        lambda _: [b"Idx\tRatio\tTrain\tVal\tStuff\tName\n1\t0.1\t1\t1\t1\tdog, hound\n"],
+        ade,
+    ),
     Reader("the description of masks", "masks.json", masks("masks.json"), mask_store, _JSON),
     Reader("where masks begin", "masks.places", masks("masks.places"), mask_store),
     Reader("the key of a blind test", "blind_key.json", keys, key, _JSON),

@@ -15,7 +15,24 @@ from captum_proto.report.html import render
 from captum_proto.report.page import Page, Section
 
 #: What Pillow writes; of each an image of few pixels.
-FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "ICO", "TGA", "PCX", "SGI", "JPEG2000", "DDS", "QOI", "AVIF", "IM")
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "GIF",
+    "WEBP",
+    "TIFF",
+    "BMP",
+    "PPM",
+    "ICO",
+    "TGA",
+    "PCX",
+    "SGI",
+    "JPEG2000",
+    "DDS",
+    "QOI",
+    "AVIF",
+    "IM",
+)
 
 
 def files(folder: Path) -> list[bytes]:
@@ -44,7 +61,12 @@ def on_a_page(path: Path) -> object:
 
 
 READERS = [
-    Reader("a photograph", "a.png", files, lambda path: read_image(str(path), ImageGeometry((3, 8, 8), exif_orientation=True))),
+    Reader(
+        "a photograph",
+        "a.png",
+        files,
+        lambda path: read_image(str(path), ImageGeometry((3, 8, 8), exif_orientation=True)),
+    ),
     Reader("a picture in gray", "a.tif", files, lambda path: read_image(str(path), ImageGeometry((1, 8, 8)))),
     Reader("a whole picture", "a.jpg", files, lambda path: whole_image(path, (8, 8))),
     Reader("a label map", "a.png", files, label_map),

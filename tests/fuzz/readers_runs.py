@@ -81,6 +81,12 @@ def _read(command: str) -> Callable[[Path], object]:
 
 
 READERS = [
-    Reader(f"a run of {command}", "data", _seeds(command), _read(command), (b'"../secret.png"', b"null", b"[]", b"{}", b"1e999"))
+    Reader(
+        f"a run of {command}",
+        "data",
+        _seeds(command),
+        _read(command),
+        (b'"../secret.png"', b"null", b"[]", b"{}", b"1e999"),
+    )
     for command in PROTOCOLS
 ]

@@ -67,7 +67,11 @@ READERS = [
     Reader(
         "a table of classes",
         "classes.csv",
-        lambda _: [b"index,wnid,name\n0,n01532829,ash\n1,n01532830,birch\n", b"n01532829 ash\nn01532830 birch\n", b"\0"],
+        lambda _: [
+            b"index,wnid,name\n0,n01532829,ash\n1,n01532830,birch\n",
+            b"n01532829 ash\nn01532830 birch\n",
+            b"\0",
+        ],
         lambda path: read_table(str(path)),
         _CELLS,
     ),
@@ -79,7 +83,13 @@ READERS = [
         _CELLS,
     ),
     Reader("names and ranges of classes", "classes.txt", lambda _: [b"0-4\n3,5\nash\n", b"class 3\n0\n"], named),
-    Reader("a list of class names", "names.csv", lambda _: [b"name,group,index\nash,tree,0\nowl,bird,1\n"], ClassList.read, _CELLS),
+    Reader(
+        "a list of class names",
+        "names.csv",
+        lambda _: [b"name,group,index\nash,tree,0\nowl,bird,1\n"],
+        ClassList.read,
+        _CELLS,
+    ),
     Reader("a list of class names, one a line", "names.txt", lambda _: [b"ash\nowl\n"], ClassList.read),
     Reader(
         "answers to a blind test",
@@ -90,6 +100,8 @@ READERS = [
     ),
     Reader("synonyms", "synonyms.csv", lambda _: [b"answer,class\npoodle,dog\n"], read_synonyms, _CELLS),
     Reader("a list of words", "words.txt", _words, read_words),
-    Reader("a sweep file", "sweep.toml", lambda _: [_SWEEP], sweep, (b"[", b"]", b"=", b'"""', b"nan", b"1e999", b"../")),
+    Reader(
+        "a sweep file", "sweep.toml", lambda _: [_SWEEP], sweep, (b"[", b"]", b"=", b'"""', b"nan", b"1e999", b"../")
+    ),
     Reader("a grid on the command line", "grid.txt", lambda _: [b"lr=[0.05, 0.1]\nsteps=[1]\n"], assigned),
 ]

@@ -45,7 +45,12 @@ def loaded(path: Path) -> object:
 
 def arrays(folder: Path) -> list[bytes]:
     found = []
-    for array in (np.zeros((2, 3), np.float32), np.zeros(3), np.zeros((2, 2), np.int64), np.asfortranarray(np.zeros((2, 3)))):
+    for array in (
+        np.zeros((2, 3), np.float32),
+        np.zeros(3),
+        np.zeros((2, 2), np.int64),
+        np.asfortranarray(np.zeros((2, 3))),
+    ):
         buffer = io.BytesIO()
         np.save(buffer, array)
         found.append(buffer.getvalue())
@@ -67,9 +72,17 @@ def _saved(write: Callable[[Path], None]) -> Callable[[Path], list[bytes]]:
 
 _WORDS = (b'"dtype":"F64"', b'"shape":[', b'"data_offsets":[0,', b"18446744073709551615", b'"captum_proto"', b'"kind"')
 READERS = [
-    Reader("a checkpoint of PyTorch", "a.pt", checkpoints, loaded, (b"ctorch\n_utils\n", b"cos\nsystem\n", b"R", b"b", b"PK\3\4")),
+    Reader(
+        "a checkpoint of PyTorch",
+        "a.pt",
+        checkpoints,
+        loaded,
+        (b"ctorch\n_utils\n", b"cos\nsystem\n", b"R", b"b", b"PK\3\4"),
+    ),
     Reader("a checkpoint in safetensors", "a.safetensors", checkpoints, loaded, _WORDS),
-    Reader("directions as NumPy saves them", "a.npy", arrays, read_directions, (b"descr", b"|O", b"shape", b"999999999999")),
+    Reader(
+        "directions as NumPy saves them", "a.npy", arrays, read_directions, (b"descr", b"|O", b"shape", b"999999999999")
+    ),
     Reader("a spectrum as NumPy saves it", "a.npy", arrays, MACOImage.load),
     *(
         Reader(f"saved: {kind}", "a.safetensors", _saved(write), load, _WORDS)

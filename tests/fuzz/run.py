@@ -31,7 +31,9 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print the readers and leave")
     args = parser.parse_args()
     known = {f"{group}/{place}": reader.name for group in GROUPS for place, reader in enumerate(readers(group))}
-    asked = [name for name in known if not args.readers or name in args.readers or name.partition("/")[0] in args.readers]
+    asked = [
+        name for name in known if not args.readers or name in args.readers or name.partition("/")[0] in args.readers
+    ]
     if args.list:
         print("\n".join(f"{name:16} {known[name]}" for name in asked))
         return 0

@@ -20,7 +20,9 @@ from captum_proto.runs.tasks import carry_out
 HOSTILE = [
     "<img src=x onerror=\"document.title='OWNED'\">",
     "\"'><script>document.title='OWNED'<!--",
-    "{{7*191}} ${7*191} \u202eevil\u2066 <link rel=stylesheet href=\\\\hostile.invalid\\x> </style></title></textarea>".replace("/", "\u2044"),
+    "{{7*191}} ${7*191} \u202eevil\u2066 <link rel=stylesheet href=\\\\hostile.invalid\\x> </style></title></textarea>".replace(
+        "/", "\u2044"
+    ),
 ]
 
 

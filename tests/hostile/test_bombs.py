@@ -47,7 +47,9 @@ def png(width: int, height: int) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
 
 
 def gif(width: int, height: int) -> bytes:
@@ -67,7 +69,16 @@ def bmp(width: int, height: int) -> bytes:
 
 
 def tiff(width: int, height: int) -> bytes:
-    tags = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (278, 4, height), (279, 4, 9)]
+    tags = [
+        (256, 4, width),
+        (257, 4, height),
+        (258, 3, 8),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8),
+        (278, 4, height),
+        (279, 4, 9),
+    ]
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
 
@@ -95,7 +106,9 @@ PICTURES = {
 
 @pytest.mark.parametrize("kind", PICTURES)
 @pytest.mark.parametrize("limit", [Image.MAX_IMAGE_PIXELS, None], ids=["as-it-is", "without-Pillow's-limit"])
-def test_a_picture_of_billions_of_pixels(kind: str, limit: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_of_billions_of_pixels(
+    kind: str, limit: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Refused before its pixels have memory, whatever a program has set Pillow's own limit to."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     path = tmp_path / "a.png"
@@ -149,10 +162,20 @@ def readers_of_json(folder: Path) -> dict[str, Callable[[], object]]:
 
 @pytest.mark.parametrize(
     "content",
-    [DEEP, '{"a":' * 100_000, DIGITS, json.dumps({"format": 3, "version": 1})[:-1] + f', "size": [{DIGITS}, 1]}}', "\0", "1e999", '"\\ud800"'],
+    [
+        DEEP,
+        '{"a":' * 100_000,
+        DIGITS,
+        json.dumps({"format": 3, "version": 1})[:-1] + f', "size": [{DIGITS}, 1]}}',
+        "\0",
+        "1e999",
+        '"\\ud800"',
+    ],
     ids=["brackets", "braces", "digits", "digits-inside", "nul", "infinity", "half-a-letter"],
 )
-@pytest.mark.parametrize("name", ["page.json", "settings.json", "blind_key.json", "concepts.json", "coco.json", "masks.json"])
+@pytest.mark.parametrize(
+    "name", ["page.json", "settings.json", "blind_key.json", "concepts.json", "coco.json", "masks.json"]
+)
 def test_json_that_breaks_parsers(name: str, content: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(CaptumProtoError) as error:
@@ -172,7 +195,15 @@ def test_what_json_means_by_itself_stays() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [f"a = {DEEP}", f"a = {DIGITS}", "a = 1\n" * 2, "\0", "x" * 2**21, "a" + ".a" * 100_000 + " = 1", "a" + ".a" * 1000 + " = 1\n[a"],
+    [
+        f"a = {DEEP}",
+        f"a = {DIGITS}",
+        "a = 1\n" * 2,
+        "\0",
+        "x" * 2**21,
+        "a" + ".a" * 100_000 + " = 1",
+        "a" + ".a" * 1000 + " = 1\n[a",
+    ],
     ids=["brackets", "digits", "twice", "nul", "megabytes", "dots", "fewer-dots"],
 )
 def test_toml_that_breaks_parsers(content: str, tmp_path: Path) -> None:
@@ -181,7 +212,9 @@ def test_toml_that_breaks_parsers(content: str, tmp_path: Path) -> None:
         read_toml(tmp_path / "sweep.toml")
 
 
-@pytest.mark.parametrize("content", [DEEP, DIGITS, "\0", "{a" + ".a" * 100_000 + " = 1}"], ids=["brackets", "digits", "nul", "dots"])
+@pytest.mark.parametrize(
+    "content", [DEEP, DIGITS, "\0", "{a" + ".a" * 100_000 + " = 1}"], ids=["brackets", "digits", "nul", "dots"]
+)
 def test_a_grid_that_breaks_parsers(content: str) -> None:
     with pytest.raises(InputError, match="which cannot be read"):
         assignments([f"lr={content}"], "--grid")
@@ -202,7 +235,9 @@ def test_tables_that_break_parsers(kind: str, tmp_path: Path) -> None:
     path.write_text(TABLES[kind])
     with pytest.raises(InputError):
         read_table(str(path))
-    path.write_text(TABLES[kind].replace("index,name", "form,number,answer").replace("\n0", "\nabc,0").replace("\n9", "\nabc,9"))
+    path.write_text(
+        TABLES[kind].replace("index,name", "form,number,answer").replace("\n0", "\nabc,0").replace("\n9", "\nabc,9")
+    )
     with pytest.raises(InputError):
         read_answers(path, "abc", 5)
 
@@ -232,7 +267,10 @@ def test_a_superclass_of_all_numbers(text: str) -> None:
 
 def zip_bomb(path: Path, template: bytes) -> None:
     """The archive of a checkpoint in which each tensor's file unpacks to 128 MiB."""
-    with zipfile.ZipFile(io.BytesIO(template)) as given, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as made:
+    with (
+        zipfile.ZipFile(io.BytesIO(template)) as given,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as made,
+    ):
         for name in given.namelist():
             if "/data/" in name:
                 with made.open(name, "w") as file:
@@ -283,13 +321,20 @@ def test_tensors_that_claim_more_than_there_is(header: bytes, tmp_path: Path) ->
     path = tmp_path / "a.safetensors"
     for length in (len(header), 2**40, 2**64 - 1):
         path.write_bytes(struct.pack("<Q", length) + header + bytes(4))
-        for read in (lambda: Prototypes.load(path), lambda: read_state(path), lambda: load_tensors(path, "x"), lambda: read_directions(path)):
+        for read in (
+            lambda: Prototypes.load(path),
+            lambda: read_state(path),
+            lambda: load_tensors(path, "x"),
+            lambda: read_directions(path),
+        ):
             with pytest.raises(InputError, match=r"a\.safetensors") as error:
                 read()
             assert str(error.value).count("\n") == 0
 
 
-@pytest.mark.parametrize("shape", ["(1099511627776,)", "(4294967296, 4294967296, 4294967296)", "(-1,)", "(1e9,)", "((),)"])
+@pytest.mark.parametrize(
+    "shape", ["(1099511627776,)", "(4294967296, 4294967296, 4294967296)", "(-1,)", "(1e9,)", "((),)"]
+)
 def test_an_array_that_claims_more_than_there_is(shape: str, tmp_path: Path) -> None:
     header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".encode()
     path = tmp_path / "a.npy"

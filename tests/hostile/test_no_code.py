@@ -20,12 +20,31 @@ from captum_proto.optim.inputs.maco import MACOImage
 
 PACKAGE = Path(captum_proto.__path__[0])
 #: Modules that turn bytes into objects by running what the bytes say.
-_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "xml", "lxml", "jsonpickle"}
+_MODULES = {
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "shelve",
+    "marshal",
+    "yaml",
+    "xml",
+    "lxml",
+    "jsonpickle",
+}
 #: Functions that do.
 _BUILTINS = {"eval", "exec", "compile", "__import__"}
 #: By attribute: calls that are allowed only with these keywords.
 _NEEDED = {("torch", "load"): ("weights_only", True)}
-_NEVER = {("torch.jit", "load"), ("torch.package", "PackageImporter"), ("torch.export", "load"), ("torch.hub", "load"), ("os", "system")}
+_NEVER = {
+    ("torch.jit", "load"),
+    ("torch.package", "PackageImporter"),
+    ("torch.export", "load"),
+    ("torch.hub", "load"),
+    ("os", "system"),
+}
 
 
 def dangers(source: str) -> Iterator[str]:

@@ -23,16 +23,88 @@ import protocols
 from hostile_names import HOSTILE, carried_out
 
 from captum_proto.experiments.report import report_on
-from captum_proto.report.block import _KINDS
 from captum_proto.report.blind_form import render_form
+from captum_proto.report.block import _KINDS
 from captum_proto.report.html import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 #: What the templates themselves are made of.
 _ELEMENTS = set(
-    "html head meta title style body header p h1 h2 h3 h4 div details summary dl dt dd b a nav ol ul li main section table caption thead tbody tr th td "
-    "footer script figure figcaption img span svg path g line text rect circle polyline polygon defs clippath marker input label i "
-    "button fieldset legend datalist option small em strong code br wbr canvas select output use title desc pattern".split()
+    [
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "header",
+        "p",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "div",
+        "details",
+        "summary",
+        "dl",
+        "dt",
+        "dd",
+        "b",
+        "a",
+        "nav",
+        "ol",
+        "ul",
+        "li",
+        "main",
+        "section",
+        "table",
+        "caption",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "footer",
+        "script",
+        "figure",
+        "figcaption",
+        "img",
+        "span",
+        "svg",
+        "path",
+        "g",
+        "line",
+        "text",
+        "rect",
+        "circle",
+        "polyline",
+        "polygon",
+        "defs",
+        "clippath",
+        "marker",
+        "input",
+        "label",
+        "i",
+        "image",
+        "button",
+        "fieldset",
+        "legend",
+        "datalist",
+        "option",
+        "small",
+        "em",
+        "strong",
+        "code",
+        "br",
+        "wbr",
+        "canvas",
+        "select",
+        "output",
+        "use",
+        "title",
+        "desc",
+        "pattern",
+    ]
 )
 _POLICY = re.compile(
     r"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-[A-Za-z0-9+/=]+'; base-uri 'none'; form-action 'none'"
@@ -53,7 +125,7 @@ class Look(HTMLParser):
         values = dict(attrs)
         if tag not in _ELEMENTS:
             self.wrong.append(f"an element <{tag}>")
-        if tag == "script":
+        if tag == "script" and values != {"type": "application/json"}:  # numbers of curves, which no browser runs
             self.scripts += 1
             if values:
                 self.wrong.append(f"a script with {values}")
@@ -65,9 +137,21 @@ class Look(HTMLParser):
             text = (value or "").strip().lower()
             if name.startswith("on"):
                 self.wrong.append(f"<{tag} {name}>")
-            if name in ("src", "xlink:href", "poster", "data", "action", "formaction", "srcset") and not text.startswith(("data:image/", "#")):
+            if name in (
+                "src",
+                "xlink:href",
+                "poster",
+                "data",
+                "action",
+                "formaction",
+                "srcset",
+            ) and not text.startswith(("data:image/", "#")):
                 self.wrong.append(f"<{tag} {name}={text[:40]}>")
-            if name == "href" and (":" in text.split("/")[0] or text.startswith(("//", "\\"))):
+            if (
+                name == "href"
+                and not (tag == "image" and text.startswith("data:image/"))
+                and (":" in text.split("/")[0] or text.startswith(("//", "\\")))
+            ):
                 self.wrong.append(f"<{tag} href={text[:40]}>")
             if name == "style" and re.search(r"url\((?!['\"]?data:image/)|expression|@import", text):
                 self.wrong.append(f"<{tag} style={text[:60]}>")
@@ -88,8 +172,19 @@ def opened(page: Path, scratch: Path) -> tuple[str, list[str]]:
     assert CHROMIUM is not None
     log = scratch / "net.json"
     command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
-    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", f"--user-data-dir={scratch / 'profile'}"]
-    command += [f"--log-net-log={log}", "--net-log-capture-mode=Everything", "--virtual-time-budget=2000", "--dump-dom", page.resolve().as_uri()]
+    command += [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={scratch / 'profile'}",
+    ]
+    command += [
+        f"--log-net-log={log}",
+        "--net-log-capture-mode=Everything",
+        "--virtual-time-budget=2000",
+        "--dump-dom",
+        page.resolve().as_uri(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     text = log.read_text(errors="replace")
@@ -98,7 +193,9 @@ def opened(page: Path, scratch: Path) -> tuple[str, list[str]]:
     except ValueError:  # the browser ended before it wrote the last line
         content = json.loads(text.rstrip().rstrip(",") + "]}")
     asked = [event["params"]["url"] for event in content["events"] if "url" in event.get("params", {})]
-    return done.stdout, [url for url in asked if "hostile" in url or not url.startswith(("https://", "http://", "chrome"))]
+    return done.stdout, [
+        url for url in asked if "hostile" in url or not url.startswith(("https://", "http://", "chrome"))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +218,15 @@ def test_pages_of_every_protocol(command: str, runs: dict[str, Path], tmp_path_f
     for page in pages:
         looked_at(page.read_text(encoding="utf-8"))
     (folder / "page.json").unlink(missing_ok=True)
-    if command not in ("fooling", "planted-bias", "directions", "atlas", "planted-trojans", "generate-tabular", "generate-text"):
+    if command not in (
+        "fooling",
+        "planted-bias",
+        "directions",
+        "atlas",
+        "planted-trojans",
+        "generate-tabular",
+        "generate-text",
+    ):
         looked_at(report_on(folder).read_text(encoding="utf-8"))  # made again from the results alone
 
 
@@ -131,11 +236,26 @@ def spoiled(value: Any, name: str = "") -> Any:
         return {key: spoiled(inner, key) for key, inner in value.items()}
     if isinstance(value, list):
         return [spoiled(inner, name) for inner in value]
-    files = ("kind", "path", "paths", "comparison", "more", "dictionary", "examples", "pictures", "atlas", "levels", "vectors", "layout")
+    files = (
+        "kind",
+        "path",
+        "paths",
+        "comparison",
+        "more",
+        "dictionary",
+        "examples",
+        "pictures",
+        "atlas",
+        "levels",
+        "vectors",
+        "layout",
+    )
     return value + HOSTILE[0] + HOSTILE[1] if isinstance(value, str) and name not in files else value
 
 
-@pytest.mark.parametrize("command", ["evaluate", "visualize", "dictionary", "circuit", "examples", "dissect", "agent", "atlas", "reproduce"])
+@pytest.mark.parametrize(
+    "command", ["evaluate", "visualize", "dictionary", "circuit", "examples", "dissect", "agent", "atlas", "reproduce"]
+)
 def test_every_text_of_a_page(command: str, runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = run_of(command, runs, tmp_path_factory)
     if not (folder / "page.json").exists():
@@ -150,7 +270,17 @@ def test_every_text_of_a_page(command: str, runs: dict[str, Path], tmp_path_fact
 
 def test_every_kind_of_block_is_among_them(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> None:
     found: set[str] = set()
-    for command in ("evaluate", "visualize", "dictionary", "circuit", "examples", "dissect", "atlas", "reproduce", "generate"):
+    for command in (
+        "evaluate",
+        "visualize",
+        "dictionary",
+        "circuit",
+        "examples",
+        "dissect",
+        "atlas",
+        "reproduce",
+        "generate",
+    ):
         folder = run_of(command, runs, tmp_path_factory)
         for path in folder.rglob("page.json"):
             found |= set(re.findall(r'"kind": "(\w+)"', path.read_text(encoding="utf-8")))
@@ -160,7 +290,9 @@ def test_every_kind_of_block_is_among_them(runs: dict[str, Path], tmp_path_facto
 
 def form() -> str:
     picture = b"\xff\xd8\xff\xd9"
-    return render_form([picture, picture], 64, HOSTILE[0], HOSTILE, [[*HOSTILE], HOSTILE[:1]]) + render_form([picture], 64, HOSTILE[1], HOSTILE)
+    return render_form([picture, picture], 64, HOSTILE[0], HOSTILE, [[*HOSTILE], HOSTILE[:1]]) + render_form(
+        [picture], 64, HOSTILE[1], HOSTILE
+    )
 
 
 def test_the_form_of_a_blind_test() -> None:
@@ -170,13 +302,21 @@ def test_the_form_of_a_blind_test() -> None:
 
 
 def test_the_look_sees_what_it_looks_for() -> None:
-    for html in ("<blink>", "<img src=x>", "<img src='data:image/png;base64,' onerror=x>", "<a href=javascript:x>", "<a href=//x>", "<script src=x>"):
+    for html in (
+        "<blink>",
+        "<img src=x>",
+        "<img src='data:image/png;base64,' onerror=x>",
+        "<a href=javascript:x>",
+        "<a href=//x>",
+        "<script src=x>",
+    ):
         assert Look(html).wrong, html
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-def test_a_browser_runs_and_loads_nothing(runs: dict[str, Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """All pages in one, so that one start of the browser does: a frame would not see what a page does to its own title."""
+def test_a_browser_runs_and_loads_nothing(
+    runs: dict[str, Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     bait = tmp_path / "bait.html"
     bait.write_text(f"<!doctype html><title>t</title>{HOSTILE[0]}<img src=http://hostile.invalid/x>", encoding="utf-8")
     (tmp_path / "first").mkdir()
@@ -188,5 +328,5 @@ def test_a_browser_runs_and_loads_nothing(runs: dict[str, Path], tmp_path: Path,
         scratch = tmp_path / command
         scratch.mkdir()
         dom, asked = opened(page, scratch)
-        assert "OWNED</title>" not in dom.replace("&lt;", "<") or "<title>OWNED" not in dom
+        assert "<title>OWNED" not in dom
         assert [url for url in asked if url != page.resolve().as_uri() and not url.startswith("data:")] == []

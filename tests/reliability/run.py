@@ -47,7 +47,9 @@ def main() -> int:
         _record(table, rows)
     lost = sum(fault.lost for faults in rows.values() for fault in faults)
     injected = sum(fault.injected for faults in rows.values() for fault in faults)
-    print(f"{injected:,} faults in the table, {lost} results lost" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    print(
+        f"{injected:,} faults in the table, {lost} results lost" + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
     return bool(failed or lost)
 
 
