@@ -124,6 +124,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _shape(described: dict[str, Any]) -> tuple[int, int]:
+    if "file_name" not in described:
+        raise ValueError(f"an image without a file_name: {described}"[:200])
     shape = int(described["height"]), int(described["width"])
     if min(shape) < 1 or shape[0] * shape[1] > MOST_PIXELS:
         raise ValueError(f"an image of {shape[0]} x {shape[1]} pixels")

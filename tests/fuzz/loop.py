@@ -59,21 +59,22 @@ def main() -> int:
 
         found = readers(group)
     for place in places:
+        memory = Path("/dev/shm")  # where there is one, a file takes microseconds, not milliseconds
+        scratch = Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if memory.is_dir() else None))
         child = os.fork()
         if not child:
-            fuzz(found[int(place)], Path(out) / f"{group}_{place}", float(seconds), int(seed))
+            fuzz(found[int(place)], Path(out) / f"{group}_{place}", scratch, float(seconds), int(seed))
             os._exit(0)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        shutil.rmtree(scratch, ignore_errors=True)  # libFuzzer leaves without a farewell
         (Path(out) / f"{group}_{place}" / "code.txt").write_text(str(code))
     return 0
 
 
-def fuzz(reader: Reader, folder: Path, seconds: float, seed: int) -> None:
+def fuzz(reader: Reader, folder: Path, scratch: Path, seconds: float, seed: int) -> None:
     """One reader, in a process of its own."""
     from target import attempt
 
-    memory = Path("/dev/shm")  # where there is one, a file takes microseconds, not milliseconds
-    scratch = Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if memory.is_dir() else None))
     own, kept, corpus = scratch / "folder", folder / "findings", folder / "corpus"
     for each in (own, kept, corpus, folder / "made"):
         each.mkdir(parents=True, exist_ok=True)
@@ -124,11 +125,9 @@ def fuzz(reader: Reader, folder: Path, seconds: float, seed: int) -> None:
         ]
         flags += [f"-dict={words}", f"-artifact_prefix={kept}/", "-print_final_stats=1", "-len_control=20"]
         atheris.Setup([sys.argv[0], *flags, str(corpus)], one)
-        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
         atexit.register(write)
         atheris.Fuzz()
     write()
-    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def without_coverage(seeds: list[bytes], words: tuple[bytes, ...], seed: int, end: float, one) -> None:  # type: ignore[no-untyped-def]

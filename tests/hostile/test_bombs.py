@@ -35,6 +35,7 @@ from captum_proto.models.checkpoints import read_state
 from captum_proto.optim.inputs.maco import MACOImage
 from captum_proto.report.page import Page
 from captum_proto.runs.folder import read_record, read_settings
+from captum_proto.testing import ShapeDataset
 
 DEEP = "[" * 100_000
 DIGITS = "9" * 5000
@@ -378,7 +379,28 @@ def test_an_outline_of_a_billion_pixels(outline: object, tmp_path: Path) -> None
     (tmp_path / "coco.json").write_text(json.dumps(whole))
     with pytest.raises(InputError, match=r"coco\.json\" is damaged"):
         CocoDataset(tmp_path, tmp_path / "coco.json").labels(0)
-    whole["images"][0]["height"] = 10**9
+    del whole["images"][0]["file_name"]
+    (tmp_path / "coco.json").write_text(json.dumps(whole))
+    with pytest.raises(InputError, match="an image without a file_name"):
+        CocoDataset(tmp_path, tmp_path / "coco.json")
+    whole["images"][0] |= {"file_name": "a.png", "height": 10**9}
     (tmp_path / "coco.json").write_text(json.dumps(whole))
     with pytest.raises(InputError, match=r"an image of 1000000000 x 4 pixels"):
         CocoDataset(tmp_path, tmp_path / "coco.json")
+
+
+def test_masks_that_do_not_fit_what_is_said_of_them(tmp_path: Path) -> None:
+    """Found by the fuzzer: a label beyond the concepts ended in an IndexError, later."""
+    PackedMasks.pack(ShapeDataset(3), tmp_path, (8, 8))
+    whole, described = np.fromfile(tmp_path / "masks.places", dtype=np.int64), json.loads((tmp_path / "masks.json").read_text())
+    for place, value in ((-1, 1000), (-1, 0), (-1, -5), (0, 3), (1, 10**6), (3, 0)):
+        changed = whole.copy()
+        changed[place] = value
+        changed.tofile(tmp_path / "masks.places")
+        with pytest.raises(InputError, match=r"masks\.places (has labels from|does not say which)"):
+            PackedMasks(tmp_path)
+    whole.tofile(tmp_path / "masks.places")
+    for changes in ({"size": [10**9, 10**9]}, {"size": [0, 8]}, {"concepts": []}, {"size": [float("inf"), 8]}, {"images": -1}):
+        (tmp_path / "masks.json").write_text(json.dumps(described | changes))
+        with pytest.raises(InputError):
+            PackedMasks(tmp_path)
