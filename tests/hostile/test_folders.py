@@ -111,7 +111,8 @@ def test_parts_in_a_circle_or_without_end(folder: Path) -> None:
         deep = deep / "d"
     assert nothing_finished(folder)
     begun_anew(folder)
-    assert is_kept(folder) and not (folder / "d" / "settings.json").exists()
+    assert is_kept(folder)
+    assert not (folder / "d" / "settings.json").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
@@ -192,9 +193,14 @@ def test_names_of_files_from_names_of_anything(text: str, seed: int) -> None:
     class_stem, stem = file_stem((3,), ["", "", "", text]), model_stem(text)
     plan = ModelPlan(text, {}, None, {(3,): text}, {(3,): class_stem}, [])
     for path in (plan.picture(Point(0, (3,), seed)), plan.batch_name(0), plan.scores_name((3,)), plan.curves(0, (3,))):
-        assert not Path(path).is_absolute() and ".." not in Path(path).parts and "\0" not in path and "\n" not in path
+        assert not Path(path).is_absolute()
+        assert ".." not in Path(path).parts
+        assert "\0" not in path
+        assert "\n" not in path
     for part in (class_stem, stem):
-        assert "/" not in part and "\\" not in part and part not in (".", "..", "")
+        assert "/" not in part
+        assert "\\" not in part
+        assert part not in (".", "..", "")
         assert len(os.fsencode(part)) <= 200
 
 
@@ -209,7 +215,9 @@ def test_a_sentence_is_one_line(text: str) -> None:
 def test_an_error_in_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path / "a\x1b]0;owned\x07\nb")]) == 1
     printed = capsys.readouterr().err
-    assert printed.count("\n") == 1 and "\x1b" not in printed and "\\x1b]0;owned\\x07\\nb" in printed
+    assert printed.count("\n") == 1
+    assert "\x1b" not in printed
+    assert "\\x1b]0;owned\\x07\\nb" in printed
 
 
 @given(

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import torch
 
-
 PROGRAM = Path(__file__).with_name("strange_tensors.py")
 KINDS = [
     "empty",
@@ -57,7 +56,9 @@ def test_strange_tensors(kind: str, results: list[dict[str, Any]]) -> None:
     assert native.keys() == plain.keys()
     for name, found in native.items():
         expected = plain[name]
-        assert isinstance(found, str) == isinstance(expected, str), f"{name}: {found} with native code, {expected} without"
+        assert isinstance(found, str) == isinstance(expected, str), (
+            f"{name}: {found} with native code, {expected} without"
+        )
         if isinstance(found, str):
             assert found.partition(": ")[2].strip(), name
             continue

@@ -20,7 +20,15 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "tests" / "fuzz" / "kernels.cpp"
 #: So long is fuzzed, from this seed.
 SECONDS, SEED = 120, 16
-_FLAGS = ["-std=c++17", "-O1", "-g1", "-ffp-contract=off", "-pthread", f"-I{ROOT / 'csrc'}", "-fno-sanitize-recover=all"]
+_FLAGS = [
+    "-std=c++17",
+    "-O1",
+    "-g1",
+    "-ffp-contract=off",
+    "-pthread",
+    f"-I{ROOT / 'csrc'}",
+    "-fno-sanitize-recover=all",
+]
 #: So that rows of a few thousand values are long ones.
 _FLAGS.append("-DCAPTUM_PROTO_NEAR_CACHE_BYTES=4096")
 #: What the first byte chooses, in kernels.cpp.
@@ -56,7 +64,9 @@ def kernels(scratch: Path) -> Iterator[Fault]:
 
 def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
     cwd = Path(command[0]).parent if Path(command[0]).name == "kernels" else None
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False, cwd=cwd)
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False, cwd=cwd
+    )
 
 
 if __name__ == "__main__":

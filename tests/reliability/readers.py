@@ -44,7 +44,11 @@ def readers_family(scratch: Path) -> Iterator[Fault]:
         sentence = next((outcome.said for outcome in outcomes if outcome.kind == "refused"), "")
         lost = len(broken) + (sha256(finished) != digest)
         shown = sentence.replace(str(scratch), "…")[:160]
-        seen = f"{kinds['refused']} refused in a sentence, {kinds['read']} read: {shown}" if not broken else f"BROKEN: {broken[0]}"
+        seen = (
+            f"{kinds['refused']} refused in a sentence, {kinds['read']} read: {shown}"
+            if not broken
+            else f"BROKEN: {broken[0]}"
+        )
         return Fault(name, len(outcomes), lost, seen + more)
 
     def tried(name: str, contents: list[bytes], reads: list[Callable[[Path], object]], file: str) -> Fault:
@@ -57,15 +61,27 @@ def readers_family(scratch: Path) -> Iterator[Fault]:
         return fault(name, found)
 
     pictures = list(bombs.PICTURES.values())
-    yield tried("a picture says that it has billions of pixels", pictures, [lambda path: load_image(path, (3, 8, 8))], "a.png")
+    yield tried(
+        "a picture says that it has billions of pixels", pictures, [lambda path: load_image(path, (3, 8, 8))], "a.png"
+    )
     deep = [bombs.DEEP, '{"a":' * 100_000, bombs.DIGITS, "\0", "1e999"]
     for name in ("page.json", "settings.json", "blind_key.json", "concepts.json", "coco.json", "masks.json"):
         reads: list[Callable[[Path], object]] = [lambda path, name=name: bombs.readers_of_json(path.parent)[name]()]  # type: ignore[misc]
         yield tried(f"brackets and numbers without end in {name}", [each.encode() for each in deep], reads, name)
     toml = [f"a = {bombs.DEEP}", f"a = {bombs.DIGITS}", "x" * 2**21, "a" + ".a" * 100_000 + " = 1"]
-    yield tried("brackets, numbers and keys without end in a sweep file", [each.encode() for each in toml], [read_toml], "sweep.toml")
+    yield tried(
+        "brackets, numbers and keys without end in a sweep file",
+        [each.encode() for each in toml],
+        [read_toml],
+        "sweep.toml",
+    )
     tables = [each.encode() for each in bombs.TABLES.values()]
-    yield tried("cells and numbers without end in a table of classes", tables, [lambda path: read_table(str(path))], "classes.csv")
+    yield tried(
+        "cells and numbers without end in a table of classes",
+        tables,
+        [lambda path: read_table(str(path))],
+        "classes.csv",
+    )
 
     outcomes = []
     for place, name in enumerate(folders.NAMES):
