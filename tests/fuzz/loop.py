@@ -2,7 +2,7 @@
 Readers of a group, fuzzed for so many seconds each: ``python tests/fuzz/loop.py GROUP OUT SECONDS SEED PLACE …``.
 
 With atheris, libFuzzer chooses what to try by the lines of Python that earlier files reached; without, files are changed at random. What is
-broken does not end the loop: it is kept, one file for each line at which something went wrong, and counted in result.json of the reader's folder.
+broken does not end the loop: it is kept, a file for each line at which something went wrong, and counted in the reader's result.json.
 """
 
 from __future__ import annotations

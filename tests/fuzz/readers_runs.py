@@ -18,10 +18,10 @@ from target import Reader
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "runs")]
-from protocols import PROTOCOLS
+from protocols import PROTOCOLS  # noqa: E402
 
-from captum_proto.experiments.report import report_on
-from captum_proto.runs.tasks import carry_out
+from captum_proto.experiments.report import report_on  # noqa: E402
+from captum_proto.runs.tasks import carry_out  # noqa: E402
 
 #: Readers are tried on files of these endings; pictures have readers of their own.
 _ENDINGS = (".json", ".csv", ".safetensors", ".txt")

@@ -77,7 +77,8 @@ def result_of(folder: Path) -> dict[str, Any]:
 
 
 def line(result: dict[str, Any]) -> str:
-    counts = f"{result['executions']:8,} executions: {result['read']:,} read, {result['refused']:,} refused, {result.get('broken', 0):,} broken"
+    counts = f"{result['executions']:8,} executions: {result['read']:,} read, "
+    counts += f"{result['refused']:,} refused, {result.get('broken', 0):,} broken"
     reached = result.get("coverage")
     return counts + (f"; {reached[0]:,} → {reached[1]:,} edges reached" if reached else "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -232,12 +233,8 @@ def test_folders_of_any_names(names: list[str], tmp_path_factory: pytest.TempPat
         if name not in (".", "..") and len(os.fsencode(name)) < 250:
             (root / name).mkdir(exist_ok=True)
             (root / name / "a.png").touch()
-    try:
-        found = ImageCollection.discover(root)
-    except InputError as error:
-        assert str(error)
-    else:
-        assert all(path.is_relative_to(root) for path in found.paths)
+    with contextlib.suppress(InputError):
+        assert all(path.is_relative_to(root) for path in ImageCollection.discover(root).paths)
 
 
 def test_a_folder_in_use_is_said(folder: Path) -> None:

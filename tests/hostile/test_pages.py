@@ -104,7 +104,8 @@ _ELEMENTS = {
     "pattern",
 }
 _POLICY = re.compile(
-    r"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-[A-Za-z0-9+/=]+'; base-uri 'none'; form-action 'none'"
+    r"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-[A-Za-z0-9+/=]+'; "
+    r"base-uri 'none'; form-action 'none'"
 )
 
 

@@ -1,4 +1,4 @@
-"""Hostile files: a list made by hand, then every reader fuzzed from recorded seeds. ``python tests/reliability/readers.py SCRATCH TABLE``"""
+"""Hostile files: a list made by hand, then every reader fuzzed from a seed. ``python tests/reliability/readers.py SCRATCH TABLE``"""
 
 from __future__ import annotations
 
