@@ -92,10 +92,17 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         writes = (isinstance(mode, str) and set(mode) & set("wax+")) or (
             isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         )
-        if not isinstance(path, int):
-            _check(event, path, bool(writes))
+        if not isinstance(path, int) and not (
+            isinstance(flags, int) and flags & os.O_NOFOLLOW and os.path.islink(path)
+        ):
+            _check(event, path, bool(writes))  # a link that is not followed is refused by the system
     elif event in _CHANGES:
-        _check(event, arguments[0], True)
+        path, *rest = arguments
+        if rest and isinstance(rest[-1], int) and rest[-1] >= 0 and not os.path.isabs(os.fsdecode(path)):
+            path = os.path.join(
+                os.readlink(f"/proc/self/fd/{rest[-1]}"), os.fsdecode(path)
+            )  # within a folder that is open
+        _check(event, path, True)
 
 
 def _check(event: str, path: Any, writes: bool) -> None:
