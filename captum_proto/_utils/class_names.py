@@ -9,8 +9,13 @@ from collections.abc import Sequence
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.reading import whole_number
 from captum_proto._utils.targets import Target
 
+#: In bytes.
+_LONGEST_STEM = 180
+#: No model has more classes: a list of so many takes megabytes, not all there is.
+MOST_CLASSES = 10**6
 #: An index, or the first and the last of several.
 _RANGE = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
 
@@ -49,7 +54,10 @@ def parse_classes(texts: Sequence[str], class_names: Sequence[str] | None) -> li
             indices = set(named)
         elif all(ranges):
             indices = {
-                index for part in ranges if part for index in numbers.between(int(part[1]), int(part[2] or part[1]))
+                index
+                for part in ranges
+                if part
+                for index in numbers.between(_number(part[1]), _number(part[2] or part[1]))
             }
         else:
             expected = f'; expected an index{", a name" if by_name else ""} or a superclass such as "151-268".'
@@ -58,6 +66,13 @@ def parse_classes(texts: Sequence[str], class_names: Sequence[str] | None) -> li
             raise InputError(f'the superclass "{text}" is empty; expected the lower index first, such as "151-268".')
         targets.append(tuple(sorted(indices)))
     return targets
+
+
+def _number(digits: str) -> int:
+    number = whole_number(digits) if digits.isascii() else None
+    if number is None:
+        raise InputError(f'"{digits[:20]}…" stands for no class: it has {len(digits)} digits; expected an index.')
+    return number
 
 
 class NumberedClasses:
@@ -111,13 +126,17 @@ class NumberedClasses:
             raise InputError(
                 f'"{first}-{last}" is unclear: {name} is the name of a class and {index} is not; name the classes one by one, with commas.'
             )
+        if ends[1] - ends[0] >= MOST_CLASSES:
+            raise InputError(
+                f'"{first}-{last}" is a superclass of {ends[1] - ends[0] + 1:,} classes; expected at most {MOST_CLASSES:,}.'
+            )
         return list(range(ends[0], ends[1] + 1))
 
 
 def number_in(name: str) -> int | None:
     """The number that a name consists of, if it does."""
     stripped = name.strip()
-    return int(stripped) if stripped.isascii() and stripped.isdigit() else None
+    return whole_number(stripped)
 
 
 def taken_for_names(texts: Sequence[str], targets: Sequence[Target], class_names: Sequence[str] | None) -> list[str]:
@@ -162,7 +181,7 @@ def file_stem(target: Target, class_names: Sequence[str] | None) -> str:
     first, last = min(target), max(target)
     if len(target) == 1:
         word = re.sub(r"[^0-9A-Za-z]+", "-", label_of(target, class_names)).strip("-").lower() if class_names else ""
-        return f"{first:04d}" + (f"_{word}" if word else "")
+        return _short(f"{first:04d}" + (f"_{word}" if word else ""))
     if len(target) == last - first + 1:
         return f"{first:04d}-{last:04d}"
     stem = "_".join(f"{index:04d}" for index in target[:6])
@@ -173,4 +192,13 @@ def file_stem(target: Target, class_names: Sequence[str] | None) -> str:
 
 def model_stem(model: str) -> str:
     """What file names call a model: its name, with an underscore for each character that a file system may not take."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in model)
+    stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in model)
+    return _short(stem if stem.strip(".") else "_" * max(1, len(stem)))  # dots alone are folders
+
+
+def _short(stem: str) -> str:
+    """A stem that leaves room for more in a name of 255 bytes: one that is too long is cut, and told apart by a digest of the whole."""
+    encoded = stem.encode(errors="surrogateescape")
+    if len(encoded) <= _LONGEST_STEM:
+        return stem
+    return encoded[:_LONGEST_STEM].decode(errors="ignore") + "_" + hashlib.sha256(encoded).hexdigest()[:8]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import csv
 import errno
 import hashlib
 import json
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -23,6 +25,7 @@ from torch import Tensor
 from captum_proto._utils import termination
 from captum_proto._utils.durable import PARTIAL, make_folders, put_in_place
 from captum_proto._utils.errors import CaptumProtoError, InputError, MissingFileError, OccupiedError, WriteError
+from captum_proto._utils.reading import check_regular, parse_json, read_json
 
 _METADATA = "captum_proto"
 #: The ``errors`` with which text is written: see :func:`_escaped`.
@@ -60,6 +63,25 @@ codecs.register_error(ESCAPED, _escaped)
 def readable(text: str) -> str:
     """A text that may hold the name of a file, with what of it is not UTF-8 as it is shown."""
     return text.encode("utf-8", ESCAPED).decode("utf-8")
+
+
+def one_line(text: str) -> str:
+    r"""
+    A sentence as a terminal shows it, whatever names stand in it: on one line, with control characters spelled out.
+
+    A name may hold line breaks, and sequences by which terminals move the cursor, change colors or turn the direction of letters.
+
+    Examples::
+
+        >>> one_line("there is no file \"a\x1b[2Jb\nc\".")
+        'there is no file "a\\x1b[2Jb\\nc".'
+    """
+    shown = (repr(letter)[1:-1] if unicodedata.category(letter) in _UNSEEN else letter for letter in text)
+    return "".join(shown)
+
+
+#: Categories of letters that are not seen, or change how others are: controls, marks of direction, separators of lines and paragraphs.
+_UNSEEN = ("Cc", "Cf", "Zl", "Zp")
 
 
 @contextlib.contextmanager
@@ -218,8 +240,8 @@ def load_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
     except (SafetensorError, OSError) as error:
         raise InputError(f'"{path}" is damaged or no safetensors file ({error}); save it again.') from error
     try:
-        metadata: dict[str, Any] = json.loads(described.get(_METADATA, "{}"))
-    except json.JSONDecodeError as error:
+        metadata: dict[str, Any] = parse_json(described.get(_METADATA, "{}"))
+    except ValueError as error:
         raise InputError(f'"{path}" is damaged: its description is not JSON ({error}); save it again.') from error
     found = metadata.get("kind") if isinstance(metadata, dict) else None
     if found != kind:
@@ -234,14 +256,35 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], d
     Raises:
         SafetensorError, OSError: If it cannot be read, or is damaged.
     """
-    if readable(name := os.fspath(path)) == name:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # no mapping
-    # safetensors opens no file whose name is not UTF-8, but takes its content.
-    content = Path(path).read_bytes()
-    tensors = safetensors.torch.load(content)
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return tensors, header.get("__metadata__") or {}
+    try:
+        check_regular(path)
+        if readable(name := os.fspath(path)) == name:
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # no mapping
+        # safetensors opens no file whose name is not UTF-8, but takes its content.
+        content = Path(path).read_bytes()
+        tensors = safetensors.torch.load(content)
+        header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return tensors, header.get("__metadata__") or {}
+    except (OSError, SafetensorError):
+        raise
+    except _OF_CONTENT as error:  # a type of numbers that PyTorch lacks
+        raise SafetensorError(f"{type(error).__name__}: {error}") from error
+
+
+#: What code that takes a file for granted raises where it is not what it should be: infinity as a count, a cell without an end.
+_OF_CONTENT = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    EOFError,
+    OSError,
+    csv.Error,
+)
 
 
 @contextlib.contextmanager
@@ -256,7 +299,7 @@ def intact(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         yield
     except CaptumProtoError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OSError) as error:
+    except _OF_CONTENT as error:
         reason = f"there is no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()).rstrip(".")
         raise InputError(f'"{path}" is damaged: it cannot be read as a {kind} ({reason}); save it again.') from error
 
@@ -273,7 +316,7 @@ def load_json(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise MissingFileError(f'there is no file "{path}"; expected {article} {kind} saved by captum_proto.')
     with intact(path, kind):
-        content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(path)
         if content.pop("kind", None) != kind:
             raise InputError(f'"{path}" holds something else than {article} {kind}; save it again.')
         return content
@@ -293,6 +336,10 @@ def alike(what: str, *counts: int) -> None:
 def sha256(path: Path) -> str:
     """The SHA-256 digest of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
+    try:
+        check_regular(path)  # what never ends has no digest
+    except ValueError as error:
+        raise InputError(f'"{path}" cannot be read: {error}.') from error
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from captum_proto._utils import termination
 from captum_proto._utils.errors import CaptumProtoError
-from captum_proto._utils.files import ESCAPED
+from captum_proto._utils.files import ESCAPED, one_line
 from captum_proto.cli import (
     agent,
     atlas,
@@ -44,6 +44,7 @@ from captum_proto.cli import (
 from captum_proto.cli.arguments import EXIT_CODES
 from captum_proto.cli.processes import Processes, said_of_share
 from captum_proto.cli.recorded import recorded_arguments
+from captum_proto.data.labels import following_links
 from captum_proto.runs.folder import begun_by
 from captum_proto.runs.group import OtherProcessError, ShareIsMade
 
@@ -91,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="follow links that lead out of a folder of images; else such images are skipped and named",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for command in COMMANDS:
         command.add(commands)
@@ -117,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = recorded_arguments(parser, args.command, sys.argv[1:] if arguments is None else arguments)
     hint = "; what was finished is on disk, --resume goes on from there" if hasattr(args, "resume") else ""
     try:
-        with processes.quiet(), termination.taken(), begun_by(given):
+        with processes.quiet(), termination.taken(), begun_by(given), following_links(args.follow_links):
             try:
                 with processes.together():
                     args.run(args)
@@ -146,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         if args.debug:
             raise
-        print(f"captum-proto: error: {error}", file=sys.stderr)
+        print(f"captum-proto: error: {one_line(str(error))}", file=sys.stderr)
         return 1
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NOBODY_READS and error.filename is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.errors import InputError, MissingFileError
+from captum_proto._utils.reading import read_text
 from captum_proto.cli import arguments as shared
 from captum_proto.cli.given import check_given
 from captum_proto.experiments.describe import METHODS, MILAN, SHAPES, UNITS, Describe
@@ -152,9 +153,9 @@ def read_words(path: Path) -> list[str]:
     if not path.is_file():
         raise MissingFileError(f'there is no file "{path}"; give --words a file with one word or text a line.')
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f'"{path}" is no text in UTF-8 ({error.reason}); save it as such, one word a line.') from error
+        lines = read_text(path, most=2**26).splitlines()
+    except ValueError as error:
+        raise InputError(f'"{path}" is no text in UTF-8 ({error}); save it as such, one word a line.') from error
     words = [line.strip() for line in lines if line.strip()]
     if not words:
         raise InputError(f'"{path}" holds no words; give a file with one word or text a line.')

@@ -10,6 +10,7 @@ from typing import Any
 
 from captum_proto._utils.checks import check_int, nearest
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.reading import read_text
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PRESETS
 from captum_proto.cli import arguments as shared
@@ -189,8 +190,8 @@ def _texts(given: Sequence[str]) -> list[str]:
     for text in given:
         if os.path.isfile(text):
             try:
-                lines = Path(text).read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
+                lines = read_text(text, most=2**26).splitlines()
+            except (OSError, ValueError) as error:
                 raise InputError(f'the file of classes "{text}" cannot be read ({error}); give a text file.') from error
             found = [line.partition("#")[0].strip() for line in lines]
             if not any(found):

@@ -11,6 +11,7 @@ from typing import Any
 
 from captum_proto._utils.checks import check_device
 from captum_proto._utils.errors import InputError, WriteError
+from captum_proto._utils.reading import read_text
 from captum_proto.cli import arguments as shared
 from captum_proto.cli.given import check_given
 from captum_proto.experiments.sweep import PAPER_PROTOCOLS, RunSweep, Sweep, sweep_from_tables
@@ -24,6 +25,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+#: No sweep file is larger, in bytes, and no line of one has more dots: the time that the parser takes for a key a.b.c… grows with the
+#: square of its parts.
+_MOST, _MOST_DOTS = 2**18, 1024
 _EXAMPLES = """examples:
   captum-proto sweep --model torchvision:resnet18 --target goldfish --seeds 0-4 --protocols paper --images imagenet --limit 100 --out table4
   captum-proto sweep --model efficientnet-lite0 --target 151-268 --grid "lr=[0.02, 0.1]" --set preset=best --images photos --out rates
@@ -139,11 +143,26 @@ def run(args: argparse.Namespace) -> None:
 def read_toml(path: Path) -> Mapping[str, Any]:
     """What a TOML file holds."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(read_text(path, most=_MOST))
     except OSError as error:
         raise WriteError(f'the file "{path}" cannot be read ({error.strerror}); give a TOML file.') from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(f'"{path}" is not TOML ({error}); see captum-proto sweep --help for an example.') from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """
+    What TOML says.
+
+    Raises:
+        ValueError: If it is none, or brackets or keys are nested by the thousand.
+    """
+    if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+        raise ValueError(f"a line has more than {_MOST_DOTS} dots")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error
 
 
 def assignments(texts: list[str], option: str) -> dict[str, Any]:
@@ -155,7 +174,7 @@ def assignments(texts: list[str], option: str) -> dict[str, Any]:
             if not equals:
                 raise InputError("there is no =")
             try:
-                found[name] = tomllib.loads(f"value = {value}")["value"]
+                found[name] = parse_toml(f"value = {value}")["value"]
             except tomllib.TOMLDecodeError:
                 if option == "--grid" or not value.replace("-", "").isalnum():
                     raise

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.io import loadmat
 from torch import Tensor
 
-from captum_proto._utils.errors import InputError, MissingFileError, UnreadableImageError
+from captum_proto._utils.errors import InputError, MissingFileError
 from captum_proto._utils.files import intact
 from captum_proto.concept.dataset import Concept, ConceptDataset, Labels
 from captum_proto.concept.folder import files_digest
-from captum_proto.data.images import label_map, whole_image
+from captum_proto.data.images import decoded, label_map, whole_image
 
 _OBJECTS, _SCENES, _INDEX = "objectInfo150.txt", "sceneCategories.txt", "index_ade20k.mat"
 _OBJECT, _PART, _SCENE = "object", "part", "scene"
@@ -131,11 +130,8 @@ def _first(names: str) -> str:
 
 def _ten_by_ten(path: Path) -> NDArray[np.int64]:
     """The numbers of objects in a map of the full data set."""
-    try:
-        with Image.open(path) as file:
-            values = np.asarray(file.convert("RGB")).astype(np.int64)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise UnreadableImageError(str(path), str(getattr(error, "strerror", None) or error).rstrip(".")) from error
+    with decoded(path) as file:
+        values = np.asarray(file.convert("RGB")).astype(np.int64)
     return values[:, :, 0] // 10 * 256 + values[:, :, 1]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Sequence
@@ -14,12 +13,15 @@ from torch import Tensor
 
 from captum_proto._utils.errors import InputError, MissingFileError
 from captum_proto._utils.files import intact
+from captum_proto._utils.reading import read_text, table_rows, whole_number
 from captum_proto.concept.dataset import Concept, ConceptDataset, Labels
-from captum_proto.concept.folder import files_digest
+from captum_proto.concept.folder import files_digest, inside
 from captum_proto.data.images import label_map, whole_image
 
 #: Columns of index.csv that are no categories.
 _COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
+#: Red + 256 · green of a pixel.
+_MOST_NUMBER = 2**16 - 1
 
 
 class Broden(ConceptDataset):
@@ -57,7 +59,10 @@ class Broden(ConceptDataset):
                 for category in re.findall(r"([^();]+)\(\d+\)", row["category"]):
                     if category in chosen:
                         self.concepts.append(Concept(row["name"], category))
-                        self._label[category, int(row["number"])] = len(self.concepts)
+                        number = whole_number(row["number"])
+                        if number is None or number > _MOST_NUMBER:
+                            raise ValueError(f"the number of a label is {row['number']!r}")
+                        self._label[category, number] = len(self.concepts)
         self._check_concepts()
         with intact(self.folder / "index.csv", "list of images"):
             self._rows: list[dict[str, Any]] = []
@@ -81,7 +86,9 @@ class Broden(ConceptDataset):
             coded = self._coded(category)
             for part in parts:
                 if part.isdigit():
-                    found.whole.append(self._told(int(coded[int(part)]) if int(part) < len(coded) else 0, part, index))
+                    number = whole_number(part)
+                    known = number is not None and number < len(coded)
+                    found.whole.append(self._told(int(coded[number]) if known else 0, part, index))
                     continue
                 numbers = label_map(self._path(part))
                 if int(numbers.max(initial=0)) >= len(coded):
@@ -110,7 +117,7 @@ class Broden(ConceptDataset):
         )
 
     def _path(self, name: str) -> Path:
-        return self.folder / "images" / name
+        return inside(self.folder / "images", name, self.where)
 
     def name(self, index: int) -> str:
         return str(self._rows[index]["image"])
@@ -124,8 +131,9 @@ class Broden(ConceptDataset):
 def _read(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise MissingFileError(f'there is no "{path}"; give the folder of Broden, such as broden1_224.')
-    with intact(path, "table"), open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    with intact(path, "table"):
+        columns, rows = table_rows(read_text(path))
+        return [dict.fromkeys(columns, "") | row for _, row in rows]
 
 
 __all__ = ["Broden"]

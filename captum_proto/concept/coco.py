@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,13 @@ from torch import Tensor
 
 from captum_proto._utils.errors import InputError, MissingFileError
 from captum_proto._utils.files import intact
+from captum_proto._utils.reading import read_json
 from captum_proto.concept.dataset import Concept, ConceptDataset, Labels
-from captum_proto.concept.folder import files_digest
-from captum_proto.data.images import whole_image
+from captum_proto.concept.folder import files_digest, inside
+from captum_proto.data.images import MOST_PIXELS, whole_image
+
+#: How many sides of its image a point of a polygon may lie away: lines are followed pixel by pixel.
+_FAR = 8
 
 
 class CocoDataset(ConceptDataset):
@@ -57,6 +60,7 @@ class CocoDataset(ConceptDataset):
             ]
             label = {int(each["id"]): place for place, each in enumerate(content["categories"], 1)}
             self._images = [dict(each) for each in content["images"]]
+            self._shapes = [_shape(each) for each in self._images]
             place = {int(each["id"]): index for index, each in enumerate(self._images)}
             self._outlines: list[list[tuple[int, Any]]] = [[] for _ in self._images]
             for each in content["annotations"]:
@@ -81,13 +85,14 @@ class CocoDataset(ConceptDataset):
         return len(self._images)
 
     def image(self, index: int, size: tuple[int, int]) -> Tensor:
-        return whole_image(self.folder / self._images[index]["file_name"], size)
+        return whole_image(self._path(index), size)
 
     def labels(self, index: int) -> Labels:
-        shape = int(self._images[index]["height"]), int(self._images[index]["width"])
+        shape = self._shapes[index]
         maps: list[NDArray[np.int16]] = []
         for label, outline in self._outlines[index]:
-            mask = self._filled(outline, shape)
+            with intact(self._lists[0], "list of annotations"):
+                mask = self._filled(checked_outline(outline, shape), shape)
             if mask.shape != shape:
                 raise InputError(
                     f"{self.name(index)} of {self.where} has a mask of {mask.shape[0]} x {mask.shape[1]} pixels, and is "
@@ -104,15 +109,59 @@ class CocoDataset(ConceptDataset):
         return str(self._images[index]["file_name"])
 
     def digest(self) -> str:
-        return files_digest(self._lists, [self.folder / each["file_name"] for each in self._images])
+        return files_digest(self._lists, [self._path(index) for index in range(len(self))])
+
+    def _path(self, index: int) -> Path:
+        return inside(self.folder, self._images[index]["file_name"], self.where)
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingFileError(f'there is no file "{path}"; give a JSON file as COCO has them.')
     with intact(path, "list of annotations"):
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(path)
         return content
+
+
+def _shape(described: dict[str, Any]) -> tuple[int, int]:
+    if "file_name" not in described:
+        raise ValueError(f"an image without a file_name: {described}"[:200])
+    shape = int(described["height"]), int(described["width"])
+    if min(shape) < 1 or shape[0] * shape[1] > MOST_PIXELS:
+        raise ValueError(f"an image of {shape[0]} x {shape[1]} pixels")
+    return shape
+
+
+def checked_outline(outline: Any, shape: tuple[int, int]) -> Any:
+    """
+    An outline, seen to be one that pycocotools fills in bounded time: its own code trusts what it is given.
+
+    Args:
+        outline: Polygons, run lengths as numbers, or as COCO packs them.
+        shape (tuple[int, int]): Of the image.
+
+    Raises:
+        TypeError, ValueError: If it is none, or is of another image.
+    """
+    if isinstance(outline, list):
+        far = _FAR * max(shape)
+        for polygon in outline:
+            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+                raise ValueError("a polygon is no list of three points or more, two numbers each")
+            if not all(isinstance(at, (int, float)) and -far <= at <= far for at in polygon):
+                raise ValueError(
+                    f"a polygon has a point further than {far} pixels away, or something that is no number"
+                )
+        return outline
+    if not isinstance(outline, dict) or [int(side) for side in outline["size"]] != list(shape):
+        raise ValueError(f"a mask is not of the {shape[0]} x {shape[1]} pixels of its image")
+    counts = outline["counts"]
+    if isinstance(counts, list):
+        if not all(isinstance(run, int) and run >= 0 for run in counts) or sum(counts) != shape[0] * shape[1]:
+            raise ValueError("the run lengths of a mask do not add up to its pixels")
+    elif not isinstance(counts, str) or not counts.isascii() or "\0" in counts:
+        raise ValueError("the run lengths of a mask are neither numbers nor packed by COCO")
+    return {"size": list(shape), "counts": counts}
 
 
 def _filler() -> Any:

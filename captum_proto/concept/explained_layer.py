@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from scipy import stats
 
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import intact, whole_file
+from captum_proto._utils.reading import read_json
 from captum_proto._utils.tables import number, p_text, text_table
 from captum_proto.concept.compositional import Explanation
 from captum_proto.concept.dataset import Concept, concepts_json
@@ -199,7 +199,7 @@ class ExplainedLayer:
             ValueError: If it is damaged or of another kind.
         """
         with intact(path, _KIND):
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = read_json(path)
             if content["kind"] != _KIND or content["version"] != _VERSION:
                 raise InputError(
                     f"it is {content['kind']} of version {content['version']}; expected {_KIND} of version {_VERSION}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from captum_proto._utils.errors import InputError, MissingFileError, OccupiedError
 from captum_proto._utils.files import intact, sha256, whole_file
+from captum_proto._utils.reading import read_json
 from captum_proto.concept.dataset import Concept, ConceptDataset, Labels, concepts_json, digest_of
 from captum_proto.data.images import label_map, whole_image
 
@@ -63,22 +64,15 @@ class ConceptFolder(ConceptDataset):
                 f"{self.where} {held} {LISTED}: it is no concept data set, or was not written to its end; write it anew."
             )
         with intact(path, "list of concepts"):
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             self.concepts = [Concept(str(each["name"]), str(each["category"])) for each in content["concepts"]]
             self._entries: list[dict[str, Any]] = [dict(each) for each in content["images"]]
             for entry in self._entries:
                 if unknown := [name for name in entry if name not in _FIELDS]:
                     raise InputError(f'an image of {path} has "{unknown[0]}"; expected some of {", ".join(_FIELDS)}.')
-                self._inside(entry["image"], *entry.get("maps", ()))
+                for name in (entry["image"], *entry.get("maps", ())):
+                    inside(self.folder, name, self.where)
         self._check_concepts()
-
-    def _inside(self, *names: str) -> None:
-        for name in names:
-            parts = PurePosixPath(name)
-            if parts.is_absolute() or ".." in parts.parts:
-                raise InputError(
-                    f'{self.where} names "{name}", which is not in it; expected paths relative to the folder.'
-                )
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -104,6 +98,24 @@ class ConceptFolder(ConceptDataset):
 
     def _files(self) -> list[Path]:
         return [self.folder / name for entry in self._entries for name in (entry["image"], *entry.get("maps", ()))]
+
+
+def inside(folder: Path, name: Any, where: str) -> Path:
+    """
+    A file that a list names, which has to lie in the folder of the data set.
+
+    Args:
+        folder (Path): Where it has to lie.
+        name (str): As the list has it.
+        where (str): What the data set is called, for the message.
+
+    Raises:
+        InputError: If it is no name of a file, or leads out of the folder.
+    """
+    parts = PurePosixPath(name) if isinstance(name, str) and "\0" not in name else None
+    if parts is None or parts.is_absolute() or ".." in parts.parts or PureWindowsPath(name).drive:
+        raise InputError(f'{where} names "{name}", which is not in it; expected paths relative to the folder.')
+    return folder / name
 
 
 def files_digest(lists: Sequence[Path], files: Iterable[Path]) -> str:

@@ -19,7 +19,9 @@ from tqdm.auto import tqdm
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError, MissingFileError, OccupiedError
 from captum_proto._utils.files import intact, sha256, whole_file
+from captum_proto._utils.reading import read_json
 from captum_proto.concept.dataset import Concept, ConceptDataset, Labels, concepts_json
+from captum_proto.data.images import MOST_PIXELS
 
 DESCRIBED, BITS, PLACES = "masks.json", "masks.bits", "masks.places"
 #: Bits of a word.
@@ -74,7 +76,7 @@ class PackedMasks:
                 f'"{self.folder}" has no {DESCRIBED}: there are no masks, or they were not written to their end; pack them anew.'
             )
         with intact(path, "description of masks"):
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = read_json(path)
             if content["version"] != _VERSION:
                 raise InputError(
                     f"{path} is of version {content['version']}, and this package reads {_VERSION}; pack anew."
@@ -87,7 +89,16 @@ class PackedMasks:
             places = np.fromfile(self.folder / PLACES, dtype=np.int64)
             if len(places) != self.images + 1 + count:
                 raise InputError(f"{PLACES} has {len(places)} numbers; expected {self.images + 1 + count}.")
-            self._first, self._labels = places[: self.images + 1], places[self.images + 1 :].astype(np.int16)
+            if self.images < 0 or count < 0 or min(self.size) < 1 or self.size[0] * self.size[1] > MOST_PIXELS:
+                raise InputError(f"{path} tells of {self.images} images and {count} masks of {self.size} pixels.")
+            self._first, labels = places[: self.images + 1], places[self.images + 1 :]
+            if self._first[0] or self._first[-1] != count or (np.diff(self._first) < 0).any():
+                raise InputError(f"{PLACES} does not say which masks are of which image; pack the masks anew.")
+            if len(labels) and not (labels.min() >= 1 and labels.max() <= len(self.concepts)):
+                raise InputError(
+                    f"{PLACES} has labels from {labels.min()} to {labels.max()}; there are {len(self.concepts)} concepts."
+                )
+            self._labels = labels.astype(np.int16)
             expected = count * self.words * 8
             if (found := (self.folder / BITS).stat().st_size) != expected:
                 raise InputError(f"{BITS} has {found} bytes; expected {expected}.")

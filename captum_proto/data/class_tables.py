@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
 from captum_proto._utils.errors import InputError, MissingFileError
+from captum_proto._utils.files import intact
+from captum_proto._utils.reading import check_regular, table_rows, whole_number
 
 #: A wnid alone.
 _WNID = re.compile(r"n\d{8}")
+#: No table of classes is larger, in bytes.
+_MOST = 2**26
 
 
 def read_table(path: str) -> tuple[dict[str, int], dict[int, str]]:
@@ -29,8 +32,7 @@ def read_table(path: str) -> tuple[dict[str, int], dict[int, str]]:
         raise MissingFileError(
             f'there is no table of classes "{path}"; give a file with the columns index, wnid and name.'
         )
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        first = file.readline().split(maxsplit=1)
+    first = _text(path).partition("\n")[0].split(maxsplit=1)
     if first and _WNID.fullmatch(first[0]):
         return read_synsets(path), {}
     return read_classes(path)
@@ -40,32 +42,37 @@ def read_classes(path: str) -> tuple[dict[str, int], dict[int, str]]:
     """A classes.csv: the index of each wnid, and the name of each index."""
     wnids: dict[str, int] = {}
     names: dict[int, str] = {}
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = set(reader.fieldnames or ())
-        if "index" not in columns or not columns & {"wnid", "name"}:
-            found = ", ".join(sorted(columns)) or "of an empty file"
+    text = _text(path)
+    with intact(path, "table of classes"):
+        columns, rows = table_rows(text)
+    if "index" not in columns or not {"wnid", "name"} & set(columns):
+        found = ", ".join(sorted(set(columns))) or "of an empty file"
+        raise InputError(
+            f'"{path}" has the columns {found}; expected index, wnid and name, in a first line that says so.'
+        )
+    for line, row in rows:
+        index = whole_number(row["index"])
+        if index is None:
             raise InputError(
-                f'"{path}" has the columns {found}; expected index, wnid and name, in a first line that says so.'
+                f'"{path}", line {line}: index is "{row["index"]}"; expected the number of a class, from 0.'
             )
-        for row in reader:
-            index = row["index"] or ""
-            if not index.isascii() or not index.isdigit():
-                raise InputError(
-                    f'"{path}", line {reader.line_num}: index is "{index}"; expected the number of a class, from 0.'
-                )
-            if row.get("wnid") and wnids.setdefault(row["wnid"], int(index)) != int(index):
-                raise InputError(f'"{path}" gives {row["wnid"]} two indices; keep one of the lines.')
-            if row.get("name"):
-                names[int(index)] = row["name"]
+        if row.get("wnid") and wnids.setdefault(row["wnid"], index) != index:
+            raise InputError(f'"{path}" gives {row["wnid"]} two indices; keep one of the lines.')
+        if row.get("name"):
+            names[index] = row["name"]
     return wnids, names
 
 
 def read_synsets(path: str) -> dict[str, int]:
     """The tables that come with ImageNet: a wnid at the start of each line, in the order of the classes."""
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        wnids = [line.split(maxsplit=1)[0] for line in file if line.strip()]
+    wnids = [line.split(maxsplit=1)[0] for line in _text(path).splitlines() if line.strip()]
     return {wnid: index for index, wnid in enumerate(wnids)}
+
+
+def _text(path: str) -> str:
+    with intact(path, "table of classes"):
+        check_regular(path, _MOST)
+        return Path(path).read_text(encoding="utf-8-sig", errors="replace")
 
 
 @cache

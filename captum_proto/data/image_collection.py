@@ -13,7 +13,7 @@ from captum_proto._utils.files import sha256
 from captum_proto.data.batches import ImageBatches
 from captum_proto.data.collection import Collection
 from captum_proto.data.images import ImageGeometry
-from captum_proto.data.labels import existing_folder, few, images_below, label_files
+from captum_proto.data.labels import LEADS_OUT, Links, existing_folder, few, images_below, label_files
 
 
 class ImageCollection(Collection):
@@ -79,6 +79,7 @@ class ImageCollection(Collection):
         wnids: Sequence[str] | None = None,
         split: str | None = None,
         class_table: str | os.PathLike[str] | None = None,
+        follow_links: bool | None = None,
     ) -> ImageCollection:
         r"""
         Find the images in a folder and the class of each.
@@ -97,7 +98,8 @@ class ImageCollection(Collection):
         all classes are named by numbers, never an index. Images that lie outside the layout are named in
         :attr:`~captum_proto.data.Collection.skipped`. An image is what ends as files do of any format that Pillow decodes by itself;
         photographs of other formats, such as HEIC without a plugin, and links that lead nowhere are named there when they are read.
-        Links to the folder itself, or to one above it, hold no class.
+        Links to the folder itself, or to one above it, hold no class. Links that lead elsewhere out of the folder are not followed unless
+        ``follow_links`` says so; torchvision's ``ImageFolder`` follows them. They are named in ``skipped`` and warned of.
 
         Args:
             root (str or os.PathLike): The folder.
@@ -107,6 +109,8 @@ class ImageCollection(Collection):
                 Default: None
             class_table (str or os.PathLike, optional): A table of classes in place of those beside the images: CSV with a first line that
                 names the columns index, wnid and name, or a line for each class that begins with its wnid. Default: None
+            follow_links (bool, optional): Whether to follow links that lead out of the folder, as in a subset made of links to a whole data
+                set. Default: None, False but under ``captum-proto --follow-links``
 
         Returns:
             ImageCollection: All images, ordered by class and file name.
@@ -129,7 +133,8 @@ class ImageCollection(Collection):
             [0, 2]
         """
         folder = existing_folder(root)
-        found = label_files(folder, class_names, wnids, split, None if class_table is None else os.fspath(class_table))
+        table = None if class_table is None else os.fspath(class_table)
+        found = label_files(folder, class_names, wnids, split, table, follow_links)
         collection = cls(
             [path for path, _ in found.files], [label for _, label in found.files], found.class_names, folder
         )
@@ -137,19 +142,23 @@ class ImageCollection(Collection):
         if found.strays:
             named = few([f"{path.name} ({reason})" for path, reason in found.strays], 3)
             warnings.warn(
-                f'{len(found.strays)} images in "{folder}" are of no known class and are skipped: {named}; .skipped lists them.',
+                f'{len(found.strays)} images in "{folder}" are of no known class or lie outside of it and are skipped: {named}; .skipped '
+                "lists them.",
                 stacklevel=2,
             )
         return collection
 
     @classmethod
-    def one_class(cls, root: str | os.PathLike[str], label: int = 0) -> ImageCollection:
+    def one_class(
+        cls, root: str | os.PathLike[str], label: int = 0, *, follow_links: bool | None = None
+    ) -> ImageCollection:
         r"""
         Take all images in a folder, and in the folders within it, for images of one class, whatever they are called.
 
         Args:
             root (str or os.PathLike): The folder.
             label (int, optional): The class index of all of them. Default: 0
+            follow_links (bool, optional): Whether to follow links that lead out of the folder. Default: None, as in :meth:`discover`
 
         Returns:
             ImageCollection: All images, ordered by path.
@@ -169,12 +178,21 @@ class ImageCollection(Collection):
             [400]
         """
         folder = existing_folder(root)
-        paths = sorted(images_below(folder))
+        outside: list[str] = []
+        paths = sorted(images_below(folder, Links(folder, follow_links), outside))
+        if outside:
+            warnings.warn(
+                f'{len(outside)} images in "{folder}" are links that lead out of it and are skipped; .skipped lists them, and '
+                "follow_links=True (captum-proto --follow-links COMMAND) follows them.",
+                stacklevel=2,
+            )
         if not paths:
             raise InputError(
                 f'"{folder}" holds no images; expected files that end in .jpeg, .png or as any other format that Pillow reads.'
             )
-        return cls(paths, [label] * len(paths), None, folder)
+        collection = cls(paths, [label] * len(paths), None, folder)
+        collection._strays = [(Path(path), LEADS_OUT) for path in outside]
+        return collection
 
     @property
     def readable(self) -> list[tuple[str, int]]:

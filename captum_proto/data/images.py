@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import operator
 import os
-import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +19,14 @@ from torch import Tensor
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, MissingFileError, UnreadableImageError
+from captum_proto._utils.reading import check_regular
 
 #: What Pillow knows, but does not decode by itself: weather data, tables, films, drawings of Windows, programs of PostScript.
 _NO_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+#: No image of more pixels is decoded: 13,377 a side. Pillow's own limit, which holds whatever a program has set Pillow's to.
+MOST_PIXELS = 178_956_970
+#: What Pillow decodes in Python, byte by byte, and of which it takes seconds to decode as many.
+_IN_PYTHON, _MOST_IN_PYTHON = ("BLP", "FITS", "MSP", "QOI", "XPM"), 2**23
 #: Photographs that not every Pillow reads: where it does not, they are named as skipped instead of passed over.
 _PHOTOGRAPHS = (".avif", ".heic", ".heif", ".jxl")
 #: Of EXIF: which side of a stored image was up when a camera took it, 1 for the first row; 2 to 8 are turned or mirrored.
@@ -198,13 +204,8 @@ def label_map(path: str | os.PathLike[str]) -> NDArray[np.int64]:
     Raises:
         UnreadableImageError: If there is no such file, or it is not a whole image of numbers.
     """
-    try:
-        with Image.open(path) as file:
-            file.load()
-            mode, values = file.mode, np.asarray(file)
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UnreadableImageError(os.fspath(path), reason.rstrip(".")) from error
+    with decoded(path) as file:
+        mode, values = file.mode, np.asarray(file)
     if mode in ("L", "P", "1") or mode.startswith("I"):
         return values.astype(np.int64)
     if mode in ("RGB", "RGBA"):
@@ -212,22 +213,63 @@ def label_map(path: str | os.PathLike[str]) -> NDArray[np.int64]:
     raise UnreadableImageError(os.fspath(path), f"pixels of mode {mode}, which are no labels")
 
 
-def _decode(path: str, channels: int, exif_orientation: bool) -> tuple[Image.Image, bool]:
-    """The first frame of a file, decoded in full, as 8-bit gray or RGB, and whether its EXIF orientation says that it is not upright."""
+@cache
+def _decoded_formats() -> list[str]:
+    """What Pillow decodes by itself, by its names, the usual ones first."""
+    Image.preinit()
+    Image.init()
+    return [kind for kind in Image.ID if kind not in _NO_PICTURES]
+
+
+@contextmanager
+def decoded(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """
+    An image file of anyone, decoded, for the length of a ``with`` block in which it is made into something else.
+
+    What a file holds says what it is, not what it is called: so what Pillow would give to another program, as PostScript to Ghostscript, is
+    no image here by whatever name. How many pixels it has is known before they are decoded.
+
+    Raises:
+        UnreadableImageError: If there is no such file, it is no file that ends, or not a whole image of at most 179 million pixels; in
+            place of whatever the block raises on it too.
+    """
+    name = os.fspath(path)
     try:
-        with Image.open(path) as file:
+        check_regular(path)
+        with Image.open(path, formats=_decoded_formats()) as file:
+            limit = _MOST_IN_PYTHON if file.format in _IN_PYTHON else MOST_PIXELS
+            if file.width * file.height > limit:
+                raise ValueError(
+                    f"{file.width} x {file.height} pixels, and of {file.format} at most {limit:,} are decoded"
+                )
             file.load()
-            turned = _is_turned(file)
-            upright = ImageOps.exif_transpose(file) if turned and exif_orientation else file
-            image = _eight_bits(upright, path).convert("L" if channels == 1 else "RGB")
+            yield file
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImageError(path, "not an image that Pillow can read") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        # What Pillow's decoders raise on damaged files.
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UnreadableImageError(path, reason.rstrip(".")) from error
+        raise UnreadableImageError(name, "not an image that Pillow can read") from error
+    except Exception as error:
+        # On damaged files Pillow's decoders raise nearly anything.
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableImageError(name, reason.rstrip(".")) from error
+
+
+def pixel_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """How wide and how high the image in a file is, as it says itself; None where it cannot be read."""
+    try:
+        check_regular(path)
+        with Image.open(path, formats=_decoded_formats()) as file:
+            return file.size
+    except Exception:  # reading it says why
+        return None
+
+
+def _decode(path: str, channels: int, exif_orientation: bool) -> tuple[Image.Image, bool]:
+    """The first frame of a file, decoded in full, as 8-bit gray or RGB, and whether its EXIF orientation says that it is not upright."""
+    with decoded(path) as file:
+        turned = _is_turned(file)
+        upright = ImageOps.exif_transpose(file) if turned and exif_orientation else file
+        image = _eight_bits(upright, path).convert("L" if channels == 1 else "RGB")
     if max(image.size) > _ELONGATED * min(image.size):
         raise UnreadableImageError(path, f"{image.width} x {image.height} pixels, too elongated to crop the center")
     return image, turned
@@ -237,7 +279,7 @@ def _is_turned(image: Image.Image) -> bool:
     """Whether an image that is decoded has an EXIF orientation that turns or mirrors it. Pillow turns a TIFF itself."""
     try:
         return image.getexif().get(_ORIENTATION) in _TURNED
-    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error):
+    except Exception:
         return False  # damaged, and the image is none the worse for it
 
 

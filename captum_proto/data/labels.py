@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.class_names import NumberedClasses, number_in
 from captum_proto._utils.errors import InputError, MissingFileError, NotAFolderError
+from captum_proto._utils.reading import whole_number
 from captum_proto._utils.spellings import normalized
 from captum_proto.data.class_tables import imagenet_wnids, read_classes, read_synsets, read_table
 from captum_proto.data.images import is_image_name
@@ -25,6 +28,52 @@ _TABLE = (
     "class_table)"
 )
 _LEADING_INDEX = re.compile(r"(\d+)[_\-. ]+(?=\S)")
+
+
+#: Whether links out of a folder of images are followed where nothing else is said.
+_followed: ContextVar[bool] = ContextVar("captum_proto links followed", default=False)
+#: Why an image or a folder of them is left out.
+LEADS_OUT = "it is a link that leads out of the folder; follow_links=True or captum-proto --follow-links follows it"
+
+
+@contextmanager
+def following_links(followed: bool) -> Iterator[None]:
+    """
+    Say for the length of a ``with`` block whether links that lead out of a folder of images are followed where nothing else is said.
+
+    Args:
+        followed (bool): Whether they are.
+    """
+    token = _followed.set(followed)
+    try:
+        yield
+    finally:
+        _followed.reset(token)
+
+
+class Links:
+    """
+    The links in a folder of images, and whether they may be followed.
+
+    A folder that someone else packed may hold a link to anything that its reader may read: pictures of a home folder would come to stand
+    in a page of results. So a link is followed where it leads to a place within the folder, and out of it only if that is asked for.
+
+    Args:
+        root (str): The folder.
+        followed (bool, optional): Whether links out of it are followed. Default: None, as
+            :func:`following_links` says, and else they are not
+    """
+
+    def __init__(self, root: str, followed: bool | None = None) -> None:
+        self.followed = _followed.get() if followed is None else followed
+        self._root = Path(os.path.realpath(root))
+
+    def lead_out(self, path: str) -> bool:
+        """Whether a path is a link that leads out of the folder and is not to be followed. One that leads nowhere at all is not."""
+        if self.followed or not os.path.islink(path):
+            return False
+        target = os.path.realpath(path)
+        return os.path.exists(target) and not Path(target).is_relative_to(self._root)
 
 
 class LabeledFiles(NamedTuple):
@@ -48,6 +97,7 @@ def label_files(
     wnids: Sequence[str] | None,
     split: str | None,
     class_table: str | None = None,
+    follow_links: bool | None = None,
 ) -> LabeledFiles:
     """
     Find the images in a folder and the class of each, as :meth:`ImageCollection.discover` describes it.
@@ -55,15 +105,19 @@ def label_files(
     Raises:
         InputError: If there are no images, or it is not clear which classes they are of.
     """
-    top = _split_folder(folder, split)
+    links = Links(folder, follow_links)
+    top = _split_folder(folder, split, links)
     beside = [top, folder] if top != folder else [folder]
     if top == folder and os.path.basename(os.path.abspath(folder)) in SPLITS:
         beside.append(os.path.dirname(os.path.abspath(folder)))
     classes = _Classes(beside, class_names, wnids, folder, class_table)
     names = classes.model_names or classes.table_names
-    subfolders = _subfolders(top)
-    images_of = [list(images_below(subfolder)) for subfolder in subfolders]
+    outside: list[str] = []
+    subfolders = _subfolders(top, links, outside)
+    images_of = [list(images_below(subfolder, links, outside)) for subfolder in subfolders]
     loose = [entry.path for entry in _visible(top) if _is_image(entry.name) and _is_file(entry)]
+    outside += [path for path in loose if links.lead_out(path)]
+    loose = [path for path in loose if not links.lead_out(path)]
     filled = [bool(images) for images in images_of]
     if any(filled) and not (loose and _only_files_are_labeled(subfolders, filled, loose, classes)):
         labels, by_order = _classes_of_folders(subfolders, filled, classes)
@@ -82,11 +136,17 @@ def label_files(
                 "0012_anything.jpg, n01532829_anything.jpg or house_finch_anything.jpg with class_names given, or one folder for each "
                 "class."
             )
+    elif outside:
+        raise InputError(
+            f'"{folder}" holds no images of its own, but {len(outside)} links that lead out of it, such as '
+            f'"{os.path.basename(outside[0])}"; if you trust them, pass follow_links=True (captum-proto --follow-links COMMAND).'
+        )
     else:
         raise InputError(
             f'"{folder}" holds no images; expected one folder for each class, or files named by class, that end in .jpeg, .png or as any '
             "other format that Pillow reads."
         )
+    strays += [(Path(path), LEADS_OUT) for path in outside]
     return LabeledFiles([(path, label) for label, path in sorted(labeled)], names, strays)
 
 
@@ -106,11 +166,23 @@ def existing_folder(root: str | os.PathLike[str]) -> str:
     return folder
 
 
-def images_below(folder: str) -> Iterator[str]:
-    """The image files in a folder and in the folders within it, but for hidden ones, in a fixed order."""
+def images_below(folder: str, links: Links | None = None, outside: list[str] | None = None) -> Iterator[str]:
+    """
+    The image files in a folder and in the folders within it, but for hidden ones, in a fixed order.
+
+    Args:
+        folder (str): Where to look. Folders within it that are links are passed over.
+        links (Links, optional): Of the folder that the images are given as. Default: None, the links of ``folder``
+        outside (list[str], optional): Grows by those that are links out of that folder, and are left out. Default: None
+    """
+    links = Links(folder) if links is None else links
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(parent, name) for name in sorted(files) if _is_image(name))
+        for path in (os.path.join(parent, name) for name in sorted(files) if _is_image(name)):
+            if not links.lead_out(path):
+                yield path
+            elif outside is not None:
+                outside.append(path)
 
 
 def few(items: Iterable[Any], limit: int = 10) -> str:
@@ -134,8 +206,12 @@ def _visible(folder: str) -> list[os.DirEntry[str]]:
         return sorted((entry for entry in entries if not entry.name.startswith((".", "__"))), key=lambda e: e.name)
 
 
-def _subfolders(folder: str) -> list[str]:
-    """The folders in a folder, but for links that lead nowhere, back to it or to a folder above it: these hold no class."""
+def _subfolders(folder: str, links: Links, outside: list[str] | None = None) -> list[str]:
+    """
+    The folders in a folder, but for links that lead nowhere, back to it or to a folder above it: these hold no class.
+
+    ``outside`` grows by those that are links out of the folder that the images are given as, and are left out.
+    """
     here = Path(os.path.realpath(folder))
 
     def holds_a_class(entry: os.DirEntry[str]) -> bool:
@@ -143,16 +219,20 @@ def _subfolders(folder: str) -> list[str]:
             return entry.is_dir()
         return os.path.isdir(entry.path) and not here.is_relative_to(os.path.realpath(entry.path))
 
-    return [entry.path for entry in _visible(folder) if holds_a_class(entry)]
+    found = [entry.path for entry in _visible(folder) if holds_a_class(entry)]
+    if outside is not None:
+        outside += [path for path in found if links.lead_out(path)]
+    return [path for path in found if not links.lead_out(path)]
 
 
-def _split_folder(root: str, split: str | None) -> str:
+def _split_folder(root: str, split: str | None, links: Links) -> str:
     """The folder that holds the class folders: ``root``, or a split of it."""
     present = [
         name
         for name in SPLITS
         if os.path.isdir(os.path.join(root, name))
-        and any(next(images_below(folder), None) for folder in _subfolders(os.path.join(root, name)))
+        and not links.lead_out(os.path.join(root, name))
+        and any(next(images_below(folder, links), None) for folder in _subfolders(os.path.join(root, name), links))
     ]
     if split is not None and split not in present:
         raise InputError(f'"{root}" has no split "{split}" with class folders in it; it has {few(present) or "none"}.')
@@ -298,7 +378,7 @@ class _FileName(NamedTuple):
             lead = None  # a number elsewhere than right before the wnid is any number, not a class
         return cls(
             stem,
-            None if lead is None else int(lead[1]),
+            None if lead is None else whole_number(lead[1]),
             None if wnid is None else wnid[1],
             stem if lead is None else stem[lead.end() :],
         )

@@ -6,12 +6,11 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from captum_proto._utils.errors import InputError, MissingPackageError
 from captum_proto.data.collection import TensorCollection
-from captum_proto.data.images import ImageGeometry
+from captum_proto.data.images import ImageGeometry, decoded
 
 #: Files of the package itself: others it would download.
 _FILES = (
@@ -74,7 +73,7 @@ def _parts(path: Path, geometry: ImageGeometry) -> list[Tensor]:
     from torchvision.transforms.v2 import functional as transforms
 
     channels, height, width = geometry.image_shape
-    with Image.open(path) as file:
+    with decoded(path) as file:
         image = file.convert("L" if channels == 1 else "RGB")
     parts = []
     wide, tall = image.size

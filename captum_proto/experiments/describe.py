@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from captum_proto._utils.checks import check_int, nearest
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import load_tensors, save_tensors
+from captum_proto._utils.reading import read_json
 from captum_proto.concept import (
     Captioner,
     ConceptDataset,
@@ -448,7 +449,7 @@ def _units(folder: Path, place: str) -> list[DescribedUnit]:
     """What is known of the units of a layer."""
     found = []
     for path in sorted((folder / "units" / place).glob("*.json")):
-        for each in json.loads(path.read_text(encoding="utf-8"))["units"]:
+        for each in read_json(path)["units"]:
             found.append(DescribedUnit(**{**each, "others": [(text, score) for text, score in each["others"]]}))
     return found
 
@@ -462,7 +463,7 @@ def described_layers(folder: Path) -> dict[str, DescribedLayer]:
     """
     found = {}
     for path in sorted((folder / "control").glob("*.json")):
-        control = json.loads(path.read_text(encoding="utf-8"))
+        control = read_json(path)
         found[control["layer"]] = DescribedLayer(control["layer"], _units(folder, path.stem), control["scores"])
     return found
 
@@ -511,7 +512,7 @@ def descriptions_page(folder: Path) -> Page:
 def _page(folder: Path, layers: Mapping[str, DescribedLayer], warned: Sequence[str]) -> Page:
     pictures = {}
     for path in sorted((folder / "pictures").glob("*.json")):
-        drawn = json.loads(path.read_text(encoding="utf-8"))
+        drawn = read_json(path)
         pictures[drawn["layer"]] = {each["unit"]: (each["path"], each["words"]) for each in drawn["units"]}
     settings = read_settings(folder)
     count = (settings.get(RECORDED) or {}).get("image_count") or 0

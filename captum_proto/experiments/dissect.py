@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.checks import check_int
+from captum_proto._utils.reading import read_json
 from captum_proto.concept import (
     ConceptDataset,
     Dissection,
@@ -187,7 +187,7 @@ def _page(dissection: Dissection, folder: Path, warned: Sequence[str]) -> Page:
     settings = read_settings(folder)
     units: dict[str, list[Unit]] = {}
     for path in sorted((folder / _PICTURES).glob("*.json")):
-        drawn = json.loads(path.read_text(encoding="utf-8"))
+        drawn = read_json(path)
         layer = dissection[drawn["layer"]]
         for each in drawn["units"]:
             strips = unit_strips(each, f"{_PICTURES}/{path.stem}", _CONCEPT)

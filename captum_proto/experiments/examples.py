@@ -13,6 +13,7 @@ from typing import Any
 
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.reading import read_json
 from captum_proto.data import Collection, ImageBatches, ImageCollection, digits_collection
 from captum_proto.data.natural import DIGITS
 from captum_proto.data.numbered import NumberedImages
@@ -352,7 +353,7 @@ def examples_page(folder: Path) -> Page:
         page.sections = [Section("Examples", [Paragraphs(page.summary)])]
         return page
     examples = Examples.load(folder / EXAMPLES)
-    drawn = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / _STRIPS).glob("*.json"))]
+    drawn = [read_json(path) for path in sorted((folder / _STRIPS).glob("*.json"))]
     if not (folder / UNITS).exists():
         page.failures.insert(
             0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.files import load_tensors, save_tensors
+from captum_proto._utils.reading import read_json
 from captum_proto.concept import (
     CompositionalExplainer,
     ConceptDataset,
@@ -266,7 +266,7 @@ def _page(layers: Sequence[ExplainedLayer], folder: Path, warned: Sequence[str])
     by_name = {layer.layer: layer for layer in layers}
     units: dict[str, list[Unit]] = {}
     for path in sorted((folder / _PICTURES).glob("*.json")):
-        drawn = json.loads(path.read_text(encoding="utf-8"))
+        drawn = read_json(path)
         layer = by_name[drawn["layer"]]
         for each in drawn["units"]:
             strips = unit_strips(each, f"{_PICTURES}/{path.stem}", _FORMULA)

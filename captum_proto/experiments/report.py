@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from captum_proto._utils.errors import MissingFileError, NotAFolderError
+from captum_proto._utils.files import intact
 from captum_proto.experiments.agent import agent_page_of
 from captum_proto.experiments.blind import blind_page
 from captum_proto.experiments.circuit import circuit_page
@@ -88,12 +89,14 @@ def report_on(folder: Path) -> Path:
             f'"{folder}" holds neither {PAGE} nor {SETTINGS}; give a folder that a captum-proto command wrote to.'
         )
     try:
-        return write_report(folder)
+        with intact(folder / PAGE, "page"):
+            return write_report(folder)
     except (FileNotFoundError, ValueError):
-        page = _page_of(folder)
-        if page is None:
-            raise
-        return write_page(page, folder)
+        with intact(folder, "folder of results"):
+            page = _page_of(folder)
+            if page is None:
+                raise
+            return write_page(page, folder)
 
 
 def _page_of(folder: Path) -> Page | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from captum_proto._utils.reading import read_json
 from captum_proto.report.blocks import Block, Curves, Files, Picture, Pictures, Table
 from captum_proto.report.page import Page, Section
 from captum_proto.runs.folder import PARTS, SETTINGS, TASKS, is_finished, read_settings
@@ -67,7 +67,7 @@ def _facts(path: Path) -> dict[str, str]:
     found: Any = None
     if path.suffix == ".json":
         with suppress(OSError, ValueError):  # a file that is missing is named where it is linked
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path)
     if not isinstance(found, dict) or any(isinstance(value, (dict, list)) for value in found.values()):
         return {}
     return {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in found.items()}

@@ -17,6 +17,10 @@ from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, MissingFileError
 from captum_proto._utils.files import read_safetensors
 from captum_proto._utils.model import unwrapped
+from captum_proto._utils.reading import check_archive
+
+#: How deep in a file a state dict may lie. A file may also hold itself.
+_DEPTH = 8
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -34,9 +38,8 @@ def read_state(path: Path) -> dict[str, Any]:
             ) from error
     else:
         try:
+            check_archive(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
-        except MemoryError:
-            raise
         except Exception as error:  # on damaged bytes the unpickler raises KeyError, IndexError, UnicodeDecodeError ...
             refused = re.search(r"GLOBAL ([\w.]+)", str(error))
             if refused:
@@ -44,10 +47,13 @@ def read_state(path: Path) -> dict[str, Any]:
                     f'"{path}" holds Python objects ({refused[1]}), which are not loaded because they could run code; save the state dict '
                     "alone: torch.save(model.state_dict(), FILE)."
                 ) from error
+            reason = str(error) if type(error) is ValueError else f"{type(error).__name__} while reading"
             raise InputError(
-                f'"{path}" is damaged or not a PyTorch checkpoint ({type(error).__name__} while reading); fetch or save it again.'
+                f'"{path}" is damaged or not a PyTorch checkpoint ({reason}); fetch or save it again.'
             ) from error
-    while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
+    for _ in range(_DEPTH):
+        if not isinstance(content, Mapping) or any(isinstance(value, Tensor) for value in content.values()):
+            break
         inner = next((key for key in ("state_dict", "model", "model_state_dict", "net") if key in content), None)
         if inner is None:
             break
@@ -58,7 +64,17 @@ def read_state(path: Path) -> dict[str, Any]:
         raise InputError(
             f'"{path}" holds {held} and no state dict; expected tensors by name, alone or under "state_dict" or "model".'
         )
-    return dict(content) if not hasattr(content, "_metadata") else with_metadata(content, content._metadata)
+    metadata = getattr(content, "_metadata", None)
+    return with_metadata(content, _versions(metadata)) if isinstance(metadata, Mapping) else dict(content)
+
+
+def _versions(metadata: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
+    """Of what a file says of its modules, what modules can read: the version of each, as a number."""
+    return {
+        name: dict(each)
+        for name, each in metadata.items()
+        if isinstance(name, str) and isinstance(each, Mapping) and isinstance(each.get("version"), (int, type(None)))
+    }
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

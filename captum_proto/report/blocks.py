@@ -18,6 +18,7 @@ from urllib.parse import quote
 from PIL import Image, features
 
 from captum_proto._utils.errors import InputError
+from captum_proto.data.images import decoded
 from captum_proto.metrics.comparison import PathComparison, condition_label, pooled
 from captum_proto.report.block import Block, FilePath
 from captum_proto.report.context import Context
@@ -188,11 +189,10 @@ def loaded_picture(picture: Picture, context: Context) -> dict[str, Any] | None:
     many = _count_pictures(context) > MANY_PICTURES
 
     def load(path: Path) -> dict[str, Any]:
-        content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
+        with decoded(path) as image:
             if image.format not in _MEDIA_TYPES:
                 raise InputError(f"it is {image.format}, and a page shows {', '.join(_MEDIA_TYPES)}")
-            image.load()  # a file that ends early opens all the same
+            content = path.read_bytes()
             kind, width, height = image.format, image.width, image.height
             address = None
             if many and max(width, height) > _THUMBNAIL:

@@ -7,10 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PIL import Image, UnidentifiedImageError
+from captum_proto._utils.errors import CaptumProtoError, UnreadableImageError
 
 #: Reading a file that is damaged, or not what its name says.
-UNREADABLE = (OSError, ValueError, KeyError, SyntaxError, Image.DecompressionBombError)
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    CaptumProtoError,
+)
 
 Content = TypeVar("Content")
 
@@ -42,11 +51,15 @@ class Context:
 
     def file(self, path: str) -> Path | None:
         """The file of that name, if it is there and inside the folder."""
-        found = (self.folder / path).resolve()
-        if not found.is_relative_to(self.folder.resolve()):
+        try:
+            found = (self.folder / path).resolve()
+            inside, there = found.is_relative_to(self.folder.resolve()), found.exists()
+        except (OSError, ValueError, RuntimeError):  # a name that no file can have, a link to itself
+            inside, there = True, False
+        if not inside:
             self.fail(f'"{path}" lies outside the folder of the results and is left out.')
             return None
-        if not found.exists():
+        if not there:
             self.fail(f'"{path}" is missing from the folder of the results.')
             return None
         return found
@@ -68,11 +81,9 @@ class Context:
             return None
         try:
             return load(found)
-        except UnidentifiedImageError:  # Pillow's own words hold an address of memory, which is another one each time
-            self.fail(f'The {what} "{path}" cannot be read (not an image that Pillow can read) and is left out.')
-            return None
         except UNREADABLE as error:
-            self.fail(f'The {what} "{path}" cannot be read ({error}) and is left out.')
+            reason = error.reason if isinstance(error, UnreadableImageError) else " ".join(str(error).split())
+            self.fail(f'The {what} "{path}" cannot be read ({reason}) and is left out.')
             return None
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from captum_proto._utils.errors import InputError, MissingFileError
+from captum_proto._utils.reading import read_json
 from captum_proto.report.block import Block
 from captum_proto.runs.files import write_json
 from captum_proto.runs.folder import PAGE
@@ -106,7 +106,7 @@ class Page:
         """
         path = folder / PAGE
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             found = content.pop("format", 1)
             if found not in READABLE:
                 raise InputError(f"it has format {found}, this version reads {' and '.join(map(str, READABLE))}")
@@ -127,7 +127,7 @@ class Page:
             ) from error
         except InputError as error:
             raise InputError(f'"{path}" cannot be read: {error}; run the command that wrote it again.') from error
-        except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
             raise InputError(f'"{path}" is damaged ({error}); run the command that wrote it again.') from error
 
 

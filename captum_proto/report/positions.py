@@ -13,6 +13,7 @@ from PIL import Image, features
 from torch import Tensor
 
 from captum_proto._utils.tables import number, percent, typographic
+from captum_proto.data.images import decoded
 from captum_proto.features import SemanticDictionaryResult
 from captum_proto.report.block import Block, FilePath
 from captum_proto.report.context import Context
@@ -165,7 +166,7 @@ def _source(image: Image.Image) -> str:
 
 
 def _open(path: Any) -> Image.Image:
-    with Image.open(path) as image:
+    with decoded(path) as image:
         return image.convert("RGB")
 
 

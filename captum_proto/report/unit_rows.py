@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from captum_proto._utils.errors import InputError
+from captum_proto.data.images import decoded
 from captum_proto.report.block import Block, FilePath
 from captum_proto.report.context import Context
 
@@ -70,11 +68,10 @@ class UnitRows(Block, kind="unit_rows"):
 
 def _loaded(strip: Strip, context: Context) -> dict[str, Any] | None:
     def load(path: Path) -> dict[str, Any]:
-        content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
+        with decoded(path) as image:
             if image.format not in _MEDIA_TYPES:
                 raise InputError(f"it is {image.format}, and a page shows {', '.join(_MEDIA_TYPES)}")
-            image.load()  # a file that ends early opens all the same
+            content = path.read_bytes()
             source = f"data:{_MEDIA_TYPES[image.format]};base64,{base64.b64encode(content).decode()}"
             return {"source": source, "width": image.width, "height": image.height}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from typing import Any
 from captum_proto._utils.durable import PARTIAL, aside_of
 from captum_proto._utils.errors import InputError, OccupiedError
 from captum_proto._utils.files import sha256
+from captum_proto._utils.reading import parse_json, read_json
 from captum_proto.runs.files import digest_of, unsealed
 
+#: A lock or a journal that is a link is none of ours: it would be written through to a file of others.
+NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 #: What a run's results depend on, and what it recorded beside.
 SETTINGS = "settings.json"
 #: In the settings: what the run is about to make, and, when it is finished, what came of it and which files its summary wrote.
@@ -111,7 +115,7 @@ def is_finished(folder: Path) -> bool:
 def all_settings(folder: Path) -> dict[str, Any]:
     """With what the run keeps account of for itself."""
     try:
-        settings, whole = unsealed(json.loads(aside_of(folder / SETTINGS).read_text(encoding="utf-8")))
+        settings, whole = unsealed(read_json(aside_of(folder / SETTINGS)))
         if whole is False:
             raise ValueError("it was altered")
         recorded = settings.get(RECORDED)
@@ -156,20 +160,17 @@ def parts_of_records(folder: Path) -> set[str]:
 
 
 def remove_results(root: Path) -> None:
-    """Remove what a run recorded as its own, and its parts: nothing else in the folder is touched."""
-    if has_settings(root):
-        with suppress(OccupiedError):
-            for name in parts_of(root):
-                if (root / name).resolve().is_relative_to(root.resolve()):
-                    remove_results(root / name)
-                    (root / name / LOCK).unlink(missing_ok=True)  # of a process that was killed
-                    remove_empty(root / name, root)
+    """Remove what a run recorded as its own, and its parts: nothing else in the folder is touched, and nothing outside of it."""
+    for part in parts_of(root):
+        remove_results(part)
+        (part / LOCK).unlink(missing_ok=True)  # of a process that was killed
+        remove_empty(part, root)
     for path in [*recorded_files(root), *begun_files(root)]:
-        path.unlink(missing_ok=True)
+        if path.is_symlink() or not path.is_dir():  # a folder is no file that a run wrote, whatever its record says
+            path.unlink(missing_ok=True)
         remove_empty(path.parent, root)
     for name in (TASKS, SNAPSHOTS):
-        if (root / name).is_dir():
-            shutil.rmtree(root / name)
+        _remove_folder(root / name)
     for name in (SETTINGS, PAGE, REPORT, MANIFEST):
         (root / name).unlink(missing_ok=True)
     remove_notes(root)
@@ -179,8 +180,45 @@ def remove_notes(root: Path) -> None:
     """Remove what the processes at work on a run noted for those that would go on with it."""
     for path in _journals(root):
         path.unlink(missing_ok=True)
-    if (root / CLAIMS).is_dir():
-        shutil.rmtree(root / CLAIMS)
+    _remove_folder(root / CLAIMS)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder with what is in it; of a link to one, the link alone."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def parts_of(root: Path) -> list[Path]:
+    """
+    The folders of the parts that a run has begun, whichever process began them: each lies below its own, whatever the settings say, so that
+    no part is a part of itself.
+    """
+    if not has_settings(root):
+        return []
+    names = parts_noted(root)
+    with suppress(OccupiedError):
+        recorded = all_settings(root).get(PARTS)
+        names |= {name for name in recorded if isinstance(name, str)} if isinstance(recorded, list) else set()
+    return [path for path in _within(root, names) if path.is_dir()]
+
+
+def link_out_of(root: Path) -> Path | None:
+    """A link in a folder, or in one below, that leads out of it: a run would write there. None if there is none."""
+    inside = root.resolve()
+    for parent, folders, files in os.walk(root):
+        for name in [*folders, *files]:
+            path = Path(parent, name)
+            if path.is_symlink():
+                try:
+                    leads_out = not path.resolve().is_relative_to(inside)
+                except (OSError, RuntimeError):  # to itself
+                    leads_out = True
+                if leads_out:
+                    return path
+    return None
 
 
 def nothing_finished(root: Path) -> bool:
@@ -189,8 +227,9 @@ def nothing_finished(root: Path) -> bool:
     return own is not None and all(path in own or not _counts(path) for path in root.rglob("*") if not path.is_dir())
 
 
-def _left_unfinished(root: Path) -> set[Path] | None:
-    """The files of a run of which no task is finished; None if one is, or if no run was begun."""
+def _left_unfinished(root: Path, seen: set[Path] | None = None) -> set[Path] | None:
+    """The files of a run of which no task is finished; None if one is, or if no run was begun. ``seen``: parts that were looked at."""
+    seen = set() if seen is None else seen
     if not has_settings(root) or task_records(root) or (root / SNAPSHOTS).exists():
         return None
     try:
@@ -200,10 +239,10 @@ def _left_unfinished(root: Path) -> set[Path] | None:
     if RECORDED not in settings or SUMMARY in settings:
         return None
     own = {*(root / name for name in (SETTINGS, PAGE, REPORT, MANIFEST)), *begun_files(root)}
-    for name in parts_of(root):
-        part = root / name
-        if has_settings(part):
-            left = _left_unfinished(part)
+    for part in parts_of(root):
+        if part not in seen and has_settings(part):
+            seen.add(part)
+            left = _left_unfinished(part, seen)
             if left is None:
                 return None
             own |= left
@@ -232,7 +271,7 @@ def read_record(path: Path, altered: bool = False) -> dict[str, Any] | None:
             Default: False
     """
     try:
-        record, sealed = unsealed(json.loads(aside_of(path).read_text(encoding="utf-8")))
+        record, sealed = unsealed(read_json(aside_of(path)))
     except (OSError, ValueError, AttributeError):
         return None
     kinds = {"task": str, "index": int, "inputs": dict, "needs": dict, "files": dict, "warnings": list}
@@ -260,15 +299,11 @@ def recorded_files(root: Path) -> list[Path]:
     for path in task_records(root):
         if (record := read_record(path, altered=True)) is not None:
             names |= set(record["files"])
+    found = _within(root, names)
     if has_settings(root):
         with suppress(OccupiedError):
-            names |= set(all_settings(root).get(SUMMARY) or ())
-    return _within(root, names)
-
-
-def parts_of(root: Path) -> list[str]:
-    """The folders of the parts that a run has begun, whichever process began them."""
-    return sorted({*(all_settings(root).get(PARTS) or ()), *parts_noted(root)})
+            found += _within(root, all_settings(root).get(SUMMARY))
+    return sorted(set(found))
 
 
 def parts_noted(root: Path) -> set[str]:
@@ -283,7 +318,8 @@ def job_of(root: Path) -> str | None:
 
 def note_line(root: Path, line: str | dict[str, str], process: str = "") -> None:
     """Append a file's name, or something else, to the journal of a process."""
-    with (root / f"{JOURNAL}{process}").open("a", encoding="ascii") as journal:
+    handle = os.open(root / f"{JOURNAL}{process}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_LINKS, 0o666)
+    with open(handle, "a", encoding="ascii") as journal:
         journal.write(json.dumps(line) + "\n")
 
 
@@ -305,11 +341,25 @@ def _journal_lines(root: Path) -> Iterator[Any]:
         with suppress(OSError):
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 with suppress(ValueError):  # the line at which the process was killed
-                    yield json.loads(line)
+                    yield parse_json(line)
 
 
-def _within(root: Path, names: Iterable[str]) -> list[Path]:
-    return [root / name for name in sorted(names) if (root / name).resolve().is_relative_to(root.resolve())]
+def _within(root: Path, names: Any) -> list[Path]:
+    """Of what should be names of files, those that lie below the folder, themselves and what they lead to; a damaged list has none."""
+    if not isinstance(names, (list, set)):
+        return []
+    inside, found = root.resolve(), set[Path]()
+    for name in names:
+        with suppress(OSError, ValueError, RuntimeError, TypeError):  # a name that no file can have, a link to itself
+            path = root / name
+            place = path.parent.resolve() / path.name  # a link goes, not what it leads to
+            if place != inside and ".." not in path.parts and place.is_relative_to(inside):
+                target = path.resolve()
+                if target != inside and target.is_relative_to(inside):
+                    with suppress(FileNotFoundError, NotADirectoryError):
+                        path.lstat()
+                    found.add(path)
+    return sorted(found)
 
 
 def _counts(path: Path) -> bool:

@@ -35,6 +35,7 @@ from captum_proto.runs.contents import (
     is_finished,
     is_recoverable,
     job_of,
+    link_out_of,
     note_line,
     nothing_finished,
     parts_noted,
@@ -127,6 +128,7 @@ class RunFolder:
         self._take_lock(patience=PATIENCE if self.in_group and self._goes_on() else 0)
         try:
             self._check()  # again: another process may have had it in between
+            self._check_links()
             step_back(self.folder)  # from where a process was killed while it wrote
             for name in (PAGE, REPORT, MANIFEST):  # of an earlier state; this run writes its own when it is finished
                 (self.folder / name).unlink(missing_ok=True)
@@ -245,8 +247,16 @@ class RunFolder:
             self._arguments = found.pop(ARGUMENTS, None)
             found.pop(RECORDED, None)
             self._summary_files = found.pop(SUMMARY, None)
-            self._parts = set(found.pop(PARTS, ()))
+            parts = found.pop(PARTS, ())
+            self._parts = {part for part in parts if isinstance(part, str)} if isinstance(parts, list) else set()
             check_same(self.folder, found, self.provenance)
+
+    def _check_links(self) -> None:
+        if (link := link_out_of(self.folder)) is not None:
+            raise OccupiedError(
+                f'"{self.folder}" holds a link that leads out of it, "{link.relative_to(self.folder)}", and a run writes into its own '
+                "folder alone; remove the link, or choose another folder."
+            )
 
     def _goes_on(self) -> bool:
         """Whether an earlier process of the same group may have the folder still."""

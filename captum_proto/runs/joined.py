@@ -88,6 +88,7 @@ class SharedFolder(JoinedFolder):
         check_free(self.folder, self.provenance.get("command"), resume=True)
         self._take_lock(shared=True)
         try:
+            self._check_links()
             if not (self.folder / SETTINGS).exists():
                 RunFolder.write_settings(self, self._begun)
             found = all_settings(self.folder)

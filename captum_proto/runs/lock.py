@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from captum_proto._utils.checks import callers_level
+from captum_proto.runs.contents import NO_LINKS
 
 try:
     import fcntl
@@ -68,7 +69,7 @@ class FolderLock:
     def _try(self) -> int | None:
         """An open file that is locked; None if another process has it."""
         while True:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
             try:
                 mine = self._flock(handle, self._shared)
             except OSError:

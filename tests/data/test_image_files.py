@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from captum_proto._utils.errors import InputError
 from captum_proto.data import ImageCollection, ImageGeometry, load_image
+from captum_proto.data.labels import following_links
 
 
 def picture(path: Path) -> Path:
@@ -45,11 +47,58 @@ def test_links_that_lead_nowhere_or_back(tmp_path: Path, leads_to: str, flat: bo
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
-def test_a_link_to_a_folder_elsewhere_is_a_class(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_elsewhere_is_a_class_where_links_are_followed(tmp_path: Path) -> None:
     picture(tmp_path / "elsewhere" / "a.png")
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "3").symlink_to(tmp_path / "elsewhere")
-    assert ImageCollection.discover(tmp_path / "images").labels == [3]
+    assert ImageCollection.discover(tmp_path / "images", follow_links=True).labels == [3]
+    with following_links(True):
+        assert ImageCollection.discover(tmp_path / "images").labels == [3]
+        with pytest.raises(InputError, match="holds no images of its own, but 1 links that lead out of it"):
+            ImageCollection.discover(tmp_path / "images", follow_links=False)
+    with pytest.raises(
+        InputError, match=r'such as "3"; if you trust them, pass follow_links=True \(captum-proto --follow-links'
+    ):
+        ImageCollection.discover(tmp_path / "images")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
+@pytest.mark.parametrize("place", ["0/link.png", "link.png", "0_link.png", "7", "val"])
+def test_links_out_of_a_folder_are_skipped_and_named(tmp_path: Path, place: str) -> None:
+    root, private = tmp_path / "images", tmp_path / "private"
+    picture(private / "1" / "secret.png")
+    for name in ("0/a.png", "1/a.png") if "_" not in place else ("0_a.png", "1_a.png"):
+        picture(root / name)
+    (root / place).symlink_to(private / "1" / "secret.png" if place.endswith("png") else private)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        images = ImageCollection.discover(root)
+    assert [path.name for path in images.paths] == ["0_a.png", "1_a.png"] if "_" in place else ["a.png", "a.png"]
+    assert "secret" not in str(images.listed())
+    assert all(path.is_relative_to(root) for path in images.paths)
+    if place != "val":  # a split of others is as if it were not there
+        assert [path.name for path, reason in images.skipped if "leads out of the folder" in reason] == [
+            Path(place).name
+        ]
+        assert any("lie outside of it" in str(each.message) for each in caught)
+    inside = [path for path, _ in ImageCollection.discover(root, follow_links=True).files]
+    assert place == "link.png" or any(
+        "secret" in os.path.realpath(path) for path in inside
+    )  # that one lies beside the classes
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        one = ImageCollection.one_class(root)
+    assert not any("secret" in os.path.realpath(path) for path in one.paths)
+    assert place in ("7", "val") or any("lead out of it" in str(each.message) for each in caught)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
+def test_links_within_a_folder_are_followed(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "0" / "a.png")
+    (tmp_path / "images" / "1").mkdir()
+    (tmp_path / "images" / "1" / "b.png").symlink_to("../0/a.png")
+    (tmp_path / "given").symlink_to(tmp_path / "images")  # the folder itself may be given by a link
+    assert ImageCollection.discover(tmp_path / "given").labels == [0, 1]
 
 
 # Formats.

@@ -38,13 +38,14 @@ inline Place place_of(std::int64_t i, std::int64_t size, std::int64_t pixels, bo
 template <class T, class Random>
 void check_counts(Random& random, const Expect& expect) {
   std::normal_distribution<double> normal;
-  for (const auto& [images, units, height, width, tall, wide, number] :
-       std::vector<std::array<std::int64_t, 7>>{{2, 3, 7, 7, 28, 28, 2},
-                                                {1, 2, 5, 4, 13, 9, 1},
-                                                {3, 1, 1, 1, 6, 6, 1},
-                                                {2, 2, 9, 8, 4, 5, 3},
-                                                {1, 4, 3, 3, 10, 10, 0},
-                                                {1, 1, 1, 6, 1, 24, 1}}) {
+  for (const auto& shape : std::vector<std::array<std::int64_t, 7>>{{2, 3, 7, 7, 28, 28, 2},
+                                                                    {1, 2, 5, 4, 13, 9, 1},
+                                                                    {3, 1, 1, 1, 6, 6, 1},
+                                                                    {2, 2, 9, 8, 4, 5, 3},
+                                                                    {1, 4, 3, 3, 10, 10, 0},
+                                                                    {1, 1, 1, 6, 1, 24, 1}}) {
+    const std::int64_t images = shape[0], units = shape[1], height = shape[2], width = shape[3], tall = shape[4], wide = shape[5],
+                       number = shape[6];  // names that lambdas may hold
     for (const bool align_corners : {false, true}) {
       for (const bool channels_last : {false, true}) {
         constexpr std::int64_t kConcepts = 5;

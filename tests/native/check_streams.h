@@ -58,9 +58,8 @@ struct Sample {
   }
 };
 
-template <class T>
-void check_sample(const Sample<T>& sample, const std::string& name, std::mt19937_64& random, const Expect& expect,
-                  double (*value_of)(T)) {
+template <class T, class Random>
+void check_sample(const Sample<T>& sample, const std::string& name, Random& random, const Expect& expect, double (*value_of)(T)) {
   using W = WideOf<T>;
   using Digit = typename DigitsOf<T>::type;
   const UnitValues<T>& x = sample.x;
@@ -145,8 +144,8 @@ void check_sample(const Sample<T>& sample, const std::string& name, std::mt19937
   expect(counts == expected, name + "histogram");
 }
 
-template <class T>
-void check_activations(const std::string& dtype, std::mt19937_64& random, const Expect& expect, double (*value_of)(T),
+template <class T, class Random>
+void check_activations(const std::string& dtype, Random& random, const Expect& expect, double (*value_of)(T),
                        const std::function<void(std::vector<T>&, int)>& fill, int kinds) {
   for (const auto& [outer, units, inner] : {std::tuple{2, 3, 1}, {3, 2, 49}, {1, 18, 40}, {1, 1, 1100}}) {
     for (int kind = 0; kind < kinds; ++kind) {
@@ -162,8 +161,8 @@ void check_activations(const std::string& dtype, std::mt19937_64& random, const 
   }
 }
 
-template <class T, bool largest>
-void check_lists(std::mt19937_64& random, const Expect& expect) {
+template <class T, bool largest, class Random>
+void check_lists(Random& random, const Expect& expect) {
   using Entry = std::tuple<T, std::int64_t, std::int64_t>;
   for (const std::int64_t k : {1, 4}) {
     const std::int64_t units = 37, rows = 23;

@@ -88,7 +88,11 @@ double naive_spearman(const std::vector<std::int32_t>& u, const std::vector<std:
 
 // ---- rows to try ----
 
+#ifdef CAPTUM_PROTO_RANDOM  // tests/fuzz/kernels.cpp: what a fuzzer gives, in place of chance
+using Random = CAPTUM_PROTO_RANDOM;
+#else
 using Random = std::mt19937_64;
+#endif
 
 /// Values that only float formats of T can hold exactly are drawn as T.
 template <class T>
@@ -542,6 +546,7 @@ void check_leases() {
 
 }  // namespace
 
+#ifndef CAPTUM_PROTO_RANDOM
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   if (what == "check" && argc == 3) {
@@ -578,3 +583,4 @@ int main(int argc, char** argv) {
   std::fprintf(stderr, "see the head of cpu_kernels.cpp for how to call this\n");
   return 2;
 }
+#endif

@@ -233,7 +233,9 @@ def test_no_script_but_the_pages_own_may_run(tmp_path: Path) -> None:
     document = Document(write_page(page_in(tmp_path), tmp_path).read_text(encoding="utf-8"))
     policy = next(one["content"] for one in document.all("meta") if one.get("http-equiv") == "Content-Security-Policy")
     own = base64.b64encode(hashlib.sha256(document.texts["script"][-1].encode()).digest()).decode()
-    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{own}'"
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{own}'; base-uri 'none'; form-action 'none'"
+    )
 
 
 def test_values_are_those_of_the_comparison(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def photos(inputs: Path) -> Path:
             for i in range(4):
                 pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / name / f"{i}.png")
-        (folder / "birch" / "broken.png").write_bytes(b"no picture")
+        (folder / NAMES[1] / "broken.png").write_bytes(b"no picture")
     return folder
 
 
@@ -129,7 +129,7 @@ def compare_groups_given(inputs: Path) -> CompareGroups:
 
 
 def sweep(inputs: Path) -> RunSweep:
-    grid = Sweep(["trees"], ["ash", "birch"], [0], fixed={**QUICK, "transform": "none"}, grid={"lr": [0.05, 0.1]})
+    grid = Sweep(["trees"], NAMES[:2], [0], fixed={**QUICK, "transform": "none"}, grid={"lr": [0.05, 0.1]})
     return RunSweep(
         grid,
         lambda name: trees(),
@@ -143,12 +143,12 @@ def sweep(inputs: Path) -> RunSweep:
 def reproduce(inputs: Path) -> Reproduce:
     stage = Stage(
         "trees",
-        ["ash"],
+        NAMES[:1],
         str(photos(inputs)),
         limit=3,
         options=QUICK,
         steps=1,
-        protocol_target="ash",
+        protocol_target=NAMES[0],
         protocols={"degrees": ["none", 30]},
         protocol_seeds=[0],
     )
@@ -172,11 +172,11 @@ def dictionary(inputs: Path) -> Dictionary:
     folder = photos(inputs)
     return Dictionary(
         trees(),
-        folder / "ash" / "0.png",
+        folder / NAMES[0] / "0.png",
         "1",
         top=2,
         groups=2,
-        images=folder / "birch",
+        images=folder / NAMES[1],
         steps=1,
         picture_size=8,
         batch_size=18,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from captum_proto._utils.class_names import label_of, labels_of
 from captum_proto._utils.files import load_tensors, whole_file
+from captum_proto._utils.reading import read_json
 from captum_proto.experiments.atlas.settings import AtlasSettings
 from captum_proto.features.activation_atlas import ActivationAtlas, PatchTrial, neighbors_kept
 from captum_proto.features.activation_atlas.grid import AtlasLevel
@@ -200,7 +200,7 @@ def _pair_section(pair: ActivationAtlas, shown: AtlasMap, named: NamedModel, fol
         f"to {names[1]}."
     )
     blocks: list[Any] = [Paragraphs([text]), shown]
-    found = json.loads((folder / "pair/patch.json").read_text(encoding="utf-8"))
+    found = read_json(folder / "pair/patch.json")
     if "failure" in found:
         blocks.append(Paragraphs([f"The patch that this atlas suggests was not tried: {found['failure']}"]))
         return Section(f"{names[0]} and {names[1]}", blocks)

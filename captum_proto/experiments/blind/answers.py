@@ -8,6 +8,7 @@ from pathlib import Path
 
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import sha256
+from captum_proto._utils.reading import whole_number
 from captum_proto._utils.spellings import normalized
 from captum_proto.experiments.blind.classes import read_table
 
@@ -54,7 +55,7 @@ def read_answers(path: Path, form: str, count: int) -> Answers:
             raise InputError(
                 f'{where}: form is "{row["form"]}", but the key is of form {form}; give answers to this form, or the folder of the other.'
             )
-        number = int(row["number"]) if row["number"].isascii() and row["number"].isdigit() else 0
+        number = whole_number(row["number"]) or 0
         if not 1 <= number <= count:
             raise InputError(f'{where}: number is "{row["number"]}"; the form has pictures 1 to {count}.')
         if number in texts:

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from captum_proto._utils import reading
 from captum_proto._utils.errors import InputError, MissingFileError
 
 #: What a spreadsheet may put between the cells of a table.
 _SEPARATORS = (",", ";", "\t")
+#: No table that people write is larger, in bytes.
+_MOST = 2**26
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class ClassList:
             names, groups = [as_shown(line) for line in lines if line.strip()], {}
         if not names:
             raise InputError(f'"{path}" holds no names; expected one a line, or CSV with the columns name and group.')
-        twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+        twice = next((name for name, count in Counter(names).items() if count > 1), None)
         if twice is not None:
             raise InputError(f'"{path}" has the name "{twice}" twice; give each class a name of its own.')
         return cls(names, groups)
@@ -78,8 +81,8 @@ def read_text(path: Path, what: str) -> str:
         found = f'"{path}" is a folder' if path.is_dir() else f'there is no file "{path}"'
         raise MissingFileError(f"{found}; give a file that holds {what}.")
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
+        return reading.read_text(path, "utf-8-sig", _MOST)
+    except ValueError as error:
         raise InputError(f'"{path}" is not text in UTF-8 ({error}); save it as CSV in UTF-8.') from error
 
 
@@ -105,7 +108,11 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str], wha
     first = text.partition("\n")[0]
     separator = max(_SEPARATORS, key=first.count)
     reader = csv.reader(text.splitlines(keepends=True), delimiter=separator)
-    columns = [column.strip().casefold() for column in next(reader, [])]
+    try:
+        lines = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise InputError(f'"{path}" is no table ({error}); save it as CSV in UTF-8.') from error
+    columns = [column.strip().casefold() for column in (lines[0][1] if lines else [])]
     missing = [column for column in required if column not in columns]
     if missing:
         found = ", ".join(filter(None, columns)) or "of an empty file"
@@ -113,10 +120,10 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str], wha
             f'"{path}" has the columns {found}; expected {" and ".join(required)}, in a first line that says so, as {what} have.'
         )
     rows = []
-    for cells in reader:
+    for line, cells in lines[1:]:
         row = {column: cell.strip() for column, cell in zip(columns, cells, strict=False)}
         if any(row.values()):
-            rows.append({name: row.get(name, "") for name in (*required, *optional)} | {"line": str(reader.line_num)})
+            rows.append({name: row.get(name, "") for name in (*required, *optional)} | {"line": str(line)})
     return rows
 
 

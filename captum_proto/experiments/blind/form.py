@@ -17,7 +17,7 @@ from PIL import Image
 
 from captum_proto._utils.errors import InputError, UnreadableImageError
 from captum_proto._utils.files import readable, sha256, whole_file
-from captum_proto.data.images import ImageGeometry, read_image
+from captum_proto.data.images import ImageGeometry, pixel_size, read_image
 from captum_proto.experiments.blind.classes import ClassList
 from captum_proto.experiments.blind.key import KEY, BlindKey, KeyPicture
 from captum_proto.experiments.blind.page import FORM, PICTURES, form_page
@@ -254,11 +254,8 @@ def _digest_of(path: Path) -> str:
 
 
 def _is_coarse(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            return max(image.size) <= _COARSE
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False  # reading it says why
+    size = pixel_size(path)
+    return size is not None and max(size) <= _COARSE
 
 
 def _file_of(place: int) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.errors import InputError, MissingFileError
 from captum_proto._utils.files import intact
+from captum_proto._utils.reading import read_json
 from captum_proto.metrics.blind_test import BlindClasses, BlindPicture
 from captum_proto.runs.files import write_json
 
@@ -87,7 +87,7 @@ class BlindKey:
                 f'there is no key "{path}"; give the folder that captum-proto blind wrote the form to, with its {path.name}.'
             )
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
         except (OSError, ValueError) as error:
             raise InputError(f'"{path}" is damaged: it is not JSON ({error}); make the form again.') from error
         kind = content.pop("kind", None) if isinstance(content, dict) else None

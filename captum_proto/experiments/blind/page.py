@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
 from captum_proto._utils.files import intact
+from captum_proto._utils.reading import read_json
 from captum_proto.experiments.blind.key import KEY, BlindKey
 from captum_proto.experiments.tasks_page import tasks_page
 from captum_proto.metrics.blind_test import BlindClasses, BlindScores, JudgedAnswer, score_answers
@@ -103,7 +103,7 @@ def load_scores(folder: Path) -> BlindScores:
     judged: list[JudgedAnswer] = []
     for path in sorted((folder / PEOPLE).glob("*.json")):
         with intact(path, "file of judged answers"):
-            judged += [JudgedAnswer(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+            judged += [JudgedAnswer(**one) for one in read_json(path)]
     classes = BlindClasses(**settings[RECORDED]["classes"])
     return score_answers(judged, classes, settings["confidence"], settings["seed"])
 

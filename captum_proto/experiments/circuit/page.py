@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from captum_proto._utils.files import whole_file
+from captum_proto._utils.reading import read_json
 from captum_proto._utils.tables import number, percent
 from captum_proto.circuits import Connection, ExpandedWeights, UnitMatches, WeightFactors, drawn
 from captum_proto.experiments.circuit.stimuli import StimulusResponses
@@ -92,7 +92,7 @@ def _write(picture: Tensor, path: Path) -> None:
 
 def _checks(folder: Path, unit: int) -> UnitChecks | None:
     path = folder / CHECKS / f"{unit:05d}.json"
-    return UnitChecks.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    return UnitChecks.from_json(read_json(path)) if path.exists() else None
 
 
 def circuit_page(folder: Path) -> Page:
@@ -248,7 +248,7 @@ def _examples(folder: Path, unit: int) -> list[Block]:
     blocks: list[Block] = [UnitRows([Unit(f"Unit {unit}", [silence] if silence else [], strips)])]
     path = folder / CLUSTERS / f"{unit:05d}.json"
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         blocks += _kinds(found, unit, layer.scores.shape[1], shown)
     return blocks
 

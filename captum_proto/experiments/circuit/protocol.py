@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.reading import read_json
 from captum_proto.capture import find_output
 from captum_proto.circuits import (
     ExpandedWeights,
@@ -286,12 +287,7 @@ class TraceCircuit(Protocol[dict[int, UnitChecks]]):
     def summarize(self, run: Run) -> dict[int, UnitChecks]:
         write_connections(run.folder)
         write_page(circuit_page(run.folder), run.folder)
-        return {
-            unit: UnitChecks.from_json(
-                json.loads((run.folder / CHECKS / f"{unit:05d}.json").read_text(encoding="utf-8"))
-            )
-            for unit in self.chosen
-        }
+        return {unit: UnitChecks.from_json(read_json(run.folder / CHECKS / f"{unit:05d}.json")) for unit in self.chosen}
 
     def _rehearse(self) -> None:
         """See that pictures can be made, before anything takes time or is removed: one step for one unit."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from captum_proto._utils.reading import read_json
 from captum_proto._utils.tables import number, percent, typographic
 from captum_proto.experiments.tasks_page import tasks_page
 from captum_proto.features import SemanticDictionaryResult
@@ -40,7 +40,7 @@ def dictionary_page(folder: Path) -> Page:
     settings = read_settings(folder)
     recorded = settings.get(RECORDED) or {}
     found = SemanticDictionaryResult.load(folder / DICTIONARY)
-    numbers: dict[str, Any] = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
+    numbers: dict[str, Any] = read_json(folder / NUMBERS)
     layer, file = settings.get("layer", ""), (settings.get("image") or {}).get("file", "the image")
     model, score_of = (settings.get("model") or {}).get("name", "the model"), recorded.get("score_of", "the score")
     rows, columns = found.components.shape[1:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from captum_proto._utils.class_names import labels_of
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import intact, load_tensors, save_tensors, tensor_sha256
+from captum_proto._utils.reading import read_json
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.data import load_image
@@ -327,7 +327,7 @@ def _inner(name: str) -> str | None:
 def _load_scores(path: Path) -> list[Score]:
     """What a task has measured."""
     with intact(path, _SCORES):
-        return [Score.from_json(score) for score in json.loads(path.read_text(encoding="utf-8"))]
+        return [Score.from_json(score) for score in read_json(path)]
 
 
 def _digest(*tensors: Tensor) -> dict[str, Any]:
@@ -338,4 +338,4 @@ def _digest(*tensors: Tensor) -> dict[str, Any]:
 def _load_agreement(path: Path) -> Agreement:
     """What a task has counted."""
     with intact(path, _AGREEMENT):
-        return Agreement(**json.loads(path.read_text(encoding="utf-8")))
+        return Agreement(**read_json(path))

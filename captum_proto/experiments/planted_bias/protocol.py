@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import intact, load_tensors, save_tensors, tensor_sha256
+from captum_proto._utils.reading import read_json
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.experiments.compare_groups import COMPARISON, CompareGroups
 from captum_proto.experiments.planted_bias.figures import dose_response_figure, overview_figure
@@ -310,4 +310,4 @@ def _load_classifier(path: Path) -> nn.Sequential:
 def _load_measured(path: Path) -> Measured:
     """What a task has measured."""
     with intact(path, "measurement"):
-        return Measured(**json.loads(path.read_text(encoding="utf-8")))
+        return Measured(**read_json(path))

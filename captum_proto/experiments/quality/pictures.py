@@ -15,6 +15,7 @@ from PIL import Image
 from captum_proto._utils.class_names import file_stem
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import sha256, whole_file
+from captum_proto._utils.reading import read_json
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PrototypeGeneration
 from captum_proto.data.natural import NaturalImages
@@ -169,7 +170,7 @@ class PictureMaker:
         """The pictures of a source whose tasks are all finished: the classes and the seed of each, and its file."""
         found = []
         for task in self.tasks(source):
-            content = json.loads((folder / f"{task.name}.json").read_text(encoding="utf-8"))
+            content = read_json(folder / f"{task.name}.json")
             keys = [(tuple(target), int(seed)) for target, seed in content]
             found += [(key, folder / self._path(source, key)) for key in keys]
         return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from captum_proto._utils.errors import MissingFileError
 from captum_proto._utils.files import intact
+from captum_proto._utils.reading import read_json
 from captum_proto.metrics.quality import QualityTable
 from captum_proto.metrics.quality_tests import QualityTest, lines_of_tests, power_note, quality_tests, verdicts
 from captum_proto.runs.files import write_json, write_rows, write_text
@@ -72,7 +72,7 @@ class QualityResult:
                 f'"{folder}" holds no {RESULTS}; give the folder of a finished captum-proto quality.'
             )
         with intact(path, "table of quality"):
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             tables = [QualityTable.from_json(each) for each in content["tables"]]
             return cls(content["model"], list(content["verifiers"]), tables)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from captum_proto._utils.class_names import file_stem, label_of, model_stem, parse_classes
-from captum_proto._utils.errors import InputError, UnreadableImageError
+from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import sha256
 from captum_proto._utils.targets import Target
+from captum_proto.data.images import decoded
 from captum_proto.data.labels import existing_folder
 from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.natural_data import needs_images, needs_spectrum
@@ -236,11 +236,8 @@ def plain_control(name: str, key: Key, named: NamedModel, natural: NaturalImages
 
 def read_picture(path: Path, channels: int) -> Tensor:
     """A picture as it was saved: (C, H, W) in [0, 1], whatever its size."""
-    try:
-        with Image.open(path) as file:
-            pixels = np.asarray(file.convert("L" if channels == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableImageError(str(path), str(error).rstrip(".")) from error
+    with decoded(path) as file:
+        pixels = np.asarray(file.convert("L" if channels == 1 else "RGB"))
     image = torch.from_numpy(pixels.copy()).float().div(255)
     return image.unsqueeze(0) if image.dim() == 2 else image.permute(2, 0, 1).contiguous()
 

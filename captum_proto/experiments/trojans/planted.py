@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import intact, load_tensors, save_tensors
+from captum_proto._utils.reading import read_json
 from captum_proto.attr import PrototypeGeneration, Prototypes
 from captum_proto.experiments.trojans.page import planted_page
 from captum_proto.experiments.trojans.results import (
@@ -242,7 +242,7 @@ class PlantedTrojans(Protocol[TrojanResult]):
         for name in self._planted:
             choices += load_choices(run.folder / f"choices/{name}.json")
             with intact(run.folder / f"attacks/{name}.json", "attack rates"):
-                content = json.loads((run.folder / f"attacks/{name}.json").read_text(encoding="utf-8"))
+                content = read_json(run.folder / f"attacks/{name}.json")
                 accuracies[name] = (content["accuracies"][0], content["accuracies"][1])
                 attacks += [
                     Attack(one.pop("name"), **{key: Estimate(**value) for key, value in one.items()})

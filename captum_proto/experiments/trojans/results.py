@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_proto._utils.files import intact
+from captum_proto._utils.reading import read_json
 from captum_proto._utils.tables import bare_percent, between, number, p_equals, p_text, percent, text_table
 from captum_proto.metrics.multiple_choice import Answered, ChoiceRate, Question, choice_rate
 from captum_proto.runs.files import write_json, write_rows
@@ -265,7 +265,7 @@ class TrojanResult:
         """What :meth:`write` wrote into ``results.json``."""
         path = folder / RESULTS
         with intact(path, _KIND):
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = read_json(path)
             return cls(
                 [load_choice(choice) for choice in content["choices"]],
                 content["methods"],
@@ -292,7 +292,7 @@ def save_choices(choices: Sequence[Choice], path: Path) -> None:
 def load_choices(path: Path) -> list[Choice]:
     """What :func:`save_choices` wrote."""
     with intact(path, "choices"):
-        return [load_choice(content) for content in json.loads(path.read_text(encoding="utf-8"))]
+        return [load_choice(content) for content in read_json(path)]
 
 
 __all__ = [

@@ -16,6 +16,7 @@ from torch import Tensor
 from captum_proto._utils.errors import InputError, MissingFileError
 from captum_proto._utils.files import read_safetensors, tensor_sha256
 from captum_proto._utils.model import borrowed, device_of
+from captum_proto._utils.reading import read_array
 from captum_proto.capture import LayerRecorder, find_output, select_layers
 from captum_proto.experiments.visualize.page import stem_of
 from captum_proto.models import NamedModel
@@ -189,7 +190,7 @@ def read_directions(path: Path) -> Tensor:
         raise MissingFileError(f'there is no file "{path}"; give one that holds directions.')
     try:
         if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
+            array = read_array(path)
             tensors = {"directions": torch.from_numpy(np.ascontiguousarray(array))}
         else:
             tensors, _ = read_safetensors(path)

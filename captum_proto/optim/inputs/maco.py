@@ -13,6 +13,7 @@ from torch import Tensor
 
 from captum_proto._utils.errors import InputError, MissingFileError
 from captum_proto._utils.files import intact, load_tensors, save_tensors
+from captum_proto._utils.reading import read_array
 from captum_proto.optim.inputs.base import Parametrization
 from captum_proto.optim.inputs.colors import squeezed
 from captum_proto.optim.inputs.spectral import PhaseImage
@@ -141,7 +142,7 @@ class MACOImage(PhaseImage):
         if not Path(path).is_file():
             raise MissingFileError(f'there is no file "{path}"; give one that holds a magnitude spectrum.')
         with intact(path, _KIND):
-            values = np.load(path, allow_pickle=False)
+            values = read_array(path)
             if values.dtype.kind != "f" or values.ndim != 3:
                 raise ValueError(f"an array of {values.dtype} and shape {values.shape}, not (C, H, W // 2 + 1)")
             return cls(torch.from_numpy(values.astype(np.float64)))

@@ -15,6 +15,7 @@ from PIL import Image, features
 from torch import Tensor
 
 from captum_proto._utils.files import whole_file
+from captum_proto.data.images import decoded
 from captum_proto.features.activation_atlas import AtlasLevel, AtlasVectors
 from captum_proto.report.block import Block, FilePath
 from captum_proto.report.context import Context
@@ -181,8 +182,7 @@ def _image(picture: Tensor) -> Image.Image:
 
 def _embedded(path: Path) -> dict[str, Any]:
     """A picture as a page holds it: WebP where Pillow writes it, a third of the PNG's size."""
-    with Image.open(path) as image:
-        image.load()
+    with decoded(path) as image:
         width, height, content, kind = image.width, image.height, path.read_bytes(), "png"
         if features.check("webp"):
             buffer = io.BytesIO()

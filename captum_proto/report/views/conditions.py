@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from captum_proto._utils.reading import read_json
 from captum_proto._utils.tables import between, number, percent, text_table
 from captum_proto.metrics.comparison import SAME, condition_label
 from captum_proto.report.blocks import Table
@@ -41,7 +41,7 @@ class InputsResult(ABC):
     @classmethod
     def load(cls: type[Self], folder: Path) -> Self:
         """What the tasks of a run wrote."""
-        networks = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+        networks = [read_json(path) for path in sorted(folder.glob("*.json"))]
         measured = [Measured.from_json(each) for network in networks for each in network["measured"]]
         comparisons = [f"{folder.name}/{path.name}" for path in sorted(folder.glob("00_comparison_*.safetensors"))]
         return cls(networks, measured, comparisons)

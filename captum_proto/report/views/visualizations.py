@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from captum_proto._utils.files import intact, whole_file
+from captum_proto._utils.reading import read_json
 from captum_proto._utils.tables import number, typographic
+from captum_proto.data.images import decoded
 from captum_proto.optim import Visualizations
 from captum_proto.report.blocks import Gallery, Picture, Pictures, Shown, Table
 from captum_proto.report.figures import picture_sheet, sized, to_display
@@ -221,7 +222,7 @@ def read_natural(path: Path) -> list[Natural]:
         InputError: If it is damaged.
     """
     with intact(path, "record of natural images"):
-        found = [Natural.from_json(each) for each in json.loads(path.read_text(encoding="utf-8"))]
+        found = [Natural.from_json(each) for each in read_json(path)]
         if not all(isinstance(one.greatest, float) and isinstance(one.count, int) for one in found):
             raise ValueError("an activation is no number")
     return found
@@ -256,7 +257,7 @@ def unit_sheet(units: Sequence[UnitPicture], images: Sequence[Tensor], folder: P
 
 def _beside_tiles(picture: np.ndarray, strip: Path) -> np.ndarray:
     """A picture, and to its right the first natural images of a strip in two rows."""
-    with Image.open(strip) as file:
+    with decoded(strip) as file:
         tiles = file.convert("RGB")
     side = 2 * _TILE + _GAP
     count = min(_ON_SHEET, (tiles.width + _GAP) // (_TILE + _GAP))
