@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from captum_proto.optim.input_optimization import InputOptimization
 from captum_proto.optim.inputs.parametrization import as_parametrization
 from captum_proto.optim.loss import ClassLogit, Loss, ProbabilityVariance
 from captum_proto.optim.loss.diversity import check_batches
+from captum_proto.optim.memory import RowHalving, try_one_row
 from captum_proto.optim.presets import PAPER_TRANSFORM
 from captum_proto.optim.random import EVALUATION, RandomStream
 from captum_proto.optim.result import Callback, OptimizationResult
@@ -186,7 +188,9 @@ class PrototypeGeneration(Attribution):
         with tqdm(
             total=len(targets) * (steps + warmup_steps), desc="prototypes", unit="step", disable=not show_progress
         ) as progress:
-            for batch in _batches(len(targets), batch_size):
+
+            def made(batch: range) -> tuple[Prototypes, OptimizationResult]:
+                """The prototypes of one batch."""
                 rows = slice(batch.start, batch.stop)
                 optimization = InputOptimization(
                     self.forward_func,
@@ -206,16 +210,26 @@ class PrototypeGeneration(Attribution):
                     snapshot_steps=snapshot_steps,
                     progress=progress,
                 )
-                parts.append(
-                    Prototypes(
-                        images=result.images,
-                        target=targets[rows],
-                        seeds=seeds[rows],
-                        history=result.history,
-                        snapshots=result.snapshots,
-                        **_evaluated(optimization, result, logit.rows(batch), evaluation_draws),
-                    )
+                evaluated = _evaluated(optimization, result, logit.rows(batch), evaluation_draws)
+                prototypes = Prototypes(
+                    images=result.images,
+                    target=targets[rows],
+                    seeds=seeds[rows],
+                    history=result.history,
+                    snapshots=result.snapshots,
+                    **evaluated,
                 )
+                return prototypes, result
+
+            halving = RowHalving(self.forward_func, objective, targets, progress)
+            try_one = functools.partial(
+                try_one_row, self.forward_func, objective, self.preprocess, settings, arguments, shape, len(targets)
+            )
+            for batch in _batches(len(targets), batch_size):
+                for part, result in halving.batch(batch, made, try_one):
+                    parts.append(part)
+                    if result.stopped:
+                        break
                 if result.stopped:
                     break
         prototypes = Prototypes.concatenate(parts)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from captum_proto._utils.checks import as_int, check_images, check_int
 from captum_proto._utils.errors import CaptumProtoError, InputError, InputTypeError
+from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.model import borrowed, named_modules, unwrapped
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import (
@@ -155,6 +156,8 @@ class LinearizedNetwork:
         try:
             plan = Capture(self._model, self._pipeline, self._image, modules, "all")
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise InputError(
                 f"the model cannot be run on an image of shape {tuple(self._image.shape[1:])} ({error}); give its image_shape."
             ) from error

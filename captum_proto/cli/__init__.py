@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from captum_proto._utils.errors import CaptumProtoError
 from captum_proto._utils.files import ESCAPED
+from captum_proto._utils.memory import memory_budget
 from captum_proto.cli import (
     agent,
     atlas,
@@ -105,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors=ESCAPED)
     args = _parser().parse_args(arguments)
     try:
-        args.run(args)
+        with memory_budget(getattr(args, "memory_budget", None)):
+            args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         hint = "; what was finished is on disk, --resume goes on from there" if hasattr(args, "resume") else ""

@@ -15,6 +15,7 @@ from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import as_int, nearest, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import image_digest
+from captum_proto._utils.halving import Halving
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import LayerSelection, PreviousOutput
 from captum_proto.metrics.class_similarities import Similarity, checked_similarities, chosen_layers, warn_of_counts
@@ -123,10 +124,14 @@ class NearestClass:
         self._first.check_weights()
         targets = self._targets(target)
         pipeline = self._first.pipeline(additional_forward_args)
-        parts = [
-            self._batch(pipeline, batch, leave_one_out)
-            for batch in self._first.batches(images, "images", show_progress, "comparing with all classes")
-        ]
+        halving = Halving(pipeline.device)
+        parts: list[tuple[Tensor, Tensor]] = []
+        for batch in self._first.batches(images, "images", show_progress, "comparing with all classes"):
+
+            def work(rows: slice, batch: Tensor = batch) -> tuple[Tensor, Tensor]:
+                return self._batch(pipeline.of_rows(rows, len(batch)), batch[rows], leave_one_out)
+
+            parts += halving.parts(len(batch), work)
         found, inside = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         own = targets if len(targets) != 1 else targets.expand(len(found)).clone()
         if len(own) != len(found):

@@ -15,6 +15,7 @@ from torch import Tensor
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import check_int, check_logits, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import borrowed, device_of, dtype_of, fingerprint
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target, parse_targets
@@ -107,10 +108,14 @@ def verifier_logits(images: Images, verifier: NamedModel, batch_size: int = 32) 
         torch.Size([2, 10])
     """
     pipeline = Pipeline(verifier.model, verifier.preprocess)
-    parts = []
-    for sized in _sized_batches(images, verifier, batch_size):
+    halving, parts = Halving(pipeline.device), list[Tensor]()
+
+    def logits(sized: Tensor) -> Tensor:
         with torch.no_grad(), borrowed(verifier.model):
-            parts.append(check_logits(pipeline(sized), len(sized)).double().cpu())
+            return check_logits(pipeline(sized), len(sized)).cpu().double()
+
+    for batch in _sized_batches(images, verifier, batch_size):
+        parts += halving.of(batch, logits)
     return torch.cat(parts)
 
 
