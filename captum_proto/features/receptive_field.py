@@ -130,6 +130,7 @@ class FieldFinder:
             self.positions[output.name] = tuple(channels_first(torch.empty(shape, device="meta"), axis).shape[2:])
         self.names = self._plan.names
         self._transparent = not any(isinstance(module, torch.jit.ScriptModule) for module in forward_func.modules())
+        self._halving = Halving(self._pipeline.device, "position")
 
     def boxes(self, name: str, places: Sequence[tuple[int, ...]]) -> Tensor:
         """The boxes of some positions of a layer, (len(places), 4), each from its own gradient."""
@@ -224,7 +225,7 @@ class FieldFinder:
         self, name: str, places: Sequence[tuple[int, ...]], image: Tensor, mode: Callable[[], Any]
     ) -> Tensor:
         """As :meth:`_gradients`, of as many positions at a time as fit into memory."""
-        parts = self._halving.whole(len(places), lambda rows: self._gradients(name, places[rows], image, mode))
+        parts = self._halving.whole(len(places), lambda rows: self._gradients(name, list(places)[rows], image, mode))
         return torch.cat(parts)
 
     def _gradients(
