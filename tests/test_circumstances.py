@@ -15,7 +15,6 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-
 @pytest.fixture(scope="module", autouse=True)
 def _one_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A process group of this process alone, which DistributedDataParallel needs."""
@@ -65,5 +64,3 @@ def test_everything_everywhere(entry: str, circumstance: str, make_images: Calla
         warnings.simplefilter("ignore")
         found = ENTRIES[entry](model, images)
     assert differences(found, expected) == ""
-
-

@@ -18,6 +18,7 @@ from captum_proto._utils.checks import as_int, check_int, plain_int
 from captum_proto._utils.documentation import documented_by
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import fingerprint, unwrapped
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.targets import occurrence_seeds, parse_targets
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.attr.settings import GenerationSettings
@@ -85,6 +86,7 @@ class PrototypeGeneration(Attribution):
 
     @log_usage()
     @documented_by(GenerationSettings, "steps … evaluation_draws")
+    @in_plain_modes
     def generate(
         self,
         target: Any,
@@ -249,6 +251,7 @@ class PrototypeGeneration(Attribution):
         return prototypes
 
     @log_usage()
+    @in_plain_modes
     def attribute(
         self,
         inputs: TensorOrTuple,

@@ -19,6 +19,7 @@ from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.halving import Halving, Once
 from captum_proto._utils.model import Loan, device_of
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture.hooks import hooked, tensors_in
 from captum_proto.capture.layout import Layout, find_layouts
@@ -281,6 +282,7 @@ class PreviousOutput:
         self.index, self.rows, self.version = index, rows, -1 if rows.is_inference() else rows._version
 
 
+@in_plain_modes
 def capture(
     model: nn.Module,
     images: Tensor,

@@ -13,6 +13,7 @@ from captum_proto._utils.checks import check_int, nearest
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import unwrapped
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, LayerSelection, channel_axis, channels_first
 from captum_proto.concept.dataset import ConceptDataset
@@ -102,6 +103,7 @@ class NetworkDissection:
         self.seed, self.channel_axis = check_int(seed, "seed", 0), channel_axis
         self._pipeline = Pipeline(forward_func, preprocess)
 
+    @in_plain_modes
     def interpret(
         self,
         dataset: ConceptDataset,
@@ -170,6 +172,7 @@ class NetworkDissection:
             layers, len(dataset), self.settings() | {"batch_size": batch_size, "image_size": list(image_size)}
         )
 
+    @in_plain_modes
     def thresholds(
         self,
         dataset: ConceptDataset,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.halving import Halving
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, channel_axis, channels_first
 from captum_proto.concept.dataset import Concept, ConceptDataset, digest_of
@@ -24,6 +25,7 @@ from captum_proto.ops.firing import firing
 UNIT = "unit"
 
 
+@in_plain_modes
 def pack_units(
     forward_func: nn.Module,
     layer: Layer,

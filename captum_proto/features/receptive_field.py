@@ -15,6 +15,7 @@ from captum_proto._utils.checks import as_int, check_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.memory import is_out_of_memory
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, LayerSelection, channel_axis, channels_first, find_layer
 from captum_proto.features.transparent import Transparent
@@ -44,6 +45,7 @@ class Box(NamedTuple):
     right: int
 
 
+@in_plain_modes
 def receptive_field(
     forward_func: nn.Module,
     layer: Layer,

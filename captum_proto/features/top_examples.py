@@ -15,6 +15,7 @@ from captum_proto._utils.checks import as_int, check_int, nearest
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import unwrapped
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, LayerSelection, channel_axis, channels_first, warn_of_layers
 from captum_proto.data.numbered import NumberedImages
@@ -158,6 +159,7 @@ class TopExamples:
             state.end_pass()
         return self.result(state)
 
+    @in_plain_modes
     def units(self, image_shape: Sequence[int]) -> dict[str, int]:
         """
         How many units each layer has, told from a small pass of random values.
@@ -181,6 +183,7 @@ class TopExamples:
         """A state that has seen no images, for :meth:`update`."""
         return ExampleState(self.settings)
 
+    @in_plain_modes
     def update(
         self, state: ExampleState, images: Any, batch_size: int = 32, *, first: int = 0, show_progress: bool = False
     ) -> None:
@@ -207,6 +210,7 @@ class TopExamples:
             state.take(numbers)
             self._look(plan, state, batch, numbers, halving)
 
+    @in_plain_modes
     def result(self, state: ExampleState) -> Examples:
         """
         The examples that a state has found.

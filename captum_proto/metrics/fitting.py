@@ -20,6 +20,7 @@ from captum_proto._utils.errors import InputError, InputTypeError, StateError
 from captum_proto._utils.files import image_digest
 from captum_proto._utils.halving import Halving, Once
 from captum_proto._utils.model import fingerprint
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, LayerSelection, warn_of_layers
 from captum_proto.metrics.reference import ActivationSums
@@ -81,6 +82,7 @@ class FittedLayers(ABC, Generic[ReferenceType]):
         return self._reference
 
     @log_usage()
+    @in_plain_modes
     def fit(self, images: Images, additional_forward_args: Any = None, *, show_progress: bool = False) -> Self:
         r"""
         Sum what every layer makes of natural images, in one pass over them.

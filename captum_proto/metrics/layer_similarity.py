@@ -16,6 +16,7 @@ from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import callers_level, check_images_or_inputs, check_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.halving import Halving
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import PreviousOutput
 from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
@@ -37,6 +38,7 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
     _measures: tuple[str, ...] = ()
 
     @log_usage()
+    @in_plain_modes
     def evaluate(
         self,
         images: Images,
@@ -69,6 +71,7 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
         return self._scores(*self._evaluate(images, additional_forward_args, leave_one_out, show_progress))
 
     @log_usage()
+    @in_plain_modes
     def compare(
         self,
         prototypes: Any,

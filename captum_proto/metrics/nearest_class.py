@@ -19,6 +19,7 @@ from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import image_digest
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import dtype_of
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import LayerSelection, PreviousOutput
 from captum_proto.metrics.class_similarities import Similarity, checked_similarities, chosen_layers, warn_of_counts
@@ -107,6 +108,7 @@ class NearestClass:
         return [self._first.reference.layers[index] for index in sorted(self._chosen)]
 
     @log_usage()
+    @in_plain_modes
     def evaluate(
         self,
         images: Images,

@@ -17,6 +17,7 @@ from captum_proto._utils.checks import check_int, check_logits, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import borrowed, device_of, dtype_of, fingerprint
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target, parse_targets
 
@@ -86,6 +87,7 @@ def sized_for(images: Tensor, verifier: NamedModel) -> Tensor:
     return resized.clamp(0, 1)
 
 
+@in_plain_modes
 def verifier_logits(images: Images, verifier: NamedModel, batch_size: int = 32) -> Tensor:
     r"""
     The logits that a network gives whole pictures, each resized to its own size and preprocessed as it takes them.
@@ -119,6 +121,7 @@ def verifier_logits(images: Images, verifier: NamedModel, batch_size: int = 32) 
     return torch.cat(parts)
 
 
+@in_plain_modes
 def verifier_features(images: Images, verifier: NamedModel, layer: str | None = None, batch_size: int = 32) -> Tensor:
     r"""
     The pooled features that a network sees whole pictures by, each resized as for its logits.
@@ -145,6 +148,7 @@ def verifier_features(images: Images, verifier: NamedModel, layer: str | None = 
     return _features_and_outputs(images, verifier, layer, batch_size)[0]
 
 
+@in_plain_modes
 def verifier_view(
     images: Images, verifier: NamedModel, layer: str | None = None, batch_size: int = 32
 ) -> tuple[Tensor, Tensor]:

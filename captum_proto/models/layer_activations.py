@@ -14,6 +14,7 @@ from captum_proto._utils.checks import check_images, check_int, nearest
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import fingerprint
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, channel_axis, channels_first, find_layer, find_output
 from captum_proto.models.named import NamedModel
@@ -107,6 +108,7 @@ class LayerActivations:
         """
         return self.with_output(images)[0]
 
+    @in_plain_modes
     def with_output(self, images: Tensor) -> tuple[Tensor, list[Any]]:
         """
         The layer's activations and what the model returned, from the same pass.
@@ -194,6 +196,7 @@ class PooledFeatures(LayerActivations):
         self.pool = pool
         pooled(torch.zeros(1), pool)
 
+    @in_plain_modes
     def with_output(self, images: Tensor) -> tuple[Tensor, list[Any]]:
         activations, outputs = super().with_output(images)
         return pooled(activations, self.pool), outputs

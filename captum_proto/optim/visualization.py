@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import fingerprint
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.targets import Target, occurrence_seeds
 from captum_proto._utils.wrappers import unwrapped
 from captum_proto.optim.input_optimization import InputOptimization
@@ -54,6 +55,7 @@ def visualization_settings(image_shape: Sequence[int], **choices: Any) -> Optimi
     return OptimizationSettings(**{**defaults, **choices})
 
 
+@in_plain_modes
 def visualize(
     forward_func: Callable[..., Any],
     loss: Loss,

@@ -15,6 +15,7 @@ from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.halving import Halving, Once
 from captum_proto._utils.model import Loan, modules_of
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, LayerRecorder, channel_axis, channels_first
 from captum_proto.optim.random import TRANSFORM, RandomStream, prototype_keys
@@ -52,6 +53,7 @@ class NaturalUnits:
         self._recorder = LayerRecorder(forward_func, layers)
         self._loan = Loan(forward_func)
 
+    @in_plain_modes
     def run(
         self, images: Images, consume: Callable[[Tensor, Mapping[Layer, Tensor]], Iterable[Callable[[], Any]]]
     ) -> int:
