@@ -21,7 +21,7 @@ from faults import COLUMNS, Fault, read
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parents[1] / "docs" / "results"
 #: In the order of the table; all there are.
-FAMILIES: tuple[str, ...] = ()
+FAMILIES: tuple[str, ...] = ("memory", "threads", "soak")
 #: What is the matter with a family that takes longer, in seconds.
 LIMIT = 3600
 
@@ -47,7 +47,9 @@ def main() -> int:
         _record(table, rows)
     lost = sum(fault.lost for faults in rows.values() for fault in faults)
     injected = sum(fault.injected for faults in rows.values() for fault in faults)
-    print(f"{injected:,} faults in the table, {lost} results lost" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    print(
+        f"{injected:,} faults in the table, {lost} results lost" + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
     return bool(failed or lost)
 
 
