@@ -48,19 +48,32 @@ CIRCUMSTANCES: dict[str, tuple[Wrap, Callable[[], contextlib.AbstractContextMana
 OWN = ("ablate_units", "project_out")
 
 
-def expected_of(entry: str, images: Tensor) -> Any:
-    return ENTRIES[entry](seeded(SmallCNN).eval(), images)
-
-
-@pytest.mark.parametrize("circumstance", CIRCUMSTANCES)
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_everything_everywhere(entry: str, circumstance: str, make_images: Callable[..., Tensor]) -> None:
-    if entry in OWN and circumstance == "autocast":
-        pytest.skip("a pass of the user's own, in the user's autocast")
-    images, (wrap, context) = make_images(8, SHAPE), CIRCUMSTANCES[circumstance]
-    expected = expected_of(entry, images)
-    model = wrap(seeded(SmallCNN).eval())
-    with warnings.catch_warnings(), context():
-        warnings.simplefilter("ignore")
-        found = ENTRIES[entry](model, images)
-    assert differences(found, expected) == ""
+def test_everything_everywhere(entry: str, make_images: Callable[..., Tensor]) -> None:
+    images, wrong = make_images(8, SHAPE), {}
+    expected = ENTRIES[entry](seeded(SmallCNN).eval(), images)
+    for circumstance, (wrap, context) in CIRCUMSTANCES.items():
+        if entry in OWN and circumstance == "autocast":
+            continue
+        model = wrap(seeded(SmallCNN).eval())
+        with warnings.catch_warnings(), context():
+            warnings.simplefilter("ignore")
+            found = ENTRIES[entry](model, images)
+        if difference := differences(found, expected):
+            wrong[circumstance] = difference
+    assert not wrong
+
+
+def test_images_made_in_inference_mode_are_images(make_images: Callable[..., Tensor]) -> None:
+    """They come to what takes gradients as copies, also in lists."""
+    images = make_images(8, SHAPE)
+    with torch.inference_mode():
+        same = images.clone()
+    for entry in (
+        "SemanticDictionary",
+        "PathSimilarity.evaluate",
+        "LayerActivationPath",
+        "PrototypeGeneration.attribute",
+    ):
+        found, expected = (ENTRIES[entry](seeded(SmallCNN).eval(), each) for each in (same, images))
+        assert differences(found, expected) == "", entry
