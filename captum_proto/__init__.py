@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from captum_proto import ops
     from captum_proto._utils.errors import CaptumProtoError
+    from captum_proto._utils.memory import memory_budget
     from captum_proto.attr import PRESETS, PrototypeGeneration, Prototypes
     from captum_proto.capture import capture
     from captum_proto.metrics import (  # type: ignore[no-redef]  # mypy has met a module named path_similarity
@@ -34,6 +35,7 @@ __all__ = [
     "Prototypes",
     "RandomAffine",
     "capture",
+    "memory_budget",
     "ops",
     "path_similarity",
 ]
@@ -50,6 +52,7 @@ _HOMES = {
     "Prototypes": "captum_proto.attr",
     "RandomAffine": "captum_proto.optim",
     "capture": "captum_proto.capture",
+    "memory_budget": "captum_proto._utils.memory",
     "path_similarity": "captum_proto.metrics",
 }
 #: Subpackages that need no import statement of their own.

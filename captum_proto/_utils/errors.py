@@ -11,6 +11,7 @@ __all__ = [
     "CaptumProtoError",
     "InputError",
     "InputTypeError",
+    "MemoryLimitError",
     "MissingFileError",
     "MissingPackageError",
     "NotAFolderError",
@@ -48,6 +49,10 @@ class UnreadableImageError(InputError):
 
 class InputTypeError(CaptumProtoError, TypeError):
     """Something is of the wrong type."""
+
+
+class MemoryLimitError(CaptumProtoError, MemoryError):
+    """Not even one image at a time fits into memory, or into the memory budget."""
 
 
 class StateError(CaptumProtoError, RuntimeError):

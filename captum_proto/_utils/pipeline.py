@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_proto._utils.batches import rows_of
 from captum_proto._utils.checks import callers_level
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import check_values, device_of, dtype_of
@@ -69,6 +70,12 @@ class Pipeline:
         """The same pipeline around another network."""
         other = copy.copy(self)
         other.forward_func, other.channels_last = forward_func, channels_last
+        return other
+
+    def of_rows(self, rows: slice, total: int) -> Pipeline:
+        """The same for some rows of a batch: a further argument with one row for each of the batch goes with them."""
+        other = copy.copy(self)
+        other.additional_forward_args = rows_of(self.additional_forward_args, rows, total)
         return other
 
     @property

@@ -15,6 +15,7 @@ from torch import Tensor
 from captum_proto._utils.checks import callers_level, check_int, check_logits, nearest
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import borrowed
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.targets import parse_targets, target_mask
 from captum_proto.attr.linear_pieces import integrate_linear_pieces
 from captum_proto.capture import Layer, changed_output, find_output
@@ -88,6 +89,7 @@ class LayerActivationPath(LayerAttribution):
         super().__init__(forward_func, module)
 
     @log_usage()
+    @in_plain_modes
     def attribute(
         self,
         inputs: Tensor,
@@ -124,6 +126,7 @@ class LayerActivationPath(LayerAttribution):
         found = self.account(inputs, target, n_steps, method, internal_batch_size, tolerance)
         return (found.values, found.delta) if return_convergence_delta else found.values
 
+    @in_plain_modes
     def account(
         self,
         inputs: Tensor,

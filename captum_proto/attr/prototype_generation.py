@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from captum_proto._utils.checks import as_int, check_int, plain_int
 from captum_proto._utils.documentation import documented_by
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import fingerprint, unwrapped
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.targets import occurrence_seeds, parse_targets
 from captum_proto.attr.prototypes import Prototypes
 from captum_proto.attr.settings import GenerationSettings
@@ -25,6 +27,7 @@ from captum_proto.optim.input_optimization import InputOptimization
 from captum_proto.optim.inputs.parametrization import as_parametrization
 from captum_proto.optim.loss import ClassLogit, Loss, ProbabilityVariance
 from captum_proto.optim.loss.diversity import check_batches
+from captum_proto.optim.memory import RowHalving, try_one_row
 from captum_proto.optim.presets import PAPER_TRANSFORM
 from captum_proto.optim.random import EVALUATION, RandomStream
 from captum_proto.optim.result import Callback, OptimizationResult
@@ -85,6 +88,7 @@ class PrototypeGeneration(Attribution):
 
     @log_usage()
     @documented_by(GenerationSettings, "steps … evaluation_draws")
+    @in_plain_modes
     def generate(
         self,
         target: Any,
@@ -194,7 +198,9 @@ class PrototypeGeneration(Attribution):
                 total=len(targets) * (steps + warmup_steps), desc="prototypes", unit="step", disable=not show_progress
             ) as progress,
         ):
-            for batch in _batches(len(targets), batch_size):
+
+            def made(batch: range) -> tuple[Prototypes, OptimizationResult]:
+                """The prototypes of one batch."""
                 rows = slice(batch.start, batch.stop)
                 optimization = InputOptimization(
                     self.forward_func,
@@ -214,16 +220,26 @@ class PrototypeGeneration(Attribution):
                     snapshot_steps=snapshot_steps,
                     progress=progress,
                 )
-                parts.append(
-                    Prototypes(
-                        images=result.images,
-                        target=targets[rows],
-                        seeds=seeds[rows],
-                        history=result.history,
-                        snapshots=result.snapshots,
-                        **_evaluated(optimization, result, logit.rows(batch), evaluation_draws),
-                    )
+                evaluated = _evaluated(optimization, result, logit.rows(batch), evaluation_draws)
+                prototypes = Prototypes(
+                    images=result.images,
+                    target=targets[rows],
+                    seeds=seeds[rows],
+                    history=result.history,
+                    snapshots=result.snapshots,
+                    **evaluated,
                 )
+                return prototypes, result
+
+            halving = RowHalving(self.forward_func, objective, targets, progress)
+            try_one = functools.partial(
+                try_one_row, self.forward_func, objective, self.preprocess, settings, arguments, shape, len(targets)
+            )
+            for batch in _batches(len(targets), batch_size):
+                for part, result in halving.batch(batch, made, try_one):
+                    parts.append(part)
+                    if result.stopped:
+                        break
                 if result.stopped:
                     break
         if snapshot is not None:
@@ -245,6 +261,7 @@ class PrototypeGeneration(Attribution):
         return prototypes
 
     @log_usage()
+    @in_plain_modes
     def attribute(
         self,
         inputs: TensorOrTuple,

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from captum_proto._utils.checks import callers_level
 from captum_proto._utils.generators import own_generators
+from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.model import Loan, borrowed, modules_of
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.wrappers import named_modules
@@ -120,12 +121,17 @@ def _inconsistency(
     """
     among_copies = torch.cat([image] * rows)
     among_others = torch.cat([image, *[other] * (rows - 1)])
-    with loan.turn(), own_generators(image.device):
-        expected = observe(among_copies)
-        name = _difference(expected, observe(among_others))
-        if name is None:
-            return None
-        again = _difference(expected, observe(among_copies))
+    try:
+        with loan.turn(), own_generators(image.device):
+            expected = observe(among_copies)
+            name = _difference(expected, observe(among_others))
+            if name is None:
+                return None
+            again = _difference(expected, observe(among_copies))
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            return None  # where so few images do not fit together there is none beside another
+        raise
     return (False, name) if again is None else (True, again)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_proto._utils.halving import few_have_to_fit
 from captum_proto._utils.model import borrowed
 from captum_proto.capture.hooks import hooked, tensors_in
 
@@ -91,7 +92,7 @@ def find_layouts(
             for path, leaf in tensors_in(value):
                 seen[name, call, path] = read((name, call, path), leaf)
 
-        with torch.no_grad(), borrowed(model), watching(modules, on_return):
+        with few_have_to_fit(image.device), torch.no_grad(), borrowed(model), watching(modules, on_return):
             forward(images.clone())  # the model may work in place
         return seen
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +14,13 @@ import torch
 from captum._utils.common import _format_additional_forward_args
 from torch import Tensor, nn
 
+from captum_proto._utils.batches import rows_of
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
-from captum_proto._utils.model import Loan
+from captum_proto._utils.halving import Halving, Once
+from captum_proto._utils.model import Loan, device_of
+from captum_proto._utils.modes import in_plain_modes
+from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture.hooks import hooked, tensors_in
 from captum_proto.capture.layout import Layout, find_layouts
 from captum_proto.capture.selection import LayerSelection, select_by_entry
@@ -105,6 +110,10 @@ class Capture:
         other = copy.copy(self)
         other.forward = forward
         return other
+
+    def of_rows(self, rows: slice, total: int) -> Capture:
+        """The same plan for some rows of a batch."""
+        return self.with_forward(self.forward.of_rows(rows, total)) if isinstance(self.forward, Pipeline) else self
 
     @property
     def names(self) -> list[str]:
@@ -208,6 +217,39 @@ class Capture:
             )
         return output.images(value, batch)
 
+    def run_in_parts(
+        self,
+        images: Tensor,
+        halving: Halving,
+        consume: Callable[[int, Tensor, slice], Iterable[Callable[[], None]] | None],
+    ) -> list[Any]:
+        """
+        As :meth:`run`, without gradients, in parts of the batch as large as memory allows.
+
+        Args:
+            images (Tensor): (N, ...), as planned for.
+            halving (Halving): Of the loop over batches.
+            consume (Callable): Called with the index into ``outputs``, the output of a part, and which rows of the batch that is. It is
+                not called again for rows that it has taken, so it has to be all or nothing where memory runs out; or it returns steps
+                that each are, and are taken once.
+
+        Returns:
+            list: What ``forward`` returned for each part.
+        """
+        once = Once()
+
+        def work(rows: slice) -> Any:
+            def take(index: int, output: Tensor) -> None:
+                def all_steps() -> None:
+                    for number, step in enumerate(consume(index, output, rows) or ()):
+                        once((index, number), rows, step)
+
+                once(index, rows, all_steps)
+
+            return self.of_rows(rows, len(images)).run(images[rows], take)
+
+        return halving.whole(len(images), work)
+
     def stream(self, images: Tensor, consume: Callable[[int, Tensor], None]) -> Any:
         """As :meth:`run`, without gradients, with each output as one flat row per image: ``consume(index, rows)``, rows being (N, D)."""
         return self.run(images, lambda index, output: consume(index, output.reshape(len(images), -1)))
@@ -240,6 +282,7 @@ class PreviousOutput:
         self.index, self.rows, self.version = index, rows, -1 if rows.is_inference() else rows._version
 
 
+@in_plain_modes
 def capture(
     model: nn.Module,
     images: Tensor,
@@ -281,18 +324,25 @@ def capture(
     """
     arguments = _format_additional_forward_args(additional_forward_args) or ()
 
-    def forward(batch: Tensor) -> Any:
+    def of_arguments(arguments: tuple[Any, ...], batch: Tensor) -> Any:
         batch = batch.clone()  # the model or its preprocessing may work in place
         return model(batch if preprocess is None else preprocess(batch), *arguments)
 
-    plan = Capture(model, forward, images, layers, repeat, alias)
-    kept: dict[str, Tensor] = {}
+    def of_rows(rows: slice) -> dict[str, Tensor]:
+        kept: dict[str, Tensor] = {}
 
-    def keep(index: int, output: Tensor) -> None:
-        kept[plan.outputs[index].name] = output.clone(memory_format=torch.contiguous_format)
+        def keep(index: int, output: Tensor) -> None:
+            kept[plan.outputs[index].name] = output.clone(memory_format=torch.contiguous_format)
 
-    plan.run(images, keep, gradients)
-    return kept
+        forward = functools.partial(of_arguments, rows_of(arguments, rows, len(images)))
+        plan.with_forward(forward).run(images[rows], keep, gradients)
+        return kept
+
+    plan = Capture(model, functools.partial(of_arguments, arguments), images, layers, repeat, alias)
+    if gradients:  # which are of one pass
+        return of_rows(slice(0, len(images)))
+    parts = Halving(device_of(model)).whole(len(images), of_rows)
+    return parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 __all__ = ["Capture", "LayerOutput", "PreviousOutput", "capture"]

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from captum_proto._utils.checks import as_int, check_images, check_int
 from captum_proto._utils.errors import CaptumProtoError, InputError, InputTypeError
+from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.model import borrowed, named_modules, unwrapped
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import (
     Capture,
@@ -40,6 +42,7 @@ class _Reached(BaseException):
     """The later layer has returned. No Exception, which a model may catch as a failure of its own."""
 
 
+@in_plain_modes
 def expanded_weights(
     forward_func: NamedModel | nn.Module,
     from_layer: Layer,
@@ -133,7 +136,10 @@ class LinearizedNetwork:
                 f"forward_func is a {type(model).__name__}; expected a torch.nn.Module or a NamedModel."
             )
         self._model = unwrapped(model)
-        self._pipeline = Pipeline(model, preprocess if preprocess is not None or named is None else named.preprocess)
+        # Not the wrapper: code compiled for it calls no hooks of the model in it.
+        self._pipeline = Pipeline(
+            self._model, preprocess if preprocess is not None or named is None else named.preprocess
+        )
         shape = _image_shape(image_shape, named, self._model)
         generator = torch.Generator().manual_seed(0)
         image = torch.rand(1, *shape, generator=generator) if frozen_at is None else _single(frozen_at, shape)
@@ -155,6 +161,8 @@ class LinearizedNetwork:
         try:
             plan = Capture(self._model, self._pipeline, self._image, modules, "all")
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise InputError(
                 f"the model cannot be run on an image of shape {tuple(self._image.shape[1:])} ({error}); give its image_shape."
             ) from error

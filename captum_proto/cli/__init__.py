@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from captum_proto._utils import termination
 from captum_proto._utils.errors import CaptumProtoError
 from captum_proto._utils.files import ESCAPED, one_line
+from captum_proto._utils.memory import memory_budget
 from captum_proto.cli import (
     agent,
     atlas,
@@ -125,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with processes.quiet(), termination.taken(), begun_by(given), following_links(args.follow_links):
             try:
-                with processes.together():
+                with processes.together(), memory_budget(getattr(args, "memory_budget", None)):
                     args.run(args)
                     sys.stdout.flush()
             except Exception as error:

@@ -15,6 +15,7 @@ from captum_proto._utils.checks import check_device
 from captum_proto._utils.class_names import parse_classes, taken_for_names
 from captum_proto._utils.documentation import documented_arguments, summary_of
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.memory import parse_size
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PRESETS, GenerationSettings
 from captum_proto.cli.options import add_fields, name_among
@@ -50,6 +51,14 @@ def _fill(text: str) -> float | str:
     except ValueError:
         name: str = name_among(CONTINUATIONS)(text)
         return name
+
+
+def _size(text: str) -> int:
+    """The ``type`` of an option that takes a number of bytes."""
+    try:
+        return parse_size(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 #: Parts of the affine transform, which change that of the preset.
@@ -237,6 +246,13 @@ def add_output(parser: argparse.ArgumentParser, optimizes: bool = True) -> None:
     group.add_argument("--overwrite", action="store_true", help="replace files in it")
     group.add_argument("--resume", action="store_true", help="go on with what an interrupted run left in it")
     group.add_argument("--no-progress", action="store_true", help="no progress bars")
+    group.add_argument(
+        "--memory-budget",
+        metavar="SIZE",
+        type=_size,
+        help='what the process, or PyTorch on a GPU, may hold, such as "4GiB": batches are made as small as it takes (default: none; '
+        "batches are halved where memory runs out)",
+    )
     group.add_argument(
         "--shard",
         metavar="I/N",

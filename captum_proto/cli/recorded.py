@@ -12,6 +12,7 @@ _WITHOUT = {
     "--resume": 0,
     "--no-progress": 0,
     "--shard": 1,
+    "--memory-budget": 1,
     "--snapshot-every": 1,
     "--debug": 0,
 }

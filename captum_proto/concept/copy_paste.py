@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils.checks import check_images, check_int, check_logits, nearest
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import alike, intact, load_json
+from captum_proto._utils.halving import Halving
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.tables import between, number, p_text, percent, text_table
 from captum_proto.capture import Capture, Layer, channel_axis, channels_first
@@ -597,6 +598,11 @@ class _Measure:
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N,) each, on the CPU."""
+        parts = Halving(self.pipeline.device).whole(len(images), lambda rows: self._of_part(images[rows]))
+        activations, logits, taken = (torch.cat(each) for each in zip(*parts, strict=True))
+        return activations, logits, taken
+
+    def _of_part(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         kept: list[Tensor] = []
 
         def keep(_: int, value: Tensor) -> None:

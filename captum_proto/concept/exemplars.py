@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.halving import Halving
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, channel_axis, channels_first
 from captum_proto.features import LayerExamples
@@ -63,15 +64,16 @@ def firing_on(
     """
     pipeline = Pipeline(forward_func, preprocess)
     given = images.to(pipeline.device, pipeline.image_dtype)
-    plan, kept = Capture(forward_func, pipeline, given[:1], [layer]), list[Tensor]()
+    plan = Capture(forward_func, pipeline, given[:1], [layer])
     output = plan.outputs[-1]
     axis = channel_axis(plan.modules[output.layer], (1, *output.shape))
 
-    def keep(_: int, value: Tensor) -> None:
-        kept[:] = [channels_first(value, axis).detach().clone()]
+    def maps_of(rows: slice) -> Tensor:
+        kept: list[Tensor] = []
+        plan.run(given[rows], lambda _, value: kept.append(channels_first(value, axis).detach().clone()))
+        return kept[-1]
 
-    plan.run(given, keep)
-    maps = kept[0]
+    maps = torch.cat(Halving(pipeline.device).whole(len(given), maps_of))
     if maps.dim() != 4 or not 0 <= unit < maps.shape[1]:
         raise InputError(
             f'layer "{output.name}" returns shape (N, {", ".join(map(str, maps.shape[1:]))}); expected a map with a unit {unit}.'

@@ -11,13 +11,18 @@ from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_int, nearest
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import unwrapped
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, LayerSelection, channel_axis, channels_first
 from captum_proto.concept.dataset import ConceptDataset
 from captum_proto.concept.dissection_result import DENOMINATORS, Dissection, LayerDissection
 from captum_proto.concept.tally import LabelBatch, Tally, even_batches
 from captum_proto.stats.quantiles import Quantiles
+
+#: Of a tally: see :meth:`~captum_proto.concept.tally.Tally.steps`.
+Step = Callable[[], None]
 
 
 class NetworkDissection:
@@ -98,6 +103,7 @@ class NetworkDissection:
         self.seed, self.channel_axis = check_int(seed, "seed", 0), channel_axis
         self._pipeline = Pipeline(forward_func, preprocess)
 
+    @in_plain_modes
     def interpret(
         self,
         dataset: ConceptDataset,
@@ -135,16 +141,18 @@ class NetworkDissection:
             for name, levels in thresholds.items()
         }
         areas = torch.zeros(len(dataset.concepts) + 1, dtype=torch.int64)
+        halving = Halving(device)
         for indices, images in self._batches(dataset, batches, image_size, "counting", show_progress):
             labels = LabelBatch.read(dataset, indices, self.size)
             areas += labels.areas
-            on_device = labels.to(device)
+            drawn = next(iter(tallies.values())).drawn(labels.to(device))
 
-            def count(index: int, output: Tensor, labels: LabelBatch = on_device) -> None:
+            def count(index: int, output: Tensor, rows: slice, drawn: list[LabelBatch] = drawn) -> Iterator[Step]:
                 name, maps = plan.names[index], channels_first(output, axes[index])
-                tallies[name].update(maps, thresholds[name].to(maps.device), labels, self.align_corners)
+                given = [labels.rows(rows) for labels in drawn]
+                yield from tallies[name].steps(maps, thresholds[name].to(maps.device), given, self.align_corners)
 
-            plan.run(images, count)
+            plan.run_in_parts(images, halving, count)
         layers = {
             name: LayerDissection(
                 name,
@@ -164,6 +172,7 @@ class NetworkDissection:
             layers, len(dataset), self.settings() | {"batch_size": batch_size, "image_size": list(image_size)}
         )
 
+    @in_plain_modes
     def thresholds(
         self,
         dataset: ConceptDataset,
@@ -230,7 +239,7 @@ class NetworkDissection:
         """(U,) in float64, by layer."""
         states = {name: Quantiles([1 - self.quantile], memory=self.memory) for name in plan.names}
 
-        def take(index: int, output: Tensor) -> None:
+        def take(index: int, output: Tensor, _: slice) -> None:
             name = plan.names[index]
             if not states[name].finished:
                 try:
@@ -238,9 +247,10 @@ class NetworkDissection:
                 except InputError as error:
                     raise InputError(f'layer "{name}": {error}') from error
 
+        halving = Halving(self._pipeline.device)
         while not all(state.finished for state in states.values()):
             for _, images in self._batches(dataset, batches, image_size, "thresholds", show_progress):
-                plan.run(images, take)
+                plan.run_in_parts(images, halving, take)
             for state in states.values():
                 state.end_pass()
         return {name: state.compute()[:, 0] for name, state in states.items()}

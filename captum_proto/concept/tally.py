@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,10 @@ class LabelBatch:
         places[order] = torch.from_numpy(np.roll(order, 1))  # a single cycle through all
         maps, whole, carried = (each[places.to(each.device)] for each in (self.maps, self.whole, self.carried))
         return LabelBatch(maps, whole, carried, torch.zeros_like(self.areas))
+
+    def rows(self, rows: slice) -> LabelBatch:
+        """The labels of some of the images; areas are of all."""
+        return LabelBatch(self.maps[rows], self.whole[rows], self.carried[rows], self.areas)
 
     def to(self, device: torch.device) -> LabelBatch:
         """The same on a device."""
@@ -133,22 +138,53 @@ class Tally:
         Raises:
             ValueError: If there are not as many images as labels, or one alone has nobody to draw labels from.
         """
+        for step in self.steps(maps, thresholds, self.drawn(labels), align_corners):
+            step()
+
+    def drawn(self, labels: LabelBatch) -> list[LabelBatch]:
+        """
+        The labels of a batch that comes next, and for each draw those of others.
+
+        Raises:
+            ValueError: If one alone has nobody to draw labels from.
+        """
         if self.draws and len(labels) < 2:
             raise InputError(
                 "a batch of one image has no labels of others, which draws of chance need; give more, or no draws."
             )
-        if len(maps) != len(labels):
-            raise InputError(f"there are activations of {len(maps)} images and labels of {len(labels)}.")
-        for draw in range(1 + self.draws):
-            # Of the images so far and the draw alone, so that a part that is counted anew is counted alike.
-            given = labels.shuffled(np.random.default_rng([self.images, draw])) if draw else labels
-            hits = ops.unit_concept_counts(self.together[draw], maps, thresholds, given.maps, align_corners)
-            # Products of counts below 2⁵³ and of zeros and ones: exact in float64.
-            exact = hits.T.double()
-            self.together[draw] += (exact @ given.whole.double()).long()
-            self.fired[draw] += (exact @ given.carried.double()).long()
-        self.pixels += len(maps) * labels.maps.shape[2] * labels.maps.shape[3]
-        self.images += len(maps)
+        # Of the images so far and the draw alone, so that a part that is counted anew is counted alike.
+        others = [labels.shuffled(np.random.default_rng([self.images, draw])) for draw in range(1, 1 + self.draws)]
+        return [labels, *others]
+
+    def steps(
+        self, maps: Tensor, thresholds: Tensor, drawn: Sequence[LabelBatch], align_corners: bool = False
+    ) -> Iterator[Callable[[], None]]:
+        """
+        The steps of :meth:`update`: each adds its counts, or none of them where there is no memory.
+
+        Args:
+            maps, thresholds, align_corners: As in :meth:`update`.
+            drawn (sequence of LabelBatch): Of these images, from :meth:`drawn`.
+        """
+        if len(maps) != len(drawn[0]):
+            raise InputError(f"there are activations of {len(maps)} images and labels of {len(drawn[0])}.")
+        for draw, given in enumerate(drawn):
+            yield functools.partial(self._count, draw, maps, thresholds, given, align_corners)
+        yield functools.partial(self._note, len(maps), drawn[0].maps.shape[2] * drawn[0].maps.shape[3])
+
+    def _count(self, draw: int, maps: Tensor, thresholds: Tensor, given: LabelBatch, align_corners: bool) -> None:
+        together = torch.zeros_like(self.together[draw])
+        hits = ops.unit_concept_counts(together, maps, thresholds, given.maps, align_corners)
+        # Products of counts below 2⁵³ and of zeros and ones: exact in float64.
+        exact = hits.T.double()
+        together += (exact @ given.whole.double()).long()
+        fired = (exact @ given.carried.double()).long()
+        self.together[draw].add_(together)
+        self.fired[draw].add_(fired)
+
+    def _note(self, images: int, pixels: int) -> None:
+        self.pixels += images * pixels
+        self.images += images
 
     def merge(self, other: Tally) -> None:
         """Take the counts of other images."""

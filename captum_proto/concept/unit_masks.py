@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.halving import Halving
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, channel_axis, channels_first
 from captum_proto.concept.dataset import Concept, ConceptDataset, digest_of
@@ -22,6 +25,7 @@ from captum_proto.ops.firing import firing
 UNIT = "unit"
 
 
+@in_plain_modes
 def pack_units(
     forward_func: nn.Module,
     layer: Layer,
@@ -79,14 +83,15 @@ def pack_units(
         )
 
     def each() -> Iterator[tuple[NDArray[np.int16], NDArray[np.uint64]]]:
-        kept: list[Tensor] = []
+        halving = Halving(pipeline.device)
 
-        def keep(_: int, value: Tensor) -> None:
-            kept[:] = [channels_first(value, axis).detach().clone()]
+        def maps_of(given: Tensor) -> Tensor:
+            kept: list[Tensor] = []
+            plan.run(given, lambda _, value: kept.append(channels_first(value, axis).detach().cpu().clone()))
+            return kept[-1]
 
         for first in range(0, len(dataset), batch_size):
-            plan.run(images(first), keep)
-            for maps in kept[0].cpu():
+            for maps in itertools.chain.from_iterable(halving.of(images(first), maps_of)):
                 fires = firing(maps, thresholds.double().cpu(), size, align_corners)
                 there = fires.flatten(1).any(1).nonzero().flatten()
                 yield (there + 1).numpy().astype(np.int16), packed(fires[there].numpy())

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils.checks import check_images, check_int, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.targets import Target, occurrence_seeds
 from captum_proto.capture import Layer
 from captum_proto.optim import (
@@ -189,6 +190,7 @@ class FeatureAccentuation:
             )
         self.forward_func, self.layer, self.preprocess, self.strength = forward_func, layer, preprocess, float(strength)
 
+    @in_plain_modes
     def accentuate(
         self,
         images: Tensor,

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto.capture import Layer
 from captum_proto.features.layer_maps import MappedLayer
 from captum_proto.features.pictures import BATCH, STEPS
@@ -187,6 +188,7 @@ class ActivationGrid:
             found.append(torch.cosine_similarity(middle, vectors[begin : begin + BATCH].to(middle)).float().cpu())
         return torch.cat(found)
 
+    @in_plain_modes
     def interpret(self, images: Tensor, *, picture_size: int | None = None, **choices: Any) -> ActivationGridResult:
         """
         Draw the grid of each image.

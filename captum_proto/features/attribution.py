@@ -15,6 +15,7 @@ from torch.nn.functional import avg_pool2d, pad
 from captum_proto._utils.checks import as_int, check_int, check_logits, nearest
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import borrowed, modules_of
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.targets import Target, parse_targets, target_mask
 from captum_proto.capture import Layer, changed_output, forward_hooks
 from captum_proto.features.layer_maps import MapLayout, MappedLayer
@@ -98,6 +99,7 @@ class UnitAttribution:
     ) -> None:
         self.layer = MappedLayer(forward_func, layer, preprocess, channel_axis)
 
+    @in_plain_modes
     def attribute(
         self,
         images: Tensor,
@@ -190,6 +192,7 @@ class UnitAttribution:
             found.append(total / steps)
         return torch.cat(found)
 
+    @in_plain_modes
     def between(
         self, images: Tensor, later: Layer, units: str = "positions", *, relax_max_pool: bool = False
     ) -> Tensor:

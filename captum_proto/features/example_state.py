@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,6 +75,11 @@ class LayerState:
             indices (Tensor): (N,), the numbers of the images.
             place (int, optional): Of ``pool="position"``, in the flattened positions.
         """
+        for step in self.steps_of_first_pass(values, indices, place):
+            step()
+
+    def steps_of_first_pass(self, values: Tensor, indices: Tensor, place: int | None) -> Iterator[Callable[[], None]]:
+        """The steps of :meth:`first_pass`: each changes one part of the state, or nothing where there is no memory for it."""
         highest, where, mean = ops.unit_summary(values)
         if bool(highest.isnan().any()):
             row, unit = highest.isnan().nonzero()[0].tolist()
@@ -88,15 +94,15 @@ class LayerState:
         else:
             scores = values.flatten(1) if place is None else values[..., place]
         for state in (self.top, self.lowest, self.sample):
-            state.update(scores, indices.to(scores.device), payload)
+            yield functools.partial(state.update, scores, indices.to(scores.device), payload)
         positive = (values > 0).sum(2)
         new = {
             "firing_images": (positive > 0).sum(0),
             "firing_positions": positive.sum(0),
             "firing_squares": positive.square().sum(0),
         }
-        self._count(new, (values.amin(2).amin(0).to(highest.dtype), highest.amax(0)))
-        self.later_pass(values)
+        yield functools.partial(self._count, new, (values.amin(2).amin(0).to(highest.dtype), highest.amax(0)))
+        yield functools.partial(self.later_pass, values)
 
     def later_pass(self, values: Tensor) -> None:
         """Take what quantiles need."""
@@ -158,13 +164,13 @@ class LayerState:
 
     def _count(self, new: dict[str, Tensor], ends: tuple[Tensor, Tensor]) -> None:
         if self.range is None:
-            self.counts = {name: value.clone() for name, value in new.items()}
-            self.range = ends[0].clone(), ends[1].clone()
+            counts = {name: value.clone() for name, value in new.items()}
+            self.range, self.counts = (ends[0].clone(), ends[1].clone()), counts
             return
         device = self.range[0].device
-        self.counts = {name: value + new[name].to(device) for name, value in self.counts.items()}
+        counts = {name: value + new[name].to(device) for name, value in self.counts.items()}
         low, high = (end.to(device) for end in ends)
-        self.range = torch.minimum(self.range[0], low), torch.maximum(self.range[1], high)
+        self.range, self.counts = (torch.minimum(self.range[0], low), torch.maximum(self.range[1], high)), counts
 
 
 class ExampleState:

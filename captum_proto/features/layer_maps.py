@@ -12,6 +12,8 @@ from torch import Tensor
 
 from captum_proto._utils.checks import check_images
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.halving import Halving
+from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.model import borrowed, modules_of
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, changed_output, channel_axis, channels_first, find_output
@@ -88,6 +90,10 @@ class MappedLayer:
 
     def returned(self, images: Tensor) -> tuple[Tensor, str]:
         """What the layer returns for images in its last call, without gradient, and the name of just that call."""
+        parts = Halving(self.pipeline.device).whole(len(images), lambda rows: self._returned(images[rows]))
+        return torch.cat([value for value, _ in parts]), parts[0][1]
+
+    def _returned(self, images: Tensor) -> tuple[Tensor, str]:
         kept: list[Tensor] = []
         recording = changed_output(
             self.forward_func, self.name or self.module, lambda value: kept.append(value.clone())
@@ -116,9 +122,9 @@ class MappedLayer:
         """The model's output; of images that it does not take, a sentence."""
         try:
             return self.pipeline(images)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             reason = " ".join(str(error).split())[:160]
             raise InputError(
                 f"the model does not take images of shape {tuple(images.shape[1:])} ({reason}); give them in the shape it was made for."

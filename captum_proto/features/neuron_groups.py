@@ -14,6 +14,7 @@ from torch import Tensor
 from captum_proto._utils.checks import check_int, nearest
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto.capture import Layer
 from captum_proto.features.attribution import UnitAttribution, UnitAttributions
 from captum_proto.features.layer_maps import MappedLayer
@@ -151,6 +152,7 @@ class NeuronGroups:
         self._mapped: MappedLayer = self._attribution.layer
         self._given = forward_func, layer, preprocess, channel_axis
 
+    @in_plain_modes
     def interpret(
         self,
         images: Tensor,

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from captum_proto._utils.checks import as_int, check_int
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.halving import Halving
+from captum_proto._utils.memory import is_out_of_memory
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, LayerSelection, channel_axis, channels_first, find_layer
 from captum_proto.features.transparent import Transparent
@@ -42,6 +45,7 @@ class Box(NamedTuple):
     right: int
 
 
+@in_plain_modes
 def receptive_field(
     forward_func: nn.Module,
     layer: Layer,
@@ -128,6 +132,7 @@ class FieldFinder:
             self.positions[output.name] = tuple(channels_first(torch.empty(shape, device="meta"), axis).shape[2:])
         self.names = self._plan.names
         self._transparent = not any(isinstance(module, torch.jit.ScriptModule) for module in forward_func.modules())
+        self._halving = Halving(self._pipeline.device, "position")
 
     def boxes(self, name: str, places: Sequence[tuple[int, ...]]) -> Tensor:
         """The boxes of some positions of a layer, (len(places), 4), each from its own gradient."""
@@ -205,16 +210,25 @@ class FieldFinder:
         """The boxes of some positions, from one pass."""
         if self._transparent:
             try:
-                seen = self._gradients(name, places, self._images[:1], Transparent)
+                seen = self._all_gradients(name, places, self._images[:1], Transparent)
                 if bool(seen.isfinite().all()):
                     return _around(seen != 0)
-            except (RuntimeError, TypeError, ValueError):
+            except (RuntimeError, TypeError, ValueError) as error:
+                if is_out_of_memory(error):
+                    raise
                 # Code of its own that takes no float64, or none of what stands for an activation function: then as it is.
                 self._transparent = False
         seen = torch.zeros(len(places), *self.image_shape, dtype=torch.bool, device=self._images.device)
         for image in torch.split(self._images.to(self._pipeline.image_dtype), 1):
-            seen |= self._gradients(name, places, image, nullcontext) != 0  # NaN too
+            seen |= self._all_gradients(name, places, image, nullcontext) != 0  # NaN too
         return _around(seen)
+
+    def _all_gradients(
+        self, name: str, places: Sequence[tuple[int, ...]], image: Tensor, mode: Callable[[], Any]
+    ) -> Tensor:
+        """As :meth:`_gradients`, of as many positions at a time as fit into memory."""
+        parts = self._halving.whole(len(places), lambda rows: self._gradients(name, list(places)[rows], image, mode))
+        return torch.cat(parts)
 
     def _gradients(
         self, name: str, places: Sequence[tuple[int, ...]], image: Tensor, mode: Callable[[], Any]

@@ -13,6 +13,7 @@ from torch import Tensor
 from captum_proto._utils.checks import as_int, check_int
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto.capture import Layer
 from captum_proto.features.attribution import UnitAttribution
 from captum_proto.features.layer_maps import MappedLayer
@@ -217,6 +218,7 @@ class SemanticDictionary:
         self._basis = _checked_basis(basis)
         self.pictures = UnitPictures(forward_func, layer, preprocess, channel_axis, self._basis)
 
+    @in_plain_modes
     def interpret(
         self,
         image: Tensor,

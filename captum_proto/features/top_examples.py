@@ -13,7 +13,9 @@ from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import as_int, check_int, nearest
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
+from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import unwrapped
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, LayerSelection, channel_axis, channels_first, warn_of_layers
 from captum_proto.data.numbered import NumberedImages
@@ -157,6 +159,7 @@ class TopExamples:
             state.end_pass()
         return self.result(state)
 
+    @in_plain_modes
     def units(self, image_shape: Sequence[int]) -> dict[str, int]:
         """
         How many units each layer has, told from a small pass of random values.
@@ -180,6 +183,7 @@ class TopExamples:
         """A state that has seen no images, for :meth:`update`."""
         return ExampleState(self.settings)
 
+    @in_plain_modes
     def update(
         self, state: ExampleState, images: Any, batch_size: int = 32, *, first: int = 0, show_progress: bool = False
     ) -> None:
@@ -193,7 +197,7 @@ class TopExamples:
         Raises:
             ValueError: As :meth:`fit`.
         """
-        moved = False
+        moved, halving = False, Halving(self._pipeline.device)
         for batch, numbers in self._batches(NumberedImages(images, batch_size), first, show_progress, state.passes):
             plan = self._planned(batch)
             if not state.passes:
@@ -204,8 +208,9 @@ class TopExamples:
                 state.to(self._pipeline.device)
                 moved = True
             state.take(numbers)
-            self._look(plan, state, batch, numbers)
+            self._look(plan, state, batch, numbers, halving)
 
+    @in_plain_modes
     def result(self, state: ExampleState) -> Examples:
         """
         The examples that a state has found.
@@ -289,25 +294,25 @@ class TopExamples:
             found[output.name] = shape
         return found
 
-    def _look(self, plan: Capture, state: ExampleState, batch: Tensor, numbers: Tensor) -> None:
+    def _look(self, plan: Capture, state: ExampleState, batch: Tensor, numbers: Tensor, halving: Halving) -> None:
         """Run the model on a batch, and give each layer's activations to its state."""
         place = self.settings.position
 
-        def take(index: int, output: Tensor) -> None:
+        def take(index: int, output: Tensor, rows: slice) -> Iterator[Callable[[], None]]:
             name = plan.names[index]
             shape, inner = state.layers[name], state.states[name]
             values = channels_first(output, self._axes[index])
             values = values.flatten(2) if values.dim() > 2 else values.unsqueeze(2)
             if state.passes:
-                inner.later_pass(values)
+                yield lambda: inner.later_pass(values)
                 return
             where = None if place is None else flat_place(place, shape) if shape else 0
             try:
-                inner.first_pass(values, numbers, where)
+                yield from inner.steps_of_first_pass(values, numbers[rows], where)
             except InputError as error:
                 raise InputError(f'layer "{name}" {error}') from error
 
-        plan.run(batch, take)
+        plan.run_in_parts(batch, halving, take)
 
     def _result_of(
         self, name: str, inner: LayerState, state: ExampleState, finder: FieldFinder | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -17,7 +18,9 @@ from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
 from captum_proto._utils.files import image_digest
+from captum_proto._utils.halving import Halving, Once
 from captum_proto._utils.model import fingerprint
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, LayerSelection, warn_of_layers
 from captum_proto.metrics.reference import ActivationSums
@@ -79,6 +82,7 @@ class FittedLayers(ABC, Generic[ReferenceType]):
         return self._reference
 
     @log_usage()
+    @in_plain_modes
     def fit(
         self,
         images: Images,
@@ -107,6 +111,7 @@ class FittedLayers(ABC, Generic[ReferenceType]):
         """
         pipeline = self.pipeline(additional_forward_args)
         plan: Capture | None = None
+        halving = Halving(pipeline.device)
         for batch in self.batches(images, "images", show_progress, "fitting"):
             if plan is None:
                 plan = self._plan(pipeline, batch)
@@ -114,7 +119,7 @@ class FittedLayers(ABC, Generic[ReferenceType]):
                 pixel_sum, digests = torch.zeros(batch.shape[1:], dtype=torch.float64), list[str]()
             batch = batch.to(pipeline.device, pipeline.image_dtype)
             self.probe(plan, batch)
-            plan.stream(batch, add())
+            self._add(plan, batch, halving, add)
             pixel_sum += batch.to("cpu", torch.float64).sum(0)
             digests += [image_digest(image) for image in batch]
         if plan is None or (len(digests) < 2 and not distributed):
@@ -138,6 +143,21 @@ class FittedLayers(ABC, Generic[ReferenceType]):
             reference.gather()
         self._reference, self._capture = reference, plan
         return self
+
+    def _add(self, plan: Capture, batch: Tensor, halving: Halving, collecting: Callable[[], list[Add]]) -> None:
+        """Give a batch's rows to what collects them, in parts as large as memory allows, each row once."""
+        once = Once()
+
+        def work(rows: slice) -> None:
+            adding = collecting()
+
+            def take(index: int, values: Tensor) -> None:
+                for number, add in enumerate(adding):
+                    once((index, number), rows, functools.partial(add, index, values))
+
+            plan.of_rows(rows, len(batch)).stream(batch[rows], take)
+
+        halving.whole(len(batch), work)
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """
@@ -227,8 +247,8 @@ class FittedLayers(ABC, Generic[ReferenceType]):
     @abstractmethod
     def _collecting(
         self, plan: Capture, pipeline: Pipeline, batch: Tensor
-    ) -> tuple[Callable[[], Add], Callable[[dict[str, Any]], ReferenceType]]:
-        """What gives, for each batch, the function that takes its layers' rows; and what makes the reference of all."""
+    ) -> tuple[Callable[[], list[Add]], Callable[[dict[str, Any]], ReferenceType]]:
+        """What gives, for each part of a batch, the functions that take its layers' rows; and what makes the reference of all."""
 
 
 __all__ = ["Add", "FittedLayers", "ReferenceType"]

@@ -15,6 +15,8 @@ from torch import Tensor
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import callers_level, check_images_or_inputs, check_int
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.halving import Halving
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import PreviousOutput
 from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
@@ -36,6 +38,7 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
     _measures: tuple[str, ...] = ()
 
     @log_usage()
+    @in_plain_modes
     def evaluate(
         self,
         images: Images,
@@ -68,6 +71,7 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
         return self._scores(*self._evaluate(images, additional_forward_args, leave_one_out, show_progress))
 
     @log_usage()
+    @in_plain_modes
     def compare(
         self,
         prototypes: Any,
@@ -184,10 +188,15 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
         self, images: Images, additional_forward_args: Any, leave_one_out: bool, show_progress: bool
     ) -> Values:
         reference, pipeline = self.reference, self.pipeline(additional_forward_args)
-        parts = [
-            self._evaluate_batch(pipeline, reference, batch, leave_one_out)
-            for batch in self.batches(images, "images", show_progress, "evaluating")
-        ]
+        halving = Halving(pipeline.device)
+        parts: list[Values] = []
+        for batch in self.batches(images, "images", show_progress, "evaluating"):
+
+            def work(rows: slice, batch: Tensor = batch) -> Values:
+                own = pipeline.of_rows(rows, len(batch))
+                return self._evaluate_batch(own, reference, batch[rows], leave_one_out)
+
+            parts += halving.parts(len(batch), work)
         values = {measure: torch.cat([part[measure] for part, _ in parts]) for measure in self._measures}
         return values, torch.cat([inside for _, inside in parts])
 

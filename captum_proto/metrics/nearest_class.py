@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,16 @@ from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import as_int, nearest, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import image_digest
+from captum_proto._utils.halving import Halving
+from captum_proto._utils.model import dtype_of
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import LayerSelection, PreviousOutput
 from captum_proto.metrics.class_similarities import Similarity, checked_similarities, chosen_layers, warn_of_counts
 from captum_proto.metrics.nearest_result import MEASURES, Label, NearestClassResult
 from captum_proto.metrics.path_similarity import PathSimilarity
 from captum_proto.metrics.rank_correlation import rank_correlations
+from captum_proto.metrics.rank_store import RankStore, doubled_ranks
 from captum_proto.metrics.reference import PathReference
 from captum_proto.metrics.sorted_reference import SortedReference
 from captum_proto.metrics.sorted_similarity import SortedSimilarity
@@ -45,17 +51,21 @@ class NearestClass:
     varies much has a mean that is near to none of its images, so not even natural images come first everywhere: the ceiling says how many.
 
     Memory: for each class and activation of one image 8 bytes of the reference, and by Spearman's correlation 4 more for its ranks. Over
-    all layers of EfficientNet-Lite0 (about 8 million activations) that is about 96 MB a class, 9.6 GB for 100 classes: fit with the layers
-    of interest, or name some of the references' in ``layers``, and of the others no ranks are made.
+    all layers of EfficientNet-Lite0 (about 8 million activations) that is about 96 MB a class, 9.6 GB for 100 classes. References that
+    were loaded lie in their files, which the system reads when it needs them; ``store`` puts the ranks into a file too, and then any number
+    of classes takes no more memory than one layer's comparison. Or fit with the layers of interest, or name some of the references' in
+    ``layers``: of the others no ranks are made.
 
     Args:
         similarities (mapping[str or int, PathSimilarity or SortedSimilarity]): By class, each fitted or loaded; of one model, with one
             preprocessing and the same layers.
         layers (iterable of str, optional): Which of the references' layers to compare by. Default: None, all
+        store (str or Path, optional): A file for the ranks of all references, of :class:`PathSimilarity` and a model that is not in
+            float64. It is made where it is not there: 4 bytes for each class and activation. Default: None, in memory
 
     Raises:
         TypeError: If ``similarities`` are of another type, or of several.
-        ValueError: If there are fewer than two, or they are of different models, options, layers or image sizes.
+        ValueError: If there are fewer than two, or they are of different models, options, layers or image sizes; or the store is of others.
 
     Warns:
         UserWarning: If references are over so different numbers of images that it matters.
@@ -71,7 +81,12 @@ class NearestClass:
         1.0
     """
 
-    def __init__(self, similarities: Mapping[Label, Similarity], layers: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        similarities: Mapping[Label, Similarity],
+        layers: Iterable[str] | None = None,
+        store: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.similarities = checked_similarities(similarities)
         self.labels: list[Label] = list(self.similarities)
         self._first = next(iter(self.similarities.values()))
@@ -85,6 +100,7 @@ class NearestClass:
             for known in similarity.reference.members():
                 members.setdefault(known, []).append(number)
         self._members = members
+        self._store = None if store is None else self._stored(Path(store))
 
     @property
     def layers(self) -> list[str]:
@@ -92,6 +108,7 @@ class NearestClass:
         return [self._first.reference.layers[index] for index in sorted(self._chosen)]
 
     @log_usage()
+    @in_plain_modes
     def evaluate(
         self,
         images: Images,
@@ -123,10 +140,14 @@ class NearestClass:
         self._first.check_weights()
         targets = self._targets(target)
         pipeline = self._first.pipeline(additional_forward_args)
-        parts = [
-            self._batch(pipeline, batch, leave_one_out)
-            for batch in self._first.batches(images, "images", show_progress, "comparing with all classes")
-        ]
+        halving = Halving(pipeline.device)
+        parts: list[tuple[Tensor, Tensor]] = []
+        for batch in self._first.batches(images, "images", show_progress, "comparing with all classes"):
+
+            def work(rows: slice, batch: Tensor = batch) -> tuple[Tensor, Tensor]:
+                return self._batch(pipeline.of_rows(rows, len(batch)), batch[rows], leave_one_out)
+
+            parts += halving.parts(len(batch), work)
         found, inside = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         own = targets if len(targets) != 1 else targets.expand(len(found)).clone()
         if len(own) != len(found):
@@ -193,6 +214,16 @@ class NearestClass:
             found.append(self.labels.index(label))
         return torch.tensor(found, dtype=torch.int64)
 
+    def _stored(self, path: Path) -> RankStore:
+        if self.measure != "spearman":
+            raise InputError("store is for ranks, which SortedSimilarity does not have; leave it out.")
+        if dtype_of(self._first.forward_func) == torch.float64:
+            raise InputError("store is for models that are not in float64, whose ranks may be others; leave it out.")
+        references, layers = self._references(), sorted(self._chosen)
+        found = RankStore(path) if path.exists() else RankStore.write(path, references, self.labels, layers)
+        found.check(references, self.labels, layers)
+        return found
+
     def _references(self) -> list[Any]:
         return [similarity.reference for similarity in self.similarities.values()]
 
@@ -235,15 +266,14 @@ class NearestClass:
         return values
 
     def _ranks_of(self, index: int, rows: Tensor) -> Tensor:
-        """(K, D), int32: the doubled ranks of each class's mean activations, made at first use."""
+        """(K, D), int32: the doubled ranks of each class's mean activations, made at first use or in the store."""
         dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
+        if self._store is not None and dtype == torch.float32:
+            return self._store.ranks(index)
         key = index, dtype, rows.device
         if key not in self._ranks:
             self._ranks[key] = torch.stack(
-                [
-                    ops.SpearmanReference(reference.mean(index, dtype).to(rows.device)).doubled_ranks
-                    for reference in self._references()
-                ]
+                [doubled_ranks(reference, index, dtype, rows.device) for reference in self._references()]
             )
         return self._ranks[key]
 

@@ -88,9 +88,9 @@ class PathSimilarity(LayerSimilarity[PathReference, PathScores, PathComparison])
 
     def _collecting(
         self, plan: Capture, pipeline: Pipeline, batch: Tensor
-    ) -> tuple[Callable[[], Add], Callable[[dict[str, Any]], PathReference]]:
+    ) -> tuple[Callable[[], list[Add]], Callable[[dict[str, Any]], PathReference]]:
         moments = LayerMoments(len(plan.outputs))
-        return moments.batch, lambda known: PathReference(sums=moments.totals(), **known)
+        return lambda: [moments.batch()], lambda known: PathReference(sums=moments.totals(), **known)
 
     def _measure(self, reference: PathReference, index: int, rows: Tensor, leave_one_out: bool) -> tuple[Tensor, ...]:
         values: tuple[Tensor, ...]

@@ -34,12 +34,13 @@ def rank_correlations(ranks: Tensor, references: Tensor) -> Tensor:
     products = torch.zeros(len(ranks), len(references), dtype=torch.float64, device=ranks.device)
     own, others = products.new_zeros(len(ranks)), products.new_zeros(len(references))
     for a, b in zip(torch.split(ranks, _COLUMNS, 1), torch.split(references, _COLUMNS, 1), strict=True):
-        u, q = (a - center).to(torch.float64), (b - center).to(torch.float64)
+        # References that lie in a file come to the rows' device by the column.
+        u, q = (a - center).to(torch.float64), (b.to(a.device) - center).to(torch.float64)
         products += u @ q.T
         own += u.square().sum(1)
         others += q.square().sum(1)
     lengths = (own[:, None] * others[None, :]).sqrt()  # one root, so that a row with itself is exactly 1
-    missing = (ranks[:, :1] == 0) | (references[:, :1] == 0).T | (lengths == 0)
+    missing = (ranks[:, :1] == 0) | (references[:, :1].to(ranks.device) == 0).T | (lengths == 0)
     return torch.where(missing, torch.nan, (products / lengths).clamp(-1.0, 1.0))
 
 

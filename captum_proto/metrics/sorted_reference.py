@@ -146,15 +146,9 @@ class SortedSums:
         self.sums = LayerMoments(len(shapes), self._sorted, self._like)
         self.squares = LayerMoments(len(shapes), self._squared, self._like)
 
-    def batch(self) -> Callable[[int, Tensor], None]:
-        """What to call with each layer's index and its output for one further batch."""
-        both = self.sums.batch(), self.squares.batch()
-
-        def add(index: int, rows: Tensor) -> None:
-            for each in both:
-                each(index, rows)
-
-        return add
+    def batch(self) -> list[Callable[[int, Tensor], None]]:
+        """What to call, one after the other, with each layer's index and its output for one further batch."""
+        return [self.sums.batch(), self.squares.batch()]
 
     def _sorted(self, index: int, rows: Tensor) -> Tensor:
         return by_channel(rows, self.shapes[index], self.axes[index]).sort(-1).values.flatten(1)

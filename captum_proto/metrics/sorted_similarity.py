@@ -104,7 +104,7 @@ class SortedSimilarity(LayerSimilarity[SortedReference, SortedScores, SortedComp
 
     def _collecting(
         self, plan: Capture, pipeline: Pipeline, batch: Tensor
-    ) -> tuple[Callable[[], Add], Callable[[dict[str, Any]], SortedReference]]:
+    ) -> tuple[Callable[[], list[Add]], Callable[[dict[str, Any]], SortedReference]]:
         shapes = [output.shape for output in plan.outputs]
         axes = self._axes(plan, pipeline, batch[:1].to(pipeline.device, pipeline.image_dtype))
         sums = SortedSums(shapes, axes)

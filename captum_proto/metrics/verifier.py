@@ -15,7 +15,9 @@ from torch import Tensor
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import check_int, check_logits, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import borrowed, device_of, dtype_of, fingerprint
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target, parse_targets
 
@@ -85,6 +87,7 @@ def sized_for(images: Tensor, verifier: NamedModel) -> Tensor:
     return resized.clamp(0, 1)
 
 
+@in_plain_modes
 def verifier_logits(images: Images, verifier: NamedModel, batch_size: int = 32) -> Tensor:
     r"""
     The logits that a network gives whole pictures, each resized to its own size and preprocessed as it takes them.
@@ -107,13 +110,18 @@ def verifier_logits(images: Images, verifier: NamedModel, batch_size: int = 32) 
         torch.Size([2, 10])
     """
     pipeline = Pipeline(verifier.model, verifier.preprocess)
-    parts = []
-    for sized in _sized_batches(images, verifier, batch_size):
+    halving, parts = Halving(pipeline.device), list[Tensor]()
+
+    def logits(sized: Tensor) -> Tensor:
         with torch.no_grad(), borrowed(verifier.model):
-            parts.append(check_logits(pipeline(sized), len(sized)).double().cpu())
+            return check_logits(pipeline(sized), len(sized)).cpu().double()
+
+    for batch in _sized_batches(images, verifier, batch_size):
+        parts += halving.of(batch, logits)
     return torch.cat(parts)
 
 
+@in_plain_modes
 def verifier_features(images: Images, verifier: NamedModel, layer: str | None = None, batch_size: int = 32) -> Tensor:
     r"""
     The pooled features that a network sees whole pictures by, each resized as for its logits.
@@ -140,6 +148,7 @@ def verifier_features(images: Images, verifier: NamedModel, layer: str | None = 
     return _features_and_outputs(images, verifier, layer, batch_size)[0]
 
 
+@in_plain_modes
 def verifier_view(
     images: Images, verifier: NamedModel, layer: str | None = None, batch_size: int = 32
 ) -> tuple[Tensor, Tensor]:

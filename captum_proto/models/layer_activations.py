@@ -12,7 +12,9 @@ from torchvision.transforms.v2.functional import resize
 
 from captum_proto._utils.checks import check_images, check_int, nearest
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import fingerprint
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, channel_axis, channels_first, find_layer, find_output
 from captum_proto.models.named import NamedModel
@@ -106,6 +108,7 @@ class LayerActivations:
         """
         return self.with_output(images)[0]
 
+    @in_plain_modes
     def with_output(self, images: Tensor) -> tuple[Tensor, list[Any]]:
         """
         The layer's activations and what the model returned, from the same pass.
@@ -120,7 +123,16 @@ class LayerActivations:
             ValueError: If the layer does not run, or gives no floating-point tensor per image.
         """
         check_images(images, None)
-        parts: list[Tensor] = []
+        halving = Halving(self._pipeline.device)
+        parts: list[tuple[Tensor, Any]] = []
+        for batch in torch.split(images.detach(), self.batch_size):
+            parts += halving.of(batch, self._of_part)
+        return torch.cat([units for units, _ in parts]), [output for _, output in parts]
+
+    def _of_part(self, images: Tensor) -> tuple[Tensor, Any]:
+        sized = self._sized(images)
+        plan, name = self._planned(sized), self.layer_for(sized)
+        module, found = find_output(self.model, name)[1], list[Tensor]()
 
         def keep(index: int, value: Tensor) -> None:
             if plan.names[index] != _captured(name):
@@ -128,15 +140,10 @@ class LayerActivations:
             axis = channel_axis(module, tuple(value.shape)) if self.channel_axis is None else self.channel_axis
             units = channels_first(value, axis).detach()
             units = units if units.dtype == torch.float64 else units.float()
-            parts.append(units.reshape(*units.shape[:2], -1).cpu().clone())
+            found.append(units.reshape(*units.shape[:2], -1).cpu().clone())
 
-        outputs = []
-        for batch in torch.split(images.detach(), self.batch_size):
-            sized = self._sized(batch)
-            plan, name = self._planned(sized), self.layer_for(sized)
-            module = find_output(self.model, name)[1]
-            outputs.append(plan.run(sized, keep))
-        return torch.cat(parts), outputs
+        output = plan.run(sized, keep)
+        return torch.cat(found), output
 
     def settings(self) -> dict[str, Any]:
         """What it is, as JSON can hold it."""
@@ -189,6 +196,7 @@ class PooledFeatures(LayerActivations):
         self.pool = pool
         pooled(torch.zeros(1), pool)
 
+    @in_plain_modes
     def with_output(self, images: Tensor) -> tuple[Tensor, list[Any]]:
         activations, outputs = super().with_output(images)
         return pooled(activations, self.pool), outputs

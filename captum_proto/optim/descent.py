@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils import termination
 from captum_proto._utils.checks import callers_level
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import redirected_activations, warn_of_outputs
 from captum_proto.optim.forward import ForwardPass
@@ -203,6 +204,8 @@ class Descent:
         try:
             self.pipeline(small)
         except Exception as error:  # whatever a model raises that does not take them
+            if is_out_of_memory(error):
+                raise
             raise InputError(
                 f"the model does not take pictures of {small.shape[-2]} x {small.shape[-1]}, which half_size shows it at first; leave "
                 f"half_size out. It says: {error}"

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils.checks import callers_level, plain_int, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import check_modules
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import occurrence_seeds
 from captum_proto.optim.descent import Descent
@@ -94,6 +95,7 @@ class InputOptimization:
         #: Whether it was seen if the model treats each image by itself, and the same each time; it is warned of once.
         self.probed = False
 
+    @in_plain_modes
     def optimize(
         self,
         image_shape: tuple[int, ...] | None = None,
@@ -170,6 +172,7 @@ class InputOptimization:
             raise InputError(f"the loss has {len(self.loss.targets)} targets for {count} rows; give one for each row.")
         return self.loss.targets
 
+    @in_plain_modes
     def outputs(self, result: OptimizationResult, streams: Iterable[RandomStream | None] = (None,)) -> list[Outputs]:
         """
         What the model as it came makes of finished inputs: without gradients, unless the loss takes some between layers.

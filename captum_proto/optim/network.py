@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.model import borrowed, modules_of, unwrapped
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture.hooks import forward_hooks, tensors_in
@@ -91,6 +92,8 @@ def arrange(
         try:
             wanted = _folded(pipeline, prepared)
         except Exception as error:  # what a network's own code raises when it is copied is anyone's guess
+            if is_out_of_memory(error):
+                raise
             reason = f"the network cannot be copied: {error}"
     if channels_last:
         wanted = replace(wanted, channels_last=True)
@@ -108,6 +111,8 @@ def arrange(
         try:
             same = _same(_run(candidate.applied_to(pipeline), prepared), expected, pipeline)
         except RuntimeError as error:  # .view() of an activation, which channels_last does not allow
+            if is_out_of_memory(error):
+                raise
             reason = f"channels_last does not suit the network: {error}".splitlines()[0]
             continue
         if same:

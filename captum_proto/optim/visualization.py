@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -14,11 +15,13 @@ from tqdm.auto import tqdm
 from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import fingerprint
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.targets import Target, occurrence_seeds
 from captum_proto._utils.wrappers import unwrapped
 from captum_proto.optim.input_optimization import InputOptimization
 from captum_proto.optim.inputs import FFTImage
 from captum_proto.optim.loss.objective import Loss
+from captum_proto.optim.memory import RowHalving, try_one_row
 from captum_proto.optim.result import Callback, OptimizationResult
 from captum_proto.optim.settings import OptimizationSettings
 from captum_proto.optim.transforms import feature_visualization_transform
@@ -54,6 +57,7 @@ def visualization_settings(image_shape: Sequence[int], **choices: Any) -> Optimi
     return OptimizationSettings(**{**defaults, **choices})
 
 
+@in_plain_modes
 def visualize(
     forward_func: Callable[..., Any],
     loss: Loss,
@@ -124,8 +128,9 @@ def visualize(
         contextlib.nullcontext() if snapshot is None else snapshot.used(),
         tqdm(total=total, desc="pictures", unit="step", disable=not show_progress) as progress,
     ):
-        for begin in range(0, len(targets), size):
-            rows = range(begin, min(begin + size, len(targets)))
+
+        def made(rows: range) -> tuple[Visualizations, OptimizationResult]:
+            """The best pictures of some rows, and the last attempt's."""
             part = loss.rows(rows)
             optimization = InputOptimization(forward_func, part, preprocess, settings)
             best: Visualizations | None = None
@@ -147,7 +152,17 @@ def visualize(
                 if result.stopped:
                     break
             assert best is not None  # there is at least one attempt
-            parts.append(best)
+            return best, result
+
+        halving = RowHalving(forward_func, loss, targets, progress, "picture")
+        try_one = functools.partial(
+            try_one_row, forward_func, loss, preprocess, settings, (), tuple(image_shape), len(targets)
+        )
+        for begin in range(0, len(targets), size):
+            for best, result in halving.batch(range(begin, min(begin + size, len(targets))), made, try_one):
+                parts.append(best)
+                if result.stopped:
+                    break
             if result.stopped:
                 break
     if snapshot is not None:

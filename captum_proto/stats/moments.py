@@ -65,12 +65,12 @@ class Moments:
 
     def copy(self, other: Moments) -> None:
         """Become what another state is, which has seen the same rows: cheaper than to add them again."""
-        self.count = other.count
-        self._merged = [total.clone() for total in other._merged]
+        merged = [total.clone() for total in other._merged]
         if self._own is None or other._own is None or self._own.shape != other._own.shape:
             self._own = None if other._own is None else other._own.clone()
         else:
             self._own.copy_(other._own)
+        self._merged, self.count = merged, other.count  # last, so that without memory for the copies all is as it was
 
     def total(self) -> Tensor:
         """

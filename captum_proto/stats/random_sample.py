@@ -119,8 +119,11 @@ class RandomSample:
             scores = torch.cat([self._scores, scores.to(device)])
             payload = torch.cat([self._payload, payload.to(device)])
         best = keys.argsort(stable=True)[: self.k]
-        self._keys, self._indices = keys[best].clone(), indices[best].clone()
-        self._scores, self._payload = scores[best.to(scores.device)].clone(), payload[best.to(scores.device)].clone()
+        there = best.to(scores.device)
+        chosen = keys[best].clone(), indices[best].clone(), scores[there].clone(), payload[there].clone()
+        self._keys, self._indices, self._scores, self._payload = (
+            chosen  # all at once, or nothing where there is no memory
+        )
 
 
 def random_keys(indices: Tensor, seed: int) -> Tensor:

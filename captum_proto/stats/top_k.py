@@ -165,9 +165,9 @@ class TopK:
         dtype = like.dtype if dtype is None else dtype
         if self._scores is None:
             worst = -torch.inf if self.largest else torch.inf
-            self._scores = torch.full((units, self.k), worst, dtype=dtype, device=like.device)
-            self._indices = torch.full((units, self.k), _FREE, dtype=torch.int64, device=like.device)
-            self._payload = self._indices.clone()
+            free = torch.full((units, self.k), _FREE, dtype=torch.int64, device=like.device)
+            scores = torch.full((units, self.k), worst, dtype=dtype, device=like.device)
+            self._payload, self._indices, self._scores = free.clone(), free, scores
         if len(self._scores) != units:
             raise InputError(f"there are {units} units, before them {len(self._scores)}; give rows of one layer.")
         if self._scores.dtype != dtype:

@@ -21,7 +21,7 @@ from faults import COLUMNS, Fault, read
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parents[1] / "docs" / "results"
 #: In the order of the table; all there are.
-FAMILIES: tuple[str, ...] = ("processes", "disk", "kills")
+FAMILIES: tuple[str, ...] = ("processes", "disk", "kills", "memory", "threads", "readers", "kernels", "soak")
 #: What is the matter with a family that takes longer, in seconds.
 LIMIT = 3600
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +17,8 @@ from torch import Tensor
 
 from captum_proto._utils.batches import Images
 from captum_proto._utils.class_names import file_stem
-from captum_proto._utils.files import intact, load_tensors, save_tensors
+from captum_proto._utils.files import files_written, intact, load_tensors, save_tensors
+from captum_proto._utils.model import dtype_of
 from captum_proto._utils.targets import Target
 from captum_proto.data.natural import NaturalImages
 from captum_proto.experiments.quality.seen import picture_batches
@@ -29,6 +33,8 @@ PROTOTYPE = "prototype"
 _KIND, _RANKS = "path scores", "ranks of classes"
 #: The shares of layers that the paper finds, which count as meeting its criteria.
 _ABOVE_MEAN, _BELOW_L1 = 0.567, 0.82
+#: So many bytes of ranks are held in memory; more of them lie in a file while the classes are compared.
+_IN_MEMORY = 2**30
 _MEASURES = ("spearman", "l1", "cosine", "pearson", "sorted")
 
 
@@ -125,7 +131,23 @@ class PathMeasurer:
             fitted[self.stem(target)] = self._similarities()[0].load(
                 names[2 if self._count(target) > self.equal else 0]
             )
-        nearest, ranks = NearestClass(fitted), dict[str, Tensor]()
+        with contextlib.ExitStack() as stack:
+            with files_written() as written:
+                nearest = NearestClass(fitted, store=self._rank_store(fitted, folder, stack))
+                written.clear()  # what is gone when this is done is none of its results
+            ranks = self._ranks(nearest, files)
+        save_tensors(path, _RANKS, ranks, {}, overwrite=True)
+
+    def _rank_store(self, fitted: Mapping[Any, Any], folder: Path, stack: contextlib.ExitStack) -> Path | None:
+        """A file for the ranks of all references, for the length of a block, where they are too many for memory."""
+        values = sum(math.prod(shape) for shape in next(iter(fitted.values())).reference.shapes) if fitted else 0
+        if 4 * values * len(fitted) <= _IN_MEMORY or dtype_of(self.named.model) == torch.float64:
+            return None
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".ranks."))
+        return Path(scratch) / "ranks.safetensors"
+
+    def _ranks(self, nearest: NearestClass, files: Mapping[Target, Sequence[Path]] | None) -> dict[str, Tensor]:
+        ranks: dict[str, Tensor] = {}
         for target in self.measured:
             if files is None:
                 shown: Images = _first(self._equal_images(target), self.min_images)
@@ -134,7 +156,7 @@ class PathMeasurer:
             else:
                 continue
             ranks[self.stem(target)] = nearest.evaluate(shown, self.stem(target)).ranks()
-        save_tensors(path, _RANKS, ranks, {}, overwrite=True)
+        return ranks
 
     def figures(
         self, name: str, stem: str, targets: Sequence[Target], labels: Mapping[Target, str], folder: Path

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import as_int, check_int
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto.capture import Layer
 from captum_proto.features.activation_atlas.collect import collect, collecting
 from captum_proto.features.activation_atlas.grid import AtlasLevel
@@ -82,6 +83,7 @@ class ActivationAtlas:
             raise StateError("there are no vectors yet; call collect first.")
         return self._result
 
+    @in_plain_modes
     def collect(
         self,
         images: Images,
@@ -238,6 +240,7 @@ class ActivationAtlas:
         seeds = [made.seeds[row] for row in best.tolist()]
         return Visualizations(made.images[best.to(made.images.device)], made.activations[best], seeds, made.settings)
 
+    @in_plain_modes
     def render(
         self,
         image_shape: tuple[int, int, int],

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import callers_level, check_int, check_logits, nearest
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import borrowed
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target, parse_targets, target_mask
@@ -168,17 +169,25 @@ def collect(
     most = MOST if asked is None else asked
     recorder = LayerRecorder(forward_func, [how.layer])
     pipeline = Pipeline(forward_func, preprocess)
+    halving = Halving(pipeline.device)
     parts: list[AtlasVectors] = []
     there, number, targets = 0, check_int(first, "first", 0), list[Target]()
     batches: Iterable[Tensor] = image_batches(images, check_int(batch_size, "batch_size", 1), value_range, "images")
     with tqdm(total=asked, desc="vectors", unit="vector", disable=not show_progress) as progress:
         for batch in batches:
             numbers = torch.arange(number, number + len(batch))
-            part = _vectors_of(pipeline, recorder, how, batch, numbers)
-            targets, number = part.targets, number + len(batch)
-            parts.append(part.select(torch.arange(min(len(part), most - there))))
-            there += len(parts[-1])
-            progress.update(len(parts[-1]))
+
+            def work(rows: slice, batch: Tensor = batch, numbers: Tensor = numbers) -> AtlasVectors:
+                return _vectors_of(pipeline, recorder, how, batch[rows], numbers[rows])
+
+            for part in halving.parts(len(batch), work):
+                targets = part.targets
+                parts.append(part.select(torch.arange(min(len(part), most - there))))
+                there += len(parts[-1])
+                progress.update(len(parts[-1]))
+                if there == most:
+                    break
+            number += len(batch)
             if there == most:
                 break
     if asked is not None and there < asked:

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.checks import check_int, check_logits, nearest
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import borrowed
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target
@@ -229,8 +230,12 @@ def _trial(
 
 
 def _predicted(pipeline: Pipeline, images: Tensor) -> Tensor:
-    with torch.no_grad(), borrowed(pipeline.forward_func):
-        return check_logits(pipeline(images), len(images)).argmax(1)
+    def work(rows: slice) -> Tensor:
+        part = images[rows]
+        with torch.no_grad(), borrowed(pipeline.forward_func):
+            return check_logits(pipeline(part), len(part)).argmax(1)
+
+    return torch.cat(Halving(pipeline.device).whole(len(images), work))
 
 
 def _is_in(predicted: Tensor, classes: Target) -> Tensor:

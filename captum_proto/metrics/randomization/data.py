@@ -12,6 +12,7 @@ from torch import Tensor
 from captum_proto._utils.checks import as_int, check_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import borrowed
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto.metrics.randomization.explained import Explained, check_seeds
 from captum_proto.metrics.randomization.map_similarity import MEASURES, MapSimilarity, check_measures
 from captum_proto.metrics.randomization.result import NOTHING, RandomizationResult, gather
@@ -21,6 +22,7 @@ PERMUTED_LABELS, ANOTHER_CLASS = "permuted labels", "another class"
 
 
 @log_usage()
+@in_plain_modes
 def data_randomization(
     attribution: Any,
     randomized: Any | Sequence[Any],

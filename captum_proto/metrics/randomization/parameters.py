@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import borrowed
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto.metrics.randomization.explained import Explained, check_refers, check_seeds
 from captum_proto.metrics.randomization.map_similarity import MEASURES, MapSimilarity, check_measures
 from captum_proto.metrics.randomization.result import NOTHING, RandomizationResult, gather
@@ -19,6 +20,7 @@ from captum_proto.metrics.randomization.weights import ORDERS, Init, find_stages
 
 
 @log_usage()
+@in_plain_modes
 def parameter_randomization(
     attribution: Any,
     model: nn.Module,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -242,8 +243,8 @@ def _of_target(natural: NaturalUnits, target: Target, images: Images, names: lis
     ordered, means, squares = ({name: Moments() for name in names} for _ in range(3))
     digests: list[str] = []
 
-    def take(batch: Tensor, units: Mapping[Layer, Tensor]) -> None:
-        digests.extend(map(image_digest, batch))
+    def take(batch: Tensor, units: Mapping[Layer, Tensor]) -> Iterator[Callable[[], None]]:
+        yield lambda: digests.extend(list(map(image_digest, batch)))
         for name in names:
             values = in_full(units[name])
             values = values.unsqueeze(-1) if values.dim() == 2 else values  # one value for each channel is one position
@@ -253,7 +254,7 @@ def _of_target(natural: NaturalUnits, target: Target, images: Images, names: lis
                 (means, values),
                 (squares, flat.double().square().mean(2)),
             ):
-                moments[name].update(rows)
+                yield functools.partial(moments[name].update, rows)
 
     natural.run(images, take)
     dtype = natural.pipeline.image_dtype

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -158,13 +158,17 @@ class NaturalStatistics(Loss):
         moments: dict[Layer, Moments] = {layer: Moments() for layer in loss.layers}
         digests: list[str] = []
 
-        def take(batch: Tensor, units: Mapping[Layer, Tensor]) -> None:
-            digests.extend(map(image_digest, batch))
+        def take(batch: Tensor, units: Mapping[Layer, Tensor]) -> Iterator[Callable[[], None]]:
+            yield lambda: digests.extend(list(map(image_digest, batch)))
             for layer in loss.layers:
-                loss._check_channels(layer, units[layer].shape)
-                # From the running ones, so that the difference of their mean squares loses nothing.
-                far = torch.stack(loss._far(layer, units[layer].double()), 1)
-                moments[layer].update(torch.stack([far, far.square()], 1))
+
+                def add(layer: Layer = layer) -> None:
+                    loss._check_channels(layer, units[layer].shape)
+                    # From the running ones, so that the difference of their mean squares loses nothing.
+                    far = torch.stack(loss._far(layer, units[layer].double()), 1)
+                    moments[layer].update(torch.stack([far, far.square()], 1))
+
+                yield add
 
         natural = NaturalUnits(forward_func, loss.layers, preprocess, transform, value_range, batch_size)
         count = natural.run(batches, take)

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from captum_proto._utils.batches import Images, image_batches
 from captum_proto._utils.errors import InputError
+from captum_proto._utils.halving import Halving, Once
 from captum_proto._utils.model import Loan, modules_of
+from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, LayerRecorder, channel_axis, channels_first
 from captum_proto.optim.random import TRANSFORM, RandomStream, prototype_keys
@@ -51,37 +53,50 @@ class NaturalUnits:
         self._recorder = LayerRecorder(forward_func, layers)
         self._loan = Loan(forward_func)
 
-    def run(self, images: Images, consume: Callable[[Tensor, Mapping[Layer, Tensor]], None]) -> int:
+    @in_plain_modes
+    def run(
+        self, images: Images, consume: Callable[[Tensor, Mapping[Layer, Tensor]], Iterable[Callable[[], Any]]]
+    ) -> int:
         """
         Hand each batch of images and what the layers return for it, ``(N, C, *positions)``, to a function.
 
         Args:
             images (Tensor or iterable): (N, C, H, W), or batches of them.
-            consume (Callable): Called with a batch as it was given, and with the layers' outputs.
+            consume (Callable): Called with a batch as it was given, or a part of it where memory is short, and with the layers' outputs.
+                It gives the steps in which it takes them, each of which is taken once.
 
         Returns:
             int: How many images there were.
         """
-        count, pipeline, recorder = 0, self.pipeline, self._recorder
+        count, halving = 0, Halving(self.pipeline.device)
         for batch in image_batches(images, self.batch_size, self.value_range, "images"):
-            given = batch.detach().to(pipeline.device, pipeline.image_dtype)
-            if self.transform is not None:
-                seeds = list(range(count, count + len(batch)))
-                keys = prototype_keys(seeds, [()] * len(batch), pipeline.device)
-                given = self.transform(given, RandomStream(keys, TRANSFORM))
-            with torch.no_grad(), self._loan.frozen(), self._loan.turn(), self._loan.own_buffers():
-                prepared = pipeline.prepare(given)
-                with recorder.recording():
-                    if not recorder.planned:
-                        recorder.plan(lambda few: pipeline.run(few.clone()), prepared[:1])
-                    pipeline.run(prepared)
-                    taken = recorder.take(len(batch))
-            units = {
-                layer: channels_first(value, recorder.channel_axis(layer, value)) for layer, value in taken.items()
-            }
-            consume(batch, units)
+            once = Once()
+
+            def work(rows: slice, batch: Tensor = batch, first: int = count, once: Once = once) -> None:
+                units = self._units(batch[rows], first + rows.start)
+                for number, step in enumerate(consume(batch[rows], units)):
+                    once(number, rows, step)
+
+            halving.whole(len(batch), work)
             count += len(batch)
         return count
+
+    def _units(self, batch: Tensor, first: int) -> dict[Layer, Tensor]:
+        """What the layers return for images that are numbered from ``first``."""
+        pipeline, recorder = self.pipeline, self._recorder
+        given = batch.detach().to(pipeline.device, pipeline.image_dtype)
+        if self.transform is not None:
+            seeds = list(range(first, first + len(batch)))
+            keys = prototype_keys(seeds, [()] * len(batch), pipeline.device)
+            given = self.transform(given, RandomStream(keys, TRANSFORM))
+        with torch.no_grad(), self._loan.frozen(), self._loan.turn(), self._loan.own_buffers():
+            prepared = pipeline.prepare(given)
+            with recorder.recording():
+                if not recorder.planned:
+                    recorder.plan(lambda few: pipeline.run(few.clone()), prepared[:1])
+                pipeline.run(prepared)
+                taken = recorder.take(len(batch))
+        return {layer: channels_first(value, recorder.channel_axis(layer, value)) for layer, value in taken.items()}
 
 
 def with_first(images: Images, batch_size: int, value_range: tuple[float, float]) -> tuple[Tensor, Iterator[Tensor]]:
