@@ -33,7 +33,7 @@ TASKS = "tasks"
 #: Made from the results: the description of the page, and the page.
 PAGE, REPORT = "page.json", "report.html"
 #: Every file of a finished run, with its size and its digest; the last that a run writes.
-MANIFEST = "manifest.json"
+MANIFEST = "checksums.json"
 #: The states of optimizations that were not finished, from which a resumed run goes on.
 SNAPSHOTS = ".snapshots"
 #: Held by the process at work.

@@ -157,7 +157,7 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
         verify(tmp_path / "nowhere")
     with pytest.raises(NotADirectoryError, match="is a file"):
         verify(tmp_path / "x.txt")
-    with pytest.raises(FileNotFoundError, match=r"holds neither settings\.json nor tasks nor manifest\.json"):
+    with pytest.raises(FileNotFoundError, match=r"holds neither settings\.json nor tasks nor checksums\.json"):
         verify(tmp_path)
 
 
