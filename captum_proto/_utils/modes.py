@@ -10,7 +10,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from captum_proto._utils.errors import StateError
+
 Function = TypeVar("Function", bound=Callable[..., Any])
+#: PyTorch's own question, which has no public name; where it has none at all, transforms end in PyTorch's own errors, as they come.
+_transforms_active: Callable[[], bool] = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
 
 
 @contextlib.contextmanager
@@ -26,10 +30,19 @@ def plain_modes() -> Iterator[None]:
 
 
 def in_plain_modes(function: Function) -> Function:
-    """A function that is called in :func:`plain_modes`; tensors from ``inference_mode`` come to it as copies that may have gradients."""
+    """
+    A function that is called in :func:`plain_modes`; tensors from ``inference_mode`` come to it as copies that may have gradients.
+
+    Called within a transform of ``torch.func`` it raises StateError: it decides by the values of images, which a transform hides.
+    """
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
+        if _transforms_active():
+            raise StateError(
+                f"{function.__qualname__} cannot be transformed by torch.func (vmap, grad, jvp), as it decides by the values of images; "
+                "call it outside of the transform, with all images in one batch."
+            )
         with plain_modes():
             return function(*map(_plain, arguments), **{name: _plain(value) for name, value in named.items()})
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from captum_proto.ops import _twin
 from captum_proto.ops._memory import called
 from captum_proto.ops._schemas import BORDERS, MAX_ROW_LENGTH
+from captum_proto.ops._transforms import is_transformed
 
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 #: Integers that float64 holds exactly, so that ranking them as float64 makes no ties of its own.
@@ -33,7 +35,8 @@ def high_frequency_loss(images: Tensor, power: int = 1) -> Tensor:
 
     Returns:
         Tensor: Shape (N,), in float32 for half-precision input, else in the dtype of ``images``. A side of one pixel has no neighbors
-        and adds zero. Differentiable once with respect to ``images``.
+        and adds zero. Differentiable once with respect to ``images``. Within transforms of ``torch.func`` and in forward-mode
+        differentiation PyTorch does the work.
 
     Raises:
         ValueError: If ``images`` is not four-dimensional or ``power`` is neither 1 nor 2.
@@ -52,6 +55,8 @@ def high_frequency_loss(images: Tensor, power: int = 1) -> Tensor:
         )
     if power not in (1, 2):
         raise ValueError(f"power is {power!r}; high_frequency_loss knows 1 (absolute) and 2 (squared differences).")
+    if is_transformed(images):
+        return _twin.high_frequency_loss(images, power)
     return called(torch.ops.captum_proto.high_frequency_loss, images, power)
 
 
@@ -87,7 +92,8 @@ def affine_sample(
         channels_last (bool, optional): Memory format of the result: ``torch.channels_last``, or contiguous. Default: False
 
     Returns:
-        Tensor: Shape and dtype of ``images``. Differentiable once, with respect to ``images`` alone. An infinite or missing (NaN) pixel
+        Tensor: Shape and dtype of ``images``. Differentiable once, with respect to ``images`` alone; within transforms of ``torch.func``
+        PyTorch does the work. An infinite or missing (NaN) pixel
         affects those outputs that have it among the four pixels around their coordinate, also where its weight is zero.
         To the native kernels, coordinates that are not finite are outside the image, and where there is no outside on its rim; PyTorch
         leaves them open.
@@ -129,9 +135,10 @@ def affine_sample(
     value = 0.0 if isinstance(fill, str) else float(fill)
     scale = images.new_ones(images.shape[1]) if std is None else _per_channel(std, "std", images).reciprocal()
     shift = images.new_full((images.shape[1],), value) if mean is None else value - _per_channel(mean, "mean", images)
-    return called(
-        torch.ops.captum_proto.affine_sample, images, matrix, scale, shift * scale, value, channels_last, border
-    )
+    arguments = images, matrix, scale, shift * scale, value, channels_last, border
+    if is_transformed(images):
+        return _twin.affine_sample(*arguments)
+    return called(torch.ops.captum_proto.affine_sample, *arguments)
 
 
 def rank(x: Tensor) -> Tensor:
