@@ -31,7 +31,6 @@ def main() -> int:
     parser.add_argument("families", nargs="*", choices=[*FAMILIES, []], help="default: all")
     asked = parser.parse_args().families or FAMILIES
     table = RESULTS / "reliability.csv"
-    rows = _recorded(table)
     failed = []
     for family in asked:
         begun = time.monotonic()
@@ -39,12 +38,17 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as scratch:
             own = Path(scratch) / "faults.csv"
             command = [sys.executable, str(HERE / f"{family}.py"), str(Path(scratch) / "runs"), str(own)]
-            if subprocess.run(command, cwd=HERE, timeout=LIMIT).returncode:
+            try:
+                if subprocess.run(command, cwd=HERE, timeout=LIMIT).returncode:
+                    failed.append(family)
+                    continue
+            except subprocess.TimeoutExpired:
+                print(f"{family} takes longer than {LIMIT} s", flush=True)
                 failed.append(family)
                 continue
-            rows[family] = read(own)
+            _record(table, {**_recorded(table), family: read(own)})  # others may have written theirs meanwhile
         print(f"{family}: {time.monotonic() - begun:.0f} s", flush=True)
-        _record(table, rows)
+    rows = _recorded(table)
     lost = sum(fault.lost for faults in rows.values() for fault in faults)
     injected = sum(fault.injected for faults in rows.values() for fault in faults)
     print(

@@ -2,7 +2,7 @@
 Cycles of generate and evaluate with faults drawn at random, for as long as asked: does anything grow?
 
 ``python tests/reliability/soak.py SCRATCH TABLE [--seconds 1200]``. After every fifth cycle the process's memory, open files, threads and
-the hooks of the model are noted; every finished run is checked against the digests in its records. Samples go to docs/results/soak.csv.
+the hooks of the model are noted; every finished run is verified. Samples go to docs/results/soak.csv.
 """
 
 from __future__ import annotations
@@ -40,10 +40,15 @@ from captum_proto._utils.errors import CaptumProtoError
 from captum_proto.experiments.generate import Generate
 from captum_proto.models import NamedModel
 from captum_proto.runs.tasks import carry_out
+from captum_proto.runs.verify import verify
 
 SEED = 18
+#: What is said of a cycle to which nothing happened.
+NOTHING = "nothing"
 SHAPE = (3, 8, 8)
 SAMPLES = Path(__file__).resolve().parents[2] / "docs" / "results" / "soak.csv"
+#: So many forward passes and files a cycle has at least.
+PASSES, FILES = 20, 8
 OPTIONS: dict[str, Any] = {"steps": 4, "warmup_steps": 1, "evaluation_draws": 1}
 #: What a child process does until it is killed: the same run, into a folder of its own.
 _CHILD = (
@@ -53,16 +58,19 @@ _CHILD = (
 
 
 class Trap(nn.Module):
-    """Lets everything pass but what is set."""
+    """Lets everything pass, but raises what is set after so many passes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.error: type[BaseException] | None = None
+        self.passes = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.error is not None:
-            error, self.error = self.error, None
-            raise error("injected")
+            self.passes -= 1
+            if self.passes < 0:
+                error, self.error = self.error, None
+                raise error("injected")
         return x
 
 
@@ -94,13 +102,21 @@ def wrong_files(folder: Path) -> int:
 
 
 def _interrupted(named: NamedModel, folder: Path) -> str:
-    named.model.dropout.error = KeyboardInterrupt  # type: ignore[union-attr]
-    return _said(lambda: cycle(named, folder))
+    trap: Any = named.model.dropout
+    trap.error, trap.passes = KeyboardInterrupt, _drawn(folder, PASSES)
+    try:
+        return _said(lambda: cycle(named, folder))
+    finally:
+        trap.error = None
 
 
 def _exception(named: NamedModel, folder: Path) -> str:
+    left = [_drawn(folder, PASSES)]
+
     def fail(*_: Any) -> None:
-        raise RuntimeError("injected into a hook")
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("injected into a hook")
 
     with named.model.block.register_forward_hook(fail):  # type: ignore[operator,union-attr]
         return _said(lambda: cycle(named, folder))
@@ -120,16 +136,25 @@ def _nan(named: NamedModel, folder: Path) -> str:
 
 
 def _disk_full(named: NamedModel, folder: Path) -> str:
-    original = files.save_file
+    """From the n-th file on, there is no room for another."""
+    original, left = files.put_in_place, [_drawn(folder, FILES)]
 
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def full(*given: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(*given)
 
-    files.save_file = full
+    files.put_in_place = full
     try:
         return _said(lambda: cycle(named, folder))
     finally:
-        files.save_file = original
+        files.put_in_place = original
+
+
+def _drawn(folder: Path, below: int) -> int:
+    """When in a cycle a fault comes: by the name of its folder, so that the next soak has it at the same place."""
+    return random.Random(folder.name).randrange(below)
 
 
 def _killed(_: NamedModel, folder: Path) -> str:
@@ -138,7 +163,7 @@ def _killed(_: NamedModel, folder: Path) -> str:
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        time.sleep(random.Random(str(folder)).random())
+        time.sleep(random.Random(folder.name).random())
         child.send_signal(signal.SIGKILL)
         child.wait()
     wrong = wrong_files(folder)
@@ -151,7 +176,7 @@ def _said(call: Callable[[], Any]) -> str:
         call()
     except (CaptumProtoError, KeyboardInterrupt, RuntimeError, OSError) as error:
         return f"{type(error).__name__}: {error}".splitlines()[0]
-    return "nothing"
+    return NOTHING
 
 
 FAULTS: dict[str, Callable[[NamedModel, Path], str]] = {
@@ -188,15 +213,19 @@ def family(scratch: Path, seconds: float = 1200.0) -> Iterator[Fault]:
         folder = scratch / f"run-{cycles}"
         # A child takes seconds to begin, the others milliseconds.
         kind = draw.choices(list(FAULTS), [4, 4, 4, 4, 1])[0]
-        seen[kind] = FAULTS[kind](named, folder) or seen[kind]
-        counts[kind] += 1
-        begun_before = (folder / "settings.json").exists()
-        if not begun_before:  # it ended before there was anything to go on with
-            shutil.rmtree(folder, ignore_errors=True)
-        again = cycle(named, folder, resume=begun_before)
-        lost[kind] += not all(torch.equal(one, other) for one, other in zip(again, expected, strict=True))
+        said = FAULTS[kind](named, folder)
+        if said != NOTHING:  # else the cycle ended before the fault came
+            seen[kind] = said
+            counts[kind] += 1
         lost[kind] += wrong_files(folder) + ("not as recorded" in seen[kind])
-        shutil.rmtree(folder)
+        try:
+            again = cycle(named, folder, resume=True)
+        except CaptumProtoError as error:
+            lost[kind], seen[kind] = lost[kind] + 1, f"it cannot go on: {error}"
+        else:
+            lost[kind] += not all(torch.equal(one, other) for one, other in zip(again, expected, strict=True))
+            lost[kind] += len(verify(folder).problems)
+        shutil.rmtree(folder, ignore_errors=True)
         cycles += 1
         if cycles % 5 == 0:
             samples.append(_sample(named.model, cycles, begun))
