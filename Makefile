@@ -82,6 +82,10 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/concepts.py
 	$(BIN)/python benchmarks/sanity.py
 	$(BIN)/python benchmarks/circuits.py
+	$(BIN)/python benchmarks/network_step.py
+	$(BIN)/python benchmarks/processes.py
+	$(BIN)/python benchmarks/extremes.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/results.py
 
 # torch comes first and by itself: the native modules are built against it, so its build may not be isolated from it.

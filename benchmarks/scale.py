@@ -185,6 +185,10 @@ def main() -> None:
         for row in growth(what, task / speed, tasks, counts, writing, summed, spreads)
     ]
     lines.append(text_table(list(rows[0]), [list(map(str, row.values())) for row in rows]))
+    report.record["table"] = {
+        "header": ["", *list(rows[0])[1:]],
+        "rows": [list(map(str, row.values())) for row in rows],
+    }
     report.write()
     print("\n".join(lines))
     if not args.quick:
