@@ -121,8 +121,8 @@ class RunFolder:
         if (whole := at_work()) is not None:
             whole.add_part(self.folder)
             self.in_group |= whole.in_group
-        elif self._arguments is None:  # of a run that goes on, those with which it began
-            self._arguments = _arguments.get()
+        else:
+            self._note_arguments()
         while not self._above.exists() and self._above != self._above.parent:
             self._above = self._above.parent
         self._take_lock(patience=PATIENCE if self.in_group and self._goes_on() else 0)
@@ -166,6 +166,10 @@ class RunFolder:
             self._unlock()
         if kind is not None and not (self.folder / SETTINGS).exists():
             remove_empty(self.folder, self._above)
+
+    def _note_arguments(self) -> None:
+        if self._arguments is None:  # else the run goes on, and they are those with which it began
+            self._arguments = _arguments.get()
 
     def _begin_work(self) -> None:
         self._token = _at_work.set(self)
@@ -244,7 +248,7 @@ class RunFolder:
                 all_settings(self.folder)  # raises
             self._parts = parts_of_records(self.folder)
         elif found is not None and self.resume:
-            self._arguments = found.pop(ARGUMENTS, None)
+            self._arguments = found.pop(ARGUMENTS, self._arguments)
             found.pop(RECORDED, None)
             self._summary_files = found.pop(SUMMARY, None)
             parts = found.pop(PARTS, ())

@@ -89,6 +89,7 @@ class SharedFolder(JoinedFolder):
         self._take_lock(shared=True)
         try:
             self._check_links()
+            self._note_arguments()
             if not (self.folder / SETTINGS).exists():
                 RunFolder.write_settings(self, self._begun)
             found = all_settings(self.folder)

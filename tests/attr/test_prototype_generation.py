@@ -379,7 +379,7 @@ def test_every_argument_is_in_the_settings_and_they_are_json(make_cnn):
     assert {name: recorded[name] for name in expected} == expected
     assert recorded["versions"]["torch"] == metadata.version("torch")
     recorded_elsewhere = {"target", "seed", "start"}  # attributes of the prototypes
-    without_influence = {"self", "additional_forward_args", "callback", "snapshot_steps", "show_progress"}
+    without_influence = {"self", "additional_forward_args", "callback", "snapshot", "snapshot_steps", "show_progress"}
     arguments = set(inspect.signature(PrototypeGeneration.generate).parameters)
     assert arguments - recorded_elsewhere - without_influence <= set(recorded)
 

@@ -24,6 +24,7 @@ FIELDS = {field.name: field for field in fields(GenerationSettings)}
 BESIDE = {"self", "target", "image_shape", "additional_forward_args", "start", "seed", "batch_size", "callback"} | {
     "snapshot_steps",
     "show_progress",
+    "snapshot",
 }
 
 

@@ -1,4 +1,4 @@
-"""The operators on tensors of every strange kind, for test_operators.py: ``python strange_tensors.py FILE`` stores what came of it."""
+"""The operators on strange tensors, for test_strange_tensors.py: ``python strange_tensors.py FILE`` stores what came of it."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ def test_what_others_noted_goes_when_the_run_is_overwritten(tmp_path: Path) -> N
     (out / "mine.txt").write_text("not of the run")
     carry_out(Steps(log, word="other", count=1), out, overwrite=True)
     kept = {name for name in snapshot(out) if not name.startswith("parts/000/")}
-    assert kept == {"mine.txt", "settings.json", "000.txt", "all.txt", "tasks/000.json"}
+    assert kept == {"mine.txt", "settings.json", "000.txt", "all.txt", "tasks/000.json", "checksums.json"}
 
 
 def test_a_second_group_is_told_that_the_folder_is_in_use(tmp_path: Path) -> None:
