@@ -116,7 +116,7 @@ def all_settings(folder: Path) -> dict[str, Any]:
     """With what the run keeps account of for itself."""
     try:
         settings, whole = unsealed(read_json(aside_of(folder / SETTINGS)))
-        if whole is False:
+        if whole is False or (whole is None and _records_are_sealed(folder)):
             raise ValueError("it was altered")
         recorded = settings.get(RECORDED)
         if recorded is not None and not isinstance(recorded, dict):
@@ -126,6 +126,11 @@ def all_settings(folder: Path) -> dict[str, Any]:
             f'"{folder}" holds no readable {SETTINGS}, so it cannot be resumed; choose another.'
         ) from error
     return dict(settings)
+
+
+def _records_are_sealed(folder: Path) -> bool:
+    """Whether a version wrote a run that seals its settings too: where these have no seal, it was lost, by a letter of its name."""
+    return any(RUN in record for path in task_records(folder) if (record := read_record(path)) is not None)
 
 
 def has_settings(folder: Path) -> bool:

@@ -145,13 +145,20 @@ def test_of_an_interrupted_generation_the_finished_batches_are_shown(
     assert page.summary == ["No prototype is finished yet."]
 
 
+def without_digests(folder: Path) -> None:
+    """As earlier versions wrote settings and records."""
+    for path in [folder / SETTINGS, *(folder / "tasks").rglob("*.json")]:
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in content.items() if name not in ("sha256", "run")}))
+
+
 def test_a_generation_older_than_pages_is_shown(model: NamedModel, tmp_path: Path) -> None:
     generate(model, tmp_path)
     settings = json.loads((tmp_path / SETTINGS).read_text())
     for name in ("labels", "file_stems", "warnings"):
         del settings["recorded"][name]
-    del settings["sha256"]  # nor had it a digest then
     (tmp_path / SETTINGS).write_text(json.dumps(settings))
+    without_digests(tmp_path)
     (tmp_path / PAGE).write_text("{ damaged")
     report_on(tmp_path)
     (section,) = Page.load(tmp_path).sections
@@ -220,6 +227,7 @@ def test_an_evaluation_that_finished_nothing_and_an_older_one(model: NamedModel,
         evaluate(model, tmp_path / "old")
     (tmp_path / "old" / PAGE).unlink()
     (tmp_path / "old" / SETTINGS).write_text('{"command": "evaluate"}')
+    without_digests(tmp_path / "old")
     report_on(tmp_path / "old")
     titles = [section.title for section in Page.load(tmp_path / "old").sections]
     assert titles == ["Mean over 2 classes", "ash", "birch </script>"]
