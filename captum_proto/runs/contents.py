@@ -205,8 +205,7 @@ def parts_of(root: Path) -> list[Path]:
         return []
     names = parts_noted(root)
     with suppress(OccupiedError):
-        recorded = all_settings(root).get(PARTS)
-        names |= {name for name in recorded if isinstance(name, str)} if isinstance(recorded, list) else set()
+        names |= names_of_parts(all_settings(root))
     return [path for path in _within(root, names) if path.is_dir()]
 
 
@@ -309,6 +308,12 @@ def recorded_files(root: Path) -> list[Path]:
         with suppress(OccupiedError):
             found += _within(root, all_settings(root).get(SUMMARY))
     return sorted(set(found))
+
+
+def names_of_parts(settings: dict[str, Any]) -> set[str]:
+    """What settings call the parts of their run, wherever that may lead; nothing where they are damaged."""
+    names = settings.get(PARTS)
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
 
 
 def parts_noted(root: Path) -> set[str]:

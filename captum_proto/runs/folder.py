@@ -36,9 +36,11 @@ from captum_proto.runs.contents import (
     is_recoverable,
     job_of,
     link_out_of,
+    names_of_parts,
     note_line,
     nothing_finished,
     parts_noted,
+    parts_of,
     parts_of_records,
     read_record,
     read_settings,
@@ -150,14 +152,14 @@ class RunFolder:
         self._end_work()
         try:
             if kind is None:
-                parts = self._parts | parts_noted(self.folder)
+                parts = parts_of(self.folder)  # before the journals go that tell of some
                 try:
                     remove_notes(self.folder)
                 except OSError as gone_wrong:
                     raise file_error(gone_wrong, self.folder / JOURNAL, "cannot be removed") from gone_wrong
                 for part in parts:  # whose lock could not be removed when they ended
                     with suppress(OSError):
-                        (self.folder / part / LOCK).unlink(missing_ok=True)
+                        (part / LOCK).unlink(missing_ok=True)
                 shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)
             # Not of one that the user has interrupted, nor where others may be writing still.
             elif issubclass(kind, Exception) and self.job is None and nothing_finished(self.folder):
@@ -251,8 +253,8 @@ class RunFolder:
             self._arguments = found.pop(ARGUMENTS, self._arguments)
             found.pop(RECORDED, None)
             self._summary_files = found.pop(SUMMARY, None)
-            parts = found.pop(PARTS, ())
-            self._parts = {part for part in parts if isinstance(part, str)} if isinstance(parts, list) else set()
+            self._parts = names_of_parts(found)
+            found.pop(PARTS, None)
             check_same(self.folder, found, self.provenance)
 
     def _check_links(self) -> None:

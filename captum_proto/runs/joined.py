@@ -16,6 +16,7 @@ from captum_proto.runs.contents import (
     SUMMARY,
     all_settings,
     check_free,
+    names_of_parts,
     note_line,
 )
 from captum_proto.runs.folder import RunFolder
@@ -56,7 +57,7 @@ class JoinedFolder(RunFolder):
         self.recorded = dict(recorded)
 
     def _open(self) -> None:
-        self._parts = set(all_settings(self.folder).get(PARTS, ()))
+        self._parts = names_of_parts(all_settings(self.folder))
 
     def _record_part(self, name: str) -> None:
         note_line(self.folder, {PART: name}, self._process)
@@ -95,7 +96,8 @@ class SharedFolder(JoinedFolder):
             found = all_settings(self.folder)
             for name in (RECORDED, SUMMARY, ARGUMENTS):
                 found.pop(name, None)
-            self._parts = set(found.pop(PARTS, ()))
+            self._parts = names_of_parts(found)
+            found.pop(PARTS, None)
             check_same(self.folder, found, self.provenance)
         except BaseException:
             self._unlock()

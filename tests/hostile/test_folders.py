@@ -241,3 +241,16 @@ def test_a_folder_in_use_is_said(folder: Path) -> None:
     described(folder)
     with RunFolder(folder, {"command": "generate"}, overwrite=True), pytest.raises(OccupiedError):
         RunFolder(folder, {"command": "sweep"}).__enter__()
+
+
+def test_a_run_that_goes_on_removes_no_lock_outside(folder: Path) -> None:
+    """That of a part which is none."""
+    parts = ["..", "../elsewhere", 3, ["a"]]
+    (folder / "settings.json").write_text(json.dumps({"command": "c", "recorded": {}, "parts": parts}))
+    (folder / "tasks" / "a.json").write_text(json.dumps({**RECORD, "files": {}}))
+    locks = [folder.parent / ".lock", folder.parent / "elsewhere" / ".lock"]
+    for lock in locks:
+        lock.touch()
+    with RunFolder(folder, {"command": "c"}, resume=True):
+        pass
+    assert all(lock.exists() for lock in locks)
