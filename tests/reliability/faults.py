@@ -43,6 +43,9 @@ def write(family: Callable[[Path], Iterable[Fault]]) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for fault in family(scratch):
+            # What a file of strangers says may hold anything.
+            seen = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in fault.seen)
+            fault = dataclasses.replace(fault, seen=seen)
             writer.writerow(dataclasses.astuple(fault))
             file.flush()
             print(f"{fault.name}: {fault.injected} injected, {fault.lost} lost; {fault.seen}", flush=True)

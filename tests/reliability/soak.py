@@ -245,18 +245,17 @@ def _growth(samples: list[dict[str, float]]) -> Fault:
     settled = samples[len(samples) // 3 :]
     if len(settled) < 3:
         return Fault("growth over the soak", 0, 0, "too short to tell")
-    at, held = (np.array([each[name] for each in settled]) for name in ("cycles", "memory_kib"))
-    line = stats.linregress(at, held)
-    half = float(stats.t.ppf(0.975, len(settled) - 2)) * float(line.stderr)
-    low, high = float(line.slope) - half, float(line.slope) + half
-    grown = [name for name in ("open_files", "threads", "hooks") if settled[-1][name] > settled[0][name]]
+    at, held = (np.array([float(each[name]) for each in settled]) for name in ("cycles", "memory_kib"))
+    # The median of the slopes between any two samples: a heap grows in steps, after which a line through all of them would rise for ever.
+    slope, _, low, high = stats.theilslopes(held, at)
+    grown = [name for name in ("open_files", "threads", "hooks") if float(settled[-1][name]) > float(settled[0][name])]
     # Less than a KiB a cycle is what an allocator's heap makes of itself.
     grown += ["memory"] if low > 1 else []
-    said = (
-        f"memory {float(line.slope):+.2f} KiB a cycle (95 %: {low:+.2f} to {high:+.2f}) over {len(settled)} samples; "
-    )
+    said = f"memory {held[0]:,.0f} → {held[-1]:,.0f} KiB in {at[-1] - at[0]:.0f} cycles, median slope {slope:+.2f} KiB a cycle "
+    said += f"(95 %: {low:+.2f} to {high:+.2f}); "
     said += ", ".join(
-        f"{name} {settled[0][name]:.0f} → {settled[-1][name]:.0f}" for name in ("open_files", "threads", "hooks")
+        f"{name} {float(settled[0][name]):.0f} → {float(settled[-1][name]):.0f}"
+        for name in ("open_files", "threads", "hooks")
     )
     return Fault("growth over the soak", 0, len(grown), said)
 

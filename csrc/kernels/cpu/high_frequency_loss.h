@@ -131,6 +131,10 @@ class LaneSum {
 /// Sums the differences of units [begin, end).
 template <class T, int power>
 void high_frequency_units(Images<const T> images, std::int64_t begin, std::int64_t end, UnitSums* sums) {
+  if (images.lines.length == 0) {  // no pixel has a neighbor, and there may be no memory to point into
+    std::fill(sums + begin, sums + end, UnitSums{0, 0});
+    return;
+  }
   const WorkspaceLease lease;
   const Lines& lines = images.lines;
   LineReader<T> reader(images, lease.workspace);
@@ -209,6 +213,7 @@ template <class T, int power>
 void high_frequency_gradient_units(Images<const T> images, Images<T> gradients, const Wide<T>* grad_output, std::int64_t begin,
                                    std::int64_t end) {
   using Value = Wide<T>;
+  if (images.lines.length == 0) return;
   const WorkspaceLease lease;
   const Lines& lines = images.lines;
   LineReader<T> reader(images, lease.workspace);
