@@ -43,8 +43,8 @@ def write(family: Callable[[Path], Iterable[Fault]]) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for fault in family(scratch):
-            # What a file of strangers says may hold anything.
-            seen = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in fault.seen)
+            # What a file of strangers says may hold anything; where it was says nothing to a reader.
+            seen = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in fault.seen.replace(str(scratch), "…"))
             fault = dataclasses.replace(fault, seen=seen)
             writer.writerow(dataclasses.astuple(fault))
             file.flush()
