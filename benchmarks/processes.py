@@ -1,5 +1,5 @@
 """
-Claim: two processes on two cores take little more than half the time of one, and 1, 2, 3 and 4 processes write the same bytes.
+Claim: two processes on two cores do the work in little more than half the time of one, and 1, 2, 3 and 4 processes write the same bytes.
 
 ``captum-proto generate`` with EfficientNet-Lite0, eight classes one at a time, under ``torchrun`` with one thread a process, in rounds that
 turn around. Beside the whole time stands that from the opening of the folder to the last file: what is before it, the start of Python and

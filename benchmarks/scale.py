@@ -197,9 +197,9 @@ def main() -> None:
 
 def worlds(gpus: Iterable[float]) -> Iterable[tuple[str, float, list[int]]]:
     """Who may work: cores, and GPUs that are taken for so many cores each."""
-    yield "cores", 1.0, [1, 64, 1024, 16384]
+    yield "a core", 1.0, [1, 64, 1024, 16384]
     for cores in gpus:
-        yield f"GPUs of {cores:g} cores", cores, [1, 64, 1024, 4096]
+        yield f"a GPU of {cores:g} cores", cores, [1, 64, 1024, 4096]
 
 
 def growth(
@@ -216,11 +216,11 @@ def growth(
             summary=tasks * summed,
         )
         yield {
-            "workers": f"{count:,} {what}",
+            "workers": f"{count:,} x {what}",
             "days": f"{ideal.seconds / 86400:,.2f}",
             "efficiency": f"{100 * ideal.efficiency:.0f} %",
             "days, with slow and dying": f"{real.seconds / 86400:,.2f}",
-            "of it work ": f"{100 * real.efficiency:.0f} %",
+            "efficiency then": f"{100 * real.efficiency:.0f} %",
             "died": f"{real.failures:,}",
             "lost, h": f"{real.lost / 3600:,.1f}",
         }

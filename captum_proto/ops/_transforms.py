@@ -20,7 +20,8 @@ def is_transformed(images: Tensor) -> bool:
     """
     if torch.compiler.is_compiling():
         return False
-    return _transforms_active() or forward_ad.unpack_dual(images).tangent is not None
+    dual = forward_ad.unpack_dual(images)  # type: ignore[no-untyped-call]
+    return _transforms_active() or dual.tangent is not None
 
 
 __all__ = ["is_transformed"]
