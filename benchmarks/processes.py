@@ -93,7 +93,7 @@ def main() -> int:
                 f"{100 * faster['working'] / usable:.0f} %",
             ]
         )
-        report.record["cases"].append(
+        report.record.setdefault("processes", []).append(
             {
                 "processes": count,
                 "steps": steps,
@@ -104,8 +104,9 @@ def main() -> int:
             }
         )
     report.record["equal_digests"] = len(digests) == 1
-    report.write()
     header = ["processes", "s", "x one", f"of {cores} cores", "s at work", "of cores at work"]
+    report.record["table"] = {"header": header, "rows": rows}
+    report.write()
     print(text_table(header, rows))
     print("equal digests" if len(digests) == 1 else f"DIGESTS DIFFER: {sorted(digests)}")
     return len(digests) != 1
