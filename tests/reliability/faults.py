@@ -44,7 +44,10 @@ def write(family: Callable[[Path], Iterable[Fault]]) -> None:
         writer.writerow(COLUMNS)
         for fault in family(scratch):
             # What a file of strangers says may hold anything; where it was says nothing to a reader.
-            seen = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in fault.seen.replace(str(scratch), "…"))
+            seen = "".join(
+                letter if letter.isprintable() else ascii(letter)[1:-1]
+                for letter in fault.seen.replace(str(scratch), "…")
+            )
             fault = dataclasses.replace(fault, seen=seen)
             writer.writerow(dataclasses.astuple(fault))
             file.flush()
