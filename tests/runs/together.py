@@ -185,6 +185,7 @@ def supervise(
     for generation in range(restarts + 1):
         running = begin(size, act, store, generation=generation)
         codes: dict[int, int] = {}
+        asked: set[int] = set()
         if fault is not None and not generation:
             fault(running)
         while len(codes) < len(running):
@@ -192,8 +193,9 @@ def supervise(
             if child in running:
                 codes[child] = os.waitstatus_to_exitcode(status)
                 if codes[child]:
-                    for other in set(running) - codes.keys():
+                    for other in set(running) - codes.keys() - asked:  # once: a second time ends a process in its task
                         os.kill(other, signal.SIGTERM)
+                        asked.add(other)
         generations.append([codes[child] for child in running])
         if not any(generations[-1]):
             break
