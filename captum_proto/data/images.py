@@ -279,8 +279,9 @@ def _is_turned(image: Image.Image) -> bool:
     """Whether an image that is decoded has an EXIF orientation that turns or mirrors it. Pillow turns a TIFF itself."""
     try:
         return image.getexif().get(_ORIENTATION) in _TURNED
+    # Which error depends on where the bytes are damaged: Pillow's reader of EXIF checks few of them before it computes with them.
     except Exception:
-        return False  # damaged, and the image is none the worse for it
+        return False  # the image itself is none the worse for it
 
 
 def _eight_bits(image: Image.Image, path: str) -> Image.Image:
