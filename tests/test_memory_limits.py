@@ -16,9 +16,8 @@ from entry_points import ENTRIES, LAYER, SHAPE, differences
 from networks import SmallCNN, seeded
 from torch import Tensor, nn
 
-from captum_proto import PathSimilarity, PrototypeGeneration, memory_budget
+from captum_proto import PathSimilarity, PrototypeGeneration
 from captum_proto._utils.errors import MemoryLimitError
-from captum_proto._utils.memory import Gauge
 from captum_proto.cli import main
 from captum_proto.concept.tally import Tally
 from captum_proto.optim import GramDiversity
@@ -214,27 +213,55 @@ class Hungry(nn.Module):
         return self.network(x) + torch.ones(len(x) * self.each, dtype=torch.uint8)[-1] * 0
 
 
+#: In a process of its own: of what a process of many tests holds, a part is given back at any moment.
+_BUDGET = """
+import sys
+sys.path.insert(0, {tests!r})
+import pytest, torch
+torch.set_num_threads(1)
+from entry_points import ENTRIES, SHAPE, differences
+from networks import SmallCNN, seeded
+from test_memory_limits import Hungry
+
+from captum_proto import memory_budget
+from captum_proto._utils.errors import MemoryLimitError
+from captum_proto._utils.memory import Gauge
+
+each, entry = 48 * 2**20, ENTRIES[{entry!r}]
+model, images = Hungry(each, seeded(SmallCNN).double().eval()), torch.rand(8, *SHAPE, dtype=torch.float64)
+expected = entry(model, images)
+unlimited = max(model.sizes)
+model.sizes.clear()
+gauge = Gauge(torch.device("cpu"))
+budget = gauge.held + 7 * each // 2
+gauge.begin()
+with memory_budget(budget):
+    found = entry(model, images)
+assert gauge.peak() <= budget, (gauge.peak(), budget)
+assert max(model.sizes) <= 3 <= unlimited, (model.sizes, unlimited)
+assert differences(found, expected, 1e-9) == ""
+with (
+    memory_budget(gauge.held + each // 2),
+    pytest.raises(MemoryLimitError, match=r"by itself takes .* the memory budget is"),
+):
+    entry(model, images)
+print("the same")
+"""
+
+
+def _said_by(program: str, **values: Any) -> str:
+    """What a program in a process of its own says, with these values in it."""
+    tests = str(Path(__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(tests).parent), tests])}
+    command = [sys.executable, "-c", program.format(tests=tests, **values)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return done.stdout.strip() if done.returncode == 0 else done.stderr[-2000:]
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured where Linux tells it")
 @pytest.mark.parametrize("entry", ["PathSimilarity.evaluate", "PrototypeGeneration.generate", "verifier_logits"])
-def test_a_budget_makes_batches_small(entry: str, make_images: Callable[..., Tensor]) -> None:
-    each = 48 * 2**20
-    model, images = Hungry(each, seeded(SmallCNN).double().eval()), make_images(8, SHAPE).double()
-    expected = ENTRIES[entry](model, images)
-    unlimited = max(model.sizes)
-    model.sizes.clear()
-    gauge = Gauge(torch.device("cpu"))
-    budget = gauge.held + 7 * each // 2
-    gauge.begin()
-    with memory_budget(budget):
-        found = ENTRIES[entry](model, images)
-    assert gauge.peak() <= budget
-    assert max(model.sizes) <= 3 <= unlimited
-    assert differences(found, expected, _GROWS) == ""
-    with (
-        memory_budget(gauge.held + each // 2),
-        pytest.raises(MemoryLimitError, match=r"by itself takes .* the memory budget is"),
-    ):
-        ENTRIES[entry](model, images)
+def test_a_budget_makes_batches_small(entry: str) -> None:
+    assert _said_by(_BUDGET, entry=entry) == "the same"
 
 
 _TRUE_FAILURE = """
@@ -263,11 +290,7 @@ print("the same")
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS")
 def test_memory_that_the_system_does_not_give() -> None:
     """No stub: the allocator of the CPU is refused what it asks for."""
-    tests = str(Path(__file__).parent)
-    program = _TRUE_FAILURE.format(tests=tests, entries=["PathSimilarity.evaluate", "capture"])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(tests).parent), tests])}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=120)
-    assert done.stdout.strip() == "the same", done.stderr[-2000:]
+    assert _said_by(_TRUE_FAILURE, entries=["PathSimilarity.evaluate", "capture"]) == "the same"
 
 
 def test_the_command_line_takes_a_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
