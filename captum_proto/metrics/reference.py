@@ -153,7 +153,8 @@ class ActivationSums:
     @classmethod
     def restored(cls, state: dict[str, Tensor]) -> Self:
         """The reference that :meth:`state_dict` described."""
-        return cls._of(state, json.loads(bytes(state["described"].tolist())))
+        described = json.loads(bytes(state["described"].tolist()))
+        return cls._of({name: tensor.clone() for name, tensor in state.items()}, described)
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write the reference to one safetensors file; :meth:`load` reads it."""
@@ -179,16 +180,16 @@ class ActivationSums:
 
     @classmethod
     def _of(cls, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> Self:
-        """A reference from its tensors, and what they are of as JSON holds it."""
+        """A reference of these tensors, uncopied as those of a file are mapped, and of what they are of as JSON holds it."""
         described: dict[str, Any] = {name: metadata[name] for name in cls._described}
         described["shapes"] = [tuple(shape) for shape in described["shapes"]]
         for name in ("layers", "digests"):
             described[name] = list(described[name])
         described["skipped"] = dict(described["skipped"])
         sums: dict[str, Any] = {
-            name: [tensors[f"{name}.{i}"].clone() for i in range(len(described["layers"]))] for name in cls._summed
+            name: [tensors[f"{name}.{i}"] for i in range(len(described["layers"]))] for name in cls._summed
         }
-        loaded = cls(**described, **sums, pixel_sum=tensors["pixel_sum"].clone())
+        loaded = cls(**described, **sums, pixel_sum=tensors["pixel_sum"])
         alike("layers", len(loaded.layers), len(loaded.shapes))
         for name, total, shape in zip(loaded.layers, loaded.sums, loaded.shapes, strict=True):
             alike(f"values of {name}", len(total), math.prod(shape))
