@@ -1,7 +1,7 @@
 """
 Memory and time of comparing images with the references of many classes, which lie in files.
 
-``python benchmarks/many_references.py 1000 --network lite0 --size 112 --folder FOLDER``, where FOLDER has room for 24 GB.
+``python benchmarks/many_references.py 1000 --network lite0 --size 80 --folder FOLDER``, where FOLDER has room for 40 GB.
 """
 
 from __future__ import annotations
