@@ -287,9 +287,14 @@ def read_record(path: Path, altered: bool = False) -> dict[str, Any] | None:
     return record
 
 
+def is_there(path: Path, recorded: dict[str, Any]) -> bool:
+    """Whether a file is there and as long as was recorded of it."""
+    return path.is_file() and path.stat().st_size == recorded["bytes"]
+
+
 def is_intact(path: Path, recorded: dict[str, Any]) -> bool:
     """Whether a file is there and is what was recorded of it, to the last byte."""
-    return path.is_file() and path.stat().st_size == recorded["bytes"] and sha256(path) == recorded.get("sha256")
+    return is_there(path, recorded) and sha256(path) == recorded.get("sha256")
 
 
 def recorded_of(path: Path) -> dict[str, Any]:

@@ -57,6 +57,20 @@ class Claims(ABC):
     def claim(self, task: str) -> bool:
         """Take a task, if nobody has."""
 
+    def found_intact(self, task: str, read: Callable[[], bool], forget: Callable[[], None]) -> bool | None:
+        """
+        Whether a task that is recorded was finished before, and nothing has altered its files since.
+
+        Args:
+            task (str): Its name.
+            read (Callable): Reads the files to see that.
+            forget (Callable): Makes the task unfinished.
+
+        Returns:
+            bool, optional: None if another process reads them just now.
+        """
+        return read()
+
     def check(self) -> None:  # noqa: B027  # where there are no others, they cannot fail
         """See that the others are well, before a task and while waiting."""
 
@@ -104,6 +118,19 @@ class Group(Claims):
             if owner != mine and self._line.is_silent(int(owner)):
                 owner = self._of_run.compare_set(f"task/{task}", owner, mine).decode()
         return owner == mine
+
+    def found_intact(self, task: str, read: Callable[[], bool], forget: Callable[[], None]) -> bool | None:
+        """One process reads for all: else each of a thousand would read what all of them have made."""
+        with reachable():
+            if self._of_run.check([f"read/{task}"]):
+                return True  # what was altered is forgotten, and what is recorded now is new
+        if not self.claim(f"reading/{task}"):
+            return None
+        intact = read()
+        if not intact:
+            forget()
+        self.announce(f"read/{task}")
+        return intact
 
     def check(self) -> None:
         """

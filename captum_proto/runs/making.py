@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from captum_proto._utils.files import files_written
-from captum_proto.runs.contents import SNAPSHOTS, remove_empty
+from captum_proto.runs.contents import SNAPSHOTS, TASKS, remove_empty, task_records
 from captum_proto.runs.folder import note_again, noted_warnings
 from captum_proto.runs.group import Alone, Claims, wait_until
 from captum_proto.runs.snapshots import of_task
@@ -39,6 +39,10 @@ class Making:
         self._protocol, self._run, self._claims = protocol, run, claims
         self._left = dict(enumerate(run.tasks))
         self._finished: set[str] = set()
+        #: Tasks recorded before this process began: their files are read. Those of tasks that are recorded later were written just now.
+        self._recorded_before = {
+            path.relative_to(run.folder / TASKS).as_posix().removesuffix(".json") for path in task_records(run.folder)
+        }
         #: Tasks that others have claimed.
         self._of_others: set[str] = set()
         self._shown: set[str] = set()
@@ -78,7 +82,10 @@ class Making:
             # Not before, since by what it reads a task is known to be finished or out of date.
             if not self._finished.issuperset(task.needs):
                 continue
-            if self._run.finished(task):
+            found = self._found(task)
+            if found is None:
+                continue
+            if found:
                 self._take_up(task, progress)
             else:
                 stopping.check()
@@ -93,6 +100,14 @@ class Making:
             progress.update(task.weight)
             went_on = True
         return went_on
+
+    def _found(self, task: Task) -> bool | None:
+        """Whether a task is finished; None while another process finds that out."""
+        if not self._run.finished(task, unread=True):
+            return False
+        if task.name not in self._recorded_before:
+            return True
+        return self._claims.found_intact(task.name, lambda: self._run.finished(task), lambda: self._run.forget(task))
 
     def _make(self, task: Task, index: int) -> None:
         snapshot = of_task(self._run.folder / SNAPSHOTS / task.name)

@@ -15,7 +15,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import count_as_written, files_discarded, files_written
-from captum_proto.runs.contents import RUN, is_intact, job_of, recorded_of
+from captum_proto.runs.contents import RUN, is_intact, is_there, job_of, recorded_of
 from captum_proto.runs.files import digest_of, write_sealed
 from captum_proto.runs.folder import SETTINGS, TASKS, RunFolder, at_work, is_finished, is_same, read_record
 from captum_proto.runs.group import (
@@ -127,12 +127,23 @@ class Run:
         """What is recorded of a finished task; None for one that is not finished."""
         return read_record(self.folder / TASKS / f"{name}.json")
 
-    def finished(self, task: Task) -> bool:
-        """Whether a task is done, with the inputs it has now, and its files are all there and not altered."""
+    def finished(self, task: Task, unread: bool = False) -> bool:
+        """
+        Whether a task is done, with the inputs it has now, and its files are all there and not altered.
+
+        Args:
+            task (Task): Which.
+            unread (bool, optional): Whether files of the right size will do, and need not be read. Default: False
+        """
         found = self.record(task.name)
         if found is None or found["inputs"] != plain(task.inputs) or found["needs"] != self._needs(task):
             return False
-        return all(is_intact(self.folder / path, file) for path, file in found["files"].items())
+        holds = is_there if unread else is_intact
+        return all(holds(self.folder / path, file) for path, file in found["files"].items())
+
+    def forget(self, task: Task) -> None:
+        """Make a task unfinished."""
+        (self.folder / TASKS / f"{task.name}.json").unlink(missing_ok=True)
 
     def warnings(self) -> list[str]:
         """What was warned of while the tasks were made, whichever process made them, each message once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto.runs.contents import JOURNAL, LOCK
 from captum_proto.runs.line import SILENT
 from captum_proto.runs.making import check_order
-from captum_proto.runs.tasks import Task, carry_out
+from captum_proto.runs.tasks import Run, Task, carry_out
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked here"),
@@ -126,6 +127,31 @@ def test_a_group_of_another_size_goes_on(alone: Snapshot, tmp_path: Path) -> Non
     assert end(begin(3, resume, tmp_path / "again")) == [0, 0, 0]
     assert snapshot(out) == alone
     assert sum((made(log) - before).values()) <= 10 - sum(before.values()) + 2  # those in which two were killed
+
+
+def test_what_is_finished_is_read_by_one_process_and_what_was_altered_is_made_anew_once(
+    alone: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, out, read = tmp_path / "log", tmp_path / "out", tmp_path / "read"
+    carry_out(Steps(log), out)
+    altered = out / "004.txt"
+    altered.write_bytes(altered.read_bytes()[::-1])  # as long as before
+    whole = Run.finished
+
+    def noted(self: Run, task: Task, unread: bool = False) -> bool:
+        if not unread:
+            with read.open("a") as file:
+                file.write(f"{task.name}\n")
+            time.sleep(0.02)  # the others come by meanwhile
+        return whole(self, task, unread)
+
+    monkeypatch.setattr(Run, "finished", noted)
+    before = made(log)
+    assert end(begin(3, lambda rank: carry_out(Steps(log), out, resume=True) and None, tmp_path / "store")) == [0, 0, 0]
+    assert snapshot(out) == alone
+    # The fifth, which reads the altered one, is as it was when that is: its record says so.
+    assert made(log) - before == Counter({"004": 1})
+    assert Counter(read.read_text().split()) == Counter({task.name: 1 for task in Steps(log).tasks()})
 
 
 def test_an_error_of_one_process_ends_all_and_is_said_once(tmp_path: Path) -> None:
