@@ -57,6 +57,25 @@ class Claims(ABC):
     def claim(self, task: str) -> bool:
         """Take a task, if nobody has."""
 
+    @property
+    def looks_at_all(self) -> bool:
+        """Whether this process looks at tasks that others have made, also where none of its own reads them."""
+        return True
+
+    def free_from(self) -> int:
+        """The place in the list of tasks before which, as others have found, none is left to take."""
+        return 0
+
+    def say_free_from(self, index: int) -> None:  # noqa: B027  # where there are no others
+        """Tell the others that no task is left to take before this place in the list."""
+
+    def all_are_made(self) -> bool:
+        """Whether a process that looks at all tasks has found all of them finished."""
+        return False
+
+    def say_all_are_made(self) -> None:  # noqa: B027  # where there are no others
+        """Tell the others that all tasks are finished."""
+
     def found_intact(self, task: str, read: Callable[[], bool], forget: Callable[[], None]) -> bool | None:
         """
         Whether a task that is recorded was finished before, and nothing has altered its files since.
@@ -93,6 +112,10 @@ class Group(Claims):
     host that is cut off, others take the task. A lock or a claim in the folder would outlast its owner, and nobody could tell a dead one on
     another machine from a slow one. Nothing hangs on a claim but time: should two make a task, both write the same bytes, each file whole.
 
+    The first process looks at every task, since it reports and summarizes. The others, where they have nothing to do but to make tasks,
+    begin to look for one at the place before which others have found none: else each of a thousand processes would look at a million
+    tasks. What a process on a host that is cut off had taken is then taken by the first.
+
     Nobody waits in a collective operation, which would run into its time limit: who waits looks at files and at the store, however long it
     takes. The one exception is at the beginning, where the first gives the others a name for what they say in the store: there may be words
     in it of a group before.
@@ -118,6 +141,28 @@ class Group(Claims):
             if owner != mine and self._line.is_silent(int(owner)):
                 owner = self._of_run.compare_set(f"task/{task}", owner, mine).decode()
         return owner == mine
+
+    @property
+    def looks_at_all(self) -> bool:
+        return self.first or not ends_after_tasks()
+
+    def free_from(self) -> int:
+        if self.looks_at_all:
+            return 0
+        with reachable():
+            return int(self._of_run.get("free")) if self._of_run.check(["free"]) else 0
+
+    def say_free_from(self, index: int) -> None:
+        # Two may say it at once, and the lower number may be the last: then some tasks are looked at in vain.
+        with reachable():
+            self._of_run.set("free", str(index))
+
+    def all_are_made(self) -> bool:
+        with reachable():
+            return bool(self._of_run.check(["made"]))
+
+    def say_all_are_made(self) -> None:
+        self.announce("made")
 
     def found_intact(self, task: str, read: Callable[[], bool], forget: Callable[[], None]) -> bool | None:
         """One process reads for all: else each of a thousand would read what all of them have made."""

@@ -38,6 +38,8 @@ class Making:
     def __init__(self, protocol: Protocol[Any], run: Run, claims: Claims) -> None:
         self._protocol, self._run, self._claims = protocol, run, claims
         self._left = dict(enumerate(run.tasks))
+        self._place = {task.name: index for index, task in enumerate(run.tasks)}
+        self._partly = not claims.looks_at_all
         self._finished: set[str] = set()
         #: Tasks recorded before this process began: their files are read. Those of tasks that are recorded later were written just now.
         self._recorded_before = {
@@ -66,24 +68,28 @@ class Making:
             def look() -> bool:
                 while self._go_through(progress, stopping):
                     pass
-                return not self._left or not self._claims.waits
+                return not self._left or not self._claims.waits or (self._partly and self._claims.all_are_made())
 
             def check() -> None:
                 stopping.check()
                 self._claims.check()
 
             wait_until(look, check)
-        return len(self._finished)
+        if self._claims.waits and not self._partly:
+            self._claims.say_all_are_made()
+        return len(self._run.tasks if self._claims.waits else self._finished)
 
     def _go_through(self, progress: Any, stopping: _Stopping) -> bool:
         """Go through the tasks once, in their order; returns whether any was found finished or made."""
-        went_on = False
-        for index, task in list(self._left.items()):
-            # Not before, since by what it reads a task is known to be finished or out of date.
-            if not self._finished.issuperset(task.needs):
+        went_on, unknown = False, len(self._run.tasks)
+        for index in range(self._claims.free_from(), len(self._run.tasks)):
+            if index not in self._left:
                 continue
-            found = self._found(task)
+            task = self._left[index]
+            # Not before, since by what it reads a task is known to be finished or out of date.
+            found = self._found(task) if all(map(self._is_known, task.needs)) else None
             if found is None:
+                unknown = min(unknown, index)
                 continue
             if found:
                 self._take_up(task, progress)
@@ -93,13 +99,37 @@ class Making:
                 if not self._claims.claim(task.name):
                     self._of_others.add(task.name)
                     continue
+                if self._partly:
+                    self._claims.say_free_from(min(unknown, index + 1))
                 with stopping.later():
                     self._make(task, index)
             self._finished.add(task.name)
             del self._left[index]
             progress.update(task.weight)
             went_on = True
+            if self._partly and not found:
+                return True  # meanwhile others have gone on
+        if self._partly:
+            self._claims.say_free_from(unknown)
         return went_on
+
+    def _is_known(self, name: str) -> bool:
+        """Whether a task that another one reads is finished, as this process knows, or finds where it does not look at all of them."""
+        wanted = [name]
+        while wanted:
+            task = self._run.tasks[self._place[wanted[-1]]]
+            if task.name in self._finished:
+                wanted.pop()
+            elif not self._partly:
+                return False
+            elif missing := [need for need in task.needs if need not in self._finished]:
+                wanted += missing  # by these it is known whether the task is out of date
+            elif self._found(task):
+                self._finished.add(task.name)
+                self._left.pop(self._place[task.name], None)
+            else:
+                return False
+        return True
 
     def _found(self, task: Task) -> bool | None:
         """Whether a task is finished; None while another process finds that out."""

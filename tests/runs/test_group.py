@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import torch
 from protocols import PROTOCOLS
-from together import BUG, FAILED, Steps, begin, end, kill, made, makers, snapshot, supervise
+from together import BUG, FAILED, SHARED, Steps, begin, end, kill, made, makers, snapshot, supervise
 
 from captum_proto._utils.errors import InputError
 from captum_proto.runs.contents import JOURNAL, LOCK
+from captum_proto.runs.group import tasks_only
 from captum_proto.runs.line import SILENT
 from captum_proto.runs.making import check_order
 from captum_proto.runs.tasks import Run, Task, carry_out
@@ -72,10 +73,45 @@ def test_protocols_by_three_processes(name: str, tmp_path: Path) -> None:
     carry_out(PROTOCOLS[name](inputs), tmp_path / "alone")
 
     def act(rank: int) -> None:
-        carry_out(PROTOCOLS[name](inputs), tmp_path / "out")
+        with tasks_only():  # as on the command line
+            carry_out(PROTOCOLS[name](inputs), tmp_path / "out")
 
-    assert end(begin(3, act, tmp_path / "store")) == [0, 0, 0]
+    assert end(begin(3, act, tmp_path / "store")) == [0, SHARED, SHARED]
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_processes_that_only_make_tasks_look_at_few(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each looks at those that it makes, at what these read, and at some in vain: not at all, as the first does."""
+    log, out, looked, count = tmp_path / "log", tmp_path / "out", tmp_path / "looked", 60
+    carry_out(Steps(tmp_path / "log.alone", count), tmp_path / "alone")
+    whole = Run.finished
+
+    def noted(self: Run, task: Task, unread: bool = False) -> bool:
+        if self.folder == out:
+            with (looked / str(os.getpid())).open("a") as file:
+                file.write(f"{task.name}\n")
+        return whole(self, task, unread)
+
+    looked.mkdir()
+    monkeypatch.setattr(Run, "finished", noted)
+    steps = Steps(log, count, seconds=0.05)
+
+    def act(rank: int) -> None:
+        with tasks_only():
+            carry_out(steps, out)
+
+    first, *others = begin(size, act, tmp_path / "store")
+    assert end([first, *others]) == [0] + [SHARED] * (size - 1)
+    assert snapshot(out) == snapshot(tmp_path / "alone")
+    assert made(log) == {task.name: 1 for task in steps.tasks()}
+    by = {int(path.name): path.read_text().split() for path in looked.iterdir()}
+    assert set(by[first]) == set(made(log))
+    for process in others:
+        assert makers(log)[process] >= count // size // 3
+        # One that it makes, two that this may read, others in vain; all of them without a word on where to begin.
+        assert len(by[process]) <= 10 * makers(log)[process]
+        assert size == 2 or len(set(by[process])) < 0.9 * count
 
 
 def test_a_process_that_waits_long_is_not_timed_out(alone: Snapshot, tmp_path: Path) -> None:
