@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import Report, parser, text_table
+from harness import ROOT, Report, parser, text_table
 from scheduler import Workers, simulate
 
 from captum_proto.runs.files import write_text
@@ -33,6 +33,7 @@ from captum_proto.runs.tasks import Protocol, Run, Task, carry_out
 
 #: How many drawings of slow workers and deaths stand for what may happen.
 DRAWS = 200
+TABLE = ROOT / "docs" / "results" / "scheduler_check.txt"
 
 
 @dataclass(frozen=True)
@@ -186,8 +187,10 @@ def main() -> int:
     ]
     report.record["table"] = {"header": header, "rows": rows}
     report.write()
-    print(f"a task costs {1000 * cost:.1f} ms beside its work")
-    print(text_table(header, rows))
+    text = f"a task costs {1000 * cost:.1f} ms beside its work\n\n{text_table(header, rows)}"
+    print(text)
+    if not args.quick:
+        TABLE.write_text(text + "\n", encoding="utf-8")
     return 0
 
 
