@@ -86,6 +86,7 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/extremes.py
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/scheduler_check.py
 	$(BIN)/python benchmarks/results.py
 
 # torch comes first and by itself: the native modules are built against it, so its build may not be isolated from it.
