@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
-from torch._C import DispatchKey
+from torch._C import DispatchKey, DispatchKeySet
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
@@ -162,7 +162,7 @@ def dispatched(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise RuntimeError("a tensor of the device without float64 is used where the mode NoFloat64 is not active.")
     if func.namespace == "captum_proto":
         # The kernel that the dispatcher has for a device of which it knows nothing else.
-        return func._op_dk(DispatchKey.MPS, *args, **kwargs)
+        return func.redispatch(DispatchKeySet(DispatchKey.MPS), *args, **kwargs)
     if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), DispatchKey.CompositeImplicitAutograd):
         return func.decompose(*args, **kwargs)
     flat, _ = tree_flatten((args, kwargs))

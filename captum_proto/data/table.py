@@ -291,7 +291,7 @@ class TableColumns(Sequence[Column]):
         self._check_width(encoded, "rows")
         return [
             {column.name: column.decoded(row[self.slices[column.name]]) for column in self}
-            for row in encoded.detach().double().cpu().tolist()
+            for row in encoded.detach().cpu().double().tolist()
         ]
 
     def check(self, encoded: Any, name: str = "rows") -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_int
+from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
 
 
@@ -162,7 +163,7 @@ def _unit_vectors(vectors: Tensor) -> Tensor:
         raise InputError(f"vectors is {got}; expected a float tensor (N, D), N at least 2.")
     if not bool(vectors.isfinite().all()):
         raise InputError("vectors hold NaN or infinity; expected finite features of each image.")
-    return torch.nn.functional.normalize(vectors.detach().double(), dim=1)
+    return torch.nn.functional.normalize(double(vectors.detach()), dim=1)
 
 
 __all__ = ["agreement", "class_sets", "expected_agreement", "nearest_sets", "random_sets"]

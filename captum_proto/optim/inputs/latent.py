@@ -84,7 +84,8 @@ class LatentImage(Parametrization):
 
     def _code(self, value: float | Tensor, name: str) -> Tensor:
         """Of the shape of a code, float64."""
-        code = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
+        given = value.detach().cpu() if isinstance(value, Tensor) else value
+        code = torch.as_tensor(given, dtype=torch.float64)
         if code.dim() and tuple(code.shape) != self.code_shape:
             raise InputError(f"{name} has shape {tuple(code.shape)}; expected that of a code, {self.code_shape}.")
         if not bool(code.isfinite().all()):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError
 from captum_proto.data.table import Categorical, Column, Continuous, TableColumns
 from captum_proto.optim.inputs.base import Parametrization
@@ -188,7 +189,7 @@ class TabularInput(Parametrization):
             if column.whole:
                 low, high = least[:, first], most[:, first]
                 own = part[:, 0] * column.scale + column.center
-                down = (own.double().round() - column.center) / column.scale
+                down = ((double(own).round() - column.center) / column.scale).to(own.device)
                 # Rounded to the nearest within the bounds; a value that is held is kept as it is.
                 down = torch.where(down < low - 1e-6, down + 1 / column.scale, down)
                 down = torch.where(down > high + 1e-6, down - 1 / column.scale, down)
