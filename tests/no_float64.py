@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._C import DispatchKey, DispatchKeySet
@@ -85,6 +86,21 @@ class DeviceTensor(Tensor):
     def new_tensor(self, data: Any, dtype: torch.dtype | None = None, device: Any = None, **kwargs: Any) -> Tensor:
         return torch.tensor(data, dtype=dtype or self.dtype, device=device or DEVICE, **kwargs)
 
+    def __getitem__(self, index: Any) -> Tensor:
+        return super().__getitem__(_with_values(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(_with_values(index), value)
+
+    @property
+    def data(self) -> Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, value: DeviceTensor) -> None:
+        Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
+        self.held = value.held
+
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
@@ -113,6 +129,13 @@ def _is_ours(value: Any) -> bool:
 
 def _for_cpp(value: Any) -> Any:
     return _IN_CPP if _is_ours(value) else value
+
+
+def _with_values(index: Any) -> Any:
+    """Lists as tensors of the CPU: C++ would make them on ``meta``, unseen and without values."""
+    if isinstance(index, tuple):
+        return tuple(map(_with_values, index))
+    return torch.tensor(index) if isinstance(index, (list, range, np.ndarray)) else index
 
 
 class DeviceGenerator(torch.Generator):
@@ -167,6 +190,8 @@ def dispatched(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return func.decompose(*args, **kwargs)
     flat, _ = tree_flatten((args, kwargs))
     tensors = [each for each in flat if isinstance(each, Tensor)]
+    if any(each.is_meta for each in tensors):
+        raise RuntimeError(f"{func} was given a tensor without values, which was made where the mode does not see it.")
     _refuse_mixed(func, tensors, args)
     if func is aten._fused_sdp_choice.default:
         return 0  # PyTorch's own attention, of operations that any device has

@@ -40,6 +40,10 @@ def test_a_tensor_of_the_device_is_there(device: torch.device) -> None:
     values += 1
     assert values.cpu().tolist() == [[8, 8, 8], [9, 5, 6]]
     assert values.t()[torch.tensor([1])].tolist() == [[8, 5]]  # indices may be on the CPU
+    values[:, [0, 2]] = -1
+    assert values[[1]].tolist() == [[-1, 5, -1]]
+    values.data = torch.full((2, 3), 8, device=device)
+    assert values.tolist() == values.data.tolist() == [[8, 8, 8], [8, 8, 8]]
     host = torch.zeros(2, 3, dtype=torch.int64)
     assert host.copy_(values) is host
     assert host.equal(values.cpu())
