@@ -112,7 +112,9 @@ def _passes(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_networks_are_those_of_the_cpu(training: bool, device: torch.device, make_images: Callable[..., Tensor]) -> None:
+def test_networks_are_those_of_the_cpu(
+    training: bool, device: torch.device, make_images: Callable[..., Tensor]
+) -> None:
     images = make_images(4, SHAPE)
     networks = [seeded(SmallCNN).train(training) for _ in range(2)]
     for each in networks:

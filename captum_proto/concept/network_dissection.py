@@ -151,7 +151,9 @@ class NetworkDissection:
             def count(index: int, output: Tensor, rows: slice, drawn: list[LabelBatch] = drawn) -> Iterator[Step]:
                 name, maps = plan.names[index], channels_first(output, axes[index])
                 given = [labels.rows(rows) for labels in drawn]
-                yield from tallies[name].steps(maps, thresholds[name].to(exact_device(maps.device)), given, self.align_corners)
+                yield from tallies[name].steps(
+                    maps, thresholds[name].to(exact_device(maps.device)), given, self.align_corners
+                )
 
             plan.run_in_parts(images, halving, count)
         layers = {
