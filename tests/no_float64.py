@@ -13,6 +13,7 @@ unless it has no dimensions, is copied, or is an index.
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections.abc import Sequence
@@ -186,7 +187,7 @@ def dispatched(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if func.namespace == "captum_proto":
         # The kernel that the dispatcher has for a device of which it knows nothing else.
         return func.redispatch(DispatchKeySet(DispatchKey.MPS), *args, **kwargs)
-    if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), DispatchKey.CompositeImplicitAutograd):
+    if _is_composite(func):
         return func.decompose(*args, **kwargs)
     flat, _ = tree_flatten((args, kwargs))
     tensors = [each for each in flat if isinstance(each, Tensor)]
@@ -211,7 +212,19 @@ def dispatched(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return args[0] if func is aten.copy_.default else found
     known = {id(inner): outer for inner, outer in zip(tree_flatten((inner_args, inner_kwargs))[0], flat, strict=True)}
     outer = tree_map_only(Tensor, lambda each: known[id(each)] if id(each) in known else DeviceTensor(each), found)
-    return return_and_correct_aliasing(func, args, kwargs, outer)
+    return return_and_correct_aliasing(func, args, kwargs, outer) if _has_aliases(func) else outer
+
+
+@functools.cache
+def _is_composite(func: Any) -> bool:
+    """Whether an operation is made of others, which then come one by one."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), DispatchKey.CompositeImplicitAutograd)
+
+
+@functools.cache
+def _has_aliases(func: Any) -> bool:
+    """Whether an operation changes its arguments, or returns views of them."""
+    return any(each.alias_info is not None for each in (*func._schema.arguments, *func._schema.returns))
 
 
 def _inner(value: Any) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_int
-from captum_proto._utils.double import double
+from captum_proto._utils.double import double, exact
 from captum_proto._utils.errors import InputError, InputTypeError
 
 
@@ -51,7 +51,7 @@ def agreement(vectors: Tensor, sets: Tensor) -> Tensor:
         )
     if bool((sets.sort(1).values.diff(dim=1) == 0).any()):
         raise InputError("an image is twice in a set; expected different images, for each agrees with itself.")
-    chosen = units[sets]
+    chosen = units[exact(sets)]
     squares = chosen.square().sum((1, 2))
     agreed: Tensor = (chosen.sum(1).square().sum(1) - squares) / (size * (size - 1))
     return agreed
