@@ -1,14 +1,14 @@
 """
 A device without float64, on a machine that has none: as Apple's MPS is, its tensors on the CPU.
 
-A tensor of the device is a wrapper around a tensor of the CPU on which its operations are run. To Python it is on ``mps:0``. To PyTorch's C++
-it is on ``meta``, as FakeTensor's are: autograd's engine asks the device of each tensor for its guard and its queue, and of the devices
-without float64 none has a guard in a build for the CPU. The mode, which has to be active, takes ``meta`` for the device too: it is what C++
-asks for where it makes a tensor "on the device of that one".
+A tensor of the device is a wrapper around a tensor of the CPU on which its operations are run. To Python it is on ``mps:0``. To
+PyTorch's C++ it is on ``meta``, as FakeTensor's are: autograd's engine asks the device of each tensor for its guard and its queue, and of
+the devices without float64 none has a guard in a build for the CPU. The mode, which has to be active, takes ``meta`` for the device too: it
+is what C++ asks for where it makes a tensor "on the device of that one".
 
 As on MPS, TypeError is raised wherever a tensor of the device would be float64 or complex128, and conversions are made where a tensor
-comes from: float64 may be copied to the device as float32, but not out of it from float32. A tensor of the CPU may not meet one of the device,
-unless it has no dimensions, is copied, or is an index.
+comes from: float64 may be copied to the device as float32, but not out of it from float32. A tensor of the CPU may not meet one of the
+device, unless it has no dimensions, is copied, or is an index.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
 DEVICE = torch.device("mps:0")
+#: How far what is optimized there may be from what is optimized on the CPU, relative to the largest value: sums of the penalty and places
+#: of samples are rounded to float32, convolutions see another memory format and Adam is not fused: some roundings of 6e-8 a step.
+ROUNDING = 1e-5
 _IN_CPP = torch.device("meta")
 _REFUSED = (torch.float64, torch.complex128)
 aten = torch.ops.aten
@@ -128,6 +131,13 @@ def _is_ours(value: Any) -> bool:
     return isinstance(value, torch.device) and value.type in (DEVICE.type, _IN_CPP.type)
 
 
+def _is_really_meta(flat: Sequence[Any]) -> bool:
+    """Whether ``meta`` is meant: for float64, which no tensor of the device leads to. With values of the device it is refused later."""
+    named = [each for each in flat if isinstance(each, torch.device)]
+    wide = any((each.dtype if isinstance(each, Tensor) else each) in _REFUSED for each in flat)
+    return wide and named == [_IN_CPP] and not any(isinstance(each, DeviceTensor) for each in flat)
+
+
 def _for_cpp(value: Any) -> Any:
     return _IN_CPP if _is_ours(value) else value
 
@@ -160,7 +170,8 @@ class NoFloat64(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         flat, _ = tree_flatten((args, kwargs or {}))
-        if not any(isinstance(each, DeviceTensor) or _is_ours(each) for each in flat):
+        ours = any(isinstance(each, DeviceTensor) or _is_ours(each) for each in flat)
+        if not ours or _is_really_meta(flat):
             return func(*args, **(kwargs or {}))
         with self:  # what the operation is made of are operations of the device as well
             return dispatched(func, args, kwargs or {})

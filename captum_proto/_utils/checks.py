@@ -216,7 +216,11 @@ def check_device(device: str | torch.device) -> torch.device:
     else:
         try:
             torch.empty(0, device=parsed)
-        except (RuntimeError, AssertionError, ImportError) as error:  # what a build without it raises, or a machine without it
+        except (
+            RuntimeError,
+            AssertionError,
+            ImportError,
+        ) as error:  # what a build without it raises, or a machine without it
             raise InputError(
                 f'device "{device}" was asked for, but PyTorch {torch.__version__} has none here; use "cpu".'
             ) from error

@@ -229,7 +229,8 @@ class LayerActivationPath(LayerAttribution):
                 (gradient,) = torch.autograd.grad(found.sum(), own)
             return exact(found.detach()), exact(gradient)
 
-        found = integrate_linear_pieces(at, *(exact(values) for values in (activations, baselines, scores)), batch_size)
+        ends, first, last = exact(activations), exact(baselines), exact(scores)
+        found = integrate_linear_pieces(at, ends, first, last, batch_size)
         return found.to(activations.device)
 
 

@@ -112,7 +112,7 @@ def affine_sample_backward(
 
 
 def _grid(matrix: Tensor, images: Tensor) -> Tensor:
-    """Where each output pixel is read: taken in float64 where there is one, and rounded to the images' dtype, for which there is a sampler."""
+    """Where each output pixel is read: taken in float64 where it is had, and rounded to the images' dtype, which has a sampler."""
     n, _, height, width = images.shape
     grid = torch.nn.functional.affine_grid(matrix.to(_wide(matrix)), [n, 1, height, width], align_corners=False)
     return grid.to(images.dtype)

@@ -226,14 +226,14 @@ def _fold(layer: nn.Module, norm: nn.Module) -> bool:
     if mean is None or variance is None or hooked or not isinstance(weight, nn.Parameter) or len(weight) != len(mean):  # type: ignore[arg-type]
         return False  # statistics of the batch, someone watching, a weight that is computed from others
     # In float64, unlike torch.nn.utils.fusion, whose weights are rounded more than once: of EfficientNet-Lite0's logits the error is half.
-    scale = (double(variance) + norm.eps).rsqrt()  # type: ignore[operator]
+    scale = (double(variance) + norm.eps).rsqrt()  # type: ignore[arg-type, operator]
     if norm.weight is not None:
-        scale = scale * double(norm.weight)  # type: ignore[operator]
-    shift = -double(mean) * scale  # type: ignore[operator]
+        scale = scale * double(norm.weight)  # type: ignore[arg-type]
+    shift = -double(mean) * scale  # type: ignore[arg-type]
     if norm.bias is not None:
-        shift = shift + double(norm.bias)  # type: ignore[operator]
+        shift = shift + double(norm.bias)  # type: ignore[arg-type]
     if bias is not None:
-        shift = shift + double(bias) * scale  # type: ignore[operator]
+        shift = shift + double(bias) * scale  # type: ignore[arg-type]
     layer.weight = nn.Parameter((double(weight) * scale.view(-1, *[1] * (weight.dim() - 1))).to(weight))
     layer.bias = nn.Parameter(shift.to(weight))
     return True

@@ -41,8 +41,8 @@ class Moments:
         Add rows.
 
         Args:
-            rows (Tensor): (N, …), floating point, any strides, on the device of the rows before them. Of a device without float64 they are added on
-                the CPU.
+            rows (Tensor): (N, …), floating point, any strides, on the device of the rows before them. Of a device without
+                float64 they are added on the CPU.
 
         Raises:
             ValueError: If their shape is not that of the rows before.
