@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import as_int, type_name
+from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.capture import Layer, changed_output, channel_axis, find_output
 
@@ -112,7 +113,7 @@ def project_out(
         raise InputTypeError(
             f"directions is a {type_name(directions)}; expected a floating-point tensor (C,) or (D, C)."
         )
-    rows = directions.detach().double().reshape(-1, directions.shape[-1])
+    rows = double(directions.detach()).reshape(-1, directions.shape[-1])
     if not bool(rows.isfinite().all()) or not bool(rows.norm(dim=1).gt(0).all()):
         raise InputError("directions hold a zero vector or values that are not finite; give others.")
     _, sizes, basis = torch.linalg.svd(rows.cpu(), full_matrices=False)
@@ -158,9 +159,9 @@ def _projected_kernel(forward_func: Callable[..., Any], kernel: Layer, basis: Te
             f'directions have {basis.shape[1]} entries, but "{name}" reads {weight.shape[axis]} channels; give the one that reads them.'
         )
     original = weight.data
-    last = original.double().movedim(axis, -1)
+    last = double(original).movedim(axis, -1)
     rows = basis.to(last.device)
-    weight.data = (last - (last @ rows.T) @ rows).movedim(-1, axis).to(original.dtype).contiguous()
+    weight.data = (last - (last @ rows.T) @ rows).movedim(-1, axis).to(original).contiguous()
     try:
         yield
     finally:

@@ -213,4 +213,15 @@ def check_device(device: str | torch.device) -> torch.device:
             raise InputError(
                 f'device "{device}" was asked for, but there are only {torch.cuda.device_count()} CUDA devices.'
             )
+    else:
+        try:
+            torch.empty(0, device=parsed)
+        except (
+            RuntimeError,
+            AssertionError,
+            ImportError,
+        ) as error:  # what a build without it raises, or a machine without it
+            raise InputError(
+                f'device "{device}" was asked for, but PyTorch {torch.__version__} has none here; use "cpu".'
+            ) from error
     return parsed

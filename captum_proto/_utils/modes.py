@@ -16,6 +16,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 #: PyTorch's own question, which has no public name; where it has none at all, transforms end in PyTorch's own errors, as they come.
 _transforms_active: Callable[[], bool] = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
 
+#: Devices of which a caller may be in autocast.
+_WITH_AUTOCAST = ("cpu", "cuda", "mps", "xpu")
+
 
 @contextlib.contextmanager
 def plain_modes() -> Iterator[None]:
@@ -23,7 +26,7 @@ def plain_modes() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        for device in ("cpu", "cuda"):
+        for device in _WITH_AUTOCAST:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         yield

@@ -13,6 +13,7 @@ from captum.log import log_usage
 from torch import Tensor
 
 from captum_proto._utils.checks import callers_level, check_int, check_logits, nearest
+from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import borrowed
 from captum_proto._utils.modes import in_plain_modes
@@ -220,14 +221,17 @@ class LayerActivationPath(LayerAttribution):
     ) -> Tensor:
         def at(rows: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
             """The scores of some inputs' activations times shares, and the gradient with respect to them."""
+            rows = rows.to(activations.device)
             own = activations[rows] * shares.to(activations).view(-1, *[1] * (activations.dim() - 1))
             with torch.enable_grad():
                 own = own.requires_grad_()
                 found = self._differentiable_tail(own, inputs[rows], None if mask is None else mask[rows])
                 (gradient,) = torch.autograd.grad(found.sum(), own)
-            return found.detach(), gradient
+            return exact(found.detach()), exact(gradient)
 
-        return integrate_linear_pieces(at, activations, baselines, scores, batch_size)
+        ends, first, last = exact(activations), exact(baselines), exact(scores)
+        found = integrate_linear_pieces(at, ends, first, last, batch_size)
+        return found.to(activations.device)
 
 
 def _scores(output: Any, mask: Tensor | None, count: int) -> Tensor:

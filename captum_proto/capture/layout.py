@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_proto._utils.double import double, exact_device
 from captum_proto._utils.halving import few_have_to_fit
 from captum_proto._utils.model import borrowed
 from captum_proto.capture.hooks import hooked, tensors_in
@@ -109,7 +110,8 @@ def find_layouts(
     if shared:
         longest = max(math.prod(layout.shape[1:]) for layout in shared.values())
         random = torch.Generator().manual_seed(0)
-        directions = torch.randn(longest, _PROJECTIONS, dtype=torch.float64, generator=random).to(image.device)
+        directions = torch.randn(longest, _PROJECTIONS, dtype=torch.float64, generator=random)
+        directions = directions.to(exact_device(image.device))
 
         def rows(key: Key, leaf: Any) -> Tensor | None:
             layout = shared.get(key)
@@ -165,7 +167,7 @@ def _projected(value: Tensor, layout: Layout, directions: Tensor) -> Tensor | No
     length = math.prod(layout.shape[1:])
     if value.dim() != len(layout.shape) or value.numel() != value.shape[layout.batch_axis] * length:
         return None  # another shape than for the image given
-    rows = value.movedim(layout.batch_axis, 0).reshape(-1, length).double().nan_to_num(0.0, 0.0, 0.0)
+    rows = double(value.movedim(layout.batch_axis, 0).reshape(-1, length)).nan_to_num(0.0, 0.0, 0.0)
     return rows @ directions[:length].to(rows.device)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError
 from captum_proto.concept.dataset import Concept, SegmentedImages
 
@@ -46,10 +47,10 @@ def lab(image: Tensor) -> Tensor:
         >>> lab(torch.ones(3, 1, 1)).flatten().round().abs().tolist()
         [100.0, 0.0, 0.0]
     """
-    rgb = image.double()
+    rgb = double(image)
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp(min=0) ** 2.4, rgb / 12.92)
-    to_xyz = torch.tensor(_XYZ, dtype=torch.float64, device=image.device)
-    white = torch.tensor(_WHITE, dtype=torch.float64, device=image.device)
+    to_xyz = torch.tensor(_XYZ, dtype=torch.float64, device=rgb.device)
+    white = torch.tensor(_WHITE, dtype=torch.float64, device=rgb.device)
     x, y, z = (torch.einsum("ij,...jhw->...ihw", to_xyz, linear) / white.view(3, 1, 1)).unbind(-3)
     fx, fy, fz = (torch.where(t > 0.008856, t.clamp(min=0) ** (1 / 3), 7.787 * t + 16 / 116) for t in (x, y, z))
     return torch.stack([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)], -3)
@@ -83,7 +84,7 @@ def color_names(image: Tensor) -> Tensor:
     if image.dim() != 3 or image.shape[0] != 3:
         raise InputError(f"the image has shape {tuple(image.shape)}; expected (3, h, w), in red, green and blue.")
     pixels = lab(image).flatten(1).T
-    nearest = torch.cdist(pixels, _basic().to(image.device)).argmin(1)
+    nearest = torch.cdist(pixels, _basic().to(pixels.device)).argmin(1)
     return (nearest + 1).view(image.shape[1:]).to(torch.int16)
 
 

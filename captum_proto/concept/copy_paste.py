@@ -608,7 +608,7 @@ class _Measure:
         def keep(_: int, value: Tensor) -> None:
             kept[:] = [channels_first(value, self.axis)[:, self.unit].flatten(1).double().mean(1).cpu()]
 
-        logits = check_logits(self.plan.run(self._on_device(images), keep), len(images)).detach().double().cpu()
+        logits = check_logits(self.plan.run(self._on_device(images), keep), len(images)).detach().cpu().double()
         if self.target >= logits.shape[1]:
             raise InputError(f"target is {self.target}; the model has {logits.shape[1]} classes, numbered from 0.")
         return kept[0], logits[:, self.target], logits.argmax(1) == self.target

@@ -182,7 +182,7 @@ class NeuronDescriber:
     @staticmethod
     def _checked(values: Any, count: int, what: str, unit: int) -> Tensor:
         """Logarithms of probabilities, as many as texts; minus infinity is one."""
-        found = torch.as_tensor(values).detach().double().cpu()
+        found = torch.as_tensor(values).detach().cpu().double()
         if found.dim() != 1 or len(found) < count:
             raise InputError(
                 f"the {what} gives shape {tuple(found.shape)} for {count} texts of unit {unit}; expected one number each."

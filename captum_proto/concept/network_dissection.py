@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_int, nearest
+from captum_proto._utils.double import exact_device
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import unwrapped
@@ -135,13 +136,13 @@ class NetworkDissection:
             )
         plan, axes = self._plan(dataset, image_size)
         thresholds = self._thresholds(plan, axes, dataset, batches, image_size, show_progress)
-        device = self._pipeline.device
+        device = exact_device(self._pipeline.device)
         tallies = {
             name: Tally.empty(len(levels), len(dataset.concepts), len(dataset.categories), self.draws, device)
             for name, levels in thresholds.items()
         }
         areas = torch.zeros(len(dataset.concepts) + 1, dtype=torch.int64)
-        halving = Halving(device)
+        halving = Halving(self._pipeline.device)
         for indices, images in self._batches(dataset, batches, image_size, "counting", show_progress):
             labels = LabelBatch.read(dataset, indices, self.size)
             areas += labels.areas
@@ -150,7 +151,9 @@ class NetworkDissection:
             def count(index: int, output: Tensor, rows: slice, drawn: list[LabelBatch] = drawn) -> Iterator[Step]:
                 name, maps = plan.names[index], channels_first(output, axes[index])
                 given = [labels.rows(rows) for labels in drawn]
-                yield from tallies[name].steps(maps, thresholds[name].to(maps.device), given, self.align_corners)
+                yield from tallies[name].steps(
+                    maps, thresholds[name].to(exact_device(maps.device)), given, self.align_corners
+                )
 
             plan.run_in_parts(images, halving, count)
         layers = {

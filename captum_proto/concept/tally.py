@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captum_proto import ops
+from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError
 from captum_proto.concept.dataset import ConceptDataset
 
@@ -173,12 +174,12 @@ class Tally:
         yield functools.partial(self._note, len(maps), drawn[0].maps.shape[2] * drawn[0].maps.shape[3])
 
     def _count(self, draw: int, maps: Tensor, thresholds: Tensor, given: LabelBatch, align_corners: bool) -> None:
-        together = torch.zeros_like(self.together[draw])
+        maps, together = exact(maps), torch.zeros_like(self.together[draw])
         hits = ops.unit_concept_counts(together, maps, thresholds, given.maps, align_corners)
         # Products of counts below 2⁵³ and of zeros and ones: exact in float64.
-        exact = hits.T.double()
-        together += (exact @ given.whole.double()).long()
-        fired = (exact @ given.carried.double()).long()
+        firing = hits.T.double()
+        together += (firing @ given.whole.double()).long()
+        fired = (firing @ given.carried.double()).long()
         self.together[draw].add_(together)
         self.fired[draw].add_(fired)
 

@@ -92,7 +92,7 @@ def pack_units(
 
         for first in range(0, len(dataset), batch_size):
             for maps in itertools.chain.from_iterable(halving.of(images(first), maps_of)):
-                fires = firing(maps, thresholds.double().cpu(), size, align_corners)
+                fires = firing(maps, thresholds.cpu().double(), size, align_corners)
                 there = fires.flatten(1).any(1).nonzero().flatten()
                 yield (there + 1).numpy().astype(np.int16), packed(fires[there].numpy())
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_int
+from captum_proto._utils.double import double, exact
 from captum_proto._utils.errors import InputError, InputTypeError
 
 #: Added to probabilities before their logarithm.
@@ -108,7 +109,7 @@ def rank_reorder(
     likeness, order = _checked(similarity, activations, top_k)
     found = []
     for unit, rows in enumerate(order.T):
-        target = activations[rows, unit].double()  # the highest first
+        target = double(activations[rows, unit])  # the highest first
         ascending = target.flip(0)
         given = likeness[rows]
         ranks = given.argsort(dim=0, stable=True).argsort(dim=0, stable=True)
@@ -143,8 +144,8 @@ def _checked(similarity: Tensor, activations: Tensor, top_k: int) -> tuple[Tenso
         raise InputError(
             f"top_k is {top_k}, but there are {len(activations)} images; choose a smaller one, or give more."
         )
-    order = activations.detach().sort(dim=0, descending=True, stable=True).indices[:top_k]
-    return similarity.detach().double(), order
+    order = exact(activations.detach()).sort(dim=0, descending=True, stable=True).indices[:top_k]
+    return double(similarity.detach()), order
 
 
 __all__ = ["rank_reorder", "soft_wpmi", "wpmi"]

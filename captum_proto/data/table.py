@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_inputs, nearest, type_name
+from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
 
 #: What a missing value is called where a row is shown.
@@ -291,7 +292,7 @@ class TableColumns(Sequence[Column]):
         self._check_width(encoded, "rows")
         return [
             {column.name: column.decoded(row[self.slices[column.name]]) for column in self}
-            for row in encoded.detach().double().cpu().tolist()
+            for row in encoded.detach().cpu().double().tolist()
         ]
 
     def check(self, encoded: Any, name: str = "rows") -> Tensor:
@@ -304,7 +305,7 @@ class TableColumns(Sequence[Column]):
         encoded = check_inputs(encoded, name)
         self._check_width(encoded, name)
         for column in self:
-            values = encoded[:, self.slices[column.name]].detach().double()
+            values = double(encoded[:, self.slices[column.name]].detach())
             if isinstance(column, Continuous):
                 own = values[:, 0] * column.scale + column.center
                 slack = _SLACK * max(column.scale, column.high - column.low)

@@ -218,7 +218,7 @@ def _rows(attributions: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     if not isinstance(attributions, Tensor) or attributions.dim() != 4 or not attributions.is_floating_point():
         given = tuple(attributions.shape) if isinstance(attributions, Tensor) else type_name(attributions)
         raise InputTypeError(f"attributions are {given}; expected a floating-point tensor (N, C, H, W).")
-    values = attributions.detach().double().cpu()
+    values = attributions.detach().cpu().double()
     if not len(values) or not bool(values.isfinite().all()):
         raise InputError("attributions are none, or not all finite; expected finite ones of at least one input.")
     return values.permute(0, 2, 3, 1).reshape(-1, values.shape[1]).numpy()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from captum_proto import ops
+from captum_proto._utils.double import exact, exact_device
 from captum_proto._utils.errors import InputError, StateError
 from captum_proto._utils.files import intact, load_tensors, save_tensors
 from captum_proto.runs.distributed import gather_tensors
@@ -80,6 +81,7 @@ class LayerState:
 
     def steps_of_first_pass(self, values: Tensor, indices: Tensor, place: int | None) -> Iterator[Callable[[], None]]:
         """The steps of :meth:`first_pass`: each changes one part of the state, or nothing where there is no memory for it."""
+        values = exact(values)
         highest, where, mean = ops.unit_summary(values)
         if bool(highest.isnan().any()):
             row, unit = highest.isnan().nonzero()[0].tolist()
@@ -298,7 +300,8 @@ class ExampleState:
         )
 
     def to(self, device: torch.device) -> None:
-        """Bring the state to a device, as to that of the activations to come."""
+        """Bring the state to a device, as to that of the activations to come; to the CPU, if it has no float64."""
+        device = exact_device(device)
         for state in self.states.values():
             state.load_state_dict({name: value.to(device) for name, value in state.state_dict().items()})
 

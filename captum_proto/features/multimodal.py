@@ -67,10 +67,10 @@ def text_examples(
         raise InputError(f'"{twice}" is twice among the texts; give each once.')
     if check_int(k, "k", 1) > len(given):
         raise InputError(f"k is {k}, but there are {len(given)} texts; choose a smaller k, or give more.")
-    vectors = normalize(checked_embedding(encoder.text(given), len(given), "text").double().cpu(), dim=1)
+    vectors = normalize(checked_embedding(encoder.text(given), len(given), "text").cpu().double(), dim=1)
     if center:
         vectors = normalize(vectors - vectors.mean(0), dim=1)
-    rows = normalize(directions_of(directions).double().cpu(), dim=1)
+    rows = normalize(directions_of(directions).cpu().double(), dim=1)
     if rows.shape[1] != vectors.shape[1]:
         raise InputError(
             f"directions have {rows.shape[1]} entries, but texts are embedded in {vectors.shape[1]} dimensions; give directions of "

@@ -247,7 +247,7 @@ class NeuronGroups:
         """Spatial factors (N, K, Y, X), channel factors (K, C), and the relative error, also of shuffled positions."""
         self._check_count(values)
         count, width = len(values) * values.shape[2] * values.shape[3], values.shape[1]
-        rows = values.detach().permute(0, 2, 3, 1).reshape(count, width).double().cpu().numpy()
+        rows = values.detach().permute(0, 2, 3, 1).reshape(count, width).cpu().double().numpy()
         if not rows.any():
             raise InputError(
                 f'the {self.factorize} of "{self._mapped.name}" are 0 everywhere, so there are no groups; choose another layer.'

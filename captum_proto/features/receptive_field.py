@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import as_int, check_int
+from captum_proto._utils.double import double, exact_device
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.memory import is_out_of_memory
@@ -118,9 +119,10 @@ class FieldFinder:
         if len(self.image_shape) != 3:
             raise InputError(f"image_shape is {self.image_shape}; expected (C, H, W).")
         random = torch.Generator().manual_seed(0)
-        self._images = torch.rand(_IMAGES, *self.image_shape, dtype=torch.float64, generator=random).to(pipeline.device)
+        self._images = torch.rand(_IMAGES, *self.image_shape, dtype=torch.float64, generator=random)
+        self._images = self._images.to(exact_device(pipeline.device))
         self._pipeline, self._batch_size = pipeline, batch_size
-        self._plan = Capture(forward_func, pipeline, self._images[:1].to(pipeline.image_dtype), layers)
+        self._plan = Capture(forward_func, pipeline, self._images[:1].to(pipeline.device, pipeline.image_dtype), layers)
         self._axes: dict[str, int] = {}
         self.positions: dict[str, tuple[int, ...]] = {}
         for output in self._plan.outputs:
@@ -219,8 +221,9 @@ class FieldFinder:
                 # Code of its own that takes no float64, or none of what stands for an activation function: then as it is.
                 self._transparent = False
         seen = torch.zeros(len(places), *self.image_shape, dtype=torch.bool, device=self._images.device)
-        for image in torch.split(self._images.to(self._pipeline.image_dtype), 1):
-            seen |= self._all_gradients(name, places, image, nullcontext) != 0  # NaN too
+        for image in torch.split(self._images.to(self._pipeline.device, self._pipeline.image_dtype), 1):
+            reached = self._all_gradients(name, places, image, nullcontext) != 0  # NaN too
+            seen |= reached.to(seen.device)
         return _around(seen)
 
     def _all_gradients(
@@ -254,9 +257,10 @@ class FieldFinder:
         values = torch.stack([kept[-1][row].unsqueeze(1).flatten(1)[:, at] for row, at in enumerate(flat)])
         random = torch.Generator().manual_seed(1)
         # Of different size, so that no two channels cancel each other out as those of a layer normalization would.
-        weights = 0.5 + torch.rand(values.shape[1], dtype=torch.float64, generator=random).to(values.device)
+        weights = 0.5 + torch.rand(values.shape[1], dtype=torch.float64, generator=random)
+        weights = weights.to(exact_device(values.device))
         with torch.enable_grad():
-            total = (values.double() * weights).sum()
+            total = (double(values) * weights).sum()
         if not total.requires_grad:
             return torch.zeros_like(images)
         (gradient,) = torch.autograd.grad(total, images, allow_unused=True)

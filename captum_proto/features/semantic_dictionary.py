@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import as_int, check_int
+from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
 from captum_proto._utils.modes import in_plain_modes
@@ -342,7 +343,7 @@ def _checked_basis(basis: Any) -> Tensor | None:
         raise InputTypeError(f"basis is of {matrix.dtype}; expected floating-point numbers.")
     if matrix.dim() != 2 or not bool(matrix.isfinite().all()):
         raise InputError(f"basis has shape {tuple(matrix.shape)}; expected (K, C), finite: one row for each direction.")
-    if int(torch.linalg.matrix_rank(matrix.double())) < len(matrix):
+    if int(torch.linalg.matrix_rank(double(matrix))) < len(matrix):
         raise InputError(
             f"basis has {len(matrix)} directions of {matrix.shape[1]} channels that depend on each other; expected independent ones."
         )
@@ -358,7 +359,7 @@ def _in_basis(activations: Tensor, gradients: Tensor | None, basis: Tensor | Non
             f"basis has shape {tuple(basis.shape)}; expected (K, {len(activations)}), for the layer has {len(activations)} channels."
         )
     matrix = basis.to(activations)
-    components = torch.linalg.lstsq(matrix.T.double(), activations.flatten(1).double()).solution.to(activations)
+    components = torch.linalg.lstsq(double(matrix.T), double(activations.flatten(1))).solution.to(activations)
     components = components.unflatten(1, activations.shape[1:])
     if gradients is None:
         return components, None

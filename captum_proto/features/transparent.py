@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from captum_proto._utils.activation_functions import IDENTITIES
+from captum_proto._utils.double import double, exact, exact_device
 from captum_proto._utils.mean_pool import ADAPTIVE_POOLS, MAX_POOLS, mean_pool
 
 #: By name, as functions of ``torch``, ``torch.nn.functional`` and tensors share theirs; with an underscore behind it where in place.
@@ -41,7 +42,7 @@ class Transparent(TorchFunctionMode):
             # In place or not, what comes after may change it, but never what came before.
             return args[0] if name != plain or options.get("inplace") else args[0].clone()
         if plain in _GATES:
-            return 0.5 + 0.5 * nn.functional.softsign(args[0].double())
+            return 0.5 + 0.5 * nn.functional.softsign(double(args[0]))
         args, options = _in_double(name, args), _in_double(name, options)
         if name in _WEIGHTED:
             return _connected(func, *args, **options)
@@ -63,11 +64,11 @@ class Transparent(TorchFunctionMode):
 
 
 def _in_double(name: str, values: Any) -> Any:
-    """Arguments as a function takes them together: all in float64 where one of them is, but what it writes to."""
+    """Arguments as a function takes them together: all in float64, where that is had, but what it writes to."""
     if name.endswith("_"):  # in place, and __setitem__, __get__ and their kind
         return values
     if isinstance(values, Tensor):
-        return values.double() if values.is_floating_point() else values
+        return double(values) if values.is_floating_point() else exact(values)
     if isinstance(values, dict):
         return {key: value if key == "out" else _in_double(name, value) for key, value in values.items()}
     if isinstance(values, (list, tuple)) and any(isinstance(value, (Tensor, list, tuple)) for value in values):
@@ -81,7 +82,7 @@ def _connected(
 ) -> Tensor:
     """A layer with positive weights of much the same size where they are not zero, so that no two paths cancel each other out."""
     random = torch.Generator().manual_seed(0)
-    there = 0.5 + torch.rand(weight.shape, dtype=torch.float64, generator=random).to(weight.device)
+    there = 0.5 + torch.rand(weight.shape, dtype=torch.float64, generator=random).to(exact_device(weight.device))
     there *= weight != 0
     return func(values, there / there.flatten(1).sum(1).max().clamp(min=1), None, *rest, **options)
 
@@ -92,7 +93,7 @@ def _scaled(
     """A batch normalization in evaluation mode: a scale for each channel, of which a zero lets nothing through."""
     if weight is None:
         return values.clone()
-    return values * (weight != 0).double().view(1, -1, *[1] * (values.dim() - 2))
+    return values * double(weight != 0).view(1, -1, *[1] * (values.dim() - 2))
 
 
 def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, None]:

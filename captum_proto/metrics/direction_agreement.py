@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_int
+from captum_proto._utils.double import double, exact
 from captum_proto._utils.errors import InputError, InputTypeError
 
 
@@ -50,7 +51,7 @@ def agreement(vectors: Tensor, sets: Tensor) -> Tensor:
         )
     if bool((sets.sort(1).values.diff(dim=1) == 0).any()):
         raise InputError("an image is twice in a set; expected different images, for each agrees with itself.")
-    chosen = units[sets]
+    chosen = units[exact(sets)]
     squares = chosen.square().sum((1, 2))
     agreed: Tensor = (chosen.sum(1).square().sum(1) - squares) / (size * (size - 1))
     return agreed
@@ -162,7 +163,7 @@ def _unit_vectors(vectors: Tensor) -> Tensor:
         raise InputError(f"vectors is {got}; expected a float tensor (N, D), N at least 2.")
     if not bool(vectors.isfinite().all()):
         raise InputError("vectors hold NaN or infinity; expected finite features of each image.")
-    return torch.nn.functional.normalize(vectors.detach().double(), dim=1)
+    return torch.nn.functional.normalize(double(vectors.detach()), dim=1)
 
 
 __all__ = ["agreement", "class_sets", "expected_agreement", "nearest_sets", "random_sets"]

@@ -120,7 +120,7 @@ class FittedLayers(ABC, Generic[ReferenceType]):
             batch = batch.to(pipeline.device, pipeline.image_dtype)
             self.probe(plan, batch)
             self._add(plan, batch, halving, add)
-            pixel_sum += batch.to("cpu", torch.float64).sum(0)
+            pixel_sum += batch.cpu().double().sum(0)
             digests += [image_digest(image) for image in batch]
         if plan is None or (len(digests) < 2 and not distributed):
             count = 0 if plan is None else len(digests)

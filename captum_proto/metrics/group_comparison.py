@@ -372,7 +372,7 @@ def _check_logits_of(name: str, values: Tensor) -> Tensor:
         raise InputTypeError(f'the logits of the subgroup "{name}": {error}') from error
     except ValueError as error:
         raise InputError(f'the logits of the subgroup "{name}": {error}') from error
-    return values.detach().double().cpu()
+    return values.detach().cpu().double()
 
 
 def _ends(estimate: Estimate) -> tuple[float, float]:

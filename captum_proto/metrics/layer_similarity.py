@@ -14,6 +14,7 @@ from torch import Tensor
 
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import callers_level, check_images_or_inputs, check_int
+from captum_proto._utils.double import exact, exact_device
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.modes import in_plain_modes
@@ -203,7 +204,7 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
     def _evaluate_batch(
         self, pipeline: Pipeline, reference: ReferenceType, batch: Tensor, leave_one_out: bool
     ) -> Values:
-        plan = self.planned(pipeline, batch)
+        plan, device = self.planned(pipeline, batch), exact_device(pipeline.device)
         batch = batch.to(pipeline.device, pipeline.image_dtype)
         self.probe(plan, batch)
         inside = torch.tensor([leave_one_out and reference.contains(image) for image in batch], device=pipeline.device)
@@ -215,21 +216,22 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
             if previous.is_same(rows) and reference.is_alike(index, previous.index):
                 columns[index] = columns[previous.index]
                 return
+            values = exact(rows)
             if every:
-                columns[index] = self._measure(reference, index, rows, True)
+                columns[index] = self._measure(reference, index, values, True)
             else:
-                columns[index] = self._measure(reference, index, rows, False)
+                columns[index] = self._measure(reference, index, values, False)
                 if some:
-                    known = inside.to(rows.device)
-                    without = self._measure(reference, index, rows[known], True)
-                    for column, values in zip(columns[index], without, strict=True):
-                        column[known] = values
+                    known = inside.to(values.device)
+                    without = self._measure(reference, index, values[known], True)
+                    for column, found in zip(columns[index], without, strict=True):
+                        column[known] = found
             previous.set(index, rows)
 
         plan.stream(batch, score)
         values = {
             # a model may be spread over several devices
-            measure: torch.stack([column[number].to(pipeline.device) for column in columns], 1).cpu()
+            measure: torch.stack([column[number].to(device) for column in columns], 1).cpu()
             for number, measure in enumerate(self._measures)
         }
         return values, inside.cpu()

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from captum_proto._utils.double import double
+
 
 def cosine_and_pearson(rows: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     r"""
@@ -30,7 +32,7 @@ def cosine_and_pearson(rows: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]
         >>> [round(value, 3) for value in cosine.tolist()], [round(value, 3) for value in pearson.tolist()]
         ([1.0, 0.8], [1.0, -1.0])
     """
-    x, m = rows.to(torch.float64), reference.to(torch.float64)
+    x, m = double(rows), double(reference)
     cosine = _cosine(x, m)
     if not x.shape[1]:
         return cosine, cosine.clone()

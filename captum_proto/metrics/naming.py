@@ -112,7 +112,7 @@ def name_by_logits(logits: Tensor, target: Any, superclasses: Mapping[str, Any],
     if not isinstance(logits, Tensor) or logits.dim() != 2 or not len(logits):
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise InputError(f"logits is {got}; expected a tensor (N, K), one row for each picture.")
-    values = check_logits(logits, len(logits)).detach().double().cpu()
+    values = check_logits(logits, len(logits)).detach().cpu().double()
     groups = _superclasses(superclasses)
     member = target_mask(list(groups.values()), values.shape[1], values.device)
     scores = class_probabilities(values) @ member.double().T

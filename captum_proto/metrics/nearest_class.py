@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from captum_proto import ops
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import as_int, nearest, type_name
+from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import image_digest
 from captum_proto._utils.halving import Halving
@@ -245,7 +246,7 @@ class NearestClass:
             if index not in self._chosen:
                 return
             if not (previous.is_same(rows) and self._alike(index, previous.index)):
-                latest[0] = self._layer(index, rows, inside).cpu()
+                latest[0] = self._layer(index, exact(rows), inside).cpu()
                 previous.set(index, rows)
             defined = ~latest[0].isnan().any(1, keepdim=True)
             total.add_(torch.where(defined, latest[0], 0.0))

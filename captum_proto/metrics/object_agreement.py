@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.stats.intervals import Estimate, proportion
 
@@ -117,6 +118,7 @@ def object_agreement(
         (1.0, 1.0)
     """
     _check(features, labels, objects)
+    features, labels = exact(features), exact(labels)
     sizes = features.detach().abs().float()
     names = tuple(name for name in objects if name not in skip)
     masks = torch.stack([labels == list(objects).index(name) for name in names], 1)  # (N, J, H, W)

@@ -176,7 +176,7 @@ def recognized(
     if not isinstance(logits, Tensor) or logits.dim() != 2 or not len(logits):
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise InputError(f"logits is {got}; expected a tensor (N, K), one row for each picture.")
-    values = check_logits(logits, len(logits)).detach().double().cpu()
+    values = check_logits(logits, len(logits)).detach().cpu().double()
     targets = mapped_targets(target, len(values), classes)
     mask = target_mask(targets, values.shape[1], values.device)
     chosen = outcomes(values)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_proto import ops
+from captum_proto._utils.double import exact, exact_device
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import alike, image_digest, intact, load_tensors, save_tensors
 from captum_proto.metrics.linear_similarity import cosine_and_pearson
@@ -228,13 +229,14 @@ class PathReference(ActivationSums):
     def prepared(self, layer: int, x: Tensor) -> tuple[Tensor, ops.SpearmanReference]:
         """A layer's mean and its ranks, computed at first use; layers of equal sums, as a container and its last child, share them."""
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        device = exact_device(x.device)
 
         def ready(index: int) -> bool:
             mean, _ = self._prepared.get(index, (None, None))
-            return mean is not None and mean.dtype == dtype and mean.device == x.device
+            return mean is not None and mean.dtype == dtype and mean.device == device
 
         if not ready(layer):
-            self._move(layer, x.device)
+            self._move(layer, device)
             if ready(layer - 1) and torch.equal(self.sums[layer], self.sums[layer - 1]):
                 self._prepared[layer] = self._prepared[layer - 1]
             else:
@@ -248,6 +250,7 @@ class PathReference(ActivationSums):
 
     def distance_without(self, layer: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """The same, each row against the mean of the *other* images: the rows must be part of the sums."""
+        x = exact(x)
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         self._move(layer, x.device)
         results = []
@@ -258,6 +261,7 @@ class PathReference(ActivationSums):
 
     def linear_similarity(self, layer: int, x: Tensor, leave_one_out: bool = False) -> tuple[Tensor, Tensor]:
         """Cosine and Pearson correlation of each row with the mean, or with that of the *other* images: (N,) and (N,)."""
+        x = exact(x)
         self._move(layer, x.device)
         results = []
         for rows in torch.split(x, max(1, _LINEAR_VALUES // max(1, x.shape[1]))):

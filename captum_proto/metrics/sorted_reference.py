@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from captum_proto._utils.double import double, exact
 from captum_proto._utils.files import alike
 from captum_proto.capture import channels_first
 from captum_proto.metrics.layer_moments import LayerMoments
@@ -107,6 +108,7 @@ class SortedReference(ActivationSums):
         Returns:
             Tensor: (N,), float64, in the square of the activations' unit.
         """
+        x = exact(x)
         self._move(layer, x.device)
         mean = self.sums[layer] / self.count
         found = [
@@ -154,7 +156,7 @@ class SortedSums:
         return by_channel(rows, self.shapes[index], self.axes[index]).sort(-1).values.flatten(1)
 
     def _squared(self, index: int, rows: Tensor) -> Tensor:
-        return by_channel(rows, self.shapes[index], self.axes[index]).to(torch.float64).square().mean(-1)
+        return double(by_channel(rows, self.shapes[index], self.axes[index])).square().mean(-1)
 
     def _like(self, index: int, other: int) -> bool:
         return (self.shapes[index], self.axes[index]) == (self.shapes[other], self.axes[other])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError
 
 #: A window whose variance is below this is flat, and has no correlation with anything.
@@ -40,12 +41,12 @@ def template_correlation(images: Tensor, template: Tensor) -> Tensor:
         tensor([1., 0.])
     """
     _check(images, template.shape[-2:], template.dim() == 3 and template.shape[0] == images.shape[1])
-    centered = template.double() - template.double().mean()
+    centered = double(template) - double(template).mean()
     norm = centered.square().sum()
     if float(norm) / template.numel() < _FLAT:
         raise InputError("the template has one value everywhere; expected a pattern.")
     values = _centered(images)
-    box = torch.ones_like(template[0], dtype=torch.float64)
+    box = torch.ones_like(centered[0])
     spread = _sums(values.square(), box).sum(1) - _sums(values, box).sum(1).square() / template.numel()
     product = _sums(values, centered).sum(1)
     flat = spread / template.numel() < _FLAT
@@ -84,8 +85,9 @@ def mask_contrast(images: Tensor, mask: Tensor) -> Tensor:
     if inside in (0, count):
         raise InputError(f"the mask has {inside} of {count} pixels; expected some in it and some around it.")
     channels = images.shape[1]
-    values, box = _centered(images), torch.ones_like(mask, dtype=torch.float64)
-    total, squares, masked = _sums(values, box), _sums(values.square(), box), _sums(values, mask.double())
+    values, weights = _centered(images), double(mask)
+    box = torch.ones_like(weights)
+    total, squares, masked = _sums(values, box), _sums(values.square(), box), _sums(values, weights)
     spread = (squares - total.square() / count).sum(1)
     between = (masked.square() / inside + (total - masked).square() / (count - inside) - total.square() / count).sum(1)
     flat = spread / (count * channels) < _FLAT
@@ -95,7 +97,7 @@ def mask_contrast(images: Tensor, mask: Tensor) -> Tensor:
 
 def _centered(images: Tensor) -> Tensor:
     """Images less the mean of each: that changes no correlation and keeps sums small."""
-    values = images.double()
+    values = double(images)
     return values - values.mean((1, 2, 3), keepdim=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from captum_proto._utils.double import double, exact
 from captum_proto.ops._memory import called
 
 
@@ -72,14 +73,18 @@ def unit_concept_counts(
             )
     if activations.dtype not in (torch.float32, torch.float64):
         activations = activations.float()  # which loses nothing
-    return called(
+    added_to = exact(counts)
+    hits: Tensor = called(
         torch.ops.captum_proto.unit_concept_counts,
-        counts,
-        activations.detach(),
-        thresholds.detach().double().contiguous(),
-        labels,
+        added_to,
+        exact(activations.detach()),
+        double(thresholds.detach()).contiguous(),
+        exact(labels),
         align_corners,
     )
+    if added_to is not counts:
+        counts.copy_(added_to)
+    return hits
 
 
 def packed_counts(a: Tensor, b: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from captum_proto._utils.double import exact
 from captum_proto.ops import _twin
 from captum_proto.ops._memory import called
 from captum_proto.ops._schemas import BORDERS, MAX_ROW_LENGTH
@@ -259,6 +260,7 @@ def path_distance(
     if mean.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"mean has dtype {mean.dtype}; path_distance expects float32 or float64.")
     rows = _as_rows(x if x.dim() != 1 else x.unsqueeze(0), "x")
+    mean = exact(mean)
     _check_partner(mean, rows, "mean")
     ranks = _ranks_of(mean if reference is None else reference, rows)
     return called(torch.ops.captum_proto.path_distance, rows, mean.detach(), ranks)
@@ -289,7 +291,7 @@ def accumulate(sums: Tensor, rows: Tensor) -> None:
         raise ValueError(
             f"sums have shape {tuple(sums.shape)} and rows {tuple(rows.shape)}; expected contiguous (D,) and (N, D)."
         )
-    called(torch.ops.captum_proto.accumulate, sums, rows.detach())
+    called(torch.ops.captum_proto.accumulate, sums, exact(rows.detach()))
 
 
 def _per_channel(values: Sequence[float] | Tensor, name: str, images: Tensor) -> Tensor:
@@ -310,6 +312,7 @@ def _as_rows(x: Tensor, name: str) -> Tensor:
         raise ValueError(f"{name} has shape {tuple(x.shape)}; expected rows (N, D).")
     if x.shape[1] > MAX_ROW_LENGTH:
         raise ValueError(f"{name} has rows of {x.shape[1]} values; at most {MAX_ROW_LENGTH} can be ranked exactly.")
+    x = exact(x)
     if x.dtype in _EXACT_INTEGERS:
         x = x.to(torch.float64)
     if x.dtype not in _FLOATING:
@@ -329,6 +332,7 @@ def _check_partner(partner: Tensor, rows: Tensor, name: str) -> None:
 
 def _ranks_of(reference: Tensor | SpearmanReference, rows: Tensor) -> Tensor:
     if not isinstance(reference, SpearmanReference):
+        reference = exact(reference)
         _check_partner(reference, rows, "the reference")
         reference = SpearmanReference(reference)
     _check_partner(reference.doubled_ranks, rows, "the reference")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from captum_proto._utils.double import exact
 from captum_proto.ops._digits import DIGITS
 from captum_proto.ops._memory import called
 
@@ -41,7 +42,7 @@ def unit_summary(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     flat = values.detach().unsqueeze(2).flatten(2)
     if flat.shape[2] == 0:
         raise ValueError(f"values have shape {tuple(values.shape)}: there are no positions to take the maximum over.")
-    return called(torch.ops.captum_proto.unit_summary, flat)
+    return called(torch.ops.captum_proto.unit_summary, exact(flat))
 
 
 def top_k(

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from captum_proto._utils.double import has_float64
 from captum_proto.ops._twin_concepts import packed_counts, unit_concept_counts
 from captum_proto.ops._twin_streams import radix_histogram, radix_select, top_k, unit_summary
 
@@ -40,6 +41,11 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
+def _wide(values: Tensor) -> torch.dtype:
+    """The dtype in which sums of values are taken that stay on their device: float64, or their own where the device has none."""
+    return torch.float64 if has_float64(values.device) else values.dtype
+
+
 def high_frequency_loss(images: Tensor, power: int) -> Tensor:
     n, c, h, w = images.shape
     x = images.to(accumulation_dtype(images.dtype))
@@ -50,7 +56,7 @@ def high_frequency_loss(images: Tensor, power: int) -> Tensor:
         if pairs > 0:
             difference = x.diff(dim=dim)
             term = difference.abs() if power == 1 else difference.square()
-            loss = loss + term.sum(dim=(1, 2, 3), dtype=torch.float64).div(pairs).to(x.dtype)
+            loss = loss + term.sum(dim=(1, 2, 3), dtype=_wide(x)).div(pairs).to(x.dtype)
     return loss
 
 
@@ -106,10 +112,9 @@ def affine_sample_backward(
 
 
 def _grid(matrix: Tensor, images: Tensor) -> Tensor:
-    """Where each output pixel is read: taken in float64, and rounded to the images' dtype, for which there is a sampler."""
+    """Where each output pixel is read: taken in float64 where it is had, and rounded to the images' dtype, which has a sampler."""
     n, _, height, width = images.shape
-    wide = torch.float32 if matrix.device.type == "mps" else torch.float64  # the one device without float64
-    grid = torch.nn.functional.affine_grid(matrix.to(wide), [n, 1, height, width], align_corners=False)
+    grid = torch.nn.functional.affine_grid(matrix.to(_wide(matrix)), [n, 1, height, width], align_corners=False)
     return grid.to(images.dtype)
 
 

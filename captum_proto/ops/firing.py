@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from captum_proto._utils.double import double
+
 
 def firing(maps: Tensor, thresholds: Tensor, size: tuple[int, ...], align_corners: bool) -> Tensor:
     """
@@ -24,10 +26,11 @@ def firing(maps: Tensor, thresholds: Tensor, size: tuple[int, ...], align_corner
         >>> firing(torch.tensor([[[1.0, 0.0]]]), torch.tensor([0.5]), (1, 4), False).tolist()
         [[[True, True, False, False]]]
     """
-    limits = thresholds.view(-1, 1, 1)
-    enlarged, above = maps.double(), maps.double() > limits
+    limits = double(thresholds).view(-1, 1, 1)
+    enlarged = double(maps)
+    above = enlarged > limits
     for axis in (1, 2):
-        before, after, share = _between(maps.shape[axis], size[axis - 1], align_corners, maps.device)
+        before, after, share = _between(maps.shape[axis], size[axis - 1], align_corners, enlarged.device)
         start, end = enlarged.index_select(axis, before), enlarged.index_select(axis, after)
         enlarged = start + (end - start) * share.view((-1, 1) if axis == 1 else (1, -1))
         above = above.index_select(axis, before) | above.index_select(axis, after)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_proto._utils.double import double
 from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.model import borrowed, modules_of, unwrapped
 from captum_proto._utils.pipeline import Pipeline
@@ -225,14 +226,14 @@ def _fold(layer: nn.Module, norm: nn.Module) -> bool:
     if mean is None or variance is None or hooked or not isinstance(weight, nn.Parameter) or len(weight) != len(mean):  # type: ignore[arg-type]
         return False  # statistics of the batch, someone watching, a weight that is computed from others
     # In float64, unlike torch.nn.utils.fusion, whose weights are rounded more than once: of EfficientNet-Lite0's logits the error is half.
-    scale = (variance.double() + norm.eps).rsqrt()  # type: ignore[operator]
+    scale = (double(variance) + norm.eps).rsqrt()  # type: ignore[arg-type, operator]
     if norm.weight is not None:
-        scale = scale * norm.weight.double()  # type: ignore[operator]
-    shift = -mean.double() * scale  # type: ignore[operator]
+        scale = scale * double(norm.weight)  # type: ignore[arg-type]
+    shift = -double(mean) * scale  # type: ignore[arg-type]
     if norm.bias is not None:
-        shift = shift + norm.bias.double()  # type: ignore[operator]
+        shift = shift + double(norm.bias)  # type: ignore[arg-type]
     if bias is not None:
-        shift = shift + bias.double() * scale  # type: ignore[operator]
-    layer.weight = nn.Parameter((weight.double() * scale.view(-1, *[1] * (weight.dim() - 1))).to(weight.dtype))
-    layer.bias = nn.Parameter(shift.to(weight.dtype))
+        shift = shift + double(bias) * scale  # type: ignore[arg-type]
+    layer.weight = nn.Parameter((double(weight) * scale.view(-1, *[1] * (weight.dim() - 1))).to(weight))
+    layer.bias = nn.Parameter(shift.to(weight))
     return True

@@ -14,6 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from captum_proto._utils.double import exact
+
 #: What the streams of one prototype are for; each is independent of the others.
 START, TRANSFORM, EVALUATION, CONTROL, LOSS, DIRECTION, BACKGROUND = range(7)
 
@@ -83,6 +85,7 @@ class RandomStream:
     """
 
     def __init__(self, keys: Tensor, stream: int, step: int | Sequence[int] = 0) -> None:
+        keys = exact(keys)
         self._keys, self._stream, self._step = keys, stream, step
         self._drawn = 0
         self._together: StepStreams | None = None
@@ -92,6 +95,7 @@ class RandomStream:
 
     @property
     def device(self) -> torch.device:
+        """Where the numbers are: on the device of the keys, or on the CPU if that has no float64."""
         return self._keys.device
 
     @cached_property
@@ -173,8 +177,8 @@ class StepStreams:
     """
 
     def __init__(self, keys: Tensor, stream: int, steps: int) -> None:
-        self._keys, self._stream, self._steps = keys, stream, steps
         self.host_keys = keys.cpu()
+        self._keys, self._stream, self._steps = exact(keys), stream, steps
         self._block = max(1, min(_MOST_STEPS, _MOST_ROWS // max(1, len(keys))))
         self._first = 0
         self._made: dict[Hashable, Tensor] = {}

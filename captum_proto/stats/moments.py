@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from captum_proto import ops
+from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, StateError
 
 
@@ -40,12 +41,14 @@ class Moments:
         Add rows.
 
         Args:
-            rows (Tensor): (N, …), floating point, any strides, on the device of the rows before them.
+            rows (Tensor): (N, …), floating point, any strides, on the device of the rows before them. Of a device without
+                float64 they are added on the CPU.
 
         Raises:
             ValueError: If their shape is not that of the rows before.
         """
         self._check_shape(rows.shape[1:])
+        rows = exact(rows)
         if self._own is None:
             self._own = torch.zeros(rows.shape[1:], dtype=torch.float64, device=rows.device)
         ops.accumulate(self._own.view(-1), rows.reshape(len(rows), -1))

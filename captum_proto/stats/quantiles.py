@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_proto import ops
+from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
 from captum_proto.stats.search import OrderSearch
 
@@ -106,6 +107,7 @@ class Quantiles:
             raise InputError(f"there are {len(values)} units, before them {known}; give the values of one layer.")
         if self._dtype not in (None, values.dtype):
             raise InputTypeError(f"values have dtype {values.dtype}, those before them {self._dtype}; give one dtype.")
+        values = exact(values)
         flat = values.detach().unsqueeze(1) if values.dim() == 2 else values.detach().unsqueeze(-1).flatten(2)
         number = flat.shape[1] * flat.shape[2]
         if self._search is not None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_int
+from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, StateError
 
 #: Of SplitMix64 (Steele, Lea and Flood 2014), as signed numbers: the step, and the two multipliers of the mixing.
@@ -61,6 +62,7 @@ class RandomSample:
             raise InputError(
                 f"scores have shape {tuple(scores.shape)} and indices {tuple(indices.shape)}; expected (N, U) and (N,)."
             )
+        scores, payload = exact(scores), None if payload is None else exact(payload)
         held = scores if scores.dtype == torch.float64 else scores.float()
         nothing = torch.empty(len(scores), 0, dtype=torch.int64, device=scores.device) if payload is None else payload
         self._take(random_keys(indices.cpu(), self.seed), indices.cpu(), held, nothing)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from captum_proto import ops
 from captum_proto._utils.checks import check_int
+from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
 
 #: What a free place holds, see :func:`captum_proto.ops.top_k`.
@@ -82,6 +83,7 @@ class TopK:
             raise InputError(f"the score of unit {unit} in row {int(indices[row])} is NaN, which has no order.")
         if scores.dtype != torch.float64:
             scores = scores.float()
+        scores = exact(scores)
         lists = self._lists(scores.shape[1], scores)
         if not len(scores):
             return

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from captum_proto._utils.double import exact
 from captum_proto._utils.files import intact, load_tensors, save_tensors
 from captum_proto._utils.targets import Target, target_mask
 
@@ -169,7 +170,7 @@ class Detector(nn.Module):
         self.eval().requires_grad_(False)
         with torch.no_grad():
             self.threshold.zero_()
-            scores = torch.cat([self(part) for part in torch.split(inputs, batch)])
+            scores = exact(torch.cat([self(part) for part in torch.split(inputs, batch)]))
             least = scores[: len(natural)].quantile(0.005)
             most = scores[len(natural) :].quantile(0.995)
             self.threshold.copy_((least + most) / 2)

@@ -223,7 +223,7 @@ def _tsne(values: np.ndarray[Any, Any], components: int, seed: int, choices: dic
 def _checked(found: Any, rows: int, components: int) -> Tensor:
     """Coordinates as float64 on the CPU."""
     try:
-        values = torch.as_tensor(found).detach().to("cpu", torch.float64)
+        values = torch.as_tensor(found).detach().cpu().double()
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputTypeError(
             f"the layout is a {type(found).__name__}; expected an array of shape ({rows}, {components})."

@@ -165,7 +165,7 @@ class MapSimilarity:
                     f"the attribution returned maps of {each.shape[-2]} by {each.shape[-1]}; {name} looks at no less than {_LEAST[name]} "
                     "pixels a side: leave it out, or have the maps enlarged, as attr.GradCam does."
                 )
-        magnitude = each.detach().double().abs().cpu()
+        magnitude = each.detach().cpu().double().abs()
         image = magnitude.sum(1) if each.dim() == 4 else magnitude
         flat = image.flatten(1)
         low, high = flat.amin(1), flat.amax(1)

@@ -207,7 +207,7 @@ def _scored(
     shape, flat = pictures.shape[:3], pictures.flatten(0, 2)
     with torch.no_grad(), borrowed(pipeline.forward_func):
         parts = [
-            pipeline(batch.to(pipeline.device, pipeline.image_dtype)).double().cpu() for batch in torch.split(flat, 16)
+            pipeline(batch.to(pipeline.device, pipeline.image_dtype)).cpu().double() for batch in torch.split(flat, 16)
         ]
     each_class = class_probabilities(torch.cat(parts))
     of_class = torch.stack([each_class[:, list(target)].sum(1) for target, _, _ in measured], 1).view(*shape, shape[2])

@@ -12,7 +12,7 @@ from captum_proto._utils.borrowing import borrowed
 from captum_proto._utils.checks import as_int, type_name
 from captum_proto._utils.constants import beside
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto._utils.model import dtype_of, fingerprint
+from captum_proto._utils.model import device_of, dtype_of, fingerprint
 from captum_proto.optim.inputs.base import Parametrization
 from captum_proto.optim.random import RandomStream
 
@@ -84,7 +84,8 @@ class LatentImage(Parametrization):
 
     def _code(self, value: float | Tensor, name: str) -> Tensor:
         """Of the shape of a code, float64."""
-        code = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
+        given = value.detach().cpu() if isinstance(value, Tensor) else value
+        code = torch.as_tensor(given, dtype=torch.float64)
         if code.dim() and tuple(code.shape) != self.code_shape:
             raise InputError(f"{name} has shape {tuple(code.shape)}; expected that of a code, {self.code_shape}.")
         if not bool(code.isfinite().all()):
@@ -117,14 +118,14 @@ class LatentImage(Parametrization):
     def render(self, parameters: dict[str, Tensor]) -> Tensor:
         codes = parameters["codes"]
         with borrowed(self.generator):
-            images = self.generator(codes.to(dtype_of(self.generator)))
+            images = self.generator(codes.to(device_of(self.generator, codes.device), dtype_of(self.generator)))
         expected = (len(codes), *self.shape)
         if not isinstance(images, Tensor) or tuple(images.shape) != expected:
             got = f"shape {tuple(images.shape)}" if isinstance(images, Tensor) else f"a {type_name(images)}"
             raise InputError(
                 f"generator returned {got} for codes of shape {tuple(codes.shape)}; expected images of shape {expected}."
             )
-        return images.to(codes.dtype)
+        return images.to(codes.device).to(codes.dtype)  # one after the other: of the two, one may have no float64
 
     @torch.no_grad()
     def _check(self, parameters: dict[str, Tensor]) -> None:

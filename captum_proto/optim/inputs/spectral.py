@@ -263,7 +263,7 @@ class PhaseImage(_Spectral):
                     f"magnitudes have shape {tuple(magnitudes.shape)}; expected (C, H, W // 2 + 1), finite and at least 0, as "
                     "PhaseImage.measured(images) gives them."
                 )
-            magnitudes = magnitudes.detach().to("cpu", torch.float64)
+            magnitudes = magnitudes.detach().cpu().double()
         self.decay_power = float(decay_power)
         self.contrast = float(contrast)
         self.brightness = float(brightness)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError
 from captum_proto.data.table import Categorical, Column, Continuous, TableColumns
 from captum_proto.optim.inputs.base import Parametrization
@@ -186,13 +187,13 @@ class TabularInput(Parametrization):
                 continue
             first = place.start
             if column.whole:
-                low, high = least[:, first], most[:, first]
-                own = part[:, 0] * column.scale + column.center
+                low, high, held = (exact(values) for values in (least[:, first], most[:, first], part[:, 0]))
+                own = held * column.scale + column.center
                 down = (own.double().round() - column.center) / column.scale
                 # Rounded to the nearest within the bounds; a value that is held is kept as it is.
                 down = torch.where(down < low - 1e-6, down + 1 / column.scale, down)
                 down = torch.where(down > high + 1e-6, down - 1 / column.scale, down)
-                part[:, 0] = torch.where(low == high, part[:, 0], down.to(part))
+                part[:, 0] = torch.where(low == high, held, down.to(held)).to(part.device)
             if column.missing is not None:
                 part[:, 1] = (part[:, 1] >= 0.5).to(part)
                 part[:, 0] = torch.where(part[:, 1] > 0, column.scaled(column.missing), part[:, 0])

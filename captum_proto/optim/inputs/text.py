@@ -13,6 +13,7 @@ from torch import Tensor
 
 from captum_proto._utils.checks import check_inputs, check_int, nearest, type_name
 from captum_proto._utils.constants import beside
+from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import image_digest
 from captum_proto.optim.inputs.base import Parametrization
@@ -182,7 +183,7 @@ class TextInput(Parametrization):
     @cached_property
     def _scale(self) -> float:
         """The mean squared distance of some tokens to their nearest."""
-        known = self.embedding[self.vocabulary.to(self.embedding.device)].double()
+        known = double(self.embedding[self.vocabulary.to(self.embedding.device)])
         some = known[:: max(1, len(known) // 128)]
         apart = torch.cdist(some, known).square()
         return float(torch.where(apart > 1e-9, apart, math.inf).amin(1).mean())

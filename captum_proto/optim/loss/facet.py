@@ -68,7 +68,8 @@ class FacetLoss(Loss):
     ) -> None:
         self.layers = (layer, facet_layer)
         directions, weights = directions_of(direction), directions_of(facet_weights)
-        strengths = torch.as_tensor(strength, dtype=torch.float64).reshape(-1)
+        given = strength.detach().cpu() if isinstance(strength, Tensor) else strength
+        strengths = torch.as_tensor(given, dtype=torch.float64).reshape(-1)
         counts = {len(directions), len(weights), len(strengths)}
         rows = max(counts)
         if counts - {1, rows} or not bool(strengths.isfinite().all()):

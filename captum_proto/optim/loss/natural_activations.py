@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.batches import Images
+from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import alike, image_digest, intact, load_tensors, save_tensors
 from captum_proto._utils.model import fingerprint
@@ -252,7 +253,7 @@ def _of_target(natural: NaturalUnits, target: Target, images: Images, names: lis
             for moments, rows in (
                 (ordered, flat.sort(2).values),
                 (means, values),
-                (squares, flat.double().square().mean(2)),
+                (squares, double(flat).square().mean(2)),
             ):
                 yield functools.partial(moments[name].update, rows)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.batches import Images
+from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import image_digest, intact, load_tensors, save_tensors
 from captum_proto.capture import Layer
@@ -165,7 +166,7 @@ class NaturalStatistics(Loss):
                 def add(layer: Layer = layer) -> None:
                     loss._check_channels(layer, units[layer].shape)
                     # From the running ones, so that the difference of their mean squares loses nothing.
-                    far = torch.stack(loss._far(layer, units[layer].double()), 1)
+                    far = torch.stack(loss._far(layer, double(units[layer])), 1)
                     moments[layer].update(torch.stack([far, far.square()], 1))
 
                 yield add

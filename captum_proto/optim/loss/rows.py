@@ -39,7 +39,7 @@ class RowDistance(Loss):
     terms = ("row_distance",)
 
     def __init__(self, rows: Tensor, ridge: float = 0.1) -> None:
-        rows = check_inputs(rows, "rows").detach().double().cpu()
+        rows = check_inputs(rows, "rows").detach().cpu().double()
         if rows.dim() != 2 or len(rows) < 2:
             raise InputError(f"rows has shape {tuple(rows.shape)}; expected (N, F), at least two rows.")
         if not ridge > 0:

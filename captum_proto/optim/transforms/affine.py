@@ -11,6 +11,7 @@ from torch import Tensor
 
 from captum_proto import ops
 from captum_proto._utils.checks import nearest, type_name
+from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto.optim.random import RandomStream
 
@@ -323,9 +324,10 @@ def affine_matrix(angle: Tensor, translate: Tensor, scale: Tensor, height: int, 
         width (int): Of the images.
 
     Returns:
-        Tensor: Shape (N, 2, 3), float64.
+        Tensor: Shape (N, 2, 3), float64; on the CPU, if the device of ``angle`` has none.
     """
-    radians = angle.to(torch.float64) * (math.pi / 180)
+    radians = double(angle) * (math.pi / 180)
+    translate, scale = (values.to(radians.device) for values in (translate, scale))
     cos, sin = radians.cos() / scale, radians.sin() / scale
     # The inverse map, output to input, in the sampler's coordinates: -1 to 1 along each side, so a square in pixels is a rectangle.
     shift_x, shift_y = 2 * translate[:, 0], 2 * translate[:, 1]

@@ -37,7 +37,7 @@ def _parts(images: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> 
     """From each image (C, H, W) the part of a size at its own place, whole pixels; without asking the device where that is."""
     rows = top.unsqueeze(1) + torch.arange(size[0], device=top.device)
     columns = left.unsqueeze(1) + torch.arange(size[1], device=left.device)
-    places = (rows.unsqueeze(2) * images.shape[-1] + columns.unsqueeze(1)).flatten(1)
+    places = (rows.unsqueeze(2) * images.shape[-1] + columns.unsqueeze(1)).flatten(1).to(images.device)
     channels = images.shape[1]
     # No pixel is taken twice, so the gradient is moved back and nothing is added up in an order of chance.
     taken = images.flatten(2).gather(2, places.unsqueeze(1).expand(-1, channels, -1))

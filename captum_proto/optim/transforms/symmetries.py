@@ -37,7 +37,7 @@ class RandomHorizontalFlip:
         return {"name": "RandomHorizontalFlip", "probability": self.probability}
 
     def __call__(self, images: Tensor, random: RandomStream) -> Tensor:
-        flipped = random.uniform(1) < self.probability
+        flipped = (random.uniform(1) < self.probability).to(images.device)
         return torch.where(flipped.view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
 
 
@@ -77,7 +77,7 @@ class RandomRoll:
             most = round(self.share * side)
             shift = (draw * (2 * most + 1)).long() - most
             places.append((torch.arange(side, device=shift.device) - shift.unsqueeze(1)) % side)
-        index = (places[0].unsqueeze(2) * width + places[1].unsqueeze(1)).flatten(1)
+        index = (places[0].unsqueeze(2) * width + places[1].unsqueeze(1)).flatten(1).to(images.device)
         # No pixel is taken twice, so the gradient is moved back and nothing is added up in an order of chance.
         taken = images.flatten(2).gather(2, index.unsqueeze(1).expand(-1, images.shape[1], -1))
         return taken.view_as(images)
