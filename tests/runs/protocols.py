@@ -241,7 +241,7 @@ def _labeled() -> ImageLevelConcepts:
 
 
 def dissect(inputs: Path) -> Dissect:
-    return Dissect(trees(), _labeled(), ["0", "1"], 0.2, size=6, draws=3, shown=2, examples=2, batch_size=5)
+    return Dissect(trees(), _labeled(), ["0", "1"], 0.2, size=6, draws=3, shown=2, examples=2, batch_size=3, chunk=5)
 
 
 def explain(inputs: Path) -> Explain:
