@@ -94,7 +94,7 @@ def visualize(inputs: Path) -> Visualize:
     return Visualize(trees(), layers, {"steps": 2, "transform": None, "attempts": 2}, batch_size=2, natural=natural)
 
 
-def evaluate(inputs: Path, **options: Any) -> Evaluate:
+def evaluate(inputs: Path, targets: Sequence[tuple[int, ...]] = ((0,), (1,)), **options: Any) -> Evaluate:
     named = trees()
     values = {
         "count": 2,
@@ -106,7 +106,7 @@ def evaluate(inputs: Path, **options: Any) -> Evaluate:
     }
     return Evaluate(
         named,
-        [(0,), (1,)],
+        targets,
         NaturalImages(str(photos(inputs)), named.geometry, NAMES, others=8, workers=0),
         QUICK,
         **values,
@@ -115,6 +115,11 @@ def evaluate(inputs: Path, **options: Any) -> Evaluate:
 
 def evaluate_given(inputs: Path) -> Evaluate:
     return evaluate(inputs, prototypes=prototypes_file(inputs), further={})
+
+
+def evaluate_chunks(inputs: Path) -> Evaluate:
+    """Of a class whose images are shared out, and of which one cannot be read."""
+    return evaluate(inputs, [(1,)], chunk=3)
 
 
 def compare_groups(inputs: Path, prototypes: Path | Generate | None = None) -> CompareGroups:
@@ -465,6 +470,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "generate-text": generate_text,
     "visualize": visualize,
     "evaluate": evaluate,
+    "evaluate-chunks": evaluate_chunks,
     "compare-groups": compare_groups,
     "sweep": sweep,
     "fooling": fooling,
