@@ -192,7 +192,7 @@ def atlas(inputs: Path) -> Atlas:
     settings = AtlasSettings(
         positions="all", method="pca", min_density=1, labels=1, examples=1, steps=1, pair_grid=2, pair_min_density=1
     )
-    return Atlas(trees(), "1", photos(inputs), [2], settings, (0,), (1,), batch_size=4)
+    return Atlas(trees(), "1", photos(inputs), [2], settings, (0,), (1,), batch_size=4, image_batch=4, chunk=8)
 
 
 def directions(inputs: Path) -> CompareDirections:
