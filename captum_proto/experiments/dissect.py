@@ -37,8 +37,8 @@ _CONCEPT = "concept"
 
 #: What results depend on beside the model, its layers and the data set.
 _CHOICES = ("quantile", "iou_threshold", "size", "align_corners", "denominator", "draws", "shown", "examples", "chunk")
-#: Bytes that a pass for thresholds may take: each chunk of images puts as much on disk.
-_MEMORY = 2**24
+#: Bytes that a later pass for thresholds may take: each chunk of images puts at most as much on disk.
+_MEMORY = 2**26
 
 
 @dataclass(frozen=True)

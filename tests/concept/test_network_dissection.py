@@ -223,11 +223,12 @@ def test_parts_add_up_to_the_whole() -> None:
 
 
 @pytest.mark.parametrize("edges", [(0, 1, 4), (0, 2, 3, 4), (0, 1, 2, 3, 4)])
-def test_chunks_of_batches_add_up_to_one_pass(edges: tuple[int, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("memory", [1, 2**20])
+def test_chunks_of_batches_add_up_to_one_pass(edges: tuple[int, ...], memory: int, tmp_path: Path) -> None:
     """Thresholds in each of their passes, and counts with their draws of chance; each state as it is read from a file."""
     dataset, model = ShapeDataset(30, size=48), Small()
-    # So little memory that values of a pass are not kept but counted.
-    options = {"size": (24, 24), "draws": 3, "quantile": 0.1, "seed": 2, "memory": 1}
+    # With little memory the values of a pass are not kept but counted.
+    options = {"size": (24, 24), "draws": 3, "quantile": 0.1, "seed": 2, "memory": memory}
     expected = NetworkDissection(model, ["conv", "relu"], **options).interpret(dataset, SIZE, 8)
     passes = NetworkDissection(model, ["conv", "relu"], **options).passes(dataset, SIZE, 8)
     assert [len(batch) for batch in passes.batches] == [8, 8, 7, 7]
