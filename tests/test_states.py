@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import captum_proto
 from captum_proto import PathSimilarity
-from captum_proto.concept.tally import LabelBatch, Tally
+from captum_proto.concept.tally import Counts, LabelBatch, Tally
 from captum_proto.features import TopExamples
 from captum_proto.features.example_state import ExampleSettings, ExampleState, LayerState
 from captum_proto.metrics.reference import PathReference
@@ -108,6 +108,12 @@ def _tally(state: Tally, begin: int, end: int) -> None:
     state.update(IMAGES[begin:end], torch.full((3,), 0.5, dtype=torch.float64), labels)
 
 
+def _counts(state: Counts, begin: int, end: int) -> None:
+    for tally in state.tallies.values():
+        _tally(tally, begin, end)
+    state.areas += torch.bincount(torch.from_numpy(LABELS.numpy()[begin:end].ravel()), minlength=4)
+
+
 def _sum(kind: Any) -> Callable[[Any, int, int], None]:
     def update(state: Any, begin: int, end: int) -> None:
         fitted = kind(MODEL, ["0", "3"]).fit(IMAGES[begin:end]).reference
@@ -149,6 +155,7 @@ CASES: dict[type, Case] = {
         lambda s: s.part(),
     ),
     Tally: Case(lambda: Tally.empty(3, 3, 1, 0), _tally, lambda s: s.state_dict()),
+    Counts: Case(lambda: Counts.empty({"conv.0": 3, "relu": 3}, 3, 1, 0), _counts, lambda s: s.state_dict()),
     PathReference: Case(
         lambda: object.__new__(PathReference), _sum(PathSimilarity), lambda s: s.state_dict(), exact=False
     ),

@@ -41,6 +41,12 @@ def add(commands: shared.Commands) -> None:
     group.add_argument("--batch-size", type=int, default=16, help="pictures at a time (default: %(default)s)")
     group.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")
     group.add_argument(
+        "--chunk",
+        type=int,
+        default=512,
+        help="images after which a run can be resumed, of more (default: %(default)s)",
+    )
+    group.add_argument(
         "--workers", type=int, default=2, help="threads that read images while the model works (default: %(default)s)"
     )
     shared.add_output(parser)
@@ -68,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
             batch_size=args.batch_size,
             image_batch=args.image_batch,
             workers=args.workers,
+            chunk=args.chunk,
         ),
         args.out,
         **shared.output(args),

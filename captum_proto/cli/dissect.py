@@ -45,6 +45,9 @@ def add(commands: shared.Commands) -> None:
         help="how often images get the labels of others, to see what chance gives (default: %(default)s)",
     )
     group.add_argument("--image-batch", type=int, default=32, help="images at a time (default: %(default)s)")
+    group.add_argument(
+        "--chunk", type=int, default=2048, help="images after which a run can be resumed (default: %(default)s)"
+    )
     group = parser.add_argument_group("page")
     group.add_argument("--shown", type=int, default=12, help="units of each layer with pictures (default: %(default)s)")
     group.add_argument("--examples", type=int, default=6, help="images of each (default: %(default)s)")
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
         shown=args.shown,
         examples=args.examples,
         batch_size=args.image_batch,
+        chunk=args.chunk,
     )
     print(carry_out(protocol, args.out, **shared.output(args)).table())
     print(f"written: {args.out}")

@@ -28,6 +28,12 @@ def add(commands: shared.Commands) -> None:
     shared.add_targets(parser)
     shared.add_evaluation(parser)
     parser.add_argument(
+        "--chunk",
+        type=int,
+        default=512,
+        help="images after which a run can be resumed, of a class that has more (default: %(default)s)",
+    )
+    parser.add_argument(
         "--prototypes", type=Path, metavar="FILE", help="a prototypes.safetensors, instead of generating"
     )
     shared.add_generation(parser)
@@ -51,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
             batch_size=args.batch_size,
             prototypes=args.prototypes,
             verifiers=shared.verifiers(args, named),
+            chunk=args.chunk,
             similarity=shared.similarity_arguments(args),
             comparison={
                 "controls": CONTROLS if args.controls is None else args.controls,

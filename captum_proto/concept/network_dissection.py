@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_int, nearest
-from captum_proto._utils.double import exact_device
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import unwrapped
 from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture import Capture, LayerSelection, channel_axis, channels_first
+from captum_proto.capture import LayerSelection
 from captum_proto.concept.dataset import ConceptDataset
-from captum_proto.concept.dissection_result import DENOMINATORS, Dissection, LayerDissection
-from captum_proto.concept.tally import LabelBatch, Tally, even_batches
-from captum_proto.stats.quantiles import Quantiles
-
-#: Of a tally: see :meth:`~captum_proto.concept.tally.Tally.steps`.
-Step = Callable[[], None]
+from captum_proto.concept.dissection_passes import DissectionPasses
+from captum_proto.concept.dissection_result import DENOMINATORS, Dissection
 
 
 class NetworkDissection:
@@ -128,52 +120,10 @@ class NetworkDissection:
         Raises:
             ValueError: If a layer has no map, an activation is NaN, or a label is of no concept.
         """
-        batches = self._even_batches(dataset, batch_size)
-        if self.draws and len(batches[-1]) < 2:
-            raise InputError(
-                f"batch_size is {batch_size} and there are {len(dataset)} images: a batch of one has no labels of others, which draws of "
-                "chance need; give more, or draws=0."
-            )
-        plan, axes = self._plan(dataset, image_size)
-        thresholds = self._thresholds(plan, axes, dataset, batches, image_size, show_progress)
-        device = exact_device(self._pipeline.device)
-        tallies = {
-            name: Tally.empty(len(levels), len(dataset.concepts), len(dataset.categories), self.draws, device)
-            for name, levels in thresholds.items()
-        }
-        areas = torch.zeros(len(dataset.concepts) + 1, dtype=torch.int64)
-        halving = Halving(self._pipeline.device)
-        for indices, images in self._batches(dataset, batches, image_size, "counting", show_progress):
-            labels = LabelBatch.read(dataset, indices, self.size)
-            areas += labels.areas
-            drawn = next(iter(tallies.values())).drawn(labels.to(device))
-
-            def count(index: int, output: Tensor, rows: slice, drawn: list[LabelBatch] = drawn) -> Iterator[Step]:
-                name, maps = plan.names[index], channels_first(output, axes[index])
-                given = [labels.rows(rows) for labels in drawn]
-                yield from tallies[name].steps(
-                    maps, thresholds[name].to(exact_device(maps.device)), given, self.align_corners
-                )
-
-            plan.run_in_parts(images, halving, count)
-        layers = {
-            name: LayerDissection(
-                name,
-                dataset.concepts,
-                dataset.categories,
-                thresholds[name].cpu(),
-                tally.together[:, :, 1:].cpu(),
-                tally.fired.cpu(),
-                areas[1:],
-                tally.pixels,
-                self.denominator,
-                self.iou_threshold,
-            )
-            for name, tally in tallies.items()
-        }
-        return Dissection(
-            layers, len(dataset), self.settings() | {"batch_size": batch_size, "image_size": list(image_size)}
-        )
+        passes = self.passes(dataset, image_size, batch_size)
+        passes.check_draws()
+        thresholds = passes.thresholds(show_progress)
+        return passes.result(thresholds, passes.count(thresholds, passes.batches, show_progress=show_progress))
 
     @in_plain_modes
     def thresholds(
@@ -196,79 +146,36 @@ class NetworkDissection:
         Raises:
             ValueError: If a layer has no map, or an activation is NaN.
         """
-        batches = self._even_batches(dataset, batch_size)
-        plan, axes = self._plan(dataset, image_size)
-        found = self._thresholds(plan, axes, dataset, batches, image_size, show_progress)
+        found = self.passes(dataset, image_size, batch_size).thresholds(show_progress)
         return {name: levels.cpu() for name, levels in found.items()}
+
+    @in_plain_modes
+    def passes(self, dataset: ConceptDataset, image_size: tuple[int, int], batch_size: int = 32) -> DissectionPasses:
+        """
+        The passes over a data set that :meth:`interpret` makes, one by one: for several processes that share the images.
+
+        Args:
+            dataset, image_size, batch_size: As in :meth:`interpret`.
+
+        Raises:
+            ValueError: If there are no images, or a layer has no map.
+        """
+        return DissectionPasses(
+            self.forward_func,
+            self._pipeline,
+            self.layers,
+            dataset,
+            image_size,
+            batch_size,
+            channel_axis=self.channel_axis,
+            memory=self.memory,
+            settings=self.settings(),
+        )
 
     def settings(self) -> dict[str, Any]:
         """What the counts depend on, as JSON can hold it."""
         names = ("quantile", "iou_threshold", "align_corners", "denominator", "draws", "seed")
         return {**{name: getattr(self, name) for name in names}, "size": list(self.size)}
-
-    def _even_batches(self, dataset: ConceptDataset, batch_size: int) -> list[list[int]]:
-        check_int(batch_size, "batch_size", 1)
-        if not len(dataset):
-            raise InputError(f"{dataset.where} has no images.")
-        return even_batches(len(dataset), batch_size, self.seed)
-
-    def _plan(self, dataset: ConceptDataset, image_size: tuple[int, int]) -> tuple[Capture, list[int]]:
-        """A pass that takes the layers' outputs, and the axis of the units of each."""
-        plan = Capture(self.forward_func, self._pipeline, self._images(dataset, [0], image_size), self.layers)
-        return plan, [self._axis(plan, index) for index in range(len(plan.outputs))]
-
-    def _axis(self, plan: Capture, index: int) -> int:
-        output = plan.outputs[index]
-        axis = self.channel_axis
-        if axis is None:
-            axis = channel_axis(plan.modules[output.layer], (1, *output.shape))
-        shape = channels_first(torch.empty((1, *output.shape), device="meta"), axis).shape[1:]
-        if len(shape) != 3:
-            raise InputError(
-                f'layer "{output.name}" returns shape (N, {", ".join(map(str, output.shape))}), which is no map with rows and columns; '
-                "choose one whose output is (N, C, H, W)."
-            )
-        return axis
-
-    def _thresholds(
-        self,
-        plan: Capture,
-        axes: list[int],
-        dataset: ConceptDataset,
-        batches: list[list[int]],
-        image_size: tuple[int, int],
-        show_progress: bool,
-    ) -> dict[str, Tensor]:
-        """(U,) in float64, by layer."""
-        states = {name: Quantiles([1 - self.quantile], memory=self.memory) for name in plan.names}
-
-        def take(index: int, output: Tensor, _: slice) -> None:
-            name = plan.names[index]
-            if not states[name].finished:
-                try:
-                    states[name].update(channels_first(output, axes[index]).movedim(1, 0))
-                except InputError as error:
-                    raise InputError(f'layer "{name}": {error}') from error
-
-        halving = Halving(self._pipeline.device)
-        while not all(state.finished for state in states.values()):
-            for _, images in self._batches(dataset, batches, image_size, "thresholds", show_progress):
-                plan.run_in_parts(images, halving, take)
-            for state in states.values():
-                state.end_pass()
-        return {name: state.compute()[:, 0] for name, state in states.items()}
-
-    def _batches(
-        self, dataset: ConceptDataset, batches: list[list[int]], size: tuple[int, int], words: str, show_progress: bool
-    ) -> Iterator[tuple[list[int], Tensor]]:
-        with tqdm(total=len(dataset), desc=words, unit="image", disable=not show_progress) as progress:
-            for indices in batches:
-                yield indices, self._images(dataset, indices, size)
-                progress.update(len(indices))
-
-    def _images(self, dataset: ConceptDataset, indices: list[int], size: tuple[int, int]) -> Tensor:
-        images = torch.stack([dataset.image(index, size) for index in indices])
-        return images.to(self._pipeline.device, self._pipeline.image_dtype)
 
 
 __all__ = ["NetworkDissection"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,19 +108,29 @@ class Tally:
             last column, of all images.
         pixels (int): How many pixels all images have.
         images (int): How many there were.
+        first (int): How many images go before these, in other tallies: a draw of chance depends on how many went before.
     """
 
     together: Tensor
     fired: Tensor
     pixels: int = 0
     images: int = 0
+    first: int = 0
 
     @classmethod
-    def empty(cls, units: int, concepts: int, categories: int, draws: int, device: torch.device | None = None) -> Tally:
-        """Counts of nothing."""
+    def empty(
+        cls,
+        units: int,
+        concepts: int,
+        categories: int,
+        draws: int,
+        device: torch.device | None = None,
+        first: int = 0,
+    ) -> Tally:
+        """Counts of nothing; ``first`` as in the attributes."""
         together = torch.zeros(1 + draws, units, concepts + 1, dtype=torch.int64, device=device)
         fired = torch.zeros(1 + draws, units, categories + 1, dtype=torch.int64, device=device)
-        return cls(together, fired)
+        return cls(together, fired, first=first)
 
     @property
     def draws(self) -> int:
@@ -153,8 +163,9 @@ class Tally:
             raise InputError(
                 "a batch of one image has no labels of others, which draws of chance need; give more, or no draws."
             )
-        # Of the images so far and the draw alone, so that a part that is counted anew is counted alike.
-        others = [labels.shuffled(np.random.default_rng([self.images, draw])) for draw in range(1, 1 + self.draws)]
+        # Of the images so far and the draw alone, so that a part that is counted anew, or by another process, is counted alike.
+        before = self.first + self.images
+        others = [labels.shuffled(np.random.default_rng([before, draw])) for draw in range(1, 1 + self.draws)]
         return [labels, *others]
 
     def steps(
@@ -197,16 +208,108 @@ class Tally:
         self.together += other.together.to(self.together.device)
         self.fired += other.fired.to(self.fired.device)
         self.pixels, self.images = self.pixels + other.pixels, self.images + other.images
+        self.first = min(self.first, other.first)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The counts as tensors."""
-        seen = torch.tensor([self.pixels, self.images])
-        return {"together": self.together.clone(), "fired": self.fired.clone(), "seen": seen}
+        """The counts as tensors: of concepts at which no unit fires, as of most in a few of many images, nothing."""
+        columns = self.together.flatten(0, 1).any(0).nonzero()[:, 0]
+        return {
+            "together": _narrow(self.together[:, :, columns]),
+            "columns": columns,
+            "width": torch.tensor(self.together.shape[2]),
+            "fired": _narrow(self.fired),
+            "seen": torch.tensor([self.pixels, self.images, self.first]),
+        }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Become the counts that :meth:`state_dict` described."""
-        self.together, self.fired = state["together"].clone(), state["fired"].clone()
-        self.pixels, self.images = state["seen"].tolist()
+        there = state["together"].long()
+        self.together = there.new_zeros(*there.shape[:2], int(state["width"]))
+        self.together[:, :, state["columns"]] = there
+        self.fired = state["fired"].long()
+        self.pixels, self.images, self.first = state["seen"].tolist()
+
+
+def _narrow(counts: Tensor) -> Tensor:
+    """Counts as numbers of half the size, where these hold them."""
+    small = not counts.numel() or int(counts.max()) <= torch.iinfo(torch.int32).max
+    return counts.to(torch.int32) if small else counts.clone()
+
+
+@dataclass
+class Counts:
+    """
+    All that is counted of some images: a tally for each layer, and what the labels have alone.
+
+    Attributes:
+        tallies (dict[str, Tally]): By layer.
+        areas (Tensor): (1 + K,), int64, on the CPU: how many pixels are of each concept.
+    """
+
+    tallies: dict[str, Tally]
+    areas: Tensor
+
+    @classmethod
+    def empty(
+        cls,
+        units: Mapping[str, int],
+        concepts: int,
+        categories: int,
+        draws: int,
+        device: torch.device | None = None,
+        first: int = 0,
+    ) -> Counts:
+        """
+        Counts of nothing.
+
+        Args:
+            units (mapping[str, int]): How many each layer has.
+            concepts, categories, draws, device, first: As of each tally.
+        """
+        tallies = {
+            name: Tally.empty(count, concepts, categories, draws, device, first) for name, count in units.items()
+        }
+        return cls(tallies, torch.zeros(concepts + 1, dtype=torch.int64))
+
+    def merge(self, other: Counts) -> None:
+        """
+        Take the counts of other images.
+
+        Raises:
+            ValueError: If they are of other layers, concepts or draws.
+        """
+        if other.tallies.keys() != self.tallies.keys():
+            raise InputError(
+                f"counts of {', '.join(self.tallies)} cannot take those of {', '.join(other.tallies)}; give the same layers."
+            )
+        for name, tally in self.tallies.items():
+            tally.merge(other.tallies[name])
+        self.areas += other.areas
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The counts as tensors."""
+        inner = {name: tally.state_dict() for name, tally in self.tallies.items()}
+        tensors = {f"{name}.{key}": value for name, state in inner.items() for key, value in state.items()}
+        return {**tensors, "areas": self.areas.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Become the counts that :meth:`state_dict` described."""
+        of_layers: dict[str, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            name, dot, part = key.rpartition(".")
+            if dot:
+                of_layers.setdefault(name, {})[part] = value
+        self.tallies, self.areas = {}, state["areas"].clone()
+        for name, tensors in of_layers.items():
+            self.tallies[name] = Tally.empty(0, 0, 0, 0)
+            self.tallies[name].load_state_dict(tensors)
+
+    @classmethod
+    def restored(cls, state: dict[str, Tensor]) -> Counts:
+        """The counts that :meth:`state_dict` described."""
+        counts = cls({}, torch.empty(0))
+        counts.load_state_dict(state)
+        return counts
 
 
 def even_batches(count: int, batch_size: int, seed: int = 0) -> list[list[int]]:
@@ -222,4 +325,4 @@ def even_batches(count: int, batch_size: int, seed: int = 0) -> list[list[int]]:
     return [part.tolist() for part in np.array_split(order, max(1, -(-count // batch_size)))]
 
 
-__all__ = ["LabelBatch", "Tally", "even_batches"]
+__all__ = ["Counts", "LabelBatch", "Tally", "even_batches"]

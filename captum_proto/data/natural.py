@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,11 +101,25 @@ class NaturalImages:
         Raises:
             ValueError: If there are none, or fewer than asked for.
         """
-        same = self._same(target)
-        elsewhere = len(self.collection) - len(self._present(target))
-        count = min(len(same), elsewhere) if self.others is None else self.others
-        other = self.collection.except_(target, limit=count, seed=self.seed)
+        same, other = self._chosen(target)
         return ClassImages(self._batches(same), self._batches(other), self._failures)
+
+    def sizes(self, target: Target) -> tuple[int, int]:
+        """How many images there are to read of a target and of other classes, whether they can be read or not."""
+        same, other = self._chosen(target)
+        return len(same.all_labels), len(other.all_labels)
+
+    def part(self, target: Target, first: int, count: int) -> ClassImages:
+        """
+        A part of what :meth:`of` gives, for processes that share the images: of the target's and of the others' those from one place on.
+
+        Args:
+            target (tuple[int, ...]): A class or a superclass.
+            first (int): The place of the first.
+            count (int): How many; fewer where there are not so many, or where files cannot be read, and perhaps none.
+        """
+        same, other = (self._of_part(chosen, first, count) for chosen in self._chosen(target))
+        return ClassImages(same, other, self._failures)
 
     def elsewhere(self, target: Target, count: int) -> Images:
         """At most ``count`` images of other classes, drawn apart from those that :meth:`of` gives."""
@@ -141,6 +155,13 @@ class NaturalImages:
         """Files left out so far, each with the reason."""
         return self.collection.skipped
 
+    def _chosen(self, target: Target) -> tuple[Collection, Collection]:
+        """The images of a target, and those of other classes."""
+        same = self._same(target)
+        elsewhere = len(self.collection) - len(self._present(target))
+        count = min(len(same), elsewhere) if self.others is None else self.others
+        return same, self.collection.except_(target, limit=count, seed=self.seed)
+
     def _same(self, target: Target) -> Collection:
         return self._present(target, self.limit)
 
@@ -150,6 +171,10 @@ class NaturalImages:
         present = [index for index in target if index in there]
         return self.collection.of(present if len(target) > 1 and present else target, limit, self.seed)
 
+    def _of_part(self, images: Collection, first: int, count: int) -> Images:
+        places = list(range(first, min(first + count, len(images.all_labels))))
+        return _Readable(images.take(places), self._batches) if places else ()
+
     def _failures(self) -> list[str]:
         named = [f'The image "{path}" was skipped: {reason}.' for path, reason in self.skipped]
         further = len(named) - _MOST_SKIPPED
@@ -157,6 +182,26 @@ class NaturalImages:
 
     def _batches(self, images: Collection) -> Images:
         return images.batches_for(self.geometry, self.batch_size, self.workers)
+
+
+class _Readable:
+    """
+    The batches of a part of a collection, none where not one of its files can be read.
+
+    Args:
+        images (Collection): The part.
+        batches (Callable): Its batches.
+    """
+
+    def __init__(self, images: Collection, batches: Callable[[Collection], Images]) -> None:
+        self._images, self._batches = images, batches
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self._batches(self._images)
+        except InputError:
+            if len(self._images):
+                raise
 
 
 def spaced_images(

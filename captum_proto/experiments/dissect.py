@@ -1,4 +1,4 @@
-"""Network dissection of some layers, a layer at a time, and a page of it."""
+"""Network dissection of some layers, chunk by chunk of the images, and a page of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from captum_proto.concept import (
     LayerDissection,
     NetworkDissection,
 )
+from captum_proto.concept.dissection_passes import DissectionPasses
 from captum_proto.experiments.concept_protocol import CONCEPTS, ConceptProtocol
+from captum_proto.experiments.dissection_chunks import COUNTS, MERGED, PASS, PASSES, LayerChunks, chunks_of
 from captum_proto.experiments.tasks_page import tasks_page
 from captum_proto.experiments.unit_pictures import draw_units, unit_strips
 from captum_proto.models import NamedModel
@@ -34,13 +36,18 @@ _CONCEPT = "concept"
 
 
 #: What results depend on beside the model, its layers and the data set.
-_CHOICES = ("quantile", "iou_threshold", "size", "align_corners", "denominator", "draws", "shown", "examples")
+_CHOICES = ("quantile", "iou_threshold", "size", "align_corners", "denominator", "draws", "shown", "examples", "chunk")
+#: Bytes that a later pass for thresholds may take: each chunk of images puts at most as much on disk.
+_MEMORY = 2**26
 
 
 @dataclass(frozen=True)
 class Dissect(ConceptProtocol[Dissection]):
     """
-    Network dissection: a task for each layer, and one for the pictures of its best units.
+    Network dissection: for each layer the passes over the images, of which a chunk is a task, and the pictures of its best units.
+
+    The images go by in a random order, and a chunk has some of their batches. States of chunks are saved, and add up to exactly what
+    :meth:`NetworkDissection.interpret <captum_proto.concept.NetworkDissection.interpret>` finds in one process.
 
     Args:
         named (NamedModel): The model.
@@ -55,6 +62,8 @@ class Dissect(ConceptProtocol[Dissection]):
         shown (int): Units of each layer that have pictures, the best first and each concept once. Default: 12
         examples (int): Images of each. Default: 6
         batch_size (int): Images at a time. Default: 32
+        chunk (int): Images in a task at most, in whole batches: at least one. Each chunk puts its counts on disk, a number for each draw,
+            unit and concept. Default: 2048
 
     Raises:
         InputError: If an argument is out of its range, or a layer has no map.
@@ -72,9 +81,12 @@ class Dissect(ConceptProtocol[Dissection]):
     shown: int = 12
     examples: int = 6
     batch_size: int = 32
+    chunk: int = 2048
+
+    unit = "image"
 
     def __post_init__(self) -> None:
-        for name in ("size", "shown", "examples", "batch_size"):
+        for name in ("size", "shown", "examples", "batch_size", "chunk"):
             check_int(getattr(self, name), name, 1)
         self._dissector(None)
 
@@ -89,26 +101,55 @@ class Dissect(ConceptProtocol[Dissection]):
             align_corners=self.align_corners,
             denominator=self.denominator,
             draws=self.draws,
+            memory=_MEMORY,
         )
+
+    def _passes(self, layer: str) -> DissectionPasses:
+        return self._dissector(layer).passes(self.dataset, self.image_size, self.batch_size)
 
     def provenance(self) -> dict[str, Any]:
         return self.recorded("dissect", _CHOICES)
 
     def tasks(self) -> list[Task]:
-        made = [Task(f"{_LAYERS}/{place:02d}", {"layer": name}) for place, name in enumerate(self.names)]
-        drawn = [Task(f"{_PICTURES}/{place:02d}", needs=(task.name,), weight=0) for place, task in enumerate(made)]
+        for name in self.names:
+            passes = self._passes(name)  # a layer without a map is found before the folder is touched
+            passes.check_draws()
+        chunks = chunks_of(passes.batches, self.chunk)
+        made, drawn = list[Task](), list[Task]()
+        for place, name in enumerate(self.names):
+            stem, last = f"{place:02d}", tuple[str, ...]()
+
+            def parts(kind: str, needs: tuple[str, ...], name: str = name, stem: str = stem) -> list[Task]:
+                return [
+                    Task(f"{kind}/{stem}/{first:07d}", {"layer": name}, needs, sum(map(len, batches)))
+                    for first, batches in chunks.items()
+                ]
+
+            for number in range(1, 1 + PASSES):
+                looks = parts(f"{PASS}{number}", last)
+                merged = Task(f"{MERGED}/{stem}/{number}", needs=(*last, *(task.name for task in looks)), weight=0)
+                made += [*looks, merged]
+                last = (merged.name,)
+            counts = parts(COUNTS, last)
+            made += [*counts, Task(f"{_LAYERS}/{stem}", needs=(*last, *(task.name for task in counts)), weight=0)]
+            drawn.append(Task(f"{_PICTURES}/{stem}", needs=(f"{_LAYERS}/{stem}",), weight=0))
         return [*made, *drawn]
 
     def make(self, task: Task, run: Run) -> None:
-        kind, _, place = task.name.partition("/")
-        name, path = self.names[int(place)], run.folder / _LAYERS / f"{place}.safetensors"
-        if kind == _LAYERS:
-            found = self._dissector(name).interpret(
-                self.dataset, self.image_size, self.batch_size, show_progress=run.show_progress
-            )
-            found.save(path, overwrite=True)
+        kind, place, *rest = task.name.split("/")
+        name, folder = self.names[int(place)], run.folder
+        if kind == _PICTURES:
+            self._draw(Dissection.load(folder / _LAYERS / f"{place}.safetensors")[name], place, folder)
+            return
+        layer = LayerChunks(folder, place, name, self._passes(name), self.chunk)
+        if kind == MERGED:
+            layer.add_up(int(rest[0]))
+        elif kind == COUNTS:
+            layer.count(int(rest[0]))
+        elif kind == _LAYERS:
+            layer.result().save(folder / _LAYERS / f"{place}.safetensors", overwrite=True)
         else:
-            self._draw(Dissection.load(path)[name], place, run.folder)
+            layer.look(int(kind.removeprefix(PASS)), int(rest[0]))
 
     def summarize(self, run: Run) -> Dissection:
         parts = [Dissection.load(run.folder / _LAYERS / f"{place:02d}.safetensors") for place in range(len(self.names))]

@@ -18,6 +18,7 @@ from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
 from captum_proto.data.natural import ClassImages
 from captum_proto.data.unseen import Unseen
+from captum_proto.experiments.class_chunks import REFERENCE, SUMS, ClassChunks, is_shared_out, tasks_of
 from captum_proto.experiments.generate import (
     SAVED,
     VERIFIED,
@@ -40,6 +41,7 @@ from captum_proto.metrics.comparison import (
     summary_table,
 )
 from captum_proto.metrics.controls import check_controls
+from captum_proto.metrics.path_scores import PathScores
 from captum_proto.metrics.path_similarity import PathSimilarity
 from captum_proto.models import NamedModel
 from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Picture, Pictures, Verdicts
@@ -110,6 +112,8 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
             :meth:`~captum_proto.PrototypeGeneration.generate` that make them. Default: none
         page (bool): Whether to write the page; False where the evaluation is part of something greater. Default: True
         verifiers (sequence of NamedModel): Other networks that the prototypes are shown to. Default: none
+        chunk (int): Images in a task, of a class that has more, or is compared with more: its sums are added within a chunk first, and then
+            in the order of chunks, whichever process made them. A class of fewer images is one task. Default: 512
     """
 
     named: NamedModel
@@ -125,6 +129,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
     further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     page: bool = True
     verifiers: Sequence[NamedModel] = ()
+    chunk: int = 512
 
     def provenance(self) -> dict[str, Any]:
         generated = {"options": self.options, "count": self.count, "batch_size": self.batch_size}
@@ -140,6 +145,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
                 "similarity": self.similarity,
                 "comparison": self.comparison,
                 "further": self.further,
+                "chunk": self.chunk,
                 **recorded_verifiers(self.verifiers),
             },
             files={"prototypes": self.prototypes},
@@ -147,20 +153,30 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
 
     def tasks(self) -> list[Task]:
         self._check()
-        tasks = []
-        for stem in self._stems():
+        tasks, images = list[Task](), self.images.afresh()
+        for stem, target in self._stems().items():
             pictures = [f"{stem}/{name}" for name in (_PICTURES, *self.further)]
-            tasks += [*map(Task, pictures), Task(f"{stem}/{_COMPARE}", needs=tuple(pictures))]
+            chunks = list[Task]()
+            if is_shared_out(images, target, self.chunk):
+                # By what the prototypes were made to match they cannot be judged, so it has to be known.
+                chunks = tasks_of(images, target, stem, self.chunk, pictures[:1])
+            needs = (*pictures, *(task.name for task in chunks))
+            tasks += [*map(Task, pictures), *chunks, Task(f"{stem}/{_COMPARE}", needs=needs)]
         return tasks
 
     def begun(self) -> dict[str, Any]:
         return {_CLASSES: {stem: self._labels()[target] for stem, target in self._stems().items()}}
 
     def make(self, task: Task, run: Run) -> None:
-        stem, _, part = task.name.rpartition("/")
+        stem, _, part = task.name.partition("/")
+        kind, _, first = part.partition("/")
         target = self._stems()[stem]
         if part == _COMPARE:
             self._compare(target, run.folder / stem, run.show_progress)
+        elif kind in (SUMS, REFERENCE, SAME, OTHER):
+            chunks = self._chunks(target, run.folder / stem)
+            assert chunks is not None  # else it is no task
+            chunks.make(kind, int(first)) if first else chunks.add_up()
         elif part == _PICTURES and self.prototypes is not None:
             given = Prototypes.load(self.prototypes).of(target)
             write_prototypes(given, run.folder / task.name, self.named.class_names)
@@ -190,27 +206,53 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
     def _compare(self, target: Target, folder: Path, show_progress: bool) -> None:
         """The comparison of one class, from the pictures in its folder."""
         label = self._labels()[target]
-        images = self.images.afresh().of(target)
         pictures = Prototypes.load(folder / _PICTURES / PROTOTYPES)
-        same, told = _unseen(images.same, pictures, label)
-        similarity = PathSimilarity(self.named.model, preprocess=self.named.preprocess, **self.similarity)
-        similarity.fit(same, show_progress=show_progress)
+        same: Images | PathScores
+        other: Images | PathScores
+        if (chunks := self._chunks(target, folder)) is not None:
+            same, other, skipped, seen = chunks.scores()
+            similarity = self._similarity().with_reference(chunks.reference())
+            told = _told(pictures, label, *seen)
+        else:
+            images = self.images.afresh().of(target)
+            same, told = _unseen(images.same, pictures, label)
+            other, skipped = images.other, None
+            similarity = self._similarity().fit(same, show_progress=show_progress)
         comparison = similarity.compare(
             pictures,
             same,
-            images.other,
+            other,
             further={name: Prototypes.load(folder / name / PROTOTYPES).images for name in self.further},
             show_progress=show_progress,
             **self.comparison,
         )
         comparison.settings["class"] = label
-        comparison.settings[_FAILURES] = [*images.failures(), *told]
+        comparison.settings[_FAILURES] = [*(images.failures() if skipped is None else skipped), *told]
         if self.prototypes is not None:  # of those that are generated, their own run records it
             comparison.settings[SAVED] = saved_recognition(self.named, pictures)
             comparison.settings[VERIFIED] = verified_recognition(self.named, pictures, self.verifiers)
         comparison.to_csv(folder / "scores.csv", overwrite=True)
         save_figure(comparison_figure(comparison, label), folder / "curves.png", overwrite=True)
         comparison.save(folder / COMPARISON, overwrite=True)
+
+    def _similarity(self) -> PathSimilarity:
+        return PathSimilarity(self.named.model, preprocess=self.named.preprocess, **self.similarity)
+
+    def _chunks(self, target: Target, folder: Path) -> ClassChunks | None:
+        """The natural images of a class where they are shared out."""
+        images = self.images.afresh()
+        if not is_shared_out(images, target, self.chunk):
+            return None
+        return ClassChunks(
+            images,
+            target,
+            self._labels()[target],
+            Prototypes.load(folder / _PICTURES / PROTOTYPES).seen_images,
+            self._similarity,
+            self.comparison.get("leave_one_out", True),
+            self.chunk,
+            folder,
+        )
 
     def _generation(self, target: Target, options: Mapping[str, Any]) -> Generate:
         targets = [target] * self.count
@@ -228,13 +270,14 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         """See that everything can be made, as far as that can be seen before anything takes time."""
         verifier_classes(self.named, self.targets, self.verifiers)
         controls = check_controls(self.comparison.get("controls", CONTROLS))
-        taken = {_PICTURES, _COMPARE, "prototype", SAME, OTHER, *controls} & self.further.keys()
+        taken = {_PICTURES, _COMPARE, SUMS, REFERENCE, "prototype", SAME, OTHER, *controls} & self.further.keys()
         if taken:
             raise InputError(
                 f'further has "{min(taken)}", which the comparison calls something of its own; choose another name.'
             )
-        if self.count < 1:
-            raise InputError(f"count is {self.count}; expected at least 1.")
+        for name in ("count", "chunk"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected at least 1.")
         control_count = self.comparison.get("control_count")
         if control_count is not None and control_count < 1:
             raise InputError(
@@ -260,7 +303,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
                         f"there is {len(same)} image of {self._labels()[target]}; path similarity needs at least two."
                     )
                 _first(of_target.other, 1)
-            similarity = PathSimilarity(self.named.model, preprocess=self.named.preprocess, **self.similarity)
+            similarity = self._similarity()
             similarity.fit(same)  # are there such layers?
         if self.prototypes is not None:
             check_made_with(self.prototypes, self.named)
@@ -309,12 +352,18 @@ def _unseen(images: Images, prototypes: Prototypes, label: str) -> tuple[Images,
             f"the prototypes of {label} were made to match {unseen.left_out} of its {unseen.count} images, and can be judged only by "
             "others, of which there must be two; give images that they have not seen."
         )
+    told = _told(prototypes, label, unseen.left_out, unseen.count)
+    return (unseen if unseen.left_out else images), told
+
+
+def _told(prototypes: Prototypes, label: str, left_out: int, count: int) -> list[str]:
+    """What is to be told of natural images that prototypes were made to match, of which some were left out."""
+    if not prototypes.seen_images:
+        return []
     told = f"{label}: the prototypes were made to match {len(prototypes.seen_images)} natural images"
-    if unseen.left_out:
-        return unseen, [
-            f"{told}; {unseen.left_out} of the {unseen.count} images given here are among them and are left out."
-        ]
-    return images, [f"{told}; none of the {unseen.count} images given here is among them."]
+    if left_out:
+        return [f"{told}; {left_out} of the {count} images given here are among them and are left out."]
+    return [f"{told}; none of the {count} images given here is among them."]
 
 
 def _first(images: Images, count: int) -> list[Any]:

@@ -41,7 +41,7 @@ EXAMPLES, UNITS = "examples.safetensors", "units.csv"
 _STRIPS = "strips"
 #: As many passes have a task each; what is not known after them, as of float64, is found in one go.
 _PASSES = 3
-#: Bytes that a pass may take for each layer: each chunk of images puts as much on disk.
+#: Bytes that a pass may take for each layer: each chunk of images puts at most as much on disk.
 _MEMORY = 2**24
 #: Of a row of controls.
 _CONTROLS = 4

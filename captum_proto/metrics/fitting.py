@@ -109,6 +109,51 @@ class FittedLayers(ABC, Generic[ReferenceType]):
             TypeError: If ``images`` is of another type.
             ValueError: If there are fewer than two images, or they are not images in ``value_range``.
         """
+        reference, plan = self._summed(images, additional_forward_args, show_progress)
+        if reference.count < 2 and not distributed:
+            raise InputError(
+                f"{reference.count} image was given to fit; a mean needs at least two, and leaving one out must leave one in."
+            )
+        if distributed:
+            reference.gather()
+        self._reference, self._capture = reference, plan
+        return self
+
+    @in_plain_modes
+    def fit_part(
+        self, images: Images, additional_forward_args: Any = None, *, show_progress: bool = False
+    ) -> ReferenceType:
+        r"""
+        Sum what every layer makes of a part of the natural images.
+
+        The references of all parts are added with their method ``merge``, and taken with :meth:`with_reference`. They are sums of sums:
+        equal to those of one pass but for the last digits of float64, and always the same for the same parts in the same order.
+
+        Args:
+            images, additional_forward_args, show_progress: As in :meth:`fit`; one image is enough.
+
+        Returns:
+            PathReference or SortedReference: Of these images alone; what was fitted before stays.
+
+        Raises:
+            TypeError, ValueError: As :meth:`fit`.
+
+        Examples::
+
+            >>> from captum_proto import PathSimilarity
+            >>> images = torch.rand(5, 3, 8, 8)
+            >>> similarity = PathSimilarity(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()))
+            >>> reference = similarity.fit_part(images[:2])
+            >>> reference.merge(similarity.fit_part(images[2:]))
+            >>> similarity.with_reference(reference).evaluate(images).spearman.shape
+            torch.Size([5, 2])
+        """
+        return self._summed(images, additional_forward_args, show_progress)[0]
+
+    def _summed(
+        self, images: Images, additional_forward_args: Any, show_progress: bool
+    ) -> tuple[ReferenceType, Capture]:
+        """The sums of images, in one pass, and what was read of them."""
         pipeline = self.pipeline(additional_forward_args)
         plan: Capture | None = None
         halving = Halving(pipeline.device)
@@ -122,27 +167,19 @@ class FittedLayers(ABC, Generic[ReferenceType]):
             self._add(plan, batch, halving, add)
             pixel_sum += batch.cpu().double().sum(0)
             digests += [image_digest(image) for image in batch]
-        if plan is None or (len(digests) < 2 and not distributed):
-            count = 0 if plan is None else len(digests)
-            raise InputError(
-                f"{count} image was given to fit; a mean needs at least two, and leaving one out must leave one in."
-            )
-        reference = finish(
-            {
-                "layers": plan.names,
-                "shapes": [output.shape for output in plan.outputs],
-                "pixel_sum": pixel_sum,
-                "digests": digests,
-                "model": model,
-                "repeat": self.repeat,
-                "alias": self.alias,
-                "skipped": plan.skipped,
-            }
-        )
-        if distributed:
-            reference.gather()
-        self._reference, self._capture = reference, plan
-        return self
+        if plan is None:
+            raise InputError("images holds no images; give at least one.")
+        known = {
+            "layers": plan.names,
+            "shapes": [output.shape for output in plan.outputs],
+            "pixel_sum": pixel_sum,
+            "digests": digests,
+            "model": model,
+            "repeat": self.repeat,
+            "alias": self.alias,
+            "skipped": plan.skipped,
+        }
+        return finish(known), plan
 
     def _add(self, plan: Capture, batch: Tensor, halving: Halving, collecting: Callable[[], list[Add]]) -> None:
         """Give a batch's rows to what collects them, in parts as large as memory allows, each row once."""

@@ -6,7 +6,7 @@ import operator
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from captum.log import log_usage
@@ -15,7 +15,7 @@ from torch import Tensor
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import callers_level, check_images_or_inputs, check_int
 from captum_proto._utils.double import exact, exact_device
-from captum_proto._utils.errors import InputError
+from captum_proto._utils.errors import InputError, StateError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
@@ -37,6 +37,8 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
 
     #: What scores are called, in the order in which :meth:`_measure` returns them.
     _measures: tuple[str, ...] = ()
+    #: What :meth:`evaluate` gives.
+    _scores_type: ClassVar[type[Any]]
 
     @log_usage()
     @in_plain_modes
@@ -76,8 +78,8 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
     def compare(
         self,
         prototypes: Any,
-        same_class: Images,
-        other_class: Images,
+        same_class: Images | ScoresType,
+        other_class: Images | ScoresType,
         additional_forward_args: Any = None,
         *,
         target: Any = None,
@@ -98,8 +100,10 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
         Args:
             prototypes (Prototypes or Tensor): Images (P, C, H, W) in ``value_range``.
             same_class (Tensor or iterable): Natural images of the class. Where nothing has been fitted yet, the reference is fitted on
-                them; an iterable must then be one that can be gone through twice, such as a list or a DataLoader.
-            other_class (Tensor or iterable): Natural images of other classes.
+                them; an iterable must then be one that can be gone through twice, such as a list or a DataLoader. Where a reference is
+                there: what :meth:`evaluate` has given of them, with ``leave_one_out`` as here, such as of parts that several processes
+                have scored.
+            other_class (Tensor or iterable): Natural images of other classes; or what :meth:`evaluate` has given of them.
             additional_forward_args (any, optional): As in :meth:`fit`. Default: None
             target (TargetType or nested list, optional): The class of the prototypes, for the control by gradient ascent. Default: None,
                 that of ``prototypes`` if they know it, else the class the model sees in each
@@ -129,12 +133,14 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
             target = [list(classes) for classes in prototypes.target]
         fitted_here = self._reference is None
         if fitted_here:
+            if isinstance(same_class, self._scores_type):
+                raise StateError("same_class holds scores, and there is no reference that they are of; load it first.")
             self.fit(same_class, additional_forward_args, show_progress=show_progress)
         else:
             self.check_weights()
         reference = self.reference
         reference.check_image_shape(images)
-        conditions: dict[str, Images] = {"prototype": images, "same_class": same_class, "other_class": other_class}
+        conditions: dict[str, Any] = {"prototype": images, "same_class": same_class, "other_class": other_class}
         conditions |= control_images(
             self.pipeline(additional_forward_args),
             images,
@@ -154,13 +160,15 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
                 )
             conditions[name] = further_images
         scores = {
-            name: self._evaluate(
-                condition_images,
+            name: self._known(given, name)
+            if isinstance(given, self._scores_type)
+            else self._evaluate(
+                given,
                 additional_forward_args,
                 leave_one_out and name in ("same_class", "other_class"),
                 show_progress,
             )
-            for name, condition_images in conditions.items()
+            for name, given in conditions.items()
         }
         _, natural = scores["same_class"]
         left_out = int(natural.sum())
@@ -184,6 +192,14 @@ class LayerSimilarity(FittedLayers[ReferenceType], Generic[ReferenceType, Scores
             "skipped": reference.skipped,
         }
         return self._comparison(by_measure, settings)
+
+    def _known(self, scores: Any, name: str) -> Values:
+        """What was scored before."""
+        missing = [measure for measure in self._measures if getattr(scores, measure, None) is None]
+        if scores.layers != self.reference.layers or missing:
+            what = f"without {missing[0]}" if missing else "of other layers than the reference's"
+            raise InputError(f"{name} holds scores {what}; score the images with this object, or give the images.")
+        return {measure: getattr(scores, measure) for measure in self._measures}, scores.left_out
 
     def _evaluate(
         self, images: Images, additional_forward_args: Any, leave_one_out: bool, show_progress: bool

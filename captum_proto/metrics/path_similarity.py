@@ -69,6 +69,7 @@ class PathSimilarity(LayerSimilarity[PathReference, PathScores, PathComparison])
     """
 
     _reference_type: ClassVar[type[ActivationSums]] = PathReference
+    _scores_type: ClassVar[type[Any]] = PathScores
 
     def __init__(
         self,

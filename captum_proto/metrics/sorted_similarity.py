@@ -85,6 +85,7 @@ class SortedSimilarity(LayerSimilarity[SortedReference, SortedScores, SortedComp
     """
 
     _reference_type: ClassVar[type[ActivationSums]] = SortedReference
+    _scores_type: ClassVar[type[Any]] = SortedScores
     _measures = ("distance",)
 
     def __init__(

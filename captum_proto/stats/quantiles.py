@@ -211,6 +211,10 @@ class Quantiles:
                 columns.append(values[lower if self.interpolation == "lower" else higher])
         return torch.stack(columns, 1)
 
+    def to(self, device: torch.device) -> None:
+        """Bring the state to a device, as to that of the values to come."""
+        self.load_state_dict({name: value.to(device) for name, value in self.state_dict().items()})
+
     def state_dict(self) -> dict[str, Tensor]:
         """The state as tensors."""
         state = {

@@ -166,13 +166,29 @@ class OrderSearch:
         self.kept = torch.zeros(int(kept.sum()), dtype=dtype, device=low.device)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The search as tensors."""
-        return {field.name: getattr(self, field.name).clone() for field in dataclasses.fields(self)}
+        """The search as tensors; of the room for values what is filled, as of a part of the data little is."""
+        state = {field.name: getattr(self, field.name).clone() for field in dataclasses.fields(self)}
+        return {**state, "kept": self.kept[self._filled_places()]}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Tensor]) -> OrderSearch:
         """The search that :meth:`state_dict` described."""
-        return cls(**{field.name: state[field.name].clone() for field in dataclasses.fields(cls)})
+        search = cls(**{field.name: state[field.name].clone() for field in dataclasses.fields(cls)})
+        room = int(search.slots[search.slots[:, 2] < 0, 4].sum()) if len(search.slots) else len(search.kept)
+        if len(search.kept) != room:  # else it was full
+            filled, search.kept = search.kept, search.kept.new_zeros(room)
+            search.kept[search._filled_places()] = filled
+        return search
+
+    def _filled_places(self) -> Tensor:
+        """Where in the room values are kept, slot by slot."""
+        if not len(self.slots):
+            return torch.arange(len(self.kept), device=self.kept.device)
+        keeps = self.slots[:, 2] < 0
+        offset, room = self.slots[keeps, 3], self.slots[keeps, 4]
+        count = torch.minimum(self.filled[keeps], room)
+        owner = torch.arange(len(room), device=room.device).repeat_interleave(count)
+        return offset[owner] + torch.arange(len(owner), device=room.device) - (count.cumsum(0) - count)[owner]
 
     def _sorted_keys(self) -> Tensor:
         """The keys of the values that were kept, sorted within each slot."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from scipy.linalg import fractional_matrix_power
 from scipy.stats import ortho_group
 from torch import Tensor, nn
 
-from captum_proto._utils.errors import InputError
+from captum_proto._utils.errors import InputError, StateError
 from captum_proto.concept import (
     Concept,
     Dissection,
@@ -20,7 +23,8 @@ from captum_proto.concept import (
     NetworkDissection,
     dissection_curve,
 )
-from captum_proto.concept.tally import LabelBatch, Tally, even_batches
+from captum_proto.concept.dissection_passes import end_pass, thresholds_of
+from captum_proto.concept.tally import Counts, LabelBatch, Tally, even_batches
 from captum_proto.testing import PARTS, STRIPES, PlantedNetwork, ShapeDataset
 
 SIZE = (48, 48)
@@ -216,6 +220,60 @@ def test_parts_add_up_to_the_whole() -> None:
     assert (whole.pixels, whole.images) == (parts.pixels, parts.images)
     with pytest.raises(InputError, match="cannot take one of"):
         whole.merge(Tally.empty(4, len(dataset.concepts), 5, 0))
+
+
+@pytest.mark.parametrize("edges", [(0, 1, 4), (0, 2, 3, 4), (0, 1, 2, 3, 4)])
+@pytest.mark.parametrize("memory", [1, 2**20])
+def test_chunks_of_batches_add_up_to_one_pass(edges: tuple[int, ...], memory: int, tmp_path: Path) -> None:
+    """Thresholds in each of their passes, and counts with their draws of chance; each state as it is read from a file."""
+    dataset, model = ShapeDataset(30, size=48), Small()
+    # With little memory the values of a pass are not kept but counted.
+    options = {"size": (24, 24), "draws": 3, "quantile": 0.1, "seed": 2, "memory": memory}
+    expected = NetworkDissection(model, ["conv", "relu"], **options).interpret(dataset, SIZE, 8)
+    passes = NetworkDissection(model, ["conv", "relu"], **options).passes(dataset, SIZE, 8)
+    assert [len(batch) for batch in passes.batches] == [8, 8, 7, 7]
+    chunks = [passes.batches[first:last] for first, last in itertools.pairwise(edges)]
+    states, rounds = passes.start(), 0
+    while not all(state.finished for state in states.values()):
+        rounds += 1
+        parts = []
+        for chunk in chunks:
+            parts.append(copy.deepcopy(states))
+            passes.look(parts[-1], chunk)
+        for part in reversed(parts):
+            for name, state in states.items():
+                state.merge(part[name])
+        end_pass(states)
+    assert rounds > 1
+    counts = Counts.empty({"conv": 6, "relu": 6}, len(dataset.concepts), len(dataset.categories), 3)
+    first = 0
+    for chunk in chunks:
+        part = passes.count(thresholds_of(states), chunk, first)
+        counts.merge(Counts.restored(safetensors.torch.load(safetensors.torch.save(part.state_dict()))))
+        first += sum(map(len, chunk))
+    found = passes.result(thresholds_of(states), counts)
+    expected.save(tmp_path / "expected.safetensors")
+    found.save(tmp_path / "found.safetensors")
+    assert (tmp_path / "found.safetensors").read_bytes() == (tmp_path / "expected.safetensors").read_bytes()
+    with pytest.raises(StateError, match=r"8 images are counted, and .* has 30; count each of them once"):
+        passes.result(thresholds_of(states), passes.count(thresholds_of(states), passes.batches[:1]))
+    with pytest.raises(InputError, match="counts of conv, relu cannot take those of conv; give the same layers"):
+        counts.merge(Counts({"conv": counts.tallies["conv"]}, counts.areas))
+
+
+def test_a_state_of_counts_is_small_and_whole() -> None:
+    tally = Tally.empty(2, 1000, 1, 3)
+    tally.together[:, :, 7], tally.fired[0, 0, 0] = 2**31 - 1, 2**40
+    state = tally.state_dict()
+    assert (state["together"].shape, state["together"].dtype) == ((4, 2, 1), torch.int32)
+    assert state["fired"].dtype == torch.int64
+    again = Tally.empty(0, 0, 0, 0)
+    again.load_state_dict(state)
+    assert torch.equal(again.together, tally.together)
+    assert torch.equal(again.fired, tally.fired)
+    again.merge(tally)
+    assert int(again.together.max()) == 2**32 - 2
+    assert again.state_dict()["together"].dtype == torch.int64
 
 
 def test_draws_never_pair_an_image_with_its_own_labels() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,26 @@ def test_photographs_of_a_target_and_of_others(folder: Path) -> None:
     assert len(joined(natural.of((0,)).other)) == 5  # there are no more
     assert len(joined(natural.elsewhere((0,), 4))) == 4
     assert len(joined(natural.elsewhere((0,), 40))) == 5
+
+
+def test_parts_are_the_whole(folder: Path) -> None:
+    (folder / "0_03.png").write_text("not a picture")
+    for source in (str(folder), TensorCollection(torch.rand(11, 1, 6, 6), torch.tensor([0] * 6 + [1] * 3 + [4] * 2))):
+        natural = NaturalImages(source, GEOMETRY, seed=3, others=5, batch_size=2, workers=0)
+        assert natural.sizes((0,)) == (6, 5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the file that cannot be read
+            whole = natural.afresh().of((0,))
+            expected = joined(whole.same), joined(whole.other)
+            parts = [natural.afresh().part((0,), first, 3) for first in (0, 3, 6)]
+            same = [batch for part in parts for batch in part.same]
+            other = [batch for part in parts for batch in part.other]
+        assert torch.equal(torch.cat(same), expected[0])
+        assert torch.equal(torch.cat(other), expected[1])
+    part = NaturalImages(str(folder), GEOMETRY, workers=0).part((0,), 3, 1)
+    with pytest.warns(UserWarning, match="1 of 1 images cannot be read"):
+        assert list(part.same) == []  # which is no error of a part
+    assert "0_03.png" in part.failures()[0]
 
 
 def test_of_a_superclass_the_classes_that_are_there(folder: Path) -> None:

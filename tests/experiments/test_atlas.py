@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
+from captum_proto._utils.errors import InputError
 from captum_proto.cli import main
+from captum_proto.data import ImageCollection
 from captum_proto.experiments.atlas import Atlas
-from captum_proto.experiments.atlas.settings import levels_of
-from captum_proto.features import AtlasResult
+from captum_proto.experiments.atlas.settings import AtlasSettings, levels_of
+from captum_proto.features import ActivationAtlas, AtlasResult
+from captum_proto.features.activation_atlas import AtlasVectors
+from captum_proto.models import load_model
 from captum_proto.report.page import Page
 from captum_proto.report.views.atlas import AtlasMap, around
-from captum_proto.runs.tasks import Run, Task
+from captum_proto.runs.tasks import Run, Task, carry_out
 
 FACTORY = """
 import torch
@@ -134,6 +140,65 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
         assert (whole / name).read_bytes() == (parted / name).read_bytes(), name
 
 
+@pytest.mark.parametrize("positions", ["random", "all"])
+@pytest.mark.parametrize("most", [None, 5])
+@pytest.mark.parametrize("broken", [[], [1, 2, 6]])
+@pytest.mark.filterwarnings("ignore:.*cannot be read", "ignore:.*fewer than")
+def test_the_sample_does_not_depend_on_chunks(
+    positions: str, most: int | None, broken: list[int], command: list[str], tmp_path: Path
+) -> None:
+    """Also where files of the first chunks cannot be read, so that images of others take their places."""
+    for number in broken:
+        (tmp_path / "photos" / f"holiday {number}.png").write_bytes(b"no picture")
+    settings = AtlasSettings(
+        positions=positions, vectors=most, method="pca", min_density=1, labels=2, examples=1, steps=1
+    )
+    named = load_model(f"{tmp_path / 'trees.py'}:factory")
+    found = {}
+    for chunk in (1, 2, 3, 100):
+        out = tmp_path / str(chunk)
+        protocol = Atlas(named, "0", tmp_path / "photos", [2], settings, image_batch=1, chunk=chunk, workers=0)
+        carry_out(protocol, out)
+        found[chunk] = [
+            (out / name).read_bytes() for name in ("vectors.safetensors", "examples.png", "layout.safetensors")
+        ]
+        assert (out / "classes").exists() == (chunk < 8)
+        assert json.loads((out / "settings.json").read_text())["chunk"] == chunk
+    assert found[1] == found[2] == found[3] == found[100]
+    vectors = AtlasVectors.load(tmp_path / "100" / "vectors.safetensors")
+    there = [number for number in range(8) if number not in broken]
+    each = 100 if positions == "all" else 1
+    expected = sorted(there * each)[:most]
+    assert vectors.images.tolist() == expected  # the place of its file
+    if positions == "random":
+        images = ImageCollection.one_class(tmp_path / "photos").batches_for(named.geometry, 1)
+        sample = ActivationAtlas(named.model, "0", named.preprocess).collect(images, n=most)
+        assert torch.equal(sample.vectors, vectors.vectors)
+        assert torch.equal(sample.positions, vectors.positions)
+
+
+def test_more_images_than_needed_are_not_looked_at(command: list[str], tmp_path: Path) -> None:
+    """Of three vectors the first three images are enough, in whole batches; of all, all."""
+    named = load_model(f"{tmp_path / 'trees.py'}:factory")
+    settings = AtlasSettings(vectors=3, method="pca", min_density=1, labels=0, examples=0, steps=0)
+    protocol = Atlas(named, "0", tmp_path / "photos", [1], settings, image_batch=2, chunk=2, workers=0)
+    names = [task.name for task in protocol.tasks()]
+    assert names[:4] == ["vectors/0000000", "vectors/0000002", "vectors", "layout"]
+    all_of_them = Atlas(named, "0", tmp_path / "photos", [1], replace(settings, vectors=None), chunk=2)
+    assert len([task for task in all_of_them.tasks() if task.name.startswith("vectors/")]) == 4
+
+
+def test_of_no_image_that_can_be_read_there_is_a_sentence(command: list[str], tmp_path: Path) -> None:
+    for path in (tmp_path / "photos").iterdir():
+        path.write_bytes(b"no picture")
+    named = load_model(f"{tmp_path / 'trees.py'}:factory")
+    for chunk in (3, 100):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pytest.raises(InputError, match=r"none of the 8 images in .*photos.* can be read; replace them"):
+                carry_out(Atlas(named, "0", tmp_path / "photos", [2], chunk=chunk, workers=0), tmp_path / f"out{chunk}")
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
@@ -145,6 +210,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
         (["--layer", "0", "--target", "0", "--against", "9"], "target 9 is out of range"),
         (["--layer", "0", "--patch-size", "2"], "patch_size is 2"),
         (["--layer", "0", "--grid", "0"], "grid is 0; expected at least 1"),
+        (["--layer", "0", "--chunk", "0"], "chunk is 0"),
     ],
 )
 def test_what_cannot_be_used_gets_a_sentence(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from captum_proto import cli
@@ -76,6 +77,35 @@ def test_a_planted_network_has_its_page(dissected: Path, planted: NamedModel, sh
     assert len(lines) == 13 * len(shapes.categories)
     red = next(line for line in lines if (line["layer"], line["unit"], line["category"]) == ("exact", "8", "color"))
     assert (red["concept"], float(red["iou"]), red["detector"]) == ("red", 1.0, "True")
+
+
+@pytest.mark.parametrize(("chunk", "count"), [(1, 4), (40, 2), (60, 1), (1000, 1)])
+def test_chunks_find_exactly_what_one_pass_finds(
+    chunk: int, count: int, planted: NamedModel, shapes: ShapeDataset, tmp_path: Path
+) -> None:
+    """A chunk has whole batches, at least one."""
+    layers = ["exact", "logic"]
+    protocol = Dissect(planted, shapes, layers, 0.1, size=20, draws=4, shown=1, examples=2, batch_size=18, chunk=chunk)
+    found = carry_out(protocol, tmp_path / "out")
+    assert protocol.provenance()["chunk"] == chunk
+    assert len(list((tmp_path / "out" / "counts" / "00").iterdir())) == count
+    expected = NetworkDissection(planted.model, layers, 0.1, size=(20, 20), draws=4).interpret(shapes, (SIDE, SIDE), 18)
+    expected.save(tmp_path / "expected.safetensors")
+    found.save(tmp_path / "found.safetensors")
+    assert (tmp_path / "found.safetensors").read_bytes() == (tmp_path / "expected.safetensors").read_bytes()
+
+
+def test_what_is_wrong_is_found_before_the_folder_is_touched(shapes: ShapeDataset, tmp_path: Path) -> None:
+    flat = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.Flatten())
+    named = NamedModel("flat", flat.eval(), None, (3, SIDE, SIDE), resize_ratio=1.0)
+    for options, sentence in (
+        ({"layers": ["0", "1"]}, 'layer "1" returns shape'),
+        ({"layers": ["0"], "batch_size": 1}, "a batch of one has no labels of others"),
+        ({"layers": ["0"], "chunk": 0}, "chunk is 0"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            carry_out(Dissect(named, shapes, **options), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
 
 def test_strips_show_where_a_unit_fires_and_where_its_concept_is(dissected: Path) -> None:

@@ -8,6 +8,8 @@ import torch
 from scipy import stats
 
 from captum_proto import PathReference, PathSimilarity
+from captum_proto._utils.errors import InputError, StateError
+from captum_proto.metrics import SortedSimilarity
 
 
 @pytest.fixture
@@ -34,6 +36,37 @@ def test_parts_add_up_to_the_whole(make_cnn, make_images):
     scores = similarity.evaluate(images, leave_one_out=True)
     torch.testing.assert_close(scores.l1, expected.l1, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(scores.spearman, expected.spearman, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [PathSimilarity, SortedSimilarity])
+def test_parts_are_summed_and_scored_apart(kind, make_cnn, make_images):
+    """What several processes do: references of parts, of one image too, and a comparison from scores of parts."""
+    images, other, pictures, model = make_images(5), make_images(4, seed=1), make_images(2, seed=2), make_cnn()
+    similarity = kind(model, layers="block")
+    parts = [similarity.fit_part(part) for part in (images[:4], images[4:])]
+    with pytest.raises(RuntimeError, match="there is no reference yet"):
+        similarity.evaluate(images)  # nothing is fitted by it
+    parts[0].merge(parts[1])
+    similarity.with_reference(parts[0])
+    expected = similarity.compare(pictures, images, other, controls=["gray"])
+    scores = similarity.evaluate(images, leave_one_out=True)
+    found = similarity.compare(pictures, scores, similarity.evaluate(other), controls=["gray"])
+    assert found.settings == expected.settings
+    assert found.table() == expected.table()
+    assert found.settings["left_out"] == 5
+    fresh = kind(model, layers="block")
+    with pytest.raises(StateError, match="same_class holds scores, and there is no reference that they are of"):
+        fresh.compare(pictures, scores, other)
+    with pytest.raises(InputError, match="other_class holds scores of other layers than the reference's"):
+        similarity.compare(pictures, scores, kind(model, layers="head").fit(images).evaluate(other))
+
+
+def test_scores_have_to_hold_every_measure(make_cnn, make_images):
+    images, model = make_images(3), make_cnn()
+    scores = PathSimilarity(model).fit(images).evaluate(images, leave_one_out=True)
+    more = PathSimilarity(model, measures=["pearson"]).fit(images)
+    with pytest.raises(InputError, match="same_class holds scores without pearson; score the images with this object"):
+        more.compare(images[:1], scores, images)
 
 
 def test_adding_changes_neither_part(reference, make_cnn, make_images):

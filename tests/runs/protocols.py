@@ -94,7 +94,7 @@ def visualize(inputs: Path) -> Visualize:
     return Visualize(trees(), layers, {"steps": 2, "transform": None, "attempts": 2}, batch_size=2, natural=natural)
 
 
-def evaluate(inputs: Path, **options: Any) -> Evaluate:
+def evaluate(inputs: Path, targets: Sequence[tuple[int, ...]] = ((0,), (1,)), **options: Any) -> Evaluate:
     named = trees()
     values = {
         "count": 2,
@@ -106,7 +106,7 @@ def evaluate(inputs: Path, **options: Any) -> Evaluate:
     }
     return Evaluate(
         named,
-        [(0,), (1,)],
+        targets,
         NaturalImages(str(photos(inputs)), named.geometry, NAMES, others=8, workers=0),
         QUICK,
         **values,
@@ -115,6 +115,11 @@ def evaluate(inputs: Path, **options: Any) -> Evaluate:
 
 def evaluate_given(inputs: Path) -> Evaluate:
     return evaluate(inputs, prototypes=prototypes_file(inputs), further={})
+
+
+def evaluate_chunks(inputs: Path) -> Evaluate:
+    """Of a class whose images are shared out, and of which one cannot be read."""
+    return evaluate(inputs, [(1,)], chunk=3)
 
 
 def compare_groups(inputs: Path, prototypes: Path | Generate | None = None) -> CompareGroups:
@@ -187,7 +192,7 @@ def atlas(inputs: Path) -> Atlas:
     settings = AtlasSettings(
         positions="all", method="pca", min_density=1, labels=1, examples=1, steps=1, pair_grid=2, pair_min_density=1
     )
-    return Atlas(trees(), "1", photos(inputs), [2], settings, (0,), (1,), batch_size=4)
+    return Atlas(trees(), "1", photos(inputs), [2], settings, (0,), (1,), batch_size=4, image_batch=4, chunk=8)
 
 
 def directions(inputs: Path) -> CompareDirections:
@@ -241,7 +246,7 @@ def _labeled() -> ImageLevelConcepts:
 
 
 def dissect(inputs: Path) -> Dissect:
-    return Dissect(trees(), _labeled(), ["0", "1"], 0.2, size=6, draws=3, shown=2, examples=2, batch_size=5)
+    return Dissect(trees(), _labeled(), ["0", "1"], 0.2, size=6, draws=3, shown=2, examples=2, batch_size=3, chunk=5)
 
 
 def explain(inputs: Path) -> Explain:
@@ -465,6 +470,7 @@ PROTOCOLS: dict[str, Callable[[Path], Protocol[Any]]] = {
     "generate-text": generate_text,
     "visualize": visualize,
     "evaluate": evaluate,
+    "evaluate-chunks": evaluate_chunks,
     "compare-groups": compare_groups,
     "sweep": sweep,
     "fooling": fooling,

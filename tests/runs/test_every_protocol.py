@@ -283,7 +283,8 @@ def test_a_model_without_a_gradient_costs_no_results(
 
     prototypes_file(inputs)
     monkeypatch.setattr(protocols, "trees", detached)
-    settings = {"command": name, "recorded": {}, "summary_files": ["old.png"]}
+    command = PROTOCOLS[name](inputs).provenance()["command"]
+    settings = {"command": command, "recorded": {}, "summary_files": ["old.png"]}
     (tmp_path / SETTINGS).write_text(json.dumps(settings))
     (tmp_path / "old.png").touch()
     before = snapshot(tmp_path)

@@ -65,7 +65,9 @@ def test_several_processes_write_the_files_of_one(size: int, alone: Snapshot, tm
     }  # not the first alone returns it
 
 
-@pytest.mark.parametrize("name", ["generate", "examples", "compare-groups", "sweep"])
+@pytest.mark.parametrize(
+    "name", ["generate", "examples", "compare-groups", "sweep", "dissect", "evaluate-chunks", "atlas"]
+)
 def test_protocols_by_three_processes(name: str, tmp_path: Path) -> None:
     """Of the others, every one is carried out by several in tests/reliability/processes.py."""
     inputs = tmp_path / "inputs"

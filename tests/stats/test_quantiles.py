@@ -284,3 +284,33 @@ def test_other_values_in_a_later_pass_are_noticed() -> None:
         state.end_pass()
     with pytest.raises(ValueError, match="different intervals; after each pass, load the state_dict"):
         one.merge(two)
+
+
+@pytest.mark.parametrize("memory", [200, 2**20])
+def test_a_state_of_a_part_holds_what_the_part_has(memory: int) -> None:
+    """Of the values that a pass keeps, those of the part alone; with little memory some units' are kept and others' are counted."""
+    values = torch.randn(3, 4000, generator=torch.Generator().manual_seed(0))
+    values[0, 100:] = values[0, 100:].abs() + 100  # few values about the wanted one
+    whole = Quantiles([0.01, 0.6], memory=memory)
+    whole.update(values)
+    whole.end_pass()
+    parts = []
+    while not whole.finished:
+        parts = []
+        for columns in (slice(0, 300), slice(300, 301), slice(301, 4000)):
+            part = Quantiles([0.01, 0.6])
+            part.load_state_dict(whole.state_dict())
+            part.update(values[:, columns])
+            parts.append({name: tensor.clone() for name, tensor in part.state_dict().items()})
+        kept = [len(state["search.kept"]) for state in parts]
+        for state in parts:
+            part = Quantiles([0.01, 0.6])
+            part.load_state_dict(state)
+            assert all(part.state_dict()[name].equal(state[name]) for name in state)
+            whole.merge(part)
+        assert len(whole.state_dict()["search.kept"]) == sum(kept)
+        if whole.passes == 1:
+            assert kept[1] <= 6 < sum(kept)
+        whole.end_pass()
+    expected = values.double().quantile(torch.tensor([0.01, 0.6], dtype=torch.float64), 1).T
+    assert torch.equal(whole.compute(), expected)

@@ -33,7 +33,7 @@ def write_atlas_page(
     named: NamedModel,
     layer: str,
     settings: AtlasSettings,
-    images: Iterable[Tensor],
+    images: Iterable[tuple[Tensor, Tensor]],
     run: Run,
 ) -> None:
     """
@@ -45,7 +45,7 @@ def write_atlas_page(
         named (NamedModel): The model.
         layer (str): The layer.
         settings (AtlasSettings): What was chosen.
-        images (iterable of Tensor): The images again, in the same order, for examples.
+        images (iterable of tuple[Tensor, Tensor]): The images again, in the same order, with their numbers, for examples.
         run (Run): Where to write.
     """
     atlases = [("", atlas), *([("pair/", pair)] if pair is not None else [])]
@@ -105,7 +105,7 @@ def _map(
 def _write_examples(
     atlases: list[tuple[str, ActivationAtlas]],
     wanted: dict[str, list[list[Tensor]]],
-    images: Iterable[Tensor],
+    images: Iterable[tuple[Tensor, Tensor]],
     folder: Path,
 ) -> dict[tuple[str, int], int]:
     """Cut out the examples of all cells in one pass over the images; where each is on the sheet, by atlas and vector."""
@@ -126,17 +126,16 @@ def _write_examples(
     crops: list[Tensor] = []
     places: dict[tuple[str, int], int] = {}
     known: dict[tuple[int, ...], int] = {}
-    number, last = 0, max(asked)
-    for batch in images:
-        for image in batch:
+    last = max(asked)
+    for batch, numbers in images:
+        for image, number in zip(batch, numbers.tolist(), strict=True):
             for key in asked.get(number, []):
                 same = (number, *positions[key])
                 if same not in known:
                     known[same] = len(crops)
                     crops.append(around(image, positions[key], sizes))
                 places[key] = known[same]
-            number += 1
-        if number > last:
+        if int(numbers[-1]) >= last:
             break
     write_examples(crops, folder / "examples.png")
     return places

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from captum_proto._utils.checks import check_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import load_tensors, save_tensors
-from captum_proto._utils.model import borrowed, device_of
 from captum_proto._utils.targets import Target
 from captum_proto.data.image_collection import ImageCollection
+from captum_proto.data.numbered import NumberedImages
 from captum_proto.experiments.atlas.page import write_atlas_page
+from captum_proto.experiments.atlas.sampling import CLASSES, VECTORS, Sampling
 from captum_proto.experiments.atlas.settings import AtlasSettings
 from captum_proto.features.activation_atlas import ActivationAtlas, AtlasResult, AtlasVectors
 from captum_proto.features.activation_atlas.atlas import eight_bits
@@ -29,7 +29,7 @@ from captum_proto.runs.provenance import provenance
 from captum_proto.runs.tasks import Protocol, Run, Task
 
 #: Files of a run; those of the atlas of two classes lie in a folder of their own.
-VECTORS, LAYOUT, ATLAS, PATCH, PAIR = "vectors", "layout", "atlas.safetensors", "patch", "pair"
+LAYOUT, ATLAS, PATCH, PAIR = "layout", "atlas.safetensors", "patch", "pair"
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Atlas(Protocol[AtlasResult]):
             images of the first into the second. Default: none
         batch_size (int): Pictures at a time; each finished batch is on disk at once. Default: 16
         image_batch (int): Images at a time. Default: 32
+        chunk (int): Images in a task, of more than so many: the sample does not depend on it, since each image's random position belongs to
+            the place of its file and the seed. Default: 512
         workers (int): Threads that read images. Default: 2
 
     Raises:
@@ -63,6 +65,7 @@ class Atlas(Protocol[AtlasResult]):
     batch_size: int = 16
     image_batch: int = 32
     workers: int = 2
+    chunk: int = 512
 
     unit = "task"
 
@@ -71,6 +74,7 @@ class Atlas(Protocol[AtlasResult]):
             raise InputError("an atlas of two classes needs both; give target and against, or neither.")
         if self.target is not None and self.target == self.against:
             raise InputError(f"target and against are both {list(self.target)}; give two different classes.")
+        check_int(self.chunk, "chunk", 1)
 
     def provenance(self) -> dict[str, Any]:
         return provenance(
@@ -83,14 +87,18 @@ class Atlas(Protocol[AtlasResult]):
                 "target": None if self.target is None else list(self.target),
                 "against": None if self.against is None else list(self.against),
                 "batch_size": self.batch_size,
+                "chunk": self.chunk,
                 "image_shape": self.named.image_shape,
                 **self.settings.to_json(),
             },
         )
 
     def tasks(self) -> list[Task]:
-        self._rehearse()
-        tasks = [Task(VECTORS), Task(LAYOUT, needs=(VECTORS,)), *self._icon_tasks("", self.grid)]
+        tasks = [
+            *self._sampling().tasks(self._rehearse()),
+            Task(LAYOUT, needs=(VECTORS,)),
+            *self._icon_tasks("", self.grid),
+        ]
         if self.target is not None:
             layout = f"{PAIR}/{LAYOUT}"
             icons = self._icon_tasks(f"{PAIR}/", [self.settings.pair_grid])
@@ -105,8 +113,8 @@ class Atlas(Protocol[AtlasResult]):
     def make(self, task: Task, run: Run) -> None:
         place = task.name.removeprefix(f"{PAIR}/")
         pair = place != task.name
-        if place == VECTORS:
-            self._vectors(run).save(run.folder / f"{VECTORS}.safetensors", overwrite=True)
+        if place.partition("/")[0] in (CLASSES, VECTORS):
+            self._sampling().make(task, run)
         elif place == LAYOUT:
             atlas = self._two_classes(run) if pair else self._atlas(run)
             if not pair:
@@ -131,7 +139,7 @@ class Atlas(Protocol[AtlasResult]):
             self.named,
             self.layer,
             self.settings,
-            self._batches(),
+            NumberedImages(self._batches()).batches(),
             run,
         )
         return results[False].result
@@ -145,17 +153,6 @@ class Atlas(Protocol[AtlasResult]):
             for size in grid
             for begin in range(0, size * size, self.batch_size)
         ]
-
-    def _vectors(self, run: Run) -> AtlasVectors:
-        targets = self._targets()
-        return self._fresh().collect(
-            self._batches(),
-            n=self.settings.vectors,
-            positions=self.settings.positions,
-            targets=[list(target) for target in targets] or None,
-            seed=self.settings.seed,
-            show_progress=run.show_progress,
-        )
 
     def _icons(self, task: Task, run: Run, pair: bool) -> None:
         atlas = self._laid_out(run, pair)
@@ -197,37 +194,38 @@ class Atlas(Protocol[AtlasResult]):
     def _collection(self) -> ImageCollection:
         return ImageCollection.one_class(self.images)
 
+    def _sampling(self) -> Sampling:
+        return Sampling(
+            self.named,
+            self.layer,
+            self._collection(),
+            self.settings,
+            [target for target in (self.target, self.against) if target is not None],
+            self.image_batch,
+            self.workers,
+            self.chunk,
+        )
+
     def _listed(self) -> list[dict[str, str]]:
         return [{"file": name, "sha256": digest} for name, digest in self._collection().listed()]
 
     def _batches(self) -> Any:
         return self._collection().batches_for(self.named.geometry, self.image_batch, self.workers)
 
-    def _rehearse(self) -> None:
-        """See that the layer, the classes and the model can be used, before anything takes time: one image, one step."""
+    def _rehearse(self) -> int:
+        """
+        See that the layer, the classes and the model can be used, before anything takes time: one image, one step.
+
+        Returns:
+            int: How many vectors an image gives.
+        """
         check_method(self.settings.method)
         image = torch.rand(1, *self.named.image_shape, generator=torch.Generator().manual_seed(0))
         asked = [list(target) for target in (self.target, self.against) if target is not None] or None
         atlas = self._fresh()
         vectors = atlas.collect(image, targets=asked)
         atlas.icons(torch.ones(1, vectors.vectors.shape[1]), self._icon_shape(), power=self.settings.power, steps=1)
-
-    def _targets(self) -> list[Target]:
-        """The classes of the comparison, and those that the images are taken for most often."""
-        given = [target for target in (self.target, self.against) if target is not None]
-        if not self.settings.labels:
-            return given
-        seen: Counter[int] = Counter()
-        for predicted in self._predictions():
-            seen.update(predicted.tolist())
-        common = sorted(seen, key=lambda index: (-seen[index], index))[: self.settings.labels]
-        return list(dict.fromkeys([*given, *((index,) for index in common)]))
-
-    def _predictions(self) -> Iterator[Tensor]:
-        with torch.no_grad():
-            for batch in self._batches():
-                with borrowed(self.named.model):
-                    yield self.named.logits(batch.to(device_of(self.named.model))).argmax(1).cpu()
+        return len(atlas.collect_part(image, positions=self.settings.positions))
 
     def _icon_shape(self) -> tuple[int, int, int]:
         channels, height, width = self.named.image_shape

@@ -14,7 +14,7 @@ from captum_proto._utils.checks import as_int, check_int
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
 from captum_proto._utils.modes import in_plain_modes
 from captum_proto.capture import Layer
-from captum_proto.features.activation_atlas.collect import collect, collecting
+from captum_proto.features.activation_atlas.collect import MOST, collect, collecting, warn_of_fewer
 from captum_proto.features.activation_atlas.grid import AtlasLevel
 from captum_proto.features.activation_atlas.layout import Method, lay_out, normalize_layout
 from captum_proto.features.activation_atlas.patch import PatchResult, try_patch
@@ -101,7 +101,9 @@ class ActivationAtlas:
         Activation vectors of images, in one pass.
 
         Args:
-            images (Tensor or iterable): (N, C, H, W), or batches of these; a batch may be a tuple that begins with the images.
+            images (Tensor or iterable): (N, C, H, W), or batches of these; a batch may be a tuple that begins with the images. In the
+                batches of a collection of files the number of an image is the place of its file, whether those before it can be read or
+                not.
             n (int, optional): At most so many vectors; fewer than asked for, and a warning says so. Default: None, up to 1,000,000
             positions (str, optional): "random": one of each image, drawn from the image's number and the seed, whatever the batches;
                 "all": all of each. Default: "random"
@@ -122,12 +124,66 @@ class ActivationAtlas:
         Raises:
             TypeError, ValueError: If the images, the layer or a choice cannot be used.
         """
-        how = collecting(self.layer, positions, border, targets, seed, self.channel_axis)
-        vectors = collect(
-            self.forward_func, how, images, self.preprocess, n, batch_size, first, self.value_range, show_progress
+        asked = None if n is None else check_int(n, "n", 1)
+        vectors = self.collect_part(
+            images,
+            MOST if asked is None else asked,
+            positions=positions,
+            targets=targets,
+            seed=seed,
+            batch_size=batch_size,
+            border=border,
+            first=first,
+            show_progress=show_progress,
         )
+        warn_of_fewer(len(vectors), asked, positions)
         self._result = AtlasResult(vectors)
         return vectors
+
+    @in_plain_modes
+    def collect_part(
+        self,
+        images: Images,
+        n: int | None = None,
+        *,
+        positions: str = "random",
+        targets: Any = None,
+        seed: int = 0,
+        batch_size: int = 32,
+        border: int | None = None,
+        first: int = 0,
+        show_progress: bool = False,
+    ) -> AtlasVectors:
+        """
+        Activation vectors of a part of the images, for processes that share them: :meth:`AtlasVectors.concatenate
+        <captum_proto.features.activation_atlas.AtlasVectors.concatenate>` puts the parts together.
+
+        Args:
+            images, positions, targets, seed, batch_size, border, first, show_progress: As in :meth:`collect`.
+            n (int, optional): At most so many vectors. Default: None, all
+
+        Returns:
+            AtlasVectors: Of these images alone; :attr:`result` stays as it is.
+
+        Raises:
+            TypeError, ValueError: As :meth:`collect`.
+
+        Examples::
+
+            >>> from captum_proto.features import AtlasResult
+            >>> from captum_proto.features.activation_atlas import AtlasVectors
+            >>> images, model = torch.rand(40, 3, 12, 12), torch.nn.Conv2d(3, 8, 5)
+            >>> atlas = ActivationAtlas(torch.nn.Sequential(model), "0")
+            >>> parts = [atlas.collect_part(images[begin : begin + 20], first=begin) for begin in (0, 20)]
+            >>> atlas = ActivationAtlas(torch.nn.Sequential(model), "0", result=AtlasResult(AtlasVectors.concatenate(parts)))
+            >>> atlas.layout("pca").shape
+            torch.Size([40, 2])
+        """
+        how = collecting(self.layer, positions, border, targets, seed, self.channel_axis)
+        most = None if n is None else check_int(n, "n", 1)
+        return collect(
+            self.forward_func, how, images, self.preprocess, most, batch_size, first, self.value_range, show_progress
+        )
 
     def layout(self, method: Method = "umap", seed: int = 0, reduce: int | None = 50, **choices: Any) -> Tensor:
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +12,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_proto._utils.batches import Images, image_batches
-from captum_proto._utils.checks import callers_level, check_int, check_logits, nearest
+from captum_proto._utils.checks import callers_level, check_images_or_inputs, check_int, check_logits, nearest
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import borrowed
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto._utils.targets import Target, parse_targets, target_mask
 from captum_proto.capture import Layer, LayerRecorder, Source, channels_first
+from captum_proto.data.batches import ImageBatches
+from captum_proto.data.numbered import NumberedImages
 from captum_proto.features.activation_atlas.vectors import AtlasVectors
 from captum_proto.optim.random import START, RandomStream
 
@@ -158,47 +160,61 @@ def collect(
     how: Collecting,
     images: Images,
     preprocess: Callable[[Tensor], Tensor] | None,
-    n: int | None,
+    most: int | None,
     batch_size: int,
     first: int,
     value_range: tuple[float, float] | None,
     show_progress: bool,
 ) -> AtlasVectors:
-    """The vectors of images, as :meth:`ActivationAtlas.collect` describes it."""
-    asked = None if n is None else check_int(n, "n", 1)
-    most = MOST if asked is None else asked
+    """The vectors of images, at most so many, as :meth:`ActivationAtlas.collect` describes it."""
     recorder = LayerRecorder(forward_func, [how.layer])
     pipeline = Pipeline(forward_func, preprocess)
     halving = Halving(pipeline.device)
     parts: list[AtlasVectors] = []
-    there, number, targets = 0, check_int(first, "first", 0), list[Target]()
-    batches: Iterable[Tensor] = image_batches(images, check_int(batch_size, "batch_size", 1), value_range, "images")
-    with tqdm(total=asked, desc="vectors", unit="vector", disable=not show_progress) as progress:
-        for batch in batches:
-            numbers = torch.arange(number, number + len(batch))
+    there, targets = 0, list[Target]()
+    numbered = _numbered(images, check_int(batch_size, "batch_size", 1), check_int(first, "first", 0), value_range)
+    with tqdm(total=most, desc="vectors", unit="vector", disable=not show_progress) as progress:
+        for batch, numbers in numbered:
 
             def work(rows: slice, batch: Tensor = batch, numbers: Tensor = numbers) -> AtlasVectors:
                 return _vectors_of(pipeline, recorder, how, batch[rows], numbers[rows])
 
             for part in halving.parts(len(batch), work):
                 targets = part.targets
-                parts.append(part.select(torch.arange(min(len(part), most - there))))
+                taken = len(part) if most is None else min(len(part), most - there)
+                parts.append(part.select(torch.arange(taken)))
                 there += len(parts[-1])
                 progress.update(len(parts[-1]))
                 if there == most:
                     break
-            number += len(batch)
             if there == most:
                 break
-    if asked is not None and there < asked:
-        warnings.warn(
-            f"{there} vectors were collected, fewer than the {asked} asked for, since there are no more images"
-            + ('; positions="all" gives more.' if how.positions == "random" else "."),
-            stacklevel=callers_level(),
-        )
     names = ("vectors", "images", "positions", "attributions")
     tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
     return AtlasVectors.of(tensors, targets, parts[0].settings)
+
+
+def warn_of_fewer(there: int, asked: int | None, positions: str) -> None:
+    """Say that images gave fewer vectors than were asked for, if they did."""
+    if asked is not None and there < asked:
+        warnings.warn(
+            f"{there} vectors were collected, fewer than the {asked} asked for, since there are no more images"
+            + ('; positions="all" gives more.' if positions == "random" else "."),
+            stacklevel=callers_level(),
+        )
+
+
+def _numbered(
+    images: Images, batch_size: int, first: int, value_range: tuple[float, float] | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches with the numbers of their images: files that cannot be read leave a gap, so that those after them keep theirs."""
+    if isinstance(images, ImageBatches):
+        for batch, numbers in NumberedImages(images).batches():
+            yield check_images_or_inputs(batch, value_range, "images"), numbers + first
+        return
+    for batch in image_batches(images, batch_size, value_range, "images"):
+        yield batch, torch.arange(first, first + len(batch))
+        first += len(batch)
 
 
 def _vectors_of(
@@ -238,4 +254,4 @@ def _vectors_of(
     )
 
 
-__all__ = ["MOST", "POSITIONS", "Collecting", "collect", "collecting"]
+__all__ = ["MOST", "POSITIONS", "Collecting", "collect", "collecting", "warn_of_fewer"]
