@@ -396,12 +396,17 @@ std::vector<Memory> answer(const std::string& name, int power, const Limits& lim
     } else if (name == "spearman") {
       correlate(tensors.at(1));
     } else if (name == "path_distance") {
-      correlate(tensors.at(2));
-      double* distance = static_cast<double*>(result(rows, sizeof(double)));
+      const Rows<int32_t> ranks = tensors.at(2).rows<int32_t>();
+      double* const correlations = static_cast<double*>(result(rows, sizeof(double)));
+      double* const distances = static_cast<double*>(result(rows, sizeof(double)));
+      const auto measure = [&](const auto& mean) {
+        path_distance(x.rows<T>(), mean, ranks, ranks.row_stride == 0 ? 1 : rows, rows, length, correlations, distances, plan,
+                      scratch, nullptr);
+      };
       if (tensors[1].dtype == "float32") {
-        l1_distance(x.rows<T>(), tensors[1].rows<float>(), rows, length, distance, scratch, nullptr);
+        measure(tensors[1].rows<float>());
       } else {
-        l1_distance(x.rows<T>(), tensors[1].rows<double>(), rows, length, distance, scratch, nullptr);
+        measure(tensors[1].rows<double>());
       }
     } else if (name == "unit_summary") {
       const int64_t tasks = x.sizes[0] * x.sizes[1];
