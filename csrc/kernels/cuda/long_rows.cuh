@@ -147,9 +147,9 @@ struct LongRows<T, false> {
 /// Sorts all rows and shows every value's place to `sink`; `has_nan` (one per row) must be zeros and tells afterwards where NaNs
 /// were. `chunk_values` bounds the values that are sorted at once, 16 bytes of scratch each, 24 for float64; where
 /// there are not as many bytes, fewer are.
-template <typename T, class Sink, class Distance = NoDistance>
-void visit_long_rows(const Rows<T>& x, const Payload& payload, int64_t rows, int length, int64_t chunk_values, int32_t* has_nan,
-                     const Sink& sink, Scratch& scratch, cudaStream_t stream, const Distance& distance = Distance()) {
+template <typename T, class Sink, class Distance>
+void visit_long_rows(const Rows<T>& x, const Payload& payload, const Distance& distance, int64_t rows, int length,
+                     int64_t chunk_values, int32_t* has_nan, const Sink& sink, Scratch& scratch, cudaStream_t stream) {
   const int payload_bits = bits_to_hold(2 * static_cast<int64_t>(length));  // doubled ranks and indices alike
   const int64_t most_rows = int64_t{1} << (LongRows<T>::kBitsBesideKey - payload_bits);
   const int64_t chunks = ceil_div(rows, std::min(most_rows, std::max<int64_t>(1, chunk_values / length)));

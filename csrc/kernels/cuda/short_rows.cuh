@@ -4,11 +4,11 @@
 #include <algorithm>
 
 #include "correlation.cuh"
+#include "row_plan.cuh"
 #include "tie_groups.cuh"
 
 namespace captum_proto::cuda {
 
-constexpr int kLongestShortRow = 2048;
 constexpr int kShortRowThreads = 512;
 
 /// Room for one row in shared memory: key and payload packed into one integer where the key leaves room.

@@ -33,8 +33,7 @@ void spearman(const Rows<T>& x, const Rows<int32_t>& reference, int64_t referenc
     }
   }
   if (!counted) {
-    visit_long_rows(x, Payload{reference}, rows, length, plan.chunk_values, has_nan, SumProducts{sums, 0, 0, 0}, scratch, stream,
-                    distance);
+    visit_rows(x, Payload{reference}, distance, rows, length, plan, has_nan, SumProducts{sums, 0, 0, 0}, scratch, stream);
   }
   launch("summing the reference", sum_reference_squares, grid_for(reference_rows * ceil_div(length, kCorrelationTile)),
          kBlockThreads, 0, stream, reference, reference_rows, length, reference_squares);
