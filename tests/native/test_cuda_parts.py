@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from comparisons import SCHEDULES, WAYS, compare_everything
-from cuda_harness import COMPILER, Harness, build
+from cuda_harness import COMPILER, Harness, HarnessError, build
 from operator_samples import assert_same_bits, references, rows_like_layers
 from part_samples import rows_that_deceive_a_sample
 
@@ -152,9 +152,11 @@ def test_a_mistake_in_the_kernels_is_noticed(tmp_path: Path, mistake: str) -> No
         reference = references(1, 900)[0]
         for schedule in SCHEDULES:
             harness.set(**WAYS["parts"] | {"part_room": room}, schedule=schedule, seed=1)
-            found += not torch.equal(harness.doubled_rank(x), _twin.doubled_rank(x))
-            found += not torch.equal(
-                harness.spearman(x, reference).nan_to_num(7.0), _twin.spearman(x, reference).nan_to_num(7.0)
-            )
+            try:
+                found += not torch.equal(harness.doubled_rank(x), _twin.doubled_rank(x))
+                correlations, expected = harness.spearman(x, reference), _twin.spearman(x, reference)
+                found += not torch.equal(correlations.nan_to_num(7.0), expected.nan_to_num(7.0))
+            except HarnessError:  # memory that nobody wrote was taken for a place
+                found += 1
     harness.close()
     assert found > 0

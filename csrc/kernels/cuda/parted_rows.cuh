@@ -25,7 +25,7 @@ struct WithinRow {
 template <typename T, class Sink>
 __global__ void __launch_bounds__(kPartThreads)
     move_to_parts(Rows<T> x, Payload payload, Sink sink, int64_t first_row, int64_t rows, int length, PartTables<T> tables,
-                  PartValues<T> values) {
+                  KeyedValues<T> values) {
   using Key = Bits<T>;
   using Tree = Key[kMostBuckets];
   using Counts = int32_t[kMostBuckets];
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kPartThreads)
       if (places[j] < 0) continue;
       const int32_t place = counts[places[j] >> kPlaceBits] + (places[j] & ((1 << kPlaceBits) - 1));
       const uint32_t its_payload = payload.at(first_row + row, begin + j * kPartThreads);
-      values.put(row * length + place, PartValues<T>::item(keys[j], its_payload));
+      values.put(row * length + place, KeyedValues<T>::item(keys[j], its_payload));
     }
     sink.finish(first_row + row);
     __syncthreads();  // before the next task's tree
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kPartThreads)
 /// Sorts the parts for which a block has room, and shows them to the sink.
 template <typename T, class Sink>
 __global__ void __launch_bounds__(kPartThreads)
-    visit_parts(PartValues<T> values, Sink sink, int64_t first_row, int64_t rows, int length, PartTables<T> tables) {
+    visit_parts(KeyedValues<T> values, Sink sink, int64_t first_row, int64_t rows, int length, PartTables<T> tables) {
   using Memory = PartMemory<T>;
   using Counts = DigitCounts<kPartThreads>;
   CAPTUM_PROTO_SHARED(Memory, memory);
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kPartThreads)
     const int32_t begin = begins[0];
     const int count = begins[1] - begin;
     if (count == 0 || count > parting.room) continue;  // for the whole block
-    const PartValues<T> own = memory.values();
+    const KeyedValues<T> own = memory.values();
     for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
       own.put(i, values.get(row * length + begin + i));
     }
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kPartThreads)
 /// they were moved.
 template <typename T, class Sink>
 __global__ void __launch_bounds__(kBlockThreads, kVisitingBlocks)
-    visit_overfull_parts(PartValues<T> sorted, PartValues<T> moved, Sink sink, int64_t first_row, int length,
+    visit_overfull_parts(KeyedValues<T> sorted, KeyedValues<T> moved, Sink sink, int64_t first_row, int length,
                          PartTables<T> tables) {
   CAPTUM_PROTO_SHARED(TieTile, ties);
   const int32_t listed = tables.listed[0];
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kBlockThreads, kVisitingBlocks)
     const OverfullTile tile = tables.tiles[task];
     const int count = tile.end - tile.begin;
     const int end = count - tile.tile < tables.parting.room ? count : tile.tile + tables.parting.room;
-    const PartValues<T>& values = tile.one_key != 0 ? moved : sorted;
+    const KeyedValues<T>& values = tile.one_key != 0 ? moved : sorted;
     sink.start(first_row + tile.row, length);
     WithinRow<Sink> within{sink, tile.begin, tables.rows[tile.row]};
     visit_tile(ties, values.order_from(int64_t{tile.row} * length + tile.begin), count, tile.tile, end, within);
@@ -156,7 +156,7 @@ void visit_parted_rows(const Rows<T>& x, const Payload& payload, const Distance&
         launch("counting buckets", count_buckets<T, Distance>, grid_for(count * ceil_div(length, kDistanceTile)), kBlockThreads, 0,
                stream, x, distance, first, count, length, tables, has_nan);
         launch("planning parts", plan_parts<T>, grid_for(count), kBlockThreads, 0, stream, count, length, tables);
-        const PartValues<T> moved = chunk.buffers.values();
+        const KeyedValues<T> moved = chunk.buffers.values();
         launch("moving to parts", move_to_parts<T, Sink>, grid_for(count * ceil_div(length, kTile)), kPartThreads, 0, stream, x,
                payload, sink, first, count, length, tables, moved);
         launch("sorting parts", visit_parts<T, Sink>, grid_for(count * parting.parts), kPartThreads, 0, stream, moved, sink, first,

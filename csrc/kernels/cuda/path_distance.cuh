@@ -5,8 +5,8 @@
 
 namespace captum_proto::cuda {
 
-/// correlations (rows) = spearman(); distances (rows) = Σ |x - mean| of each row, in double. Long rows are read once for both: the
-/// distance is summed where a row is packed or counted.
+/// correlations (rows) = spearman(); distances (rows) = Σ |x - mean| of each row, in double. Rows are not read once more for it:
+/// the distance is summed by the kernel that reads them first.
 template <typename T, typename Mean>
 void path_distance(const Rows<T>& x, const Rows<Mean>& mean, const Rows<int32_t>& reference, int64_t reference_rows, int64_t rows,
                    int length, double* correlations, double* distances, const Plan& plan, Scratch& scratch, cudaStream_t stream) {
@@ -14,17 +14,7 @@ void path_distance(const Rows<T>& x, const Rows<Mean>& mean, const Rows<int32_t>
   const int64_t tiles = ceil_div(length, kDistanceTile);
   double* const partials = tiles <= 1 ? distances : scratch.allocate<double>(rows * tiles);
   const DistanceTo<Mean> distance{mean, partials};
-  if (length <= plan.longest_short_row) {
-    spearman(x, reference, reference_rows, rows, length, correlations, plan, scratch, stream);
-    if (length == 0) {
-      fill_zero(distances, static_cast<size_t>(rows) * sizeof(double), stream);
-    } else {
-      launch("summing distances", sum_distances<T, DistanceTo<Mean>>, grid_for(rows * tiles), kBlockThreads, 0, stream, x, rows,
-             length, distance);
-    }
-  } else {
-    spearman(x, reference, reference_rows, rows, length, correlations, plan, scratch, stream, distance);
-  }
+  spearman(x, reference, reference_rows, rows, length, correlations, plan, scratch, stream, distance);
   if (tiles > 1) {
     launch("adding partial distances", add_partials, grid_for(ceil_div(rows, kBlockThreads / kWarp)), kBlockThreads, 0, stream,
            partials, rows, tiles, distances);

@@ -16,6 +16,8 @@ struct NoDistance {
     template <typename T>
     __device__ __forceinline__ void add(T /*value*/, int64_t /*row*/, int64_t /*column*/) {}
     __device__ __forceinline__ void finish(int64_t /*row*/, int64_t /*tile*/, int64_t /*tiles*/) {}
+    __device__ __forceinline__ void end_warp(double* /*of_warps*/, int /*warp*/) {}
+    __device__ __forceinline__ void finish_warps(const double* /*of_warps*/, int64_t /*row*/) {}
   };
   __device__ __forceinline__ Sum start() const { return Sum{}; }
 };
@@ -38,23 +40,23 @@ struct DistanceTo {
       sum = block_sum(sum);
       if (threadIdx.x == 0) to.partials[row * tiles + tile] = sum;
     }
+
+    /// For a row of one tile by a block of fewer threads, whose warps play the others one after the other: the sum of one of the
+    /// warps of kBlockThreads.
+    __device__ __forceinline__ void end_warp(double* of_warps, int warp) {
+      sum = warp_sum(sum);
+      if (lane_of_thread() == 0) of_warps[warp] = sum;
+      sum = 0;
+    }
+    /// The sum of them all, by the block's first warp, after a barrier.
+    __device__ __forceinline__ void finish_warps(const double* of_warps, int64_t row) {
+      if (warp_of_thread() != 0) return;
+      sum = warp_sum(lane_of_thread() < kBlockThreads / kWarp ? of_warps[lane_of_thread()] : 0.0);
+      if (lane_of_thread() == 0) to.partials[row] = sum;
+    }
   };
   __device__ __forceinline__ Sum start() const { return Sum{*this, 0}; }
 };
-
-/// The distance alone, where no other kernel reads the rows in tiles.
-template <typename T, class Distance>
-__global__ void __launch_bounds__(kBlockThreads) sum_distances(Rows<T> x, int64_t rows, int64_t length, Distance distance) {
-  const int64_t tiles = ceil_div(length, kDistanceTile);
-  for (int64_t task = blockIdx.x; task < rows * tiles; task += gridDim.x) {
-    const int64_t row = task / tiles;
-    const int64_t begin = task % tiles * kDistanceTile;
-    const int64_t end = length - begin < kDistanceTile ? length : begin + kDistanceTile;
-    auto sum = distance.start();
-    for (int64_t i = begin + threadIdx.x; i < end; i += blockDim.x) sum.add(x.at(row, i), row, i);
-    sum.finish(row, task % tiles, tiles);
-  }
-}
 
 /// result (rows) = the sums of the rows of partials. A warp adds one row.
 static __global__ void __launch_bounds__(kBlockThreads)

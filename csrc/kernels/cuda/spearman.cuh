@@ -7,13 +7,13 @@ namespace captum_proto::cuda {
 
 /// result (rows) = Spearman's correlation of each row of x with the reference's doubled ranks: one row for all
 /// (`reference_rows` is 1) or row by row. NaN where a row holds a NaN or is constant, or the reference begins with 0. `distance` is
-/// taken of long rows alone.
+/// taken of the rows besides.
 template <typename T, class Distance = NoDistance>
 void spearman(const Rows<T>& x, const Rows<int32_t>& reference, int64_t reference_rows, int64_t rows, int length, double* result,
               const Plan& plan, Scratch& scratch, cudaStream_t stream, const Distance& distance = Distance()) {
   if (rows == 0) return;
   if (length <= plan.longest_short_row) {
-    launch_correlate_short_rows(x, reference, rows, length, result, stream);
+    launch_correlate_short_rows(x, reference, distance, rows, length, result, stream);
     return;
   }
   // One stretch of zeros: the sums of rows and references, and the rows' notes of NaNs.
