@@ -125,10 +125,15 @@ def traffic() -> Iterator[dict[str, object]]:
                 yield from rows_of("spearman", what, x.numel())
                 harness.doubled_rank(x)
                 yield from rows_of("doubled_rank", what, x.numel())
+                if length > 2048 and dtype.itemsize > 2:
+                    harness.set(parted_row=2**30)
+                    harness.spearman(x, reference)
+                    yield from rows_of("spearman", f"{what}, by the library", x.numel())
+                    harness.reset()
         reference = torch.arange(2, 40001, 2, dtype=torch.int32)
         for dtype in (torch.bfloat16, torch.float32):
             x = torch.randn(4, 20000, generator=generator).to(dtype)
-            what = f"{str(dtype).removeprefix('torch.')}, 4 rows of 20000"
+            what = f"{str(dtype).removeprefix('torch.')}, 4 rows of 20000, without zeros"
             harness.path_distance(x, x[0].float(), reference)
             yield from rows_of("path_distance", what, x.numel())
             harness.accumulate(torch.zeros(20000, dtype=torch.float64), x)

@@ -1,5 +1,5 @@
 """
-Where on this GPU the ways of sorting rows cross, for the limits that ``Plan`` of ``csrc/kernels/cuda/rank.cuh`` holds.
+Where on this GPU the ways of sorting rows cross, for the limits that ``Plan`` of ``csrc/kernels/cuda/row_plan.cuh`` holds.
 
 The limits are read once a process (see ``csrc/cuda/plan.cuh``), so each setting is a process of its own, which times Spearman's
 correlation of rows of several lengths.
@@ -29,6 +29,24 @@ SWEEPS: dict[str, tuple[str, list[int], list[int], str]] = {
         [4096, 8192, 16384, 32768, 65536, 131072],
         "bfloat16",
     ),
+    "parts": (
+        "CAPTUM_PROTO_CUDA_PARTED_ROW",
+        [0, NEVER],
+        [2304, 4096, 8192, 16384, 50176, 200704, 802816],
+        "float32",
+    ),
+    "parts of one row": (
+        "CAPTUM_PROTO_CUDA_PARTED_ROW",
+        [0, NEVER],
+        [4096, 16384, 50176, 200704, 802816],
+        "float32",
+    ),
+    "parts of float64": (
+        "CAPTUM_PROTO_CUDA_PARTED_ROW",
+        [0, NEVER],
+        [4096, 16384, 50176, 200704, 802816],
+        "float64",
+    ),
     "chunks": ("CAPTUM_PROTO_CUDA_CHUNK_VALUES", [2**22, 2**23, 2**24, 2**25, 2**26], [50176, 802816], "float32"),
 }
 
@@ -56,9 +74,9 @@ print(json.dumps(found))
 """
 
 
-def times_with(variable: str, limit: int, lengths: list[int], dtype: str) -> dict[int, float]:
-    """Milliseconds for rows of each length, with a limit."""
-    values = 4 * _VALUES if variable.endswith("CHUNK_VALUES") else _VALUES
+def times_with(variable: str, limit: int, lengths: list[int], dtype: str, one_row: bool = False) -> dict[int, float]:
+    """Milliseconds for rows of each length, or for one, with a limit."""
+    values = 1 if one_row else 4 * _VALUES if variable.endswith("CHUNK_VALUES") else _VALUES
     command = [sys.executable, "-c", _TIMES.format(here=str(HERE)), json.dumps([values, lengths, dtype])]
     environment = os.environ | {variable: str(limit)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -75,7 +93,7 @@ def judged(name: str, times: dict[int, dict[int, float]]) -> str:
         near = min(limit for limit in total if total[limit] <= 1.03 * total[best])
         return f"chunks of {best} values are fastest, and of {near} within 3 % of them"
     low, high = sorted(times)
-    # Short rows are sorted in a block up to the limit, histograms are taken from it on: the other way round.
+    # Short rows are sorted in a block up to the limit, histograms and parts are taken from it on: the other way round.
     special, other = (times[high], times[low]) if name == "short rows" else (times[low], times[high])
     wins = sorted(length for length in special if special[length] <= other[length])
     if not wins:
@@ -88,7 +106,8 @@ def swept() -> list[dict[str, Any]]:
     """Runs all sweeps, prints what they find, and returns it."""
     found = []
     for name, (variable, limits, lengths, dtype) in SWEEPS.items():
-        times = {limit: times_with(variable, limit, lengths, dtype) for limit in limits}
+        one_row = name.endswith("one row")
+        times = {limit: times_with(variable, limit, lengths, dtype, one_row) for limit in limits}
         print(f"{name} ({dtype}), milliseconds by length, {variable}:")
         for limit, each in times.items():
             print(f"  {limit:>12}: " + "  ".join(f"{length}: {time:.3f}" for length, time in each.items()))

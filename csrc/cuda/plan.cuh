@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "kernels/cuda/rank.cuh"
+#include "kernels/cuda/row_plan.cuh"
 
 namespace captum_proto {
 
@@ -29,6 +29,8 @@ inline const cuda::Plan& plan() {
         static_cast<int>(limit_of("CAPTUM_PROTO_CUDA_SHORT_ROW", read.longest_short_row, 0, cuda::kLongestShortRow));
     read.shortest_histogram_row =
         static_cast<int>(limit_of("CAPTUM_PROTO_CUDA_HISTOGRAM_ROW", read.shortest_histogram_row, 0, int64_t{1} << 30));
+    read.shortest_parted_row =
+        static_cast<int>(limit_of("CAPTUM_PROTO_CUDA_PARTED_ROW", read.shortest_parted_row, 0, int64_t{1} << 30));
     read.chunk_values = limit_of("CAPTUM_PROTO_CUDA_CHUNK_VALUES", read.chunk_values, 1, int64_t{1} << 31);
     return read;
   }();

@@ -69,15 +69,18 @@ std::tuple<Tensor, Tensor> path_distance(const Tensor& x, const Tensor& mean, co
   check_rows(x, "x");
   check_doubled_ranks(doubled_ranks, x);
   check_mean(mean, x);
-  Tensor correlation = spearman(x, doubled_ranks);
   const OnDeviceOf device(x);
   TensorScratch scratch(x);
+  Tensor correlation = empty({x.size(0)}, ScalarType::Double, x);
   Tensor distance = empty({x.size(0)}, ScalarType::Double, x);
-  double* result = mutable_data<double>(distance);
+  const Rows<int32_t> reference = rows_of<int32_t>(doubled_ranks);
+  const int64_t reference_rows = reference.row_stride == 0 ? 1 : x.size(0);
   with_floating_type<Half, BFloat16>(x, "x", [&](auto type) {
     using T = decltype(type);
     with_float_or_double(mean, [&](auto mean_type) {
-      cuda::l1_distance(rows_of<T>(x), rows_of<decltype(mean_type)>(mean), x.size(0), x.size(1), result, scratch, device.stream);
+      cuda::path_distance(rows_of<T>(x), rows_of<decltype(mean_type)>(mean), reference, reference_rows, x.size(0),
+                          static_cast<int>(x.size(1)), mutable_data<double>(correlation), mutable_data<double>(distance), plan(),
+                          scratch, device.stream);
     });
   });
   return {correlation, distance};

@@ -32,10 +32,13 @@ REPORT = re.compile(
 SUMMARY = re.compile(r"^=+\s*(ERROR SUMMARY|RACECHECK SUMMARY)")
 
 
-def exercise() -> None:
-    """Small inputs that reach every kernel, checked against the CPU's native code, or where that is not built the PyTorch twin."""
+def exercise(rows_alone: bool) -> None:
+    """
+    Small inputs that reach every kernel, or every one on rows, checked against the CPU's native code, or where that is not built the
+    PyTorch twin.
+    """
     import torch
-    from native import concept_samples, stream_samples
+    from native import affine_samples, concept_samples, part_samples, stream_samples
 
     from captum_proto import ops
     from captum_proto.ops import _twin
@@ -51,11 +54,15 @@ def exercise() -> None:
 
     generator = torch.Generator().manual_seed(0)
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-        # Short rows, the library's sort, and for half types histograms; ties across tiles, a NaN, and a row of one value.
-        for length in (1, 33, 2048, 5000, 17000):
+        # Short rows, the library's sort, parts, and for half types histograms; ties across tiles, a NaN, a row of one value, and parts
+        # that are too large for a block.
+        for length in (1, 33, 300, 2048, 5000, 17000):
             x = torch.randn(4, length, generator=generator).relu().to(dtype)
             x[1, length // 2] = float("nan")
             x[2] = 1.0
+            if length >= 17000 and dtype.itemsize > 2:
+                room = 4096 if dtype == torch.float32 else 2048
+                x = torch.cat([x, part_samples.rows_that_deceive_a_sample(length, room, dtype)])
             reference = oracle.doubled_rank(torch.randn(1, length, generator=generator))[0]
             mean = torch.randn(length, generator=generator)
             gpu_x, gpu_reference = x.cuda(), reference.cuda()
@@ -63,7 +70,12 @@ def exercise() -> None:
             same(native.rank(gpu_x), oracle.rank(x))
             same(native.spearman(gpu_x, gpu_reference), oracle.spearman(x, reference))
             for any_mean in (mean, mean.double()):
-                same(native.path_distance(gpu_x, any_mean.cuda(), gpu_reference)[0], oracle.spearman(x, reference))
+                correlation, distance = native.path_distance(gpu_x, any_mean.cuda(), gpu_reference)
+                same(correlation, oracle.spearman(x, reference))
+                expected = oracle.path_distance(x, any_mean, reference)[1]
+                torch.testing.assert_close(distance.cpu(), expected, rtol=1e-12, atol=0, equal_nan=True)
+        if rows_alone:
+            continue
         images = torch.randn(2, 3, 17, 40, generator=generator).to(dtype)
         for layout in (images, images.to(memory_format=torch.channels_last)):
             gpu = layout.cuda()
@@ -84,6 +96,24 @@ def exercise() -> None:
                     gradient = native.affine_sample_backward(gpu, matrix.cuda(), scale.cuda(), last, border)
                     expected = oracle.affine_sample_backward(layout, matrix, scale, last, border)
                     torch.testing.assert_close(gradient.cpu(), expected, rtol=1e-4, atol=1e-3)
+        if dtype.itemsize > 2:
+            # A map that takes every output to one pixel, whose terms a block gathers together.
+            point = torch.tensor(affine_samples.MATRICES["a point"], dtype=dtype).expand(2, 2, 3)
+            scale = torch.ones(1, dtype=dtype)
+            grad_output = torch.randn(2, 1, 40, 60, generator=generator).to(dtype)
+            for border in (affine_samples.CONSTANT, affine_samples.REFLECT, affine_samples.REPLICATE):
+                samples = native.affine_sample(
+                    grad_output.cuda(), point.cuda(), scale.cuda(), scale.cuda(), 0.3, False, border
+                )
+                expected = oracle.affine_sample(grad_output, point, scale, scale, 0.3, False, border)
+                torch.testing.assert_close(samples.cpu(), expected, rtol=0, atol=1e-4)
+                gradient = native.affine_sample_backward(grad_output.cuda(), point.cuda(), scale.cuda(), False, border)
+                expected = oracle.affine_sample_backward(grad_output, point, scale, False, border)
+                torch.testing.assert_close(gradient.cpu(), expected, rtol=1e-4, atol=1e-3)
+    if rows_alone:
+        torch.cuda.synchronize()
+        print("every kernel has run, with the right results")
+        return
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         sums = torch.zeros(700, dtype=torch.float64)
         rows = torch.randn(19, 700, generator=generator).to(dtype)
@@ -138,34 +168,48 @@ def is_ours(report: str) -> bool:
     )
 
 
+#: The limits between the ways of sorting rows are read once a process: rows are exercised again where the library sorts the long ones.
+PASSES: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("", "--exercise", {}),
+    ("_library_sort", "--exercise-rows", {"CAPTUM_PROTO_CUDA_PARTED_ROW": str(2**30)}),
+)
+
+
 def run_tool(sanitizer: str, tool: str, logs: Path) -> bool:
     """Whether the tool found nothing in our kernels."""
-    log = logs / f"{tool}.log"
-    # Without PyTorch's caching, every allocation is one of CUDA's, whose borders the tools know.
-    environment = os.environ | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-    command = [sanitizer, "--tool", tool, "--log-file", str(log), sys.executable, __file__, "--exercise"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    text = log.read_text(errors="replace") if log.exists() else ""
-    found = reports(text)
-    ours = [report for report in found if is_ours(report)]
-    ran = "every kernel has run" in result.stdout
-    print(f"{tool}: {len(ours)} reports on kernels of captum_proto, {len(found) - len(ours)} on others; log in {log}")
-    for block in ours[:5]:
-        print(block)
-    if not ran:
-        print("the program did not end as it should:")
-        print((result.stdout + result.stderr + text)[-3000:])
-    return ran and not ours
+    clean = True
+    for suffix, what, limits in PASSES:
+        log = logs / f"{tool}{suffix}.log"
+        # Without PyTorch's caching, every allocation is one of CUDA's, whose borders the tools know.
+        environment = os.environ | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"} | limits
+        command = [sanitizer, "--tool", tool, "--log-file", str(log), sys.executable, __file__, what]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        text = log.read_text(errors="replace") if log.exists() else ""
+        found = reports(text)
+        ours = [report for report in found if is_ours(report)]
+        ran = "every kernel has run" in result.stdout
+        others = len(found) - len(ours)
+        print(f"{tool}{suffix}: {len(ours)} reports on kernels of captum_proto, {others} on others; log in {log}")
+        for block in ours[:5]:
+            print(block)
+        if not ran:
+            print("the program did not end as it should:")
+            print((result.stdout + result.stderr + text)[-3000:])
+        clean &= ran and not ours
+    return clean
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exercise", action="store_true", help="run the kernels once, without a sanitizer")
+    parser.add_argument(
+        "--exercise-rows", action="store_true", help="run the kernels on rows once, without a sanitizer"
+    )
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS)
     parser.add_argument("--logs", type=Path, help="folder for the tools' logs; default: a new temporary one")
     arguments = parser.parse_args()
-    if arguments.exercise:
-        exercise()
+    if arguments.exercise or arguments.exercise_rows:
+        exercise(rows_alone=not arguments.exercise)
         return
     sanitizer = shutil.which("compute-sanitizer")
     if sanitizer is None:

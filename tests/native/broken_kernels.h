@@ -80,6 +80,43 @@ void sum_in_lockstep(int32_t* out) {
   out[i] = values[i];
 }
 
+/// Places of digits among a warp's, as a radix sort wants them. In lockstep all lanes would have read the count before one adds to
+/// it.
+template <bool mended>
+void digits_in_lockstep(int32_t* out) {
+  using Counts = int32_t[kThreads / kWarp][kWarp];
+  CAPTUM_PROTO_SHARED(Counts, counts);
+  const int i = static_cast<int>(threadIdx.x);
+  const int lane = lane_of_thread();
+  const int digit = i * 5 % 3;
+  int32_t& seen = counts[warp_of_thread()][digit];
+  counts[warp_of_thread()][lane] = 0;
+  __syncthreads();
+  for (int round = 0; round < 2; ++round) {
+    unsigned same = kAllLanes;
+    for (int bit = 0; bit < 2; ++bit) {
+      const unsigned set = __ballot_sync(kAllLanes, (digit >> bit & 1) != 0);
+      same &= (digit >> bit & 1) != 0 ? set : ~set;
+    }
+    out[i] = seen + __popc(same & ((1u << lane) - 1));
+    if (mended) __syncwarp();
+    if (__ffs(static_cast<int>(same)) - 1 == lane) seen += __popc(same);
+    if (mended) __syncwarp();
+  }
+}
+
+/// A value's new place may be that of one which its thread has yet to read.
+inline void scatter_before_all_have_read(int32_t* out) {
+  CAPTUM_PROTO_SHARED(Values, values);
+  const int i = static_cast<int>(threadIdx.x);
+  values[i] = i;
+  __syncthreads();
+  const int32_t mine = values[i];
+  values[kThreads - 1 - i] = mine;
+  __syncthreads();
+  out[i] = values[i];
+}
+
 inline void syncwarp_in_a_branch(int32_t* out) {
   const int i = static_cast<int>(threadIdx.x);
   out[i] = i;
@@ -172,6 +209,9 @@ inline void run(const std::string& name, int32_t* out) {
       {"swap_before_syncwarp", swap_in_lockstep<true>},
       {"sum_in_lockstep", sum_in_lockstep<false>},
       {"sum_with_syncwarp", sum_in_lockstep<true>},
+      {"digits_in_lockstep", digits_in_lockstep<false>},
+      {"digits_with_syncwarp", digits_in_lockstep<true>},
+      {"scatter_before_all_have_read", scatter_before_all_have_read},
       {"syncwarp_in_a_branch", syncwarp_in_a_branch},
       {"barrier_in_a_branch", barrier_in_a_branch},
       {"early_return", early_return},

@@ -19,8 +19,15 @@ SCHEDULES = ["ascending", "descending", "shuffled"]
 #: Ways of sorting, by the limits that choose them: each can then be tried on rows of any length.
 WAYS = {
     "short rows": {"histogram_row": 2**30},
-    "library sort": {"short_row": 0, "histogram_row": 2**30},
-    "library sort, one row at a time": {"short_row": 0, "histogram_row": 2**30, "chunk_values": 1},
+    "library sort": {"short_row": 0, "histogram_row": 2**30, "parted_row": 2**30},
+    "library sort, one row at a time": {
+        "short_row": 0,
+        "histogram_row": 2**30,
+        "parted_row": 2**30,
+        "chunk_values": 1,
+    },
+    "parts": {"short_row": 0, "histogram_row": 2**30, "parted_row": 0},
+    "parts of up to 64 values": {"short_row": 0, "histogram_row": 2**30, "parted_row": 0, "part_room": 64},
     "histogram": {"short_row": 0, "histogram_row": 0},
     "histogram of counts and sums apart": {"short_row": 0, "histogram_row": 0, "separate_row": 0},
     "histogram, one row at a time": {"short_row": 0, "histogram_row": 0, "chunk_values": 1},

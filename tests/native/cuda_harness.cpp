@@ -1,8 +1,8 @@
 // Runs the CUDA operators on the host, one request after the other, for tests/native/cuda_harness.py.
 //
 // A request is a line of words, and for each tensor a line and its storage's bytes:
-//     operator schedule seed most_blocks power short_row histogram_row separate_row chunk_values outputs_alone farthest
-//     scratch_bytes tensors
+//     operator schedule seed most_blocks power short_row histogram_row separate_row parted_row part_room chunk_values
+//     outputs_alone farthest scratch_bytes tensors
 // (a limit of -1 is the kernels' own)
 //     dtype offset dimensions sizes… strides… bytes
 // The answer is "ok tensors", and for each a line with its bytes and the bytes; or "error" and a sentence.
@@ -56,13 +56,10 @@ void end_in_spare(Buffers<T>& buffers, int64_t count) {
   std::swap(buffers.current, buffers.spare);
 }
 
-}  // namespace
-
-void sort_items(Buffers<uint64_t>& items, int64_t count, int begin_bit, int end_bit, SortMemory& memory, Scratch& scratch,
-                cudaStream_t /*stream*/) {
+/// With memory that was asked for.
+void sort_items_now(Buffers<uint64_t>& items, int64_t count, int begin_bit, int end_bit) {
   require_sort(0 <= begin_bit && begin_bit < end_bit && end_bit <= 64, "bits that a 64-bit integer does not have");
   require_sort(0 < count && count < (int64_t{1} << 32), "too many items");
-  memory.reserve(static_cast<size_t>(count / 8), scratch);
   note_sort(count, end_bit - begin_bit, sizeof(uint64_t), sizeof(uint64_t));
   const int width = end_bit - begin_bit;
   const uint64_t mask = width == 64 ? ~uint64_t{0} : ((uint64_t{1} << width) - 1);
@@ -72,12 +69,10 @@ void sort_items(Buffers<uint64_t>& items, int64_t count, int begin_bit, int end_
 }
 
 template <typename Key, typename Payload>
-void sort_pairs(Buffers<Key>& keys, Buffers<Payload>& payloads, int64_t count, int begin_bit, int end_bit, SortMemory& memory,
-                Scratch& scratch, cudaStream_t /*stream*/) {
+void sort_pairs_now(Buffers<Key>& keys, Buffers<Payload>& payloads, int64_t count, int begin_bit, int end_bit) {
   require_sort(0 <= begin_bit && begin_bit < end_bit && end_bit <= 8 * static_cast<int>(sizeof(Key)),
                "bits that a key does not have");
   require_sort(0 < count && count < (int64_t{1} << 32), "too many items");
-  memory.reserve(static_cast<size_t>(count / 8), scratch);
   note_sort(count, end_bit - begin_bit, sizeof(Key), sizeof(Key) + sizeof(Payload));
   const Key mask = static_cast<Key>(~Key{0} >> (8 * static_cast<int>(sizeof(Key)) - (end_bit - begin_bit)));
   std::vector<int64_t> order(static_cast<size_t>(count));
@@ -95,6 +90,72 @@ void sort_pairs(Buffers<Key>& keys, Buffers<Payload>& payloads, int64_t count, i
     end_in_spare(keys, count);
     end_in_spare(payloads, count);
   }
+}
+
+/// Calls sort(begin, length) for each segment that is not empty.
+template <class Sort>
+void for_segments(int64_t count, const Segments& segments, const Sort& sort) {
+  require_sort(count < (int64_t{1} << 31) && segments.count < (int64_t{1} << 31), "too many items or segments");
+  for (int64_t i = 0; i < segments.count; ++i) {
+    require_sort(0 <= segments.begins[i] && segments.begins[i] <= segments.ends[i] && segments.ends[i] <= count,
+                 "a segment that is not in the array");
+    if (segments.begins[i] < segments.ends[i]) sort(segments.begins[i], segments.ends[i] - segments.begins[i]);
+  }
+}
+
+}  // namespace
+
+void sort_items(Buffers<uint64_t>& items, int64_t count, int begin_bit, int end_bit, SortMemory& memory, Scratch& scratch,
+                cudaStream_t /*stream*/) {
+  memory.reserve(static_cast<size_t>(count / 8), scratch);
+  sort_items_now(items, count, begin_bit, end_bit);
+}
+
+template <typename Key, typename Payload>
+void sort_pairs(Buffers<Key>& keys, Buffers<Payload>& payloads, int64_t count, int begin_bit, int end_bit, SortMemory& memory,
+                Scratch& scratch, cudaStream_t /*stream*/) {
+  memory.reserve(static_cast<size_t>(count / 8), scratch);
+  sort_pairs_now(keys, payloads, count, begin_bit, end_bit);
+}
+
+/// The other buffer is then the current one, and holds nothing of use outside the segments.
+void sort_segments(Buffers<uint64_t>& items, int64_t count, const Segments& segments, int begin_bit, int end_bit,
+                   SortMemory& memory, Scratch& scratch, cudaStream_t /*stream*/, bool only_reserve) {
+  memory.reserve(static_cast<size_t>(segments.count), scratch);
+  if (only_reserve) return;
+  std::memset(static_cast<void*>(items.spare), on_host::kUnwritten, static_cast<size_t>(count) * sizeof(uint64_t));
+  for_segments(count, segments, [&](int64_t begin, int64_t length) {
+    std::copy(items.current + begin, items.current + begin + length, items.spare + begin);
+    std::memset(static_cast<void*>(items.current + begin), on_host::kUnwritten, static_cast<size_t>(length) * sizeof(uint64_t));
+    std::vector<uint64_t> other(static_cast<size_t>(length));
+    Buffers<uint64_t> segment{items.spare + begin, other.data()};
+    sort_items_now(segment, length, begin_bit, end_bit);
+    if (segment.current != items.spare + begin) std::copy(segment.current, segment.current + length, items.spare + begin);
+  });
+  std::swap(items.current, items.spare);
+}
+
+template <typename Key, typename Payload>
+void sort_segments(Buffers<Key>& keys, Buffers<Payload>& payloads, int64_t count, const Segments& segments, int begin_bit,
+                   int end_bit, SortMemory& memory, Scratch& scratch, cudaStream_t /*stream*/, bool only_reserve) {
+  memory.reserve(static_cast<size_t>(segments.count), scratch);
+  if (only_reserve) return;
+  std::memset(static_cast<void*>(keys.spare), on_host::kUnwritten, static_cast<size_t>(count) * sizeof(Key));
+  std::memset(static_cast<void*>(payloads.spare), on_host::kUnwritten, static_cast<size_t>(count) * sizeof(Payload));
+  for_segments(count, segments, [&](int64_t begin, int64_t length) {
+    std::vector<Key> sorted_keys(keys.current + begin, keys.current + begin + length), other_keys(sorted_keys);
+    std::vector<Payload> sorted_payloads(payloads.current + begin, payloads.current + begin + length);
+    std::vector<Payload> other_payloads(sorted_payloads);
+    Buffers<Key> segment_keys{sorted_keys.data(), other_keys.data()};
+    Buffers<Payload> segment_payloads{sorted_payloads.data(), other_payloads.data()};
+    sort_pairs_now(segment_keys, segment_payloads, length, begin_bit, end_bit);
+    std::copy(segment_keys.current, segment_keys.current + length, keys.spare + begin);
+    std::copy(segment_payloads.current, segment_payloads.current + length, payloads.spare + begin);
+    std::memset(static_cast<void*>(keys.current + begin), on_host::kUnwritten, static_cast<size_t>(length) * sizeof(Key));
+    std::memset(static_cast<void*>(payloads.current + begin), on_host::kUnwritten, static_cast<size_t>(length) * sizeof(Payload));
+  });
+  std::swap(keys.current, keys.spare);
+  std::swap(payloads.current, payloads.spare);
 }
 
 }  // namespace captum_proto::cuda
@@ -396,12 +457,17 @@ std::vector<Memory> answer(const std::string& name, int power, const Limits& lim
     } else if (name == "spearman") {
       correlate(tensors.at(1));
     } else if (name == "path_distance") {
-      correlate(tensors.at(2));
-      double* distance = static_cast<double*>(result(rows, sizeof(double)));
+      const Rows<int32_t> ranks = tensors.at(2).rows<int32_t>();
+      double* const correlations = static_cast<double*>(result(rows, sizeof(double)));
+      double* const distances = static_cast<double*>(result(rows, sizeof(double)));
+      const auto measure = [&](const auto& mean) {
+        path_distance(x.rows<T>(), mean, ranks, ranks.row_stride == 0 ? 1 : rows, rows, length, correlations, distances, plan,
+                      scratch, nullptr);
+      };
       if (tensors[1].dtype == "float32") {
-        l1_distance(x.rows<T>(), tensors[1].rows<float>(), rows, length, distance, scratch, nullptr);
+        measure(tensors[1].rows<float>());
       } else {
-        l1_distance(x.rows<T>(), tensors[1].rows<double>(), rows, length, distance, scratch, nullptr);
+        measure(tensors[1].rows<double>());
       }
     } else if (name == "unit_summary") {
       const int64_t tasks = x.sizes[0] * x.sizes[1];
@@ -451,6 +517,8 @@ int main() {
       read_limit(words, limits.plan.longest_short_row);
       read_limit(words, limits.plan.shortest_histogram_row);
       read_limit(words, limits.plan.shortest_separate_row);
+      read_limit(words, limits.plan.shortest_parted_row);
+      read_limit(words, limits.plan.part_room);
       read_limit(words, limits.plan.chunk_values);
       read_limit(words, limits.outputs_alone);
       read_limit(words, limits.farthest);

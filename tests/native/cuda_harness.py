@@ -42,7 +42,17 @@ SANITIZER_OPTIONS = {
 #: Leaves a limit as csrc/kernels/cuda sets it.
 OWN_LIMIT = -1
 #: In the order of a request.
-LIMITS = ("short_row", "histogram_row", "separate_row", "chunk_values", "outputs_alone", "farthest", "scratch_bytes")
+LIMITS = (
+    "short_row",
+    "histogram_row",
+    "separate_row",
+    "parted_row",
+    "part_room",
+    "chunk_values",
+    "outputs_alone",
+    "farthest",
+    "scratch_bytes",
+)
 
 DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int16, torch.int32, torch.int64}
 
@@ -74,8 +84,9 @@ class Harness:
 
     :meth:`set` changes ``schedule`` (ascending, descending, shuffled; interleaved in that variant) and ``seed``, the order in which the
     threads of a block run; ``most_blocks``, a bound on the grid that leaves kernels more rounds of their loops; the limits between the
-    ways of sorting, ``short_row``, ``histogram_row``, ``separate_row`` and ``chunk_values``, of gathering, ``outputs_alone``, and of
-    counting in 32 bits, ``farthest``, so that small inputs reach all of them; and ``scratch_bytes``, how much scratch memory there is.
+    ways of sorting, ``short_row``, ``histogram_row``, ``separate_row``, ``parted_row``, ``part_room`` and ``chunk_values``, of
+    gathering, ``outputs_alone``, and of counting in 32 bits, ``farthest``, so that small inputs reach all of them; and
+    ``scratch_bytes``, how much scratch memory there is.
     """
 
     def __init__(self, program: Path) -> None:

@@ -130,6 +130,8 @@ inline double __longlong_as_double(long long bits) { return on_host::from_slot<d
 inline long long __double_as_longlong(double value) { return static_cast<long long>(on_host::to_slot(value)); }
 inline int __clz(int value) { return value == 0 ? 32 : __builtin_clz(static_cast<unsigned>(value)); }
 inline int __ffs(int value) { return __builtin_ffs(value); }
+inline int __ffsll(long long value) { return __builtin_ffsll(value); }
+inline int __popc(unsigned value) { return __builtin_popcount(value); }
 inline int __popcll(unsigned long long value) { return __builtin_popcountll(value); }
 // Compiled with -ffp-contract=off, so that each is one operation here too.
 inline float __fadd_rn(float a, float b) { return a + b; }

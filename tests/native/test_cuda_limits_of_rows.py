@@ -20,7 +20,8 @@ PROGRAM = r"""
 #include <cstdio>
 int main() {
   const auto& limits = captum_proto::plan();
-  std::printf("%d %d %lld", limits.longest_short_row, limits.shortest_histogram_row, static_cast<long long>(limits.chunk_values));
+  std::printf("%d %d %d %lld", limits.longest_short_row, limits.shortest_histogram_row, limits.shortest_parted_row,
+              static_cast<long long>(limits.chunk_values));
 }
 """
 
@@ -39,10 +40,10 @@ def test_limits_come_from_the_environment(tmp_path: Path) -> None:
         return list(map(int, subprocess.check_output([str(program)], env=environment, text=True).split()))
 
     own = read()
-    assert own == [2048, 16384, 2**25]
-    assert read(SHORT_ROW="512", HISTOGRAM_ROW="0", CHUNK_VALUES="4096") == [512, 0, 4096]
+    assert own == [2048, 16384, 2049, 2**25]
+    assert read(SHORT_ROW="512", HISTOGRAM_ROW="0", PARTED_ROW="9000", CHUNK_VALUES="4096") == [512, 0, 9000, 4096]
     # A block has no room for longer rows, and there is no chunk of nothing.
-    assert read(SHORT_ROW="100000", CHUNK_VALUES="-5") == [2048, 16384, 1]
+    assert read(SHORT_ROW="100000", CHUNK_VALUES="-5") == [2048, 16384, 2049, 1]
     assert read(SHORT_ROW="many", HISTOGRAM_ROW="12 rows", CHUNK_VALUES="") == own
 
 
@@ -55,6 +56,7 @@ assert judged("short rows", {{0: {{64: 3.0, 512: 3.0, 2048: 3.0}}, 2048: {{64: 1
     "short rows win at lengths 64 to 512")
 assert judged("histograms", {{0: {{4096: 3.0, 65536: 1.0}}, 2**30: {{4096: 2.0, 65536: 2.0}}}}) == "histograms win at lengths 65536"
 assert judged("histograms", {{0: {{4096: 3.0}}, 2**30: {{4096: 2.0}}}}) == "histograms win at no length that was tried"
+assert judged("parts", {{0: {{4096: 3.0, 65536: 1.0}}, 2**30: {{4096: 2.0, 65536: 2.0}}}}) == "parts win at lengths 65536"
 assert judged("chunks", {{1: {{9: 5.0}}, 2: {{9: 3.05}}, 4: {{9: 3.0}}, 8: {{9: 3.02}}}}) == (
     "chunks of 4 values are fastest, and of 2 within 3 % of them")
 print(*(variable for variable, *_ in SWEEPS.values()))

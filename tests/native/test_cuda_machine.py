@@ -43,6 +43,8 @@ MISTAKES = {
     "neighbor_in_lockstep": ("thread", "data race"),
     "swap_in_lockstep": ("thread", "data race"),
     "sum_in_lockstep": ("thread", "data race"),
+    "digits_in_lockstep": ("thread", "data race"),
+    "scatter_before_all_have_read": ("order", "data race"),
     "too_much_shared_memory": ("plain", "48 KiB"),
     "beyond_shared_memory": ("address", "out of bounds"),
     "beyond_dynamic_shared_memory": ("address", "use-after-poison"),
@@ -103,11 +105,20 @@ def test_a_kernel_that_loses_a_barrier_is_noticed(tmp_path: Path) -> None:
 
 # ---- Lanes of a warp -----------------------------------------------------------------------------------------------------------
 
+
+def _places_of_digits() -> list[int]:
+    """Of each thread's digit among its warp's, in the second of two rounds."""
+    digits = [i * 5 % 3 for i in range(64)]
+    warps = [digits[:32], digits[32:]]
+    return [warps[i // 32].count(digits[i]) + warps[i // 32][: i % 32].count(digits[i]) for i in range(64)]
+
+
 #: Kernels that rely on a warp's lanes running in lockstep, their mended twins, and what both are to write.
 LOCKSTEP = {
     "neighbor_in_lockstep": ("neighbor_after_syncwarp", [i ^ 1 for i in range(64)]),
     "swap_in_lockstep": ("swap_before_syncwarp", [2 * (i & ~1) + 1 for i in range(64)]),
     "sum_in_lockstep": ("sum_with_syncwarp", [sum(range(32)) + 32 * 32 * (i // 32) for i in range(64)]),
+    "digits_in_lockstep": ("digits_with_syncwarp", _places_of_digits()),
 }
 
 

@@ -46,11 +46,12 @@ def fits(harness: Harness, operator: str, arguments: tuple[Tensor, ...]) -> bool
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("operator", ["doubled_rank", "rank", "spearman"])
-def test_results_are_the_same_with_any_memory(plain: Harness, operator: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("way", ["library sort", "parts"])
+def test_results_are_the_same_with_any_memory(plain: Harness, way: str, operator: str, dtype: torch.dtype) -> None:
     x, reference = samples(dtype)
     arguments = (x, reference) if operator == "spearman" else (x,)
     expected = getattr(_twin, operator)(*arguments)
-    plain.set(**WAYS["library sort"])
+    plain.set(**WAYS[way])
     getattr(plain, operator)(*arguments)
     at_once, _ = plain.launches()
     least = least_bytes(plain, operator, arguments)
@@ -90,8 +91,9 @@ def test_memory_for_less_than_a_row_is_an_error(plain: Harness) -> None:
     assert_same_bits(plain.spearman(x, reference), _twin.spearman(x, reference))
 
 
-def test_what_is_given_back_is_not_used(address: Harness) -> None:
-    address.set(**WAYS["library sort"])
+@pytest.mark.parametrize("way", ["library sort", "parts"])
+def test_what_is_given_back_is_not_used(address: Harness, way: str) -> None:
+    address.set(**WAYS[way])
     for dtype in (torch.float32, torch.float64):
         x, reference = samples(dtype)
         for scratch_bytes in (20000, 40000, 70000, 100000, 300000):

@@ -59,23 +59,26 @@ struct SeparateSums {
   __device__ __forceinline__ unsigned long long sum(int bin) const { return sums[bin]; }
 };
 
-/// Adds the rows [first_row, first_row + rows) to their histograms, which start as zeros.
-template <typename T, class Histogram>
-__global__ void __launch_bounds__(kBlockThreads) count_values(Rows<T> x, Rows<int32_t> reference, int64_t first_row, int64_t rows,
-                                                              int length, Histogram histograms, int32_t* has_nan) {
-  const int64_t tiles = ceil_div(length, kTile);
+/// Adds the rows [first_row, first_row + rows) to their histograms, which start as zeros; and their distances.
+template <typename T, class Histogram, class Distance>
+__global__ void __launch_bounds__(kBlockThreads)
+    count_values(Rows<T> x, Rows<int32_t> reference, Distance distance, int64_t first_row, int64_t rows, int length,
+                 Histogram histograms, int32_t* has_nan) {
+  const int64_t tiles = ceil_div(length, kDistanceTile);
   for (int64_t task = blockIdx.x; task < rows * tiles; task += gridDim.x) {
     const int64_t row = task / tiles;
-    const int begin = static_cast<int>(task % tiles) * kTile;
-    const int end = length - begin < kTile ? length : begin + kTile;
+    const int begin = static_cast<int>(task % tiles) * kDistanceTile;
+    const int end = length - begin < kDistanceTile ? length : begin + kDistanceTile;
     const Histogram histogram = histograms.row(row);
     bool met_nan = false;
+    auto sum = distance.start();
     // Zeros, often half of a layer, would queue up at one address: each block adds its own up first.
     int zeros = 0;
     unsigned long long zeros_sum = 0;
     for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += static_cast<int>(blockDim.x)) {
       const T value = x.at(first_row + row, i);
       met_nan |= is_nan(value);
+      sum.add(value, first_row + row, i);
       const uint16_t key = sort_key(value);
       unsigned long long rank = 0;
       if constexpr (Histogram::kHasSums) rank = static_cast<uint32_t>(reference.at(first_row + row, i));
@@ -89,6 +92,7 @@ __global__ void __launch_bounds__(kBlockThreads) count_values(Rows<T> x, Rows<in
     zeros = block_sum(zeros);
     if constexpr (Histogram::kHasSums) zeros_sum = block_sum(zeros_sum);
     if (threadIdx.x == 0 && zeros > 0) histogram.add(kSign<T>, zeros, zeros_sum);
+    sum.finish(first_row + row, task % tiles, tiles);
     note_nan(met_nan, has_nan + first_row + row);
   }
 }
@@ -193,14 +197,15 @@ void for_histogram_chunks(int64_t rows, int64_t chunk_values, Scratch& scratch, 
 }
 
 /// sums = the rows' sums of products with the reference. `has_nan` starts as zeros. `packed`: see PackedSums.
-template <typename T>
-void correlate_half_rows(const Rows<T>& x, const Rows<int32_t>& reference, int64_t rows, int length, int64_t chunk_values,
-                         int32_t* has_nan, RowSums* sums, Scratch& scratch, cudaStream_t stream, bool packed) {
-  const int64_t tiles = ceil_div(length, kTile);
+template <typename T, class Distance>
+void correlate_half_rows(const Rows<T>& x, const Rows<int32_t>& reference, const Distance& distance, int64_t rows, int length,
+                         int64_t chunk_values, int32_t* has_nan, RowSums* sums, Scratch& scratch, cudaStream_t stream,
+                         bool packed) {
+  const int64_t tiles = ceil_div(length, kDistanceTile);
   const auto count_and_sum = [&](int64_t first, int64_t count, auto histograms) {
     using Histogram = decltype(histograms);
-    launch("counting values", count_values<T, Histogram>, grid_for(count * tiles), kBlockThreads, 0, stream, x, reference, first,
-           count, length, histograms, has_nan);
+    launch("counting values", count_values<T, Histogram, Distance>, grid_for(count * tiles), kBlockThreads, 0, stream, x, reference,
+           distance, first, count, length, histograms, has_nan);
     launch("summing bins", sum_bins<Histogram>, grid_for(count), kScanThreads, 0, stream, histograms, first, count, length, sums);
   };
   if (packed) {
@@ -223,8 +228,8 @@ void rank_half_rows(const Rows<T>& x, int64_t rows, int length, int64_t chunk_va
   const int64_t tiles = ceil_div(length, kTile);
   for_histogram_chunks<Counts>(rows, chunk_values, scratch, stream, [&](int64_t first, int64_t count, int64_t, void* memory) {
     const Counts histograms{static_cast<int32_t*>(memory)};
-    launch("counting values", count_values<T, Counts>, grid_for(count * tiles), kBlockThreads, 0, stream, x,
-           Rows<int32_t>{nullptr, 0, 0}, first, count, length, histograms, has_nan);
+    launch("counting values", count_values<T, Counts, NoDistance>, grid_for(count * ceil_div(length, kDistanceTile)), kBlockThreads,
+           0, stream, x, Rows<int32_t>{nullptr, 0, 0}, NoDistance{}, first, count, length, histograms, has_nan);
     launch("ranking bins", rank_bins, grid_for(count), kScanThreads, 0, stream, histograms, count);
     launch("looking ranks up", look_up_ranks<T>, grid_for(count * tiles), kBlockThreads, 0, stream, x, histograms.counts, has_nan,
            first, count, length, ranks);

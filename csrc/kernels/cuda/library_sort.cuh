@@ -5,6 +5,7 @@
 
 #if defined(__CUDACC__)
 #include <cub/device/device_radix_sort.cuh>
+#include <cub/device/device_segmented_radix_sort.cuh>
 #endif
 
 namespace captum_proto::cuda {
@@ -32,6 +33,13 @@ struct SortMemory {
     data = scratch.bytes(wanted > 0 ? wanted : 1);  // CUB takes a null pointer for a question
     size = wanted;
   }
+};
+
+/// Stretches of an array, of which some may be empty, told by where they begin and end in device memory.
+struct Segments {
+  const int32_t* begins;
+  const int32_t* ends;
+  int64_t count;
 };
 
 #if defined(__CUDACC__)
@@ -68,8 +76,49 @@ void sort_pairs(Buffers<Key>& keys, Buffers<Payload>& payloads, int64_t count, i
   payloads = Buffers<Payload>{payload_buffer.Current(), payload_buffer.Alternate()};
 }
 
+/// Sorts each segment; outside of them the buffer that is current afterwards holds nothing of use, and the other one what it did.
+/// `only_reserve`: takes the memory that this will need, and does nothing.
+inline void sort_segments(Buffers<uint64_t>& items, int64_t count, const Segments& segments, int begin_bit, int end_bit,
+                          SortMemory& memory, Scratch& scratch, cudaStream_t stream, bool only_reserve) {
+  cub::DoubleBuffer<uint64_t> buffer(items.current, items.spare);
+  const auto sort = [&](void* data, size_t& size) {
+    return cub::DeviceSegmentedRadixSort::SortKeys(data, size, buffer, static_cast<int>(count), static_cast<int>(segments.count),
+                                                   segments.begins, segments.ends, begin_bit, end_bit, stream);
+  };
+  size_t needed = 0;
+  check(sort(nullptr, needed), "preparing the radix sort of parts");
+  memory.reserve(needed, scratch);
+  if (only_reserve) return;
+  check(sort(memory.data, needed), "the radix sort of parts");
+  items = Buffers<uint64_t>{buffer.Current(), buffer.Alternate()};
+}
+
+template <typename Key, typename Payload>
+void sort_segments(Buffers<Key>& keys, Buffers<Payload>& payloads, int64_t count, const Segments& segments, int begin_bit,
+                   int end_bit, SortMemory& memory, Scratch& scratch, cudaStream_t stream, bool only_reserve) {
+  cub::DoubleBuffer<Key> key_buffer(keys.current, keys.spare);
+  cub::DoubleBuffer<Payload> payload_buffer(payloads.current, payloads.spare);
+  const auto sort = [&](void* data, size_t& size) {
+    return cub::DeviceSegmentedRadixSort::SortPairs(data, size, key_buffer, payload_buffer, static_cast<int>(count),
+                                                    static_cast<int>(segments.count), segments.begins, segments.ends, begin_bit,
+                                                    end_bit, stream);
+  };
+  size_t needed = 0;
+  check(sort(nullptr, needed), "preparing the radix sort of parts");
+  memory.reserve(needed, scratch);
+  if (only_reserve) return;
+  check(sort(memory.data, needed), "the radix sort of parts");
+  keys = Buffers<Key>{key_buffer.Current(), key_buffer.Alternate()};
+  payloads = Buffers<Payload>{payload_buffer.Current(), payload_buffer.Alternate()};
+}
+
 #else
 
+void sort_segments(Buffers<uint64_t>& items, int64_t count, const Segments& segments, int begin_bit, int end_bit,
+                   SortMemory& memory, Scratch& scratch, cudaStream_t stream, bool only_reserve);
+template <typename Key, typename Payload>
+void sort_segments(Buffers<Key>& keys, Buffers<Payload>& payloads, int64_t count, const Segments& segments, int begin_bit,
+                   int end_bit, SortMemory& memory, Scratch& scratch, cudaStream_t stream, bool only_reserve);
 void sort_items(Buffers<uint64_t>& items, int64_t count, int begin_bit, int end_bit, SortMemory& memory, Scratch& scratch,
                 cudaStream_t stream);
 template <typename Key, typename Payload>

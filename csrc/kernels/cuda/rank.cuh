@@ -2,17 +2,10 @@
 #pragma once
 
 #include "half_rows.cuh"
+#include "parted_rows.cuh"
 #include "short_rows.cuh"
 
 namespace captum_proto::cuda {
-
-/// Where one way of ranking gives over to the next, and how much is sorted at once.
-struct Plan {
-  int longest_short_row = kLongestShortRow;
-  int shortest_histogram_row = 16384;           // below, clearing and scanning 65,536 bins costs more than a sort
-  int shortest_separate_row = kLongestRow + 1;  // from here on counts and sums are not packed even if they fit
-  int64_t chunk_values = int64_t{1} << 25;      // 512 MiB of scratch, and enough to fill any GPU
-};
 
 /// ranks (rows, length), contiguous = twice the average ranks of x; zeros for a row with a NaN.
 template <typename T>
@@ -31,8 +24,8 @@ void doubled_rank(const Rows<T>& x, int64_t rows, int length, int32_t* ranks, co
       return;
     }
   }
-  visit_long_rows(x, Payload{Rows<int32_t>{nullptr, 0, 0}}, rows, length, plan.chunk_values, has_nan,
-                  WriteRanks{ranks, has_nan, nullptr, false}, scratch, stream);
+  visit_rows(x, Payload{Rows<int32_t>{nullptr, 0, 0}}, NoDistance{}, rows, length, plan, has_nan,
+             WriteRanks{ranks, has_nan, nullptr, false}, scratch, stream);
 }
 
 /// ranks = doubled / 2; NaN for the zeros of a row without ranks.

@@ -6,13 +6,14 @@
 namespace captum_proto::cuda {
 
 /// result (rows) = Spearman's correlation of each row of x with the reference's doubled ranks: one row for all
-/// (`reference_rows` is 1) or row by row. NaN where a row holds a NaN or is constant, or the reference begins with 0.
-template <typename T>
+/// (`reference_rows` is 1) or row by row. NaN where a row holds a NaN or is constant, or the reference begins with 0. `distance` is
+/// taken of the rows besides.
+template <typename T, class Distance = NoDistance>
 void spearman(const Rows<T>& x, const Rows<int32_t>& reference, int64_t reference_rows, int64_t rows, int length, double* result,
-              const Plan& plan, Scratch& scratch, cudaStream_t stream) {
+              const Plan& plan, Scratch& scratch, cudaStream_t stream, const Distance& distance = Distance()) {
   if (rows == 0) return;
   if (length <= plan.longest_short_row) {
-    launch_correlate_short_rows(x, reference, rows, length, result, stream);
+    launch_correlate_short_rows(x, reference, distance, rows, length, result, stream);
     return;
   }
   // One stretch of zeros: the sums of rows and references, and the rows' notes of NaNs.
@@ -26,13 +27,13 @@ void spearman(const Rows<T>& x, const Rows<int32_t>& reference, int64_t referenc
   bool counted = false;
   if constexpr (kKeyBits<T> == 16) {
     if (length >= plan.shortest_histogram_row) {
-      correlate_half_rows(x, reference, rows, length, plan.chunk_values, has_nan, sums, scratch, stream,
+      correlate_half_rows(x, reference, distance, rows, length, plan.chunk_values, has_nan, sums, scratch, stream,
                           length < plan.shortest_separate_row && PackedSums::fit(length));
       counted = true;
     }
   }
   if (!counted) {
-    visit_long_rows(x, Payload{reference}, rows, length, plan.chunk_values, has_nan, SumProducts{sums, 0, 0, 0}, scratch, stream);
+    visit_rows(x, Payload{reference}, distance, rows, length, plan, has_nan, SumProducts{sums, 0, 0, 0}, scratch, stream);
   }
   launch("summing the reference", sum_reference_squares, grid_for(reference_rows * ceil_div(length, kCorrelationTile)),
          kBlockThreads, 0, stream, reference, reference_rows, length, reference_squares);
