@@ -20,9 +20,10 @@ from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import redirected_activations, warn_of_outputs
 from captum_proto.optim.forward import ForwardPass
 from captum_proto.optim.gradient import cause_of, gradients_of, where_lost
+from captum_proto.optim.held import HeldState
 from captum_proto.optim.loss.objective import NO_GRADIENT, Loss, Outputs, Rows
-from captum_proto.optim.optimizers import optimizer_of
-from captum_proto.optim.random import BACKGROUND, START, TRANSFORM, RandomStream, StepStreams
+from captum_proto.optim.optimizers import Course, optimizer_of
+from captum_proto.optim.random import BACKGROUND, LOSS, START, TRANSFORM, RandomStream, StepStreams
 from captum_proto.optim.result import ZERO_GRADIENT, Callback, OptimizationResult, Step
 from captum_proto.optim.resumption import Kept, Progress, Resumption, what_it_depends_on
 from captum_proto.optim.settings import SCHEDULES, OptimizationSettings
@@ -103,10 +104,17 @@ class Descent:
         half = torch.float16 in (pipeline.autocast, pipeline.dtype)
         scale = torch.full((len(rows.keys),), _FLOAT16_LOSS_SCALE, device=pipeline.device)
         self.loss_scale = scale if half else None
+        most = max(settings.steps, settings.warmup_steps)
         self.draws = StepStreams(rows.keys, TRANSFORM, settings.steps)
+        self.behind = StepStreams(rows.keys, BACKGROUND, most)
+        self.forward.draws = StepStreams(rows.keys, LOSS, most)
         self.inputs = settings.parametrization
         self.parameters: dict[str, Tensor] = {}
         self.resumption: Resumption | None = None
+        #: Of the optimizer at work: what changes from step to step.
+        self.course: Course | None = None
+        #: Whether rows that get no gradient are looked for in each of the steps in which they would be given one.
+        self.asks = True
 
     def run(self, shape: tuple[int, ...], start: Tensor | None) -> OptimizationResult:
         if self.place is not None and self.place.wanted:
@@ -223,15 +231,26 @@ class Descent:
         else:
             now = kept.progress(optimizer, self.parameters)
             self.progress.update(len(self.rows.keys) * now.step)
+        self.course = Course(
+            optimizer, [settings.lr * phase.schedule(step / phase.steps) for step in range(phase.steps)]
+        )
         every = 0 if self.resumption is None else self.resumption.every
+        guess: HeldState | None = None
+        self.asks = not self._guesses(phase)
         try:
-            for step in range(now.step, phase.steps):
+            while now.step < phase.steps:
                 # A step that is asked to be the last one ends, and its state is kept.
                 with termination.postponed() if every else contextlib.nullcontext():
-                    if not self._take(phase, step, now, result):
+                    if guess is None and not self.asks and 0 < now.step < settings.redirect_relu_steps:
+                        losses = (self.loss, self.warmup)
+                        guess = HeldState(self.parameters, now, losses, self.loss_scale)
+                    if not self._take(phase, now.step, now, result):
                         break
-                    now.step = step + 1
+                    now.step += 1
                     due = every and (now.step % every == 0 or termination.asked())
+                    if guess is not None and (due or self._ends_guess(phase, now.step)):
+                        self._settle(guess, now)
+                        guess = None
                     if due and now.step < phase.steps:
                         self._check_finite(now.losses, phase.unit)
                         self._keep(number, now, result)
@@ -246,9 +265,31 @@ class Descent:
             if phase.name == "ascent" and now.zero and bool(torch.stack(now.zero).any()):
                 result.history[ZERO_GRADIENT] = _stack(now.zero, len(self.rows.keys)).float()
 
+    def _guesses(self, phase: _Phase) -> bool:
+        """
+        Whether steps in which rows without a gradient would be given one are taken as if there were none, until somebody looks.
+
+        To look in each makes a GPU wait in each. So the device is asked once for many steps, and where there was such a row they are taken
+        once more, with a look in each. Nobody else may have seen them meanwhile.
+        """
+        redirects = phase.name == "ascent" and self.settings.redirect_relu_steps > 0
+        return redirects and self.pipeline.device.type != "cpu" and self.callback is None
+
+    def _ends_guess(self, phase: _Phase, step: int) -> bool:
+        """Whether to look before a step what the ones before it were like: the last to be guessed, or one after which the host looks anyway."""
+        return step in (self.settings.redirect_relu_steps, phase.steps) or step % _LOOK_EVERY == 0
+
+    def _settle(self, guess: HeldState, now: Progress) -> None:
+        """See whether any row had no gradient since a guess was made; if so, go back there, and look in each step from now on."""
+        if bool(torch.stack(now.zero[guess.step :]).any()):
+            self.progress.update(len(self.rows.keys) * (guess.step - now.step))
+            guess.put_back(self.parameters, now, self.loss_scale)
+            self.asks = True
+
     def _take(self, phase: _Phase, step: int, now: Progress, result: OptimizationResult) -> bool:
         """Take a step; False where all rows rest, and there is none to be taken."""
-        now.optimizer.param_groups[0]["lr"] = self.settings.lr * phase.schedule(step / phase.steps)
+        assert self.course is not None  # made before the first step
+        self.course.set(step)
         gradients, loss, terms, without = self._evaluate(phase, step)
         now.losses.append(loss)
         now.zero.append(without)
@@ -292,7 +333,8 @@ class Descent:
         )
         wanted = zip(self.parameters.values(), gradients, strict=True)
         materialized = [torch.zeros_like(values) if gradient is None else gradient for values, gradient in wanted]
-        if phase.name == "ascent" and step < self.settings.redirect_relu_steps and bool(zero.any()):
+        redirects = phase.name == "ascent" and step < self.settings.redirect_relu_steps
+        if redirects and (self.asks or step == 0) and bool(zero.any()):
             materialized = self._redirected(phase, step, materialized, zero)
         return materialized, loss.detach(), terms, zero
 
@@ -317,7 +359,7 @@ class Descent:
     def _forward(self, phase: _Phase, step: int) -> tuple[Tensor, Outputs, Tensor]:
         """The loss, what it saw of the model, and the images as the model got them: what goes by them goes through the model."""
         inputs = self.inputs.at(step / phase.steps if phase.advances else 0.0)
-        behind = RandomStream(self.rows.keys, BACKGROUND, step) if inputs.draws else None
+        behind = self.behind.at(step) if inputs.draws else None
         images = inputs.drawn(behind).render(self.parameters)
         composed = inputs.composed(images, behind)
         seen = composed.view_as(composed)
@@ -386,7 +428,7 @@ class Descent:
         parameters = list(self.parameters.values())
         if self.loss_scale is not None:
             finite = torch.stack([gradient.isfinite().flatten(1).all(1) for gradient in gradients]).all(0)
-            self.loss_scale = torch.where(finite, self.loss_scale, self.loss_scale / 2)
+            self.loss_scale.copy_(torch.where(finite, self.loss_scale, self.loss_scale / 2))
             gradients = [torch.where(_per_row(finite, gradient), gradient, 0) for gradient in gradients]
             active = finite if active is None else active & finite
         before = [] if active is None else [values.clone() for values in parameters]

@@ -209,6 +209,10 @@ class TextInput(Parametrization):
             )
         return inputs
 
+    @property
+    def changes_until(self) -> float:
+        return 0.0 if self.method == "nearest" or self.temperature[0] == self.temperature[1] else 1.0
+
     def at(self, progress: float) -> TextInput:
         if self.method == "nearest":
             return self
