@@ -256,7 +256,8 @@ class TextInput(Parametrization):
         held = torch.zeros(self.length, 1, dtype=torch.bool, device=mixed.device)
         tokens = torch.zeros_like(mixed)
         for place, token in self.fixed.items():
-            held[place], tokens[:, place] = True, beside(self.embedding, mixed)[token]
+            held[place].fill_(True)  # not assigned: the host's value would be copied to the device
+            tokens[:, place].copy_(beside(self.embedding, mixed)[token])
         return torch.where(held, tokens, mixed)
 
     def finish(self, parameters: dict[str, Tensor]) -> None:
