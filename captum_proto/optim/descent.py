@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import redirected_activations, warn_of_outputs
+from captum_proto.optim import step_graph
 from captum_proto.optim.forward import ForwardPass
 from captum_proto.optim.gradient import cause_of, gradients_of, where_lost
 from captum_proto.optim.held import HeldState
 from captum_proto.optim.loss.objective import NO_GRADIENT, Loss, Outputs, Rows
 from captum_proto.optim.optimizers import Course, optimizer_of
 from captum_proto.optim.random import BACKGROUND, LOSS, START, TRANSFORM, RandomStream, StepStreams
-from captum_proto.optim.result import ZERO_GRADIENT, Callback, OptimizationResult, Step
+from captum_proto.optim.replay import StepReplay, StepValues
+from captum_proto.optim.result import ZERO_GRADIENT, Callback, GraphRecord, OptimizationResult, Step
 from captum_proto.optim.resumption import Kept, Progress, Resumption, what_it_depends_on
 from captum_proto.optim.settings import SCHEDULES, OptimizationSettings
 from captum_proto.runs.snapshots import Place
@@ -107,7 +110,7 @@ class Descent:
         most = max(settings.steps, settings.warmup_steps)
         self.draws = StepStreams(rows.keys, TRANSFORM, settings.steps)
         self.behind = StepStreams(rows.keys, BACKGROUND, most)
-        self.forward.draws = StepStreams(rows.keys, LOSS, most)
+        self.of_losses = self.forward.draws = StepStreams(rows.keys, LOSS, most)
         self.inputs = settings.parametrization
         self.parameters: dict[str, Tensor] = {}
         self.resumption: Resumption | None = None
@@ -115,6 +118,8 @@ class Descent:
         self.course: Course | None = None
         #: Whether rows that get no gradient are looked for in each of the steps in which they would be given one.
         self.asks = True
+        self.graph = GraphRecord() if settings.cuda_graph else None
+        self.replay: StepReplay | None = None
 
     def run(self, shape: tuple[int, ...], start: Tensor | None) -> OptimizationResult:
         if self.place is not None and self.place.wanted:
@@ -145,7 +150,7 @@ class Descent:
             self.inputs.finish(self.parameters)
         result.images, result.arrangement = self._look(), self.forward.arrangement
         result.parameters = {name: value.detach() for name, value in self.parameters.items()}
-        result.parametrization = self.inputs
+        result.parametrization, result.graph = self.inputs, self.graph
         self._check_images(result.images)
         return result
 
@@ -222,7 +227,12 @@ class Descent:
     def _minimize(self, number: int, phase: _Phase, result: OptimizationResult, kept: Kept | None) -> None:
         settings = self.settings
         optimizer = optimizer_of(
-            self.parameters.values(), settings.optimizer, settings.lr, settings.betas, settings.eps
+            self.parameters.values(),
+            settings.optimizer,
+            settings.lr,
+            settings.betas,
+            settings.eps,
+            capturable=settings.cuda_graph,
         )
         if kept is None:
             now = Progress(optimizer, history={name: [] for name in phase.recorded})
@@ -234,6 +244,7 @@ class Descent:
         self.course = Course(
             optimizer, [settings.lr * phase.schedule(step / phase.steps) for step in range(phase.steps)]
         )
+        self.replay = self._replay_of(phase, now, self.course)
         every = 0 if self.resumption is None else self.resumption.every
         guess: HeldState | None = None
         self.asks = not self._guesses(phase)
@@ -242,8 +253,7 @@ class Descent:
                 # A step that is asked to be the last one ends, and its state is kept.
                 with termination.postponed() if every else contextlib.nullcontext():
                     if guess is None and not self.asks and 0 < now.step < settings.redirect_relu_steps:
-                        losses = (self.loss, self.warmup)
-                        guess = HeldState(self.parameters, now, losses, self.loss_scale)
+                        guess = self._held(now)
                     if not self._take(phase, now.step, now, result):
                         break
                     now.step += 1
@@ -256,6 +266,8 @@ class Descent:
                         self._keep(number, now, result)
             self._check_finite(now.losses, phase.unit)
         finally:
+            if self.replay is not None:
+                self.replay.drop()
             history = now.history
             if now.going_on:
                 # Steps after that in which the last row came to rest changed nothing, and were made because nobody looked.
@@ -288,26 +300,79 @@ class Descent:
 
     def _take(self, phase: _Phase, step: int, now: Progress, result: OptimizationResult) -> bool:
         """Take a step; False where all rows rest, and there is none to be taken."""
-        assert self.course is not None  # made before the first step
-        self.course.set(step)
-        gradients, loss, terms, without = self._evaluate(phase, step)
-        now.losses.append(loss)
-        now.zero.append(without)
-        for name, values in terms.items():
-            now.history.setdefault(name, []).append(values)
-        if phase.tolerance > 0:
-            going = next(iter(terms.values())) > phase.tolerance
-            now.active = going if now.active is None else now.active & going
-            now.going_on.append(now.active.any())
-            if self._looks_for_rest(step) and not bool(now.going_on[-1]):
-                return False
-        self._update(now.optimizer, gradients, now.active)
+        values = None if self.replay is None else self.replay.step(step)
+        if values is not None:
+            self._note(phase, step, now, values)
+        else:
+            assert self.course is not None  # made before the first step
+            self.course.set(step)
+            with contextlib.nullcontext() if self.replay is None else self.replay.taking(step):
+                gradients, *recorded = self._evaluate(phase, step)
+                values = StepValues(*recorded)
+                if not self._note(phase, step, now, values):
+                    return False
+                self._update(now.optimizer, gradients, now.active)
+            if self.replay is not None:
+                self.replay.taken(values)
         if step + 1 in phase.snapshot_steps:
             result.snapshots[step + 1] = self._look().cpu()
         if step % _LOOK_EVERY == 0:
             self._check_finite(now.losses, phase.unit)
-        self._after_step(phase.name, step, terms)
+        self._after_step(phase.name, step, values.terms)
         return True
+
+    def _note(self, phase: _Phase, step: int, now: Progress, values: StepValues) -> bool:
+        """Keep what a step records; False where all rows rest."""
+        now.losses.append(values.loss)
+        now.zero.append(values.zero)
+        for name, value in values.terms.items():
+            now.history.setdefault(name, []).append(value)
+        if phase.tolerance > 0:
+            going = next(iter(values.terms.values())) > phase.tolerance
+            now.active = going if now.active is None else now.active & going
+            now.going_on.append(now.active.any())
+            return not self._looks_for_rest(step) or bool(now.going_on[-1])
+        return True
+
+    def _replay_of(self, phase: _Phase, now: Progress, course: Course) -> StepReplay | None:
+        """What replays the steps of a phase, if that is wanted and it can be."""
+        record, device = self.graph, self.pipeline.device
+        if record is None:
+            return None
+        graph = step_graph.graph_for(device)
+        if graph is None:
+            record.reasons[phase.name] = f"steps on the device {device} have no graph"
+        elif self.callback is not None:
+            record.reasons[phase.name] = "a callback sees each step"
+        elif phase.tolerance > 0:
+            record.reasons[phase.name] = "rows may come to rest before its end"
+        elif any(loss is not None and loss.state_dict() for loss in (self.loss, self.warmup)):
+            record.reasons[phase.name] = "a loss goes on from what it has come to in the step before"
+        if graph is None or phase.name in record.reasons:
+            return None
+
+        def take(step: int) -> StepValues:
+            gradients, *recorded = self._evaluate(phase, step)
+            self._update(now.optimizer, gradients, None)
+            return StepValues(*recorded)
+
+        changes = math.ceil(self.inputs.changes_until * phase.steps) if phase.advances else 0
+        return StepReplay(
+            graph,
+            record,
+            phase.name,
+            max(changes, self.settings.redirect_relu_steps if phase.name == "ascent" else 0),
+            now.step,
+            phase.steps,
+            take,
+            lambda: self._held(now),
+            lambda held: held.put_back(self.parameters, now, self.loss_scale),
+            [self.draws, self.behind, self.of_losses],
+            course,
+        )
+
+    def _held(self, now: Progress) -> HeldState:
+        return HeldState(self.parameters, now, (self.loss, self.warmup), self.loss_scale)
 
     def _looks_for_rest(self, step: int) -> bool:
         """Whether to look after a step if all rows rest: in each where that costs nothing, or where somebody sees the steps."""

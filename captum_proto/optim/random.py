@@ -119,7 +119,7 @@ class RandomStream:
         """One further hash for each prototype, as numbers of the host."""
         if self._together is None:
             return [int(seed) for seed in self.integers(1).flatten().tolist()]
-        if self._together.holding:
+        if self._together.closed:
             raise NotHeldError("its transform draws from PyTorch's own generators, which the host seeds in each step")
         assert isinstance(self._step, int)
         host = RandomStream(self._together.host_keys, self._stream, self._step)
@@ -188,9 +188,10 @@ class StepStreams:
         self._first = 0
         self._made: dict[Hashable, Tensor] = {}
         self._makers: dict[Hashable, Callable[[range], Tensor]] = {}
-        #: Of each kind of numbers, where those of the step are, and whether further kinds may still come.
+        #: Of each kind of numbers, where those of the step are.
         self._held: dict[Hashable, Tensor] = {}
-        self._closed = False
+        #: Whether no further kinds may come: see :meth:`close`.
+        self.closed = False
         #: Whether the numbers of a step are at the same place in memory for each step: see :meth:`hold`.
         self.holding = False
 
@@ -216,16 +217,16 @@ class StepStreams:
 
     def hold(self) -> None:
         """From now on, keep the numbers of the step at one place in the device's memory: what reads them there need not be told anew."""
-        self.holding, self._closed = True, False
+        self.holding, self.closed = True, False
         self._held.clear()
 
     def close(self) -> None:
         """From now on there are places for those kinds of numbers alone that were asked for since :meth:`hold`, and none is filled by asking."""
-        self._closed = True
+        self.closed = True
 
     def let_go(self) -> None:
         """Take :meth:`hold` back."""
-        self.holding = False
+        self.holding = self.closed = False
         self._held.clear()
 
     def fill(self, step: int) -> None:
@@ -238,10 +239,10 @@ class StepStreams:
         if not self.holding:
             return self._of(step, key)
         if key not in self._held:
-            if self._closed:
+            if self.closed:
                 raise NotHeldError("a step asked for other random numbers than the one before")
             self._held[key] = self._of(step, key).clone()
-        elif not self._closed:
+        elif not self.closed:
             self._held[key].copy_(self._of(step, key))
         return self._held[key]
 
