@@ -157,7 +157,9 @@ class ForwardPass:
             prepared = self._prepared(images.to(self._pipeline.image_dtype), copy.copy(random))
             output, finish = self._run(self._network, prepared, step)
             layers, _ = self._taken(len(images))
-        return Outputs(output, layers, self._rows, step, False, self.recorder.channel_axis, finish=finish, draws=self.draws)
+        return Outputs(
+            output, layers, self._rows, step, False, self.recorder.channel_axis, finish=finish, draws=self.draws
+        )
 
     def _run_few(self, prepared: Tensor) -> Any:
         """The network as it came, on a few images: an argument with one row for each image of the batch gives them its first row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class HeldState:
         self.active = progress.active
         self.loss_scale = None if loss_scale is None else loss_scale.clone()
         self._parameters = {name: value.detach().clone() for name, value in parameters.items()}
-        self._optimizer = {
+        self._optimizer: dict[Any, dict[str, Any]] = {
             parameter: {name: _cloned(value) for name, value in state.items()}
             for parameter, state in progress.optimizer.state.items()
         }
@@ -72,12 +73,13 @@ class HeldState:
     def tensors(self) -> list[Tensor]:
         """All that is in it, in the same order for states of the same optimization."""
         found = [*self._parameters.values(), *([] if self.loss_scale is None else [self.loss_scale])]
-        for state in (*self._optimizer.values(), *self._of_losses):
+        states: list[Mapping[str, Any]] = [*self._optimizer.values(), *self._of_losses]
+        for state in states:
             found += [value for value in state.values() if isinstance(value, Tensor)]
         return found
 
 
-def _cloned(value: object) -> object:
+def _cloned(value: Any) -> Any:
     return value.detach().clone() if isinstance(value, Tensor) else value
 
 

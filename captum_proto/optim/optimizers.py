@@ -14,10 +14,10 @@ from captum_proto.optim.random import copied_to
 
 class NAdam(torch.optim.Optimizer):
     r"""
-    Adam with Nesterov's momentum (Dozat, "Incorporating Nesterov Momentum into Adam", ICLR 2016 workshop), of which a step asks for no value.
+    Adam with Nesterov's momentum (Dozat, "Incorporating Nesterov Momentum into Adam", ICLR 2016 workshop), which asks for no value.
 
-    Parameters come out as those of :class:`torch.optim.NAdam`, on the CPU to the last bit. That one computes its coefficients in each step from
-    the ones of the step before, on the host. They depend on the number of the step alone: here they are made for all steps at once, and
+    Parameters come out as those of :class:`torch.optim.NAdam`, on the CPU to the last bit. That one computes its coefficients in each step
+    from those of the step before, on the host. They depend on the number of the step alone: here they are made for all steps at once, and
     those of a step are set before it, in ``coefficients``.
 
     Args:
@@ -71,7 +71,7 @@ class NAdam(torch.optim.Optimizer):
         return torch.tensor(rows, dtype=torch.float64).view(-1, 3)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]  # PyTorch has two overloads
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take the step whose coefficients are set."""
         result = None if closure is None else torch.enable_grad()(closure)()
         assert self.coefficients is not None  # set before

@@ -180,13 +180,16 @@ class StepReplay:
             for number in range(step, step + _COMPARED):
                 self._expected.append(self._replayed(number))
             self._expected_state = self._keep()
-        except Exception as error:  # whatever a model or a loss raises where it cannot be captured: taken one by one, it tells itself
+        except (
+            Exception
+        ) as error:  # whatever a model or a loss raises where it cannot be captured: taken one by one, it tells itself
             self._drop(f"it cannot be captured: {error}".splitlines()[0])
         finally:
             self._put_back(before)
 
     def _replayed(self, step: int) -> StepValues:
-        assert self._graph is not None and self._captured is not None
+        assert self._graph is not None
+        assert self._captured is not None
         self._fill(step)
         self._graph.replay()
         return self._captured.cloned()
@@ -201,9 +204,10 @@ class StepReplay:
             return True
         self._drop("replayed, a step led elsewhere than taken")
         warnings.warn(
-            "a CUDA graph of a step gave other results than the step itself, and is not used; steps are taken one by one. Something in the "
-            "model, the loss or the transform changes from step to step outside of the device's memory, such as a number that is counted "
-            "up in Python. Leave out cuda_graph=True.",
+            "a CUDA graph of a step gave other results than the step itself, and is not used; steps are taken one by one. Either something "
+            "in the model, the loss or the transform changes from step to step outside of the device's memory, such as a number that is "
+            "counted up in Python; or an operation adds up in an order of chance, and torch.use_deterministic_algorithms(True) names it. "
+            "Else leave cuda_graph=True out.",
             stacklevel=callers_level(),
         )
         return False

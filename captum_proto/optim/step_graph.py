@@ -52,7 +52,7 @@ class StepGraph(Protocol):
         """Take the step again: the same operations, on the same memory."""
 
 
-class CapturedCalls(TorchDispatchMode):
+class CapturedCalls(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
     Watches what a step calls while it is captured.
 
@@ -64,7 +64,7 @@ class CapturedCalls(TorchDispatchMode):
     """
 
     def __init__(self, device: torch.device) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._type = device.type
         self._made: dict[int, StorageWeakRef] = {}
         self._read: dict[int, Tensor] = {}
@@ -82,12 +82,12 @@ class CapturedCalls(TorchDispatchMode):
             raise NotCapturableError("values are copied between the host and the device")
         for value in given:
             key = value.untyped_storage()._cdata
-            if key not in self._made or self._made[key].expired():
+            if key not in self._made or self._made[key].expired():  # type: ignore[no-untyped-call]
                 self._read.setdefault(key, value)
         for value in made:
             storage = value.untyped_storage()
             if storage._cdata not in self._read:
-                self._made[storage._cdata] = StorageWeakRef(storage)
+                self._made[storage._cdata] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         return result
 
     def called(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:

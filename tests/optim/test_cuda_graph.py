@@ -1,11 +1,14 @@
 """
-One step is captured and replayed in place of the others. Here a recording of the calls of a step stands for the graph, on the CPU; tests/cuda
-has CUDA's own.
+One step is captured and replayed in place of the others. Here a recording of the calls of a step stands for the graph, on the CPU;
+tests/cuda has CUDA's own.
 """
 
 from __future__ import annotations
 
+import json
+import runpy
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +16,11 @@ import torch
 from optim.recorded_graph import RecordedGraph
 from optim.step_combinations import AFFINE, COMBINATIONS, SHAPE, Combination, model
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from captum_proto import PrototypeGeneration
 from captum_proto.optim import InputOptimization, Loss, OptimizationResult, Outputs, Snapshot, loss, step_graph
+from captum_proto.optim.step_graph import CapturedCalls, NotCapturableError
 
 STEPS = 24
 
@@ -164,7 +169,9 @@ def test_why_steps_are_taken_one_by_one(graphs: list[RecordedGraph], monkeypatch
     assert reasons(settings={"warmup_steps": 20, "warmup_tolerance": 1e-9}) == {
         "warmup": "rows may come to rest before its end"
     }
-    assert reasons(objective=Averaging(), count=2) == {"ascent": "a loss goes on from what it has come to in the step before"}
+    assert reasons(objective=Averaging(), count=2) == {
+        "ascent": "a loss goes on from what it has come to in the step before"
+    }
     monkeypatch.undo()
     assert reasons() == {"ascent": "steps on the device cpu have no graph"}
 
@@ -241,3 +248,56 @@ def test_what_is_recorded(graphs: list[RecordedGraph]) -> None:
     plain = PrototypeGeneration(model()).generate([1, 2], SHAPE, steps=STEPS, warmup_steps=2)
     assert "cuda_graph" not in plain.settings["network"]
     assert torch.equal(made.images, plain.images)
+
+
+def test_what_a_captured_step_reads_is_kept_and_what_it_makes_is_not() -> None:
+    read, calls = torch.ones(3), CapturedCalls(torch.device("cpu"))
+    outside, made = StorageWeakRef(read.untyped_storage()), []
+    with calls:
+        sums = read + 1
+        view = sums[:2]
+        made.append(StorageWeakRef(sums.untyped_storage()))
+        product = view * read[1:]
+        sums.zero_()
+    del read, sums, view
+    assert made[0].expired()
+    assert not outside.expired()
+    assert product.tolist() == [2.0, 2.0]
+    del calls
+    assert outside.expired()
+
+
+def test_copies_between_the_host_and_the_device_are_refused() -> None:
+    with CapturedCalls(torch.device("meta")) as calls:
+        there = torch.ones(2, device="meta")
+        (there * 2).clone()
+        torch.ones(2).sum().item()  # of the host alone
+        with pytest.raises(NotCapturableError, match="between the host and the device"):
+            torch.ones(2).to("meta")
+        with pytest.raises(NotCapturableError, match="between the host and the device"):
+            there.copy_(torch.ones(2))
+    assert calls is not None
+
+
+def test_the_script_for_a_gpu(
+    graphs: list[RecordedGraph], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(__file__).parents[1] / "cuda" / "step_graph.py"
+    script = runpy.run_path(str(path))
+    load_model = script["load_model"]
+    monkeypatch.setitem(
+        script["main"].__globals__, "load_model", lambda name, device: load_model(name, pretrained=False)
+    )
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: None)
+    monkeypatch.setattr("sys.argv", [str(path), "20"])
+    script["main"]()
+    told = json.loads(capsys.readouterr().out)
+    assert told["record"] == {"replayed_steps": 24, "reasons": {}}
+    monkeypatch.undo()
+    monkeypatch.setitem(
+        script["main"].__globals__, "load_model", lambda name, device: load_model(name, pretrained=False)
+    )
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: None)
+    monkeypatch.setattr("sys.argv", [str(path), "20"])
+    with pytest.raises(SystemExit, match="no step was replayed"):
+        script["main"]()

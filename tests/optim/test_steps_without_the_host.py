@@ -40,6 +40,8 @@ WAITS = {
     "unique_dim",
     "_unique2",
 }
+
+
 class Watch(TorchDispatchMode):
     """Counts what is dispatched."""
 
