@@ -221,7 +221,7 @@ class StepStreams:
         self._held.clear()
 
     def close(self) -> None:
-        """From now on there are places for no other kinds of numbers than those asked for since :meth:`hold`, and :meth:`fill` alone fills them."""
+        """From now on there are places for those kinds of numbers alone that were asked for so far, and :meth:`fill` alone fills them."""
         self.closed = True
 
     def let_go(self) -> None:
