@@ -80,8 +80,8 @@ struct LineVectors {
   }
 };
 
-/// The kHop values after a lane's own vector, which begins at place i of its line: the next lane's, or after the last lane's, memory's.
-/// The warp's lanes call it together.
+/// The kHop values after a lane's own vector, which begins at place i of its line: the next lane's, or after the last lane's,
+/// memory's. The warp's lanes call it together.
 template <int kHop, typename T>
 __device__ __forceinline__ void read_after(const LineVectors<T>& own, const T* pixels, int32_t i, int32_t length,
                                            Wide<T> (&after)[kHop]) {
@@ -172,12 +172,12 @@ struct alignas(16) SharedTerms {
   }
 };
 
-/// As sum_differences(), to the last bit, of lines that lie in vectors. What a lane reads at once are neighbors; what it adds are the
-/// terms of every 32nd pixel, as there: terms of zero, where there is no neighbor, change no sum.
+/// As sum_differences(), to the last bit, of lines that lie in vectors. What a lane reads at once are neighbors; what it adds are
+/// the terms of every 32nd pixel, as there: terms of zero, where there is no neighbor, change no sum.
 template <int kHop, typename T>
-__global__ void __launch_bounds__(kBlockThreads) sum_differences_in_vectors(const T* __restrict__ images, Lines lines,
-                                                                            Strides strides, int64_t count, int power,
-                                                                            double* __restrict__ partials) {
+__global__ void __launch_bounds__(kBlockThreads)
+    sum_differences_in_vectors(const T* __restrict__ images, Lines lines, Strides strides, int64_t count, int power,
+                               double* __restrict__ partials) {
   constexpr int kSize = kVector<T>;
   using Terms = SharedTerms<T>[kBlockThreads / kWarp];
   CAPTUM_PROTO_SHARED(Terms, shared);
