@@ -111,6 +111,8 @@ class GenerationSettings(OptimizationSettings):
             regularizers of :func:`~captum_proto.optim.deep_inversion_regularizer`. Default: None
         autocast (torch.dtype, optional): Mixed precision: torch.bfloat16 or torch.float16, whose gradients are scaled. Fast
             where the device has arithmetic of that type, and very slow on CPUs that have not. Default: None
+        cuda_graph (bool, optional): Whether on a GPU one step is captured as a CUDA graph and replayed in place of the others, where that
+            is shown to give the same bits: see :class:`~captum_proto.optim.OptimizationSettings`. Default: False
         evaluation_draws (int, optional): Draws of T for the expected logit and probability of the finished prototypes. Default: 16
 
     Raises:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
 from typing import Any
 
 import torch
@@ -13,48 +11,29 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_proto._utils import termination
-from captum_proto._utils.checks import callers_level
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import redirected_activations, warn_of_outputs
+from captum_proto.optim import step_graph
 from captum_proto.optim.forward import ForwardPass
-from captum_proto.optim.gradient import cause_of, gradients_of, where_lost
+from captum_proto.optim.gradient import gradients_of, where_lost
+from captum_proto.optim.held import HeldState
 from captum_proto.optim.loss.objective import NO_GRADIENT, Loss, Outputs, Rows
-from captum_proto.optim.optimizers import optimizer_of
-from captum_proto.optim.random import BACKGROUND, START, TRANSFORM, RandomStream, StepStreams
-from captum_proto.optim.result import ZERO_GRADIENT, Callback, OptimizationResult, Step
+from captum_proto.optim.optimizers import Course, optimizer_of
+from captum_proto.optim.phase import Phase
+from captum_proto.optim.random import BACKGROUND, LOSS, START, TRANSFORM, RandomStream, StepStreams
+from captum_proto.optim.replay import StepReplay, StepValues
+from captum_proto.optim.result import ZERO_GRADIENT, Callback, GraphRecord, OptimizationResult, Step
 from captum_proto.optim.resumption import Kept, Progress, Resumption, what_it_depends_on
 from captum_proto.optim.settings import SCHEDULES, OptimizationSettings
+from captum_proto.optim.troubles import LOOK_EVERY, Troubles, check_loss
 from captum_proto.runs.snapshots import Place
 
-#: How often the host looks at values that the device has computed. Every look makes a GPU wait.
-_LOOK_EVERY = 32
 #: How often it looks whether all rows rest: more often, as steps in which all of them do are for nothing.
 _LOOK_FOR_REST_EVERY = 8
 #: Where half-precision gradients start: a logit's gradient by one pixel is often below float16's smallest number.
 _FLOAT16_LOSS_SCALE = 1024.0
-
-
-@dataclass(frozen=True)
-class _Phase:
-    """One loss, minimized for some steps by an optimizer of its own."""
-
-    name: str
-    loss: Loss
-    steps: int
-    unit: str = "step"  # what a step is called in a message
-    total: str | None = "loss"  # the name under which the loss itself is recorded
-    transformed: bool = False
-    advances: bool = False  # whether it is along its steps that a parametrization goes from coarse to fine
-    schedule: Callable[[float], float] = SCHEDULES["constant"]
-    tolerance: float = 0.0  # a row rests from when the first of what is recorded is at most this
-    snapshot_steps: frozenset[int] = frozenset()
-
-    @property
-    def recorded(self) -> list[str]:
-        """What is recorded of it, as far as it is known before."""
-        return [*([] if self.total is None else [self.total]), *self.loss.terms]
 
 
 class _Stopped(Exception):
@@ -98,15 +77,25 @@ class Descent:
         self.pipeline, self.settings, self.loss, self.warmup, self.rows = pipeline, settings, loss, warmup, rows
         self.callback, self.snapshot_steps, self.progress = callback, snapshot_steps, progress
         self.looked, self.probed, self.place = looked, probed, place
+        self.troubles = Troubles(rows, loss)
         layers = [*loss.layers, *(() if warmup is None else warmup.layers)]
         self.forward = ForwardPass(pipeline, settings, rows, layers, arranged=True)
         half = torch.float16 in (pipeline.autocast, pipeline.dtype)
         scale = torch.full((len(rows.keys),), _FLOAT16_LOSS_SCALE, device=pipeline.device)
         self.loss_scale = scale if half else None
+        most = max(settings.steps, settings.warmup_steps)
         self.draws = StepStreams(rows.keys, TRANSFORM, settings.steps)
+        self.behind = StepStreams(rows.keys, BACKGROUND, most)
+        self.of_losses = self.forward.draws = StepStreams(rows.keys, LOSS, most)
         self.inputs = settings.parametrization
         self.parameters: dict[str, Tensor] = {}
         self.resumption: Resumption | None = None
+        #: Of the optimizer at work: what changes from step to step.
+        self.course: Course | None = None
+        #: Whether rows that get no gradient are looked for in each of the steps in which they would be given one.
+        self.asks = True
+        self.graph = GraphRecord() if settings.cuda_graph else None
+        self.replay: StepReplay | None = None
 
     def run(self, shape: tuple[int, ...], start: Tensor | None) -> OptimizationResult:
         if self.place is not None and self.place.wanted:
@@ -132,18 +121,20 @@ class Descent:
                 self._keep(len(phases), None, result)  # what follows it in the same call may take as long
         except _Stopped:
             result.stopped = True
-        self._warn_of_zero_gradients(phases[-1], result)
+        self.troubles.warn_of_zero_gradients(
+            result, lambda step: self._once_more(phases[-1], step), self.settings.redirect_relu_steps > 0
+        )
         with torch.no_grad():
             self.inputs.finish(self.parameters)
         result.images, result.arrangement = self._look(), self.forward.arrangement
         result.parameters = {name: value.detach() for name, value in self.parameters.items()}
-        result.parametrization = self.inputs
-        self._check_images(result.images)
+        result.parametrization, result.graph = self.inputs, self.graph
+        self.troubles.check_images(result.images)
         return result
 
-    def _phases(self) -> list[_Phase]:
+    def _phases(self) -> list[Phase]:
         settings, warmup = self.settings, self.warmup
-        main = _Phase(
+        main = Phase(
             "ascent",
             self.loss,
             settings.steps,
@@ -156,9 +147,9 @@ class Descent:
             return [main]
         total = None if warmup.terms else "warmup_loss"
         tolerance = settings.warmup_tolerance
-        return [_Phase("warmup", warmup, settings.warmup_steps, "warm-up step", total, tolerance=tolerance), main]
+        return [Phase("warmup", warmup, settings.warmup_steps, "warm-up step", total, tolerance=tolerance), main]
 
-    def _put_back(self, phases: list[_Phase], result: OptimizationResult) -> Kept | None:
+    def _put_back(self, phases: list[Phase], result: OptimizationResult) -> Kept | None:
         """Go on from a state that is kept, if there is one."""
         kept = None if self.resumption is None else self.resumption.kept()
         if kept is None:
@@ -211,10 +202,15 @@ class Descent:
                 f"half_size out. It says: {error}"
             ) from error
 
-    def _minimize(self, number: int, phase: _Phase, result: OptimizationResult, kept: Kept | None) -> None:
+    def _minimize(self, number: int, phase: Phase, result: OptimizationResult, kept: Kept | None) -> None:
         settings = self.settings
         optimizer = optimizer_of(
-            self.parameters.values(), settings.optimizer, settings.lr, settings.betas, settings.eps
+            self.parameters.values(),
+            settings.optimizer,
+            settings.lr,
+            settings.betas,
+            settings.eps,
+            capturable=settings.cuda_graph,
         )
         if kept is None:
             now = Progress(optimizer, history={name: [] for name in phase.recorded})
@@ -223,20 +219,33 @@ class Descent:
         else:
             now = kept.progress(optimizer, self.parameters)
             self.progress.update(len(self.rows.keys) * now.step)
+        self.course = Course(
+            optimizer, [settings.lr * phase.schedule(step / phase.steps) for step in range(phase.steps)]
+        )
+        self.replay = self._replay_of(phase, now, self.course)
         every = 0 if self.resumption is None else self.resumption.every
+        guess: HeldState | None = None
+        self.asks = not self._guesses(phase)
         try:
-            for step in range(now.step, phase.steps):
+            while now.step < phase.steps:
                 # A step that is asked to be the last one ends, and its state is kept.
                 with termination.postponed() if every else contextlib.nullcontext():
-                    if not self._take(phase, step, now, result):
+                    if guess is None and not self.asks and 0 < now.step < settings.redirect_relu_steps:
+                        guess = self._held(now)
+                    if not self._take(phase, now.step, now, result):
                         break
-                    now.step = step + 1
+                    now.step += 1
                     due = every and (now.step % every == 0 or termination.asked())
+                    if guess is not None and (due or self._ends_guess(phase, now.step)):
+                        self._settle(guess, now)
+                        guess = None
                     if due and now.step < phase.steps:
-                        self._check_finite(now.losses, phase.unit)
+                        self.troubles.check_finite(now.losses, phase.unit)
                         self._keep(number, now, result)
-            self._check_finite(now.losses, phase.unit)
+            self.troubles.check_finite(now.losses, phase.unit)
         finally:
+            if self.replay is not None:
+                self.replay.drop()
             history = now.history
             if now.going_on:
                 # Steps after that in which the last row came to rest changed nothing, and were made because nobody looked.
@@ -246,41 +255,114 @@ class Descent:
             if phase.name == "ascent" and now.zero and bool(torch.stack(now.zero).any()):
                 result.history[ZERO_GRADIENT] = _stack(now.zero, len(self.rows.keys)).float()
 
-    def _take(self, phase: _Phase, step: int, now: Progress, result: OptimizationResult) -> bool:
+    def _guesses(self, phase: Phase) -> bool:
+        """
+        Whether steps in which rows without a gradient would be given one are taken as if there were none, until somebody looks.
+
+        To look in each makes a GPU wait in each. So the device is asked once for many steps, and where there was such a row they are taken
+        once more, with a look in each. Nobody else may have seen them meanwhile.
+        """
+        redirects = phase.name == "ascent" and self.settings.redirect_relu_steps > 0
+        return redirects and self.pipeline.device.type != "cpu" and self.callback is None
+
+    def _ends_guess(self, phase: Phase, step: int) -> bool:
+        """Whether to look, before a step, what those before it were like: they are all, or the host looks anyway."""
+        return step in (self.settings.redirect_relu_steps, phase.steps) or step % LOOK_EVERY == 0
+
+    def _settle(self, guess: HeldState, now: Progress) -> None:
+        """See whether any row had no gradient since a guess was made; if so, go back there, and look in each step from now on."""
+        if bool(torch.stack(now.zero[guess.step :]).any()):
+            self.progress.update(len(self.rows.keys) * (guess.step - now.step))
+            guess.put_back(self.parameters, now, self.loss_scale)
+            self.asks = True
+
+    def _take(self, phase: Phase, step: int, now: Progress, result: OptimizationResult) -> bool:
         """Take a step; False where all rows rest, and there is none to be taken."""
-        now.optimizer.param_groups[0]["lr"] = self.settings.lr * phase.schedule(step / phase.steps)
-        gradients, loss, terms, without = self._evaluate(phase, step)
-        now.losses.append(loss)
-        now.zero.append(without)
-        for name, values in terms.items():
-            now.history.setdefault(name, []).append(values)
-        if phase.tolerance > 0:
-            going = next(iter(terms.values())) > phase.tolerance
-            now.active = going if now.active is None else now.active & going
-            now.going_on.append(now.active.any())
-            if self._looks_for_rest(step) and not bool(now.going_on[-1]):
-                return False
-        self._update(now.optimizer, gradients, now.active)
+        values = None if self.replay is None else self.replay.step(step)
+        if values is not None:
+            self._note(phase, step, now, values)
+        else:
+            assert self.course is not None  # made before the first step
+            self.course.set(step)
+            with contextlib.nullcontext() if self.replay is None else self.replay.taking(step):
+                gradients, values = self._evaluate(phase, step)
+                if not self._note(phase, step, now, values):
+                    return False
+                self._update(now.optimizer, gradients, now.active)
+            if self.replay is not None:
+                self.replay.taken(values)
         if step + 1 in phase.snapshot_steps:
             result.snapshots[step + 1] = self._look().cpu()
-        if step % _LOOK_EVERY == 0:
-            self._check_finite(now.losses, phase.unit)
-        self._after_step(phase.name, step, terms)
+        if step % LOOK_EVERY == 0:
+            self.troubles.check_finite(now.losses, phase.unit)
+        self._after_step(phase.name, step, values.terms)
         return True
+
+    def _note(self, phase: Phase, step: int, now: Progress, values: StepValues) -> bool:
+        """Keep what a step records; False where all rows rest."""
+        now.losses.append(values.loss)
+        now.zero.append(values.zero)
+        for name, value in values.terms.items():
+            now.history.setdefault(name, []).append(value)
+        if phase.tolerance > 0:
+            going = next(iter(values.terms.values())) > phase.tolerance
+            now.active = going if now.active is None else now.active & going
+            now.going_on.append(now.active.any())
+            return not self._looks_for_rest(step) or bool(now.going_on[-1])
+        return True
+
+    def _replay_of(self, phase: Phase, now: Progress, course: Course) -> StepReplay | None:
+        """What replays the steps of a phase, if that is wanted and it can be."""
+        record, device = self.graph, self.pipeline.device
+        if record is None:
+            return None
+        graph = step_graph.graph_for(device)
+        if graph is None:
+            record.reasons[phase.name] = f"steps on the device {device} have no graph"
+        elif self.callback is not None:
+            record.reasons[phase.name] = "a callback sees each step"
+        elif phase.tolerance > 0:
+            record.reasons[phase.name] = "rows may come to rest before its end"
+        elif any(loss is not None and loss.state_dict() for loss in (self.loss, self.warmup)):
+            record.reasons[phase.name] = "a loss goes on from what it has come to in the step before"
+        if graph is None or phase.name in record.reasons:
+            return None
+
+        def take(step: int) -> StepValues:
+            gradients, values = self._evaluate(phase, step)
+            self._update(now.optimizer, gradients, None)
+            return values
+
+        changes = math.ceil(self.inputs.changes_until * phase.steps) if phase.advances else 0
+        return StepReplay(
+            graph,
+            record,
+            phase.name,
+            max(changes, self.settings.redirect_relu_steps if phase.name == "ascent" else 0),
+            now.step,
+            phase.steps,
+            take,
+            lambda: self._held(now),
+            lambda held: held.put_back(self.parameters, now, self.loss_scale),
+            [self.draws, self.behind, self.of_losses],
+            course,
+        )
+
+    def _held(self, now: Progress) -> HeldState:
+        return HeldState(self.parameters, now, (self.loss, self.warmup), self.loss_scale)
 
     def _looks_for_rest(self, step: int) -> bool:
         """Whether to look after a step if all rows rest: in each where that costs nothing, or where somebody sees the steps."""
         return self.pipeline.device.type == "cpu" or self.callback is not None or step % _LOOK_FOR_REST_EVERY == 0
 
-    def _evaluate(self, phase: _Phase, step: int) -> tuple[list[Tensor], Tensor, dict[str, Tensor], Tensor]:
+    def _evaluate(self, phase: Phase, step: int) -> tuple[list[Tensor], StepValues]:
         """
-        The gradient of each parameter, the loss, what is recorded, and for which rows the gradient through the model is zero. What else
-        there was is gone before the next step.
+        The gradient of each parameter, and what is recorded. What else there was is gone before the next step.
         """
         with self.forward.turn():
             return self._evaluate_in_turn(phase, step)
 
-    def _evaluate_in_turn(self, phase: _Phase, step: int) -> tuple[list[Tensor], Tensor, dict[str, Tensor], Tensor]:
+    def _evaluate_in_turn(self, phase: Phase, step: int) -> tuple[list[Tensor], StepValues]:
         loss, outputs, seen = self._forward(phase, step)
         *gradients, through = self._gradients(loss, [*self.parameters.values(), seen])
         if step == 0 and outputs.used and self._is_cut_off(phase, through):
@@ -292,11 +374,12 @@ class Descent:
         )
         wanted = zip(self.parameters.values(), gradients, strict=True)
         materialized = [torch.zeros_like(values) if gradient is None else gradient for values, gradient in wanted]
-        if phase.name == "ascent" and step < self.settings.redirect_relu_steps and bool(zero.any()):
+        redirects = phase.name == "ascent" and step < self.settings.redirect_relu_steps
+        if redirects and (self.asks or step == 0) and bool(zero.any()):
             materialized = self._redirected(phase, step, materialized, zero)
-        return materialized, loss.detach(), terms, zero
+        return materialized, StepValues(loss.detach(), terms, zero)
 
-    def _redirected(self, phase: _Phase, step: int, gradients: list[Tensor], zero: Tensor) -> list[Tensor]:
+    def _redirected(self, phase: Phase, step: int, gradients: list[Tensor], zero: Tensor) -> list[Tensor]:
         """The same step once more with activation functions redirected, for rows without a gradient; the others keep what they have."""
         with redirected_activations(len(self.rows.keys)):
             loss, _, _ = self._forward(phase, step)
@@ -306,7 +389,7 @@ class Descent:
             for gradient, other in zip(gradients, others, strict=True)
         ]
 
-    def _is_cut_off(self, phase: _Phase, through: Tensor | None) -> bool:
+    def _is_cut_off(self, phase: Phase, through: Tensor | None) -> bool:
         """Whether there is no way for a gradient through the model. What comes out may be zeros, if further operations fill them in."""
         if through is None or bool(through.any()):
             return through is None
@@ -314,10 +397,10 @@ class Descent:
         lost = where_lost(loss.sum(), seen)
         return lost is not None and lost.undefined
 
-    def _forward(self, phase: _Phase, step: int) -> tuple[Tensor, Outputs, Tensor]:
+    def _forward(self, phase: Phase, step: int) -> tuple[Tensor, Outputs, Tensor]:
         """The loss, what it saw of the model, and the images as the model got them: what goes by them goes through the model."""
         inputs = self.inputs.at(step / phase.steps if phase.advances else 0.0)
-        behind = RandomStream(self.rows.keys, BACKGROUND, step) if inputs.draws else None
+        behind = self.behind.at(step) if inputs.draws else None
         images = inputs.drawn(behind).render(self.parameters)
         composed = inputs.composed(images, behind)
         seen = composed.view_as(composed)
@@ -329,8 +412,14 @@ class Descent:
         loss = phase.loss(outputs, images)
         self.forward.output_wanted |= outputs.output_used
         if step == 0:
-            _check_loss(loss, len(images))
+            check_loss(loss, len(images))
         return loss, outputs, seen
+
+    def _once_more(self, phase: Phase, step: int) -> tuple[Tensor, Tensor]:
+        """The loss of a step, and the images as the model got them."""
+        with self.forward.turn():
+            loss, _, seen = self._forward(phase, step)
+        return loss, seen
 
     def _gradients(self, loss: Tensor, inputs: list[Tensor]) -> list[Tensor | None]:
         if self.loss_scale is None:
@@ -338,55 +427,13 @@ class Descent:
         gradients = gradients_of((loss * self.loss_scale).sum(), inputs)
         return [None if each is None else each / _per_row(self.loss_scale, each) for each in gradients]
 
-    def _warn_of_zero_gradients(self, phase: _Phase, result: OptimizationResult) -> None:
-        """Name the rows that the model did not move in half of the steps or more, and why that may be."""
-        zero = result.history.get(ZERO_GRADIENT)
-        if zero is None:
-            return
-        steps = len(zero)
-        counts = zero.sum(0)
-        rows = (2 * counts >= steps).nonzero().flatten().tolist()
-        if not rows:
-            return
-        still = [row for row in rows if bool(zero[-1, row])]
-        lost = ""
-        if still:
-            with self.forward.turn():
-                loss, _, seen = self._forward(phase, steps - 1)
-                lost = f"; it was lost {cause_of(where_lost(loss[still].sum(), seen))}"
-        listed = ", ".join(self._named(row) for row in rows[:3]) + (
-            f" and {len(rows) - 3} more" if len(rows) > 3 else ""
-        )
-        fewest, most = int(counts[rows].min()), int(counts[rows].max())
-        share = "all" if fewest == steps else f"{fewest} of" if fewest == most else f"{fewest} to {most} of"
-        when = "the only step" if steps == 1 else f"{share} {steps} steps"
-        redirected = ", redirected activation functions" if self.settings.redirect_relu_steps else ""
-        warnings.warn(
-            f"{self._never_fired(phase, result, rows, counts)}the gradient through the model was exactly zero in {when} for {listed}: "
-            f"the model moved nothing there, and what came back is what the start{redirected} and the regularizers made of it"
-            f"{lost}.",
-            stacklevel=callers_level(),
-        )
-
-    def _never_fired(self, phase: _Phase, result: OptimizationResult, rows: list[int], counts: Tensor) -> str:
-        """The beginning of a message: which units were off in every step, as far as rows are of units."""
-        activation = result.history.get("activation")
-        if activation is None or not len(activation):
-            return ""
-        off = [row for row in rows if counts[row] == len(activation) and not bool(activation[:, row].any())]
-        units = list(dict.fromkeys(unit for row in off if (unit := phase.loss.unit(row)) is not None))
-        if not units:
-            return ""
-        more = f" and {len(units) - 3} more" if len(units) > 3 else ""
-        return f"{', '.join(units[:3])}{more} never fired: "
-
     @torch.no_grad()
     def _update(self, optimizer: torch.optim.Optimizer, gradients: list[Tensor], active: Tensor | None) -> None:
         """One step of the optimizer, for the ``active`` rows; a row whose scaled gradient overflowed waits for a smaller scale."""
         parameters = list(self.parameters.values())
         if self.loss_scale is not None:
             finite = torch.stack([gradient.isfinite().flatten(1).all(1) for gradient in gradients]).all(0)
-            self.loss_scale = torch.where(finite, self.loss_scale, self.loss_scale / 2)
+            self.loss_scale.copy_(torch.where(finite, self.loss_scale, self.loss_scale / 2))
             gradients = [torch.where(_per_row(finite, gradient), gradient, 0) for gradient in gradients]
             active = finite if active is None else active & finite
         before = [] if active is None else [values.clone() for values in parameters]
@@ -404,45 +451,10 @@ class Descent:
 
     def _after_step(self, phase: str, step: int, terms: dict[str, Tensor]) -> None:
         self.progress.update(len(self.rows.keys))
-        if step % _LOOK_EVERY == 0 and "probability" in terms:
+        if step % LOOK_EVERY == 0 and "probability" in terms:
             self.progress.set_postfix_str(f"p {float(terms['probability'].mean()):.3f}", refresh=False)
         if self.callback is not None and self.callback(Step(phase, step, self.rows.numbers, self._look(), terms)):
             raise _Stopped
-
-    def _check_finite(self, losses: list[Tensor], unit: str) -> None:
-        if not losses:
-            return
-        recent = torch.stack(losses[-_LOOK_EVERY - 1 :])
-        bad = (~recent.isfinite()).nonzero()
-        if len(bad):
-            step = len(losses) - len(recent) + int(bad[0, 0])
-            raise InputError(
-                f"the model returned NaN or infinity for {self._named(int(bad[0, 1]))} at {unit} {step}; check its weights, lower lr, or "
-                "leave out autocast."
-            )
-
-    def _check_images(self, images: Tensor) -> None:
-        bad = (~images.isfinite()).flatten(1).any(1).nonzero()
-        if len(bad):
-            raise InputError(
-                f"the model's gradient turned {self._named(int(bad[0, 0]))} into NaN or infinity; check its weights, lower lr, or leave "
-                "out autocast."
-            )
-
-    def _named(self, row: int) -> str:
-        target, unit = self.rows.targets[row], self.loss.unit(row)
-        what = unit if unit is not None else f"target {list(target)}" if target else ""
-        return f"prototype {self.rows.numbers[row]}" + (f" ({what})" if what else "")
-
-
-def _check_loss(loss: Any, rows: int) -> None:
-    if not isinstance(loss, Tensor) or loss.shape != (rows,):
-        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-        raise InputError(f"the loss returned {got}; expected one value for each of the {rows} rows: ({rows},).")
-    if not loss.requires_grad:
-        raise InputError(
-            "the loss has no gradient with respect to the images; leave torch.no_grad and .detach() out of it."
-        )
 
 
 def _per_row(values: Tensor, like: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Layer, LayerRecorder, Source
 from captum_proto.optim.loss.objective import Outputs, Rows
 from captum_proto.optim.network import Arrangement, arrange
-from captum_proto.optim.random import RandomStream
+from captum_proto.optim.random import RandomStream, StepStreams
 from captum_proto.optim.settings import OptimizationSettings
 from captum_proto.optim.transforms import EachAffine, GaussianNoise, RandomAffine
 
@@ -57,6 +57,8 @@ class ForwardPass:
         self._turning = False
         #: Whether a loss looked at the model's output in the passes since it was last set to False; where not, they end before it.
         self.output_wanted = True
+        #: Where losses take the random numbers of their steps from; None: each step's by themselves.
+        self.draws: StepStreams | None = None
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -108,6 +110,7 @@ class ForwardPass:
             sources,
             lambda other: self._beside(other, same, step),
             finish,
+            self.draws,
         )
 
     def _run(self, network: Pipeline, prepared: Tensor, step: int) -> tuple[Any, Callable[[], Any]]:
@@ -154,7 +157,9 @@ class ForwardPass:
             prepared = self._prepared(images.to(self._pipeline.image_dtype), copy.copy(random))
             output, finish = self._run(self._network, prepared, step)
             layers, _ = self._taken(len(images))
-        return Outputs(output, layers, self._rows, step, False, self.recorder.channel_axis, finish=finish)
+        return Outputs(
+            output, layers, self._rows, step, False, self.recorder.channel_axis, finish=finish, draws=self.draws
+        )
 
     def _run_few(self, prepared: Tensor) -> Any:
         """The network as it came, on a few images: an argument with one row for each image of the batch gives them its first row."""

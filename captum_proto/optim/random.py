@@ -67,6 +67,10 @@ def prototype_keys(seeds: list[int], targets: list[tuple[int, ...]], device: tor
     return torch.stack(keys).to(device) if keys else torch.empty(0, dtype=torch.int64, device=device)
 
 
+class NotHeldError(RuntimeError):
+    """Numbers were asked for that are not at one place in memory in all steps."""
+
+
 class RandomStream:
     r"""
     The random numbers of every prototype of a batch at one step.
@@ -100,6 +104,9 @@ class RandomStream:
 
     @cached_property
     def _state(self) -> Tensor:
+        if self._together is not None and self._together.holding:
+            assert isinstance(self._step, int)
+            return self._together.state(self._step)
         of_prototype = _mix(self._keys + _signed((self._stream + 1) * _GOLDEN))
         if isinstance(self._step, int):
             return _mix(of_prototype + _signed((self._step + 1) * _MIX_1))
@@ -116,6 +123,8 @@ class RandomStream:
         """One further hash for each prototype, as numbers of the host."""
         if self._together is None:
             return [int(seed) for seed in self.integers(1).flatten().tolist()]
+        if self._together.closed:
+            raise NotHeldError("its transform draws from PyTorch's own generators, which the host seeds in each step")
         assert isinstance(self._step, int)
         host = RandomStream(self._together.host_keys, self._stream, self._step)
         host._drawn = self._drawn
@@ -182,6 +191,13 @@ class StepStreams:
         self._block = max(1, min(_MOST_STEPS, _MOST_ROWS // max(1, len(keys))))
         self._first = 0
         self._made: dict[Hashable, Tensor] = {}
+        self._makers: dict[Hashable, Callable[[range], Tensor]] = {}
+        #: Of each kind of numbers, where those of the step are.
+        self._held: dict[Hashable, Tensor] = {}
+        #: Whether no further kinds may come: see :meth:`close`.
+        self.closed = False
+        #: Whether the numbers of a step are at the same place in memory for each step: see :meth:`hold`.
+        self.holding = False
 
     def at(self, step: int) -> RandomStream:
         """The stream of a step."""
@@ -191,21 +207,63 @@ class StepStreams:
 
     def part(self, step: int, position: int, count: int, name: Hashable, make: Callable[[Tensor], Tensor]) -> Tensor:
         """What :meth:`RandomStream.ahead` returns at a step, of the draws that follow the first ``position``."""
+
+        def made(steps: range) -> Tensor:
+            stream = RandomStream(self.host_keys, self._stream, steps)
+            stream._drawn = position
+            return make(stream.uniform(count))
+
+        return self._at(step, (position, count, name), made)
+
+    def state(self, step: int) -> Tensor:
+        """What all numbers of a step are hashed from: (N,), int64."""
+        return self._at(step, "state", lambda steps: RandomStream(self.host_keys, self._stream, steps)._state)
+
+    def hold(self) -> None:
+        """From now on, keep the numbers of the step at one place in the device's memory: what reads them there need not be told anew."""
+        self.holding, self.closed = True, False
+        self._held.clear()
+
+    def close(self) -> None:
+        """From now on there are places for those kinds of numbers alone that were asked for so far, and :meth:`fill` alone fills them."""
+        self.closed = True
+
+    def let_go(self) -> None:
+        """Take :meth:`hold` back."""
+        self.holding = self.closed = False
+        self._held.clear()
+
+    def fill(self, step: int) -> None:
+        """Put the numbers of a step where they are held."""
+        for key, place in self._held.items():
+            place.copy_(self._of(step, key))
+
+    def _at(self, step: int, key: Hashable, made: Callable[[range], Tensor]) -> Tensor:
+        self._makers[key] = made
+        if not self.holding:
+            return self._of(step, key)
+        if key not in self._held:
+            if self.closed:
+                raise NotHeldError("a step asked for other random numbers than the one before")
+            self._held[key] = self._of(step, key).clone()
+        elif not self.closed:
+            self._held[key].copy_(self._of(step, key))
+        return self._held[key]
+
+    def _of(self, step: int, key: Hashable) -> Tensor:
+        """A step's row of what is made for a block of steps."""
         first = step - step % self._block
         if first != self._first:
             self._first = first
             self._made.clear()
-        key = (position, count, name)
         if key not in self._made:
             steps = range(first, max(step + 1, min(first + self._block, self._steps)))
-            stream = RandomStream(self.host_keys, self._stream, steps)
-            stream._drawn = position
-            made = make(stream.uniform(count))
-            self._made[key] = _copied(made.view(len(steps), len(self.host_keys), *made.shape[1:]), self._keys.device)
+            made = self._makers[key](steps)
+            self._made[key] = copied_to(made.view(len(steps), len(self.host_keys), *made.shape[1:]), self._keys.device)
         return self._made[key][step - first]
 
 
-def _copied(values: Tensor, device: torch.device) -> Tensor:
+def copied_to(values: Tensor, device: torch.device) -> Tensor:
     """Values of the host on a device, without waiting for what that is doing."""
     if device.type != "cuda":
         return values.to(device)

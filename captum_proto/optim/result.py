@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -41,6 +42,24 @@ Callback = Callable[[Step], "bool | None"]
 
 
 @dataclass
+class GraphRecord:
+    """
+    What came of the wish for a graph, as a result records it.
+
+    Attributes:
+        replayed (int): How many steps were replayed.
+        reasons (dict[str, str]): By phase, why its steps were taken one by one instead.
+    """
+
+    replayed: int = 0
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"replayed_steps": self.replayed, "reasons": dict(self.reasons)}
+
+
+@dataclass
 class OptimizationResult:
     """
     Optimized inputs, and how they came about.
@@ -57,6 +76,7 @@ class OptimizationResult:
         parameters (dict[str, Tensor]): What was optimized, (N, …) each; the images are ``parametrization.render(parameters)``.
         parametrization (Parametrization, optional): Of these images. ``parametrization.for_images((3, 512, 512), (0, 1))`` renders the
             parameters of a :class:`~captum_proto.optim.CPPNImage` at another size.
+        graph (GraphRecord, optional): What came of ``cuda_graph=True``; None where it was not asked for.
     """
 
     images: Tensor
@@ -67,6 +87,12 @@ class OptimizationResult:
     stopped: bool = False
     parameters: dict[str, Tensor] = field(default_factory=dict)
     parametrization: Parametrization | None = None
+    graph: GraphRecord | None = None
+
+    def network_settings(self) -> dict[str, Any]:
+        """How the network was run, as JSON can hold it."""
+        graph = {} if self.graph is None else {"cuda_graph": self.graph.settings()}
+        return {**self.arrangement.settings(), **graph}
 
 
-__all__ = ["ZERO_GRADIENT", "Callback", "OptimizationResult", "Step"]
+__all__ = ["ZERO_GRADIENT", "Callback", "GraphRecord", "OptimizationResult", "Step"]

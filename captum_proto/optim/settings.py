@@ -58,6 +58,11 @@ class OptimizationSettings:
         redirect_relu_steps (int): In so many first steps of the main objective, rows that a network's activation functions give no gradient
             at all get one that turns units on: see :func:`~captum_proto.capture.redirected_activations`. 0 for never.
         autocast (torch.dtype, optional): torch.bfloat16 or torch.float16 for mixed precision; gradients of float16 are scaled.
+        cuda_graph (bool): Whether on a GPU one step is captured as a CUDA graph and replayed in place of the others, which saves the host
+            the telling. After a few steps one is captured, and two are both taken and replayed: the rest is replayed if both ways lead to
+            the same bits. Where they do not, and where a step cannot be captured, all steps are taken one by one, with the same result:
+            what records the network says why. What changes only later on, such as a number that a loss counts up in Python and acts on
+            after a hundred steps, is not seen. Off by default: no GPU was at hand to measure what it saves.
 
     A field's metadata says what an option of the command line needs to know beside its type and documentation: ``choices``, the names that
     it takes, ``metavar``, what its help calls the value, and ``type``, what makes the value of a text.
@@ -84,6 +89,7 @@ class OptimizationSettings:
     channels_last: bool | None = None
     redirect_relu_steps: int = 0
     autocast: torch.dtype | None = field(default=None, metadata={"choices": ("bfloat16", "float16", "none")})
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "warmup_steps", "redirect_relu_steps"):

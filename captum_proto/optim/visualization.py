@@ -176,7 +176,7 @@ def visualize(
         **settings.to_json(),
         "model": type(unwrapped(forward_func)).__name__,
         "model_fingerprint": fingerprint(forward_func) if isinstance(forward_func, torch.nn.Module) else None,
-        "network": result.arrangement.settings(),
+        "network": result.network_settings(),
         "stopped_by_callback": result.stopped,
     }
     return pictures

@@ -56,7 +56,7 @@ WRONG: list[tuple[str, tuple[object, ...]]] = [
     ),
     ("betas value_range", ("a", 0.5, None, ("a", "b"), (0.5,), (2.0, 1.0), (0.1, 0.2, 0.3), {"a": 1})),
     ("steps warmup_steps evaluation_draws redirect_relu_steps", ("a", ["a"], 1.5, -1, True, None)),
-    ("clamp preprocess_first fold_batch_norm", ("no", ["a"], None, 2, 0.5)),
+    ("clamp preprocess_first fold_batch_norm cuda_graph", ("no", ["a"], None, 2, 0.5)),
     ("channels_last", ("no", ["a"], {"a": 1}, 2)),
     ("lr_schedule optimizer class_loss", (["a"], {"a": 1}, None, 3, "sgd")),
     ("high_frequency_power", ("a", [1], 3, None)),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from optim.step_combinations import COMBINATIONS
 from torch import nn
 from torchvision import transforms
 
@@ -58,6 +59,12 @@ def test_a_step_waits_for_nothing(choices: dict[str, Any], watched: list[int]) -
     generation = PrototypeGeneration(model(), transforms.Normalize([0.5, 0.4, 0.3], [0.2, 0.2, 0.3]))
     generation.generate([1, 1, 2], (3, 16, 16), steps=300, warmup_steps=3, transform=AFFINE, **choices)
     assert len(watched) == 303
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_no_step_waits(name: str, watched: list[int]) -> None:
+    COMBINATIONS[name].optimize("cuda", 12)
+    assert len(watched) >= 12
 
 
 def test_the_watch_sees_what_waits(watched: list[int]) -> None:

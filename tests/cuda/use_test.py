@@ -1,5 +1,6 @@
 """
-The package used on a GPU: prototypes made and evaluated on ``cuda`` by the command line, in four minutes and without network.
+The package used on a GPU: prototypes made and evaluated on ``cuda`` by the command line, and by a CUDA graph of a step, in four minutes and
+without network.
 
     python tests/cuda/use_test.py [--wheels FOLDER] [--out FOLDER]
 
@@ -53,11 +54,12 @@ def planned(folder: Path, wheels: Path | None = None) -> list[Stage]:
     return [
         *stages,
         stage("native", [python, "-c", in_use], 20),
-        stage("generate", [*command, "generate", *model, *short, "--out", str(folder / "generate")], 60, "native"),
+        stage("generate", [*command, "generate", *model, *short, "--out", str(folder / "generate")], 50, "native"),
+        stage("replay", [python, str(HERE / "step_graph.py")], 40, "native"),
         stage(
             "evaluate",
             [*command, "evaluate", *model, *short, "--images", "digits", "--out", str(folder / "evaluate")],
-            80,
+            70,
             "native",
         ),
     ]

@@ -265,7 +265,7 @@ void for_floating(const std::string& dtype, const Function& function) {
 
 /// The last tensor says how the result lies, and is filled.
 template <captum_proto::Border border, typename T>
-void sample(bool backward, int outputs_alone, const std::vector<Tensor>& tensors) {
+void sample(bool backward, int outputs_alone, int64_t farthest, const std::vector<Tensor>& tensors) {
   const Tensor& images = tensors.at(0);
   const Tensor& matrix = tensors.at(1);
   const Tensor& result = tensors.back();
@@ -276,19 +276,19 @@ void sample(bool backward, int outputs_alone, const std::vector<Tensor>& tensors
   const auto channels = [](const Tensor& values) { return ChannelValues<T>{values.data<const T>(), values.strides[0]}; };
   if (backward) {
     affine_sample_backward<border>(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), result.layout(),
-                                   result.data<T>(), nullptr, outputs_alone);
+                                   result.data<T>(), nullptr, outputs_alone, farthest);
   } else {
     affine_sample<border>(images.data<const T>(), images.layout(), matrices, channels(tensors.at(2)), channels(tensors.at(3)),
-                          *tensors.at(4).data<double>(), result.layout(), result.data<T>(), nullptr);
+                          *tensors.at(4).data<double>(), result.layout(), result.data<T>(), nullptr, farthest);
   }
 }
 
 template <typename T>
-void sample_with_border(int border, bool backward, int outputs_alone, const std::vector<Tensor>& tensors) {
+void sample_with_border(int border, bool backward, int outputs_alone, int64_t farthest, const std::vector<Tensor>& tensors) {
   using captum_proto::Border;
-  if (border == 1) return sample<Border::kReflect, T>(backward, outputs_alone, tensors);
-  if (border == 2) return sample<Border::kReplicate, T>(backward, outputs_alone, tensors);
-  sample<Border::kConstant, T>(backward, outputs_alone, tensors);
+  if (border == 1) return sample<Border::kReflect, T>(backward, outputs_alone, farthest, tensors);
+  if (border == 2) return sample<Border::kReplicate, T>(backward, outputs_alone, farthest, tensors);
+  sample<Border::kConstant, T>(backward, outputs_alone, farthest, tensors);
 }
 
 template <typename T>
@@ -394,9 +394,9 @@ std::vector<Memory> answer(const std::string& name, int power, const Limits& lim
   if (name == "affine_sample" || name == "affine_sample_backward") {
     const bool backward = name == "affine_sample_backward";
     if (tensors.at(0).dtype == "float64") {
-      sample_with_border<double>(power, backward, limits.outputs_alone, tensors);
+      sample_with_border<double>(power, backward, limits.outputs_alone, limits.farthest, tensors);
     } else {
-      sample_with_border<float>(power, backward, limits.outputs_alone, tensors);
+      sample_with_border<float>(power, backward, limits.outputs_alone, limits.farthest, tensors);
     }
     const Memory& filled = *tensors.back().storage;
     results.emplace_back(filled.size());

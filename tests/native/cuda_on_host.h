@@ -36,6 +36,11 @@
 
 using cudaStream_t = void*;
 
+/// 16 bytes that are read and written at once.
+struct __attribute__((may_alias, aligned(16))) uint4 {
+  uint32_t x, y, z, w;
+};
+
 namespace on_host {
 
 // ---- Warps -------------------------------------------------------------------------------------------------------------------

@@ -44,6 +44,11 @@ class Parametrization(ABC):
     draws: bool = False
     resizes: bool = False
 
+    @property
+    def changes_until(self) -> float:
+        """The share of the steps until which :meth:`at` shows other pictures of the same parameters; 0 where it never does."""
+        return 0.0 if type(self).at is Parametrization.at else 1.0
+
     def for_images(self: Self, shape: tuple[int, ...], value_range: tuple[float, float]) -> Self:
         """The same parametrization of inputs of this shape and range: a copy, for the original may be shared."""
         made = copy.copy(self)

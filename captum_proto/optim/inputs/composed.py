@@ -77,6 +77,10 @@ class AlphaImage(Parametrization):
         made.blend = BlendAlpha(self.background, value_range)
         return made
 
+    @property
+    def changes_until(self) -> float:
+        return max(self.colors.changes_until, self.alpha.changes_until)
+
     def at(self, progress: float) -> AlphaImage:
         made = copy.copy(self)
         made.colors, made.alpha = self.colors.at(progress), self.alpha.at(progress)
@@ -158,6 +162,10 @@ class MaskedImage(Parametrization):
         made = super().for_images(shape, value_range)
         made.inner = self.inner.for_images(shape, value_range)
         return made
+
+    @property
+    def changes_until(self) -> float:
+        return self.inner.changes_until
 
     def at(self, progress: float) -> MaskedImage:
         made = copy.copy(self)

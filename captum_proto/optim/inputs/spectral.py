@@ -37,6 +37,10 @@ class _Spectral(Parametrization):
         self._scales: dict[tuple[Any, ...], Tensor] = {}
         self._octaves: dict[tuple[Any, ...], tuple[Tensor, float]] = {}
 
+    @property
+    def changes_until(self) -> float:
+        return max(self.coarse_to_fine, self.half_size)
+
     def at(self: Self, progress: float) -> Self:
         made = copy.copy(self)
         made._opened = progress / self.coarse_to_fine if progress < self.coarse_to_fine else 1.0

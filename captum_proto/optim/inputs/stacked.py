@@ -75,6 +75,10 @@ class StackImage(Parametrization):
         made.parts = [part.for_images(each, value_range) for part, each in zip(self.parts, shapes, strict=True)]
         return made
 
+    @property
+    def changes_until(self) -> float:
+        return max(part.changes_until for part in self.parts)
+
     def at(self, progress: float) -> StackImage:
         made = copy.copy(self)
         made.parts = [part.at(progress) for part in self.parts]
@@ -187,6 +191,10 @@ class SharedImage(Parametrization):
         made = super().for_images(shape, value_range)
         made.inner = self.inner.for_images(shape, value_range)
         return made
+
+    @property
+    def changes_until(self) -> float:
+        return self.inner.changes_until
 
     def at(self, progress: float) -> SharedImage:
         made = copy.copy(self)

@@ -210,6 +210,10 @@ class TextInput(Parametrization):
             )
         return inputs
 
+    @property
+    def changes_until(self) -> float:
+        return 0.0 if self.method == "nearest" or self.temperature[0] == self.temperature[1] else 1.0
+
     def at(self, progress: float) -> TextInput:
         if self.method == "nearest":
             return self
@@ -253,7 +257,8 @@ class TextInput(Parametrization):
         held = torch.zeros(self.length, 1, dtype=torch.bool, device=mixed.device)
         tokens = torch.zeros_like(mixed)
         for place, token in self.fixed.items():
-            held[place], tokens[:, place] = True, beside(self.embedding, mixed)[token]
+            held[place].fill_(True)  # not assigned: the host's value would be copied to the device
+            tokens[:, place].copy_(beside(self.embedding, mixed)[token])
         return torch.where(held, tokens, mixed)
 
     def finish(self, parameters: dict[str, Tensor]) -> None:

@@ -16,7 +16,7 @@ from captum_proto._utils.constants import beside
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.capture import Layer, Source, channels_first
-from captum_proto.optim.random import LOSS, RandomStream
+from captum_proto.optim.random import LOSS, RandomStream, StepStreams
 
 NO_GRADIENT = (
     "has no gradient with respect to the images; leave torch.no_grad, .detach(), rounding and quantized layers out of the model, its "
@@ -91,8 +91,9 @@ class Outputs:
         sources: Mapping[Layer, Source] | None = None,
         beside: Callable[[Tensor], Outputs] | None = None,
         finish: Callable[[], Any] | None = None,
+        draws: StepStreams | None = None,
     ) -> None:
-        self._output, self._finish = output, finish
+        self._output, self._finish, self._draws = output, finish, draws
         self.used = self.output_used = False
         self.terms: dict[str, Tensor] = {}
         self._layers, self._rows, self._step, self._closely = layers, rows, step, closely
@@ -203,7 +204,7 @@ class Outputs:
     @cached_property
     def random(self) -> RandomStream:
         """Random numbers of this step for losses, each row's own."""
-        return RandomStream(self._rows.keys, LOSS, self._step)
+        return RandomStream(self._rows.keys, LOSS, self._step) if self._draws is None else self._draws.at(self._step)
 
     def record(self, name: str, values: Tensor) -> Tensor:
         """

@@ -212,7 +212,7 @@ class BoundaryComplexity(Penalty):
             slice(self.width, max(width - self.width, self.width)),
         )
         frame = torch.ones(height, width, dtype=values.dtype, device=values.device)
-        frame[inside] = 0
+        frame[inside].fill_(0)  # not assigned: the host's number would be copied to the device
         return (each * frame).flatten(1).sum(1)
 
     def settings(self) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def _blurred(values: Tensor, size: int) -> Tensor:
     """The weighted mean over ``size`` x ``size`` pixels, of which the outermost count half; over those that there are."""
     channels = values.shape[1]
     kernel = torch.full((1, 1, size, size), 0.5, dtype=values.dtype, device=values.device)
-    kernel[..., 1:-1, 1:-1] = 1.0
+    kernel[..., 1:-1, 1:-1].fill_(1.0)
     weights = torch.nn.functional.conv2d(torch.ones_like(values[:1, :1]), kernel, padding=size // 2)
     each = torch.nn.functional.conv2d(values, kernel.expand(channels, 1, -1, -1), padding=size // 2, groups=channels)
     return each / weights

@@ -142,13 +142,13 @@ class ColumnsThatRead {
 };
 
 /// A pixel of an image whose gradient is gathered, and some of its channels.
-template <Border border, typename T>
+template <Border border, typename T, typename Index, bool kVectors>
 struct Gathering {
   const AffineMap& map;
   const Inverse& inverse;
   int height, width, row, column;
   const T* given;  // the gradient by the samples, of the pixel's image and of the first channel
-  int64_t channel_stride, height_stride, width_stride;
+  ImageSteps<Index> steps;
 
   /// Whether output pixel j of a row reads this pixel, and with which weight.
   __device__ __forceinline__ bool is_read(double x_start, double y_start, int j, T& weight) const {
@@ -183,7 +183,26 @@ struct Gathering {
     }
   }
 
-  __device__ __forceinline__ const T* given_at(int i, int j) const { return given + i * height_stride + j * width_stride; }
+  /// What output pixel j of row i gives to the pixel, of each of so many channels: its gradient by a factor and the weight. With
+  /// kVectors all channels that there may be are there, and lie in vectors of 16 bytes.
+  __device__ __forceinline__ void terms_of(int i, int j, T weight, int channels, const T* factors,
+                                           T (&terms)[kChannelsTogether]) const {
+    const T* const values = given + (i * steps.height + j * steps.width);
+    if constexpr (kVectors) {
+#pragma unroll
+      for (int c = 0; c < kChannelsTogether; c += kVector<T>) {
+        T together[kVector<T>];
+        read_vector(values + c, together);
+#pragma unroll
+        for (int k = 0; k < kVector<T>; ++k) terms[c + k] = multiply(multiply(together[k], factors[c + k]), weight);
+      }
+    } else {
+#pragma unroll
+      for (int c = 0; c < kChannelsTogether; ++c) {
+        terms[c] = c < channels ? multiply(multiply(values[c * steps.channel], factors[c]), weight) : T(0);
+      }
+    }
+  }
 };
 
 /// How many output pixels a thread looks at for a pixel of its own: so many, and a 64th of that for each row that may read it.
@@ -191,9 +210,9 @@ struct Gathering {
 constexpr int kOutputsAlone = 1024;
 
 /// A thread's pixel by itself: false if too many output pixels would have to be looked at. `sums` starts as zeros.
-template <Border border, typename T>
-__device__ __forceinline__ bool gather_alone(const Gathering<border, T>& pixel, int channels, const T* factors, int outputs_alone,
-                                             T* sums) {
+template <Border border, typename T, typename Index, bool kVectors>
+__device__ __forceinline__ bool gather_alone(const Gathering<border, T, Index, kVectors>& pixel, int channels, const T* factors,
+                                             int outputs_alone, T* sums) {
   const Range rows = pixel.inverse.template rows_that_read<border>(pixel.map, pixel.row, pixel.column, pixel.height);
   float left =
       static_cast<float>(outputs_alone) + static_cast<float>(outputs_alone / 64) * static_cast<float>(rows.end - rows.begin);
@@ -205,11 +224,10 @@ __device__ __forceinline__ bool gather_alone(const Gathering<border, T>& pixel, 
       for (int j = columns.begin; j < columns.end; ++j) {
         T weight;
         if (!pixel.is_read(x_start, y_start, j, weight)) continue;
-        const T* values = pixel.given_at(i, j);
+        T terms[kChannelsTogether];
+        pixel.terms_of(i, j, weight, channels, factors, terms);
 #pragma unroll
-        for (int c = 0; c < kChannelsTogether; ++c) {
-          if (c < channels) sums[c] = add(sums[c], multiply(multiply(values[c * pixel.channel_stride], factors[c]), weight));
-        }
+        for (int c = 0; c < kChannelsTogether; ++c) sums[c] = add(sums[c], terms[c]);
       }
       return true;
     });
@@ -247,8 +265,9 @@ __device__ inline int64_t sum_up_to(int64_t value, int64_t* totals, int64_t& tot
 /// One pixel by the whole block: each thread looks at outputs of its own and makes their terms, and one thread a channel adds all
 /// terms, in the outputs' order as gather_alone() does. Terms of zero, of outputs that do not read the pixel, change no sum, which
 /// is never -0. Returns the sum of channel threadIdx.x.
-template <Border border, typename T>
-__device__ T gather_together(const Gathering<border, T>& pixel, int channels, const T* factors, SharedGathering<T>& shared) {
+template <Border border, typename T, typename Index, bool kVectors>
+__device__ T gather_together(const Gathering<border, T, Index, kVectors>& pixel, int channels, const T* factors,
+                             SharedGathering<T>& shared) {
   const int thread = static_cast<int>(threadIdx.x);
   const Range rows = pixel.inverse.template rows_that_read<border>(pixel.map, pixel.row, pixel.column, pixel.height);
   T sum = T(0);
@@ -273,7 +292,7 @@ __device__ T gather_together(const Gathering<border, T>& pixel, int channels, co
     // Then an output pixel a thread.
     for (int64_t chunk = 0; chunk < total; chunk += kBlockThreads, turn ^= 1) {
       const int64_t number = chunk + thread;
-      T* const terms = shared.terms[turn][thread];
+      T(&terms)[kChannelsTogether] = shared.terms[turn][thread];
 #pragma unroll
       for (int c = 0; c < kChannelsTogether; ++c) terms[c] = T(0);
       if (number < total) {
@@ -285,11 +304,7 @@ __device__ T gather_together(const Gathering<border, T>& pixel, int channels, co
         const int j = shared.begins[row] + static_cast<int>(number - (row == 0 ? 0 : shared.ends[row - 1]));
         T weight;
         if (pixel.is_read(pixel.map.x.start_of(i), pixel.map.y.start_of(i), j, weight)) {
-          const T* values = pixel.given_at(i, j);
-#pragma unroll
-          for (int c = 0; c < kChannelsTogether; ++c) {
-            if (c < channels) terms[c] = multiply(multiply(values[c * pixel.channel_stride], factors[c]), weight);
-          }
+          pixel.terms_of(i, j, weight, channels, factors, terms);
         }
       }
       __syncthreads();  // the terms are there; those of the turn before have been added
@@ -309,7 +324,7 @@ constexpr int kGatheringBlocks = 2;
 
 /// gradients = what each pixel of the images gives to the samples that it is part of, gathered in the samples' order. A thread
 /// writes one pixel, up to four of its channels.
-template <Border border, typename T>
+template <Border border, typename T, typename Index, bool kVectors>
 __global__ void __launch_bounds__(kBlockThreads, kGatheringBlocks)
     gather_from_samples(const T* __restrict__ grad_output, Layout layout, Matrices matrices, ChannelValues<T> scale,
                         Layout gradient_layout, int outputs_alone, T* __restrict__ gradients) {
@@ -319,6 +334,7 @@ __global__ void __launch_bounds__(kBlockThreads, kGatheringBlocks)
   CAPTUM_PROTO_SHARED(Words, crowded);
   CAPTUM_PROTO_SHARED(SharedGathering<T>, shared);
   const int height = static_cast<int>(layout.height), width = static_cast<int>(layout.width);
+  const ImageSteps<Index> steps(layout), gradient_steps(gradient_layout);
   const int64_t groups = ceil_div(layout.channels, kChannelsTogether);
   const int64_t stretches = Stretch::count(layout, kBlockThreads, groups);
   for (int64_t number = blockIdx.x; number < stretches; number += gridDim.x) {
@@ -335,21 +351,20 @@ __global__ void __launch_bounds__(kBlockThreads, kGatheringBlocks)
     for (int c = 0; c < kChannelsTogether; ++c) factors[c] = c < channels ? scale.at(first_channel + c) : T(0);
     const auto gathering = [&](int i) {
       const Pixel place(stretch, i, width);
-      return Gathering<border, T>{stretch.map,
-                                  inverse,
-                                  height,
-                                  width,
-                                  place.row,
-                                  place.column,
-                                  grad_output + stretch.image * layout.image_stride + first_channel * layout.channel_stride,
-                                  layout.channel_stride,
-                                  layout.height_stride,
-                                  layout.width_stride};
+      return Gathering<border, T, Index, kVectors>{
+          stretch.map,
+          inverse,
+          height,
+          width,
+          place.row,
+          place.column,
+          grad_output + stretch.image * layout.image_stride + first_channel * layout.channel_stride,
+          steps};
     };
     const auto out = [&](int i) {
       const Pixel place(stretch, i, width);
       return gradients + stretch.image * gradient_layout.image_stride + first_channel * gradient_layout.channel_stride +
-             place.row * gradient_layout.height_stride + place.column * gradient_layout.width_stride;
+             (place.row * gradient_steps.height + place.column * gradient_steps.width);
     };
 
     const int own = static_cast<int>(threadIdx.x);
@@ -358,9 +373,19 @@ __global__ void __launch_bounds__(kBlockThreads, kGatheringBlocks)
       T sums[kChannelsTogether] = {};
       too_many = !gather_alone(gathering(own), channels, factors, outputs_alone, sums);
       T* const own_out = out(own);
+      if constexpr (kVectors) {
 #pragma unroll
-      for (int c = 0; c < kChannelsTogether; ++c) {
-        if (c < channels && !too_many) own_out[c * gradient_layout.channel_stride] = sums[c];
+        for (int c = 0; c < kChannelsTogether; c += kVector<T>) {
+          T together[kVector<T>];
+#pragma unroll
+          for (int k = 0; k < kVector<T>; ++k) together[k] = sums[c + k];
+          if (!too_many) write_vector(own_out + c, together);
+        }
+      } else {
+#pragma unroll
+        for (int c = 0; c < kChannelsTogether; ++c) {
+          if (c < channels && !too_many) own_out[c * gradient_steps.channel] = sums[c];
+        }
       }
     }
     const unsigned mask = __ballot_sync(kAllLanes, too_many);
@@ -370,7 +395,7 @@ __global__ void __launch_bounds__(kBlockThreads, kGatheringBlocks)
         for (unsigned left = crowded[word]; left != 0; left &= left - 1) {
           const int i = word * kWarp + __ffs(static_cast<int>(left)) - 1;
           const T sum = gather_together(gathering(i), channels, factors, shared);
-          if (own < channels) out(i)[own * gradient_layout.channel_stride] = sum;
+          if (own < channels) out(i)[own * gradient_steps.channel] = sum;
         }
       }
     }
@@ -381,10 +406,17 @@ __global__ void __launch_bounds__(kBlockThreads, kGatheringBlocks)
 /// gradients (N, C, H, W), of any strides, given the one by the samples.
 template <Border border, typename T>
 void affine_sample_backward(const T* grad_output, const Layout& layout, const Matrices& matrices, const ChannelValues<T>& scale,
-                            const Layout& gradient_layout, T* gradients, cudaStream_t stream, int outputs_alone = kOutputsAlone) {
+                            const Layout& gradient_layout, T* gradients, cudaStream_t stream, int outputs_alone = kOutputsAlone,
+                            int64_t farthest = kFarthestOfImage) {
   const int64_t stretches = Stretch::count(layout, kBlockThreads, ceil_div(layout.channels, kChannelsTogether));
-  launch("gathering from samples", gather_from_samples<border, T>, grid_for(stretches), kBlockThreads, 0, stream, grad_output,
-         layout, matrices, scale, gradient_layout, outputs_alone, gradients);
+  auto kernel = gather_from_samples<border, T, int64_t, false>;
+  if (image_fits_32_bits(layout, farthest) && image_fits_32_bits(gradient_layout, farthest)) {
+    const bool in_vectors = layout.channels % kChannelsTogether == 0 && channels_lie_in_vectors(grad_output, layout) &&
+                            channels_lie_in_vectors<T>(gradients, gradient_layout);
+    kernel = in_vectors ? gather_from_samples<border, T, int32_t, true> : gather_from_samples<border, T, int32_t, false>;
+  }
+  launch("gathering from samples", kernel, grid_for(stretches), kBlockThreads, 0, stream, grad_output, layout, matrices, scale,
+         gradient_layout, outputs_alone, gradients);
 }
 
 }  // namespace captum_proto::cuda

@@ -1,9 +1,11 @@
 // Where the pixels of affinely mapped images are read.
 #pragma once
 
+#include <cstdlib>
+
 #include "../border.h"
 #include "layout.cuh"
-#include "values.cuh"
+#include "vectors.cuh"
 
 namespace captum_proto::cuda {
 
@@ -18,6 +20,33 @@ struct Matrices {
     return is_double ? static_cast<const double*>(data)[place] : static_cast<double>(static_cast<const float*>(data)[place]);
   }
 };
+
+/// Steps within an image, in 32 bits where the whole image is within their reach.
+template <typename Index>
+struct ImageSteps {
+  Index channel, height, width;
+
+  __host__ __device__ explicit ImageSteps(const Layout& layout)
+      : channel(static_cast<Index>(layout.channel_stride)),
+        height(static_cast<Index>(layout.height_stride)),
+        width(static_cast<Index>(layout.width_stride)) {}
+};
+
+/// Images are within the reach of 32 bits up to here: no step of theirs, nor one beyond their rim, leads farther.
+constexpr int64_t kFarthestOfImage = int64_t{1} << 31;
+
+inline bool image_fits_32_bits(const Layout& layout, int64_t farthest) {
+  return (layout.channels + 1) * std::abs(layout.channel_stride) + (layout.height + 1) * std::abs(layout.height_stride) +
+             (layout.width + 1) * std::abs(layout.width_stride) <
+         farthest;
+}
+
+/// Whether a pixel's channels lie in vectors of 16 bytes.
+template <typename T>
+bool channels_lie_in_vectors(const T* images, const Layout& layout) {
+  return layout.channel_stride == 1 && is_of_vectors<T>(layout.channels) && is_aligned(images) &&
+         is_of_vectors<T>(layout.image_stride) && is_of_vectors<T>(layout.height_stride) && is_of_vectors<T>(layout.width_stride);
+}
 
 /// One value for each channel.
 template <typename T>
