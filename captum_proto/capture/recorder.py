@@ -17,7 +17,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import modules_of
 from captum_proto._utils.wrappers import inner_name
 from captum_proto.capture.channels import Place, channel_axes, channel_axis
-from captum_proto.capture.hooks import Hook, InputHook, forward_hooks
+from captum_proto.capture.hooks import Hook, InputHook, forward_hooks, in_numbers
 from captum_proto.capture.inputs import attention_of, before_projection, split
 from captum_proto.capture.layout import Layout, find_layouts
 from captum_proto.capture.selection import Layer, find_output
@@ -310,6 +310,7 @@ def _keeping(
         if call is None or call == index:
             for key in path:
                 output = _item(output, key)
+            output = in_numbers(output)
             kept[layer] = output.clone() if isinstance(output, Tensor) else output
             if isinstance(output, Tensor) and output.requires_grad:
                 edges[layer] = get_gradient_edge(output)

@@ -12,6 +12,7 @@ from torch import nn
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import modules_of, named_modules, plain_names, unwrapped
+from captum_proto._utils.scripted import is_scripted, kind_of
 
 #: None or "all", "leaf", a name, a pattern, a module, or several of these; or a mapping from names to modules.
 LayerSelection = str | nn.Module | Sequence[str | nn.Module] | Mapping[str, nn.Module] | None
@@ -98,9 +99,15 @@ def select_by_entry(model: nn.Module, layers: LayerSelection = None) -> list[tup
             entries.append((layer, {plain(layer): aliases[plain(layer)]}))
         elif matches := fnmatch.filter(named, layer) or fnmatch.filter(named, plain(layer)):
             entries.append((layer, {name: named[name] for name in matches}))
+        elif is_scripted(unwrapped(model)):
+            raise InputError(
+                f'there is no layer "{layer}" in the {kind_of(unwrapped(model))}, which was made by torch.jit, where layers may have become '
+                "one; give the model that it was made from."
+            )
         else:
             raise InputError(
-                f'there is no layer "{layer}" in {type(unwrapped(model)).__name__}{nearest(layer, aliases)}'
+                f'there is no layer "{layer}" in {type(unwrapped(model)).__name__}'
+                f"{nearest(layer, aliases) or '; choose one of model.named_modules().'}"
             )
     return entries
 
