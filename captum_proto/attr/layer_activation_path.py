@@ -179,9 +179,9 @@ class LayerActivationPath(LayerAttribution):
         with (
             torch.no_grad(),
             changed_output(self.forward_func, self.name or self.layer, lambda a: kept.append(a.clone())),
+            dtype_told(self.forward_func, inputs),
         ):
-            with dtype_told(self.forward_func, inputs):
-                output = self.forward_func(inputs.clone())
+            output = self.forward_func(inputs.clone())
         if not kept:
             raise InputError(f'"{self.name}" returned no tensor in a forward pass; expected a layer that returns one.')
         if len(kept) > 1:

@@ -267,8 +267,8 @@ def _readable(model: nn.Module, asked: dict[str, nn.Module], by_name: set[str]) 
         check_readable(asked[name])
     if lost := [name for name in asked if name not in found]:
         warnings.warn(
-            f'{len(lost)} of {len(asked)} layers, such as "{lost[0]}", were made by torch.jit, so what they return cannot be read; they are '
-            "left out: name the layers to look at, or give the model that these were made from.",
+            f'{len(lost)} of {len(asked)} layers, such as "{lost[0]}", were made by torch.jit, so what they return cannot be read; they '
+            "are left out: name the layers to look at, or give the model that these were made from.",
             stacklevel=callers_level(),
         )
     return found

@@ -101,8 +101,8 @@ def select_by_entry(model: nn.Module, layers: LayerSelection = None) -> list[tup
             entries.append((layer, {name: named[name] for name in matches}))
         elif is_scripted(unwrapped(model)):
             raise InputError(
-                f'there is no layer "{layer}" in the {kind_of(unwrapped(model))}, which was made by torch.jit, where layers may have become '
-                "one; give the model that it was made from."
+                f'there is no layer "{layer}" in the {kind_of(unwrapped(model))}, which was made by torch.jit, where layers may have '
+                "become one; give the model that it was made from."
             )
         else:
             raise InputError(

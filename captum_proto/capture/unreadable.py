@@ -45,8 +45,8 @@ def check_weights(forward_func: Callable[..., Any], purpose: str) -> None:
     """
     for name, module in quantized_layers(forward_func):
         raise InputError(
-            f"{_named(name, module)} is quantized, and its weights are no parameters, so they cannot be {purpose}; give the model as it was "
-            "before quantization."
+            f"{_named(name, module)} is quantized, and its weights are no parameters, so they cannot be {purpose}; give the model as it "
+            "was before quantization."
         )
     for owner in modules_of(forward_func):
         for name, module in named_modules(owner):
@@ -58,7 +58,7 @@ def check_weights(forward_func: Callable[..., Any], purpose: str) -> None:
         for name, parameter in owner.named_parameters():
             if parameter.is_floating_point() and parameter.dtype.itemsize == 1:
                 raise InputError(
-                    f'"{name}" of the model is {parameter.dtype}, in which numbers are kept and not computed, so it cannot be {purpose}; give '
+                    f'"{name}" of the model is {parameter.dtype}, in which numbers are only kept, so it cannot be {purpose}; give '
                     "the model with weights in float32."
                 )
 
