@@ -20,7 +20,8 @@ LayerSelection = str | nn.Module | Sequence[str | nn.Module] | Mapping[str, nn.M
 #: One output of a model: a module, or a dotted name, after it ``#k`` for call k and ``[key]`` for each step into a tuple or dict.
 Layer = str | nn.Module
 
-_OUTPUT = re.compile(r"(?P<layer>[^#\[]+)(?:#(?P<call>\d+))?(?P<path>(?:\[[^\]]*\])*)")
+#: The layer's name is the shortest that leaves a call and keys alone: "#" and "[" may be in it.
+_OUTPUT = re.compile(r"(?P<layer>.+?)(?:#(?P<call>\d+))?(?P<path>(?:\[[^\]]*\])*)", re.DOTALL)
 
 
 def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, nn.Module]:
@@ -172,13 +173,25 @@ def find_output(forward_func: Callable[..., Any], layer: Layer) -> tuple[str, nn
         ('0[1][0]', LSTM(4, 3), None, ('1', '0'))
     """
     match = _OUTPUT.fullmatch(layer) if isinstance(layer, str) else None
-    if match is None or match["layer"] == layer:
+    if match is None or match["layer"] == layer or _is_name(forward_func, match[0]):
         name, module = find_layer(forward_func, layer)
         return name, module, None, ()
     name, module = find_layer(forward_func, match["layer"])
     call = None if match["call"] is None else int(match["call"])
     suffix = layer[match.end("layer") :]  # type: ignore[index]  # it matched, so it is a string
     return name + suffix, module, call, tuple(re.findall(r"\[([^\]]*)\]", match["path"]))
+
+
+def layer_of(name: str, call: int | None, path: tuple[str, ...]) -> str:
+    """The layer's part of the name of an output, as :func:`find_output` gives it with its call and keys."""
+    return name.removesuffix(("" if call is None else f"#{call}") + "".join(f"[{key}]" for key in path))
+
+
+def _is_name(forward_func: Callable[..., Any], layer: str) -> bool:
+    """Whether a module is called just so: "#" and "[" may be parts of a name."""
+    return any(
+        layer == name for owner in modules_of(forward_func) for name, _ in named_modules(owner, remove_duplicate=False)
+    )
 
 
 __all__ = ["Layer", "LayerSelection", "find_layer", "find_output", "select_layers"]

@@ -28,6 +28,7 @@ from captum_proto.capture import (
     forward_hooks,
     gradients_told,
 )
+from captum_proto.capture.selection import layer_of
 from captum_proto.circuits.linear import GateValues, LinearNetwork
 from captum_proto.circuits.weights import ExpandedWeights
 from captum_proto.models import NamedModel
@@ -159,7 +160,7 @@ class LinearizedNetwork:
     def _found(self, *layers: Layer) -> list[LayerOutput]:
         """What of a pass is meant by each of some layers: without "#k", its last call."""
         wanted = [find_output(self._model, layer) for layer in layers]
-        modules = {name.partition("#")[0].partition("[")[0]: module for name, module, _, _ in wanted}
+        modules = {layer_of(name, call, path): module for name, module, call, path in wanted}
         try:
             plan = Capture(self._model, self._pipeline, self._image, modules, "all")
         except RuntimeError as error:
@@ -170,7 +171,7 @@ class LinearizedNetwork:
             ) from error
         found = []
         for name, _, call, path in wanted:
-            layer = name.partition("#")[0].partition("[")[0]
+            layer = layer_of(name, call, path)
             fitting = [each for each in plan.outputs if each.layer == layer and tuple(map(str, each.path)) == path]
             of_call = [each for each in fitting if call is None or each.call == call]
             if not of_call:
