@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from captum_proto._utils.checks import as_int, type_name
 from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto._utils.scripted import check_readable
 from captum_proto.capture import Layer, changed_output, channel_axis, find_output
 
 
@@ -176,6 +177,12 @@ def _changed(
     name, module, call, _ = find_output(forward_func, layer)
     if call is not None:
         raise InputError(f'"{name}" is a single call of a layer; an edit is of all of them: leave out "#{call}".')
+    check_readable(module)
+    if type(module).forward is nn.Module.forward:
+        raise InputError(
+            f'"{name}" is a {type_name(module)} that is never run itself, so what it returns cannot be changed; choose a layer that is run '
+            "(of a model that torch.export made, none is: give the model that it was made from)."
+        )
 
     def changed(output: Tensor) -> Tensor:
         axis = channel_axis(module, tuple(output.shape)) if given is None else given

@@ -105,7 +105,8 @@ class Loan:
     def _frozen_flags(self) -> Iterator[tuple[Any, str, Any]]:
         for module in self.modules:
             inner = inner_name(module)
-            if inner != COMPILED:  # the mode of a compiled module is that of the module in it
+            # The mode of a compiled module is that of the module in it; torch.jit.freeze leaves none.
+            if inner != COMPILED and hasattr(module, "training"):
                 yield module, "training", False
                 if inner is not None:
                     yield module, "forward", getattr(module, inner).__call__

@@ -181,7 +181,7 @@ def file_stem(target: Target, class_names: Sequence[str] | None) -> str:
     first, last = min(target), max(target)
     if len(target) == 1:
         word = re.sub(r"[^0-9A-Za-z]+", "-", label_of(target, class_names)).strip("-").lower() if class_names else ""
-        return _short(f"{first:04d}" + (f"_{word}" if word else ""))
+        return short_stem(f"{first:04d}" + (f"_{word}" if word else ""))
     if len(target) == last - first + 1:
         return f"{first:04d}-{last:04d}"
     stem = "_".join(f"{index:04d}" for index in target[:6])
@@ -193,10 +193,10 @@ def file_stem(target: Target, class_names: Sequence[str] | None) -> str:
 def model_stem(model: str) -> str:
     """What file names call a model: its name, with an underscore for each character that a file system may not take."""
     stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in model)
-    return _short(stem if stem.strip(".") else "_" * max(1, len(stem)))  # dots alone are folders
+    return short_stem(stem if stem.strip(".") else "_" * max(1, len(stem)))  # dots alone are folders
 
 
-def _short(stem: str) -> str:
+def short_stem(stem: str) -> str:
     """A stem that leaves room for more in a name of 255 bytes: one that is too long is cut, and told apart by a digest of the whole."""
     encoded = stem.encode(errors="surrogateescape")
     if len(encoded) <= _LONGEST_STEM:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,8 +17,12 @@ from captum_proto._utils.borrowing import Loan, borrowed
 from captum_proto._utils.checks import callers_level, type_name
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import tensor_bytes
+from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.references import each_module, modules_of
 from captum_proto._utils.wrappers import named_modules, plain_names, unwrapped
+
+#: What PyTorch's layers compute in.
+_COMPUTED = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def check_modules(forward_func: Callable[..., Any]) -> None:
@@ -49,11 +54,49 @@ def device_of(forward_func: Callable[..., Any], default: torch.device | str = "c
 
 
 def dtype_of(forward_func: Callable[..., Any]) -> torch.dtype:
-    """The floating dtype the model computes in: that of its first floating parameter or buffer, else float32."""
+    """
+    The floating dtype the model computes in: that of its first floating parameter or buffer, else float32.
+
+    Float8 is none: weights are kept in it, and turned into another one to compute.
+    """
     for tensor in _tensors_of(forward_func):
-        if tensor.is_floating_point():
+        if tensor.dtype in _COMPUTED:
             return tensor.dtype
     return torch.float32
+
+
+@contextlib.contextmanager
+def dtype_told(forward_func: Callable[..., Any], inputs: Any) -> Iterator[None]:
+    """
+    Run a model as it is on inputs as they are, and tell where their dtypes do not fit.
+
+    Args:
+        forward_func (Callable): The model.
+        inputs (Tensor or tuple[Tensor, ...]): What it is run on within the block.
+
+    Raises:
+        InputError: If it fails on inputs of another floating dtype than its weights have.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        given = {each.dtype for each in _given(inputs) if each.is_floating_point()}
+        expected = dtype_of(forward_func)
+        if is_out_of_memory(error) or given <= {expected}:
+            raise
+        raise InputError(
+            f"the model, whose weights are {_word(expected)}, cannot be run on inputs that are {' and '.join(sorted(map(_word, given)))} "
+            f"({' '.join(str(error).split())[:160]}); give them in its dtype: inputs.to({expected})."
+        ) from error
+
+
+def _given(inputs: Any) -> list[Tensor]:
+    """The tensors among some inputs: one, or several in a tuple."""
+    return [each for each in (inputs if isinstance(inputs, tuple) else (inputs,)) if isinstance(each, Tensor)]
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def check_values(forward_func: Callable[..., Any]) -> None:
@@ -104,6 +147,7 @@ __all__ = [
     "check_modules",
     "device_of",
     "dtype_of",
+    "dtype_told",
     "fingerprint",
     "modules_of",
     "named_modules",

@@ -105,6 +105,8 @@ def _held_by(value: Any) -> Iterator[Any]:
         if not _is_foreign(value):
             yield from vars(value).values()
             yield from value.__bases__
+    elif isinstance(value, torch.jit.ScriptModule):
+        yield from value.children()  # it also keeps methods of the module that it was made from, which it does not run
     elif not isinstance(value, types.ModuleType):
         if isinstance(value, nn.Module):
             yield from value.children()

@@ -15,11 +15,11 @@ from torch import Tensor
 from captum_proto._utils.checks import callers_level, check_int, check_logits, nearest
 from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, InputTypeError
-from captum_proto._utils.model import borrowed
+from captum_proto._utils.model import borrowed, dtype_told
 from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.targets import parse_targets, target_mask
 from captum_proto.attr.linear_pieces import integrate_linear_pieces
-from captum_proto.capture import Layer, changed_output, find_output
+from captum_proto.capture import Layer, changed_output, find_output, gradients_told
 from captum_proto.optim.loss import class_score
 
 EXACT = "exact"
@@ -154,7 +154,7 @@ class LayerActivationPath(LayerAttribution):
         if not isinstance(inputs, Tensor) or inputs.dim() < 1 or len(inputs) == 0:
             raise InputTypeError("inputs are no batch; expected a tensor (N, ...) of at least one.")
         steps, inputs = check_int(n_steps, "n_steps", 2), inputs.detach()
-        with borrowed(self.forward_func):
+        with borrowed(self.forward_func), gradients_told(self.forward_func):
             activations, scores, mask = self._begin(inputs, target)
             with torch.no_grad():
                 baselines = self._tail(torch.zeros_like(activations), inputs, mask)
@@ -180,6 +180,7 @@ class LayerActivationPath(LayerAttribution):
         with (
             torch.no_grad(),
             changed_output(self.forward_func, self.name or self.layer, lambda a: kept.append(a.clone())),
+            dtype_told(self.forward_func, inputs),
         ):
             output = self.forward_func(inputs.clone())
         if not kept:

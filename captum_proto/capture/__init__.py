@@ -13,6 +13,7 @@ from captum_proto.capture.plan import Capture, LayerOutput, PreviousOutput, capt
 from captum_proto.capture.recorder import LayerRecorder, Source
 from captum_proto.capture.redirection import redirected_activations
 from captum_proto.capture.selection import Layer, LayerSelection, find_layer, find_output, select_layers
+from captum_proto.capture.unreadable import check_differentiable, check_weights, gradients_told
 
 __all__ = [
     "Capture",
@@ -27,9 +28,12 @@ __all__ = [
     "channel_axes",
     "channel_axis",
     "channels_first",
+    "check_differentiable",
+    "check_weights",
     "find_layer",
     "find_output",
     "forward_hooks",
+    "gradients_told",
     "redirected_activations",
     "select_layers",
     "warn_of_layers",

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_proto.capture.hooks import forward_hooks
+from captum_proto._utils.errors import InputError
+from captum_proto.capture.hooks import forward_hooks, in_numbers
 from captum_proto.capture.selection import Layer, find_output
 
 
@@ -22,10 +23,11 @@ def changed_output(
     Args:
         forward_func (Callable): The model, or a function that refers to it.
         layer (str or nn.Module): As :func:`capture` names it. Without ``#k``, every call of the layer in a pass.
-        change (Callable): From what the layer returned to what the rest of the network gets in its place; None leaves it as it is.
+        change (Callable): From what the layer returned, dequantized, to what the rest of the network gets in its place; None leaves it as
+            it is.
 
     Raises:
-        ValueError: If the model has no such layer.
+        ValueError: If the model has no such layer, or what it returns is quantized and was to be changed.
 
     Examples::
 
@@ -49,7 +51,15 @@ def changed_output(
 def _at(value: Any, path: tuple[str, ...], change: Callable[[Tensor], Tensor | None]) -> Any:
     """A value with the tensor that keys lead to changed, in containers like those it came in; None where nothing is."""
     if not path:
-        return change(value) if isinstance(value, Tensor) else None
+        if not isinstance(value, Tensor):
+            return None
+        changed = change(in_numbers(value))
+        if changed is not None and value.is_quantized:
+            raise InputError(
+                f"the layer returns {value.dtype} numbers, which cannot be changed without rounding; give the model as it was before "
+                "quantization."
+            )
+        return changed
     key, *rest = path
     if isinstance(value, Mapping):
         found = next((name for name in value if str(name) == key), None)

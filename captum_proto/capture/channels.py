@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from captum_proto._utils.checks import plain_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import borrowed, modules_of
+from captum_proto._utils.scripted import is_scripted
 from captum_proto.capture.hooks import Hook, forward_hooks, tensors_in
 
 #: Modules whose features are the last axis, and modules whose features are the one after the batch.
@@ -131,7 +132,8 @@ def channel_axes(
                 if axis is not None and module in wanted:
                     wanted[module][call, path] = axis, value.dim()
 
-    hooks: dict[nn.Module, Hook] = {module: watch for owner in modules_of(model) for module in owner.modules()}
+    everything = (module for owner in modules_of(model) for module in owner.modules())
+    hooks: dict[nn.Module, Hook] = {module: watch for module in everything if not is_scripted(module)}
     with torch.no_grad(), borrowed(model), forward_hooks(hooks.items()):
         forward(image.clone())  # the model may work in place
     return wanted

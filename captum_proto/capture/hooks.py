@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+from captum_proto._utils.scripted import check_readable
 
 #: Called with the module, its positional arguments and what it returned. What it returns, if anything, takes the place of that.
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
@@ -19,7 +21,12 @@ InputHook = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
 def forward_hooks(
     hooks: Iterable[tuple[nn.Module, Hook]], before: Iterable[tuple[nn.Module, InputHook]] = ()
 ) -> Iterator[None]:
-    """Hang each hook on its module for the length of the block; they come off in every case. Passes of other threads they do not see."""
+    """
+    Hang each hook on its module for the length of the block; they come off in every case. Passes of other threads they do not see.
+
+    Raises:
+        InputError: If a module was made by ``torch.jit``. A scripted one takes no hooks, a traced one takes them and never calls them.
+    """
     handles, thread = [], threading.get_ident()
 
     def of_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,8 +37,10 @@ def forward_hooks(
 
     try:
         for module, hook in hooks:
+            check_readable(module)
             handles.append(module.register_forward_hook(of_this_thread(hook)))
         for module, input_hook in before:
+            check_readable(module)
             handles.append(module.register_forward_pre_hook(of_this_thread(input_hook), with_kwargs=True))
         yield
     finally:
@@ -53,6 +62,11 @@ def hooked(
         return hook
 
     return forward_hooks((module, hook_of(name)) for name, module in modules.items())
+
+
+def in_numbers(value: Any) -> Any:
+    """A tensor as the numbers that it stands for: a quantized one dequantized, which is exact. Anything else as it is."""
+    return value.dequantize() if isinstance(value, Tensor) and value.is_quantized else value
 
 
 def tensors_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from captum_proto._utils.double import double, exact_device
 from captum_proto._utils.halving import few_have_to_fit
 from captum_proto._utils.model import borrowed
-from captum_proto.capture.hooks import hooked, tensors_in
+from captum_proto.capture.hooks import hooked, in_numbers, tensors_in
 
 #: One tensor that a model's layers return in a pass: the layer, which call of it, and the keys from there.
 Key = tuple[str, int, tuple[Any, ...]]
@@ -98,6 +98,7 @@ def find_layouts(
         return seen
 
     def outline(_key: Key, leaf: Any) -> Any:
+        leaf = in_numbers(leaf)
         return leaf.to("meta") if isinstance(leaf, Tensor) else leaf  # without storage: only its shape and dtype matter
 
     alone, doubled = watch(image, outline), watch(torch.cat([image, image]), outline)
@@ -115,7 +116,7 @@ def find_layouts(
 
         def rows(key: Key, leaf: Any) -> Tensor | None:
             layout = shared.get(key)
-            return _projected(leaf, layout, directions) if layout and isinstance(leaf, Tensor) else None
+            return _projected(in_numbers(leaf), layout, directions) if layout and isinstance(leaf, Tensor) else None
 
         images = _different_images(image)
         one_by_one = [watch(each, rows) for each in torch.split(images, 1)]

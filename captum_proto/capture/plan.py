@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,13 +16,14 @@ from captum._utils.common import _format_additional_forward_args
 from torch import Tensor, nn
 
 from captum_proto._utils.batches import rows_of
-from captum_proto._utils.checks import nearest
+from captum_proto._utils.checks import callers_level, nearest
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.halving import Halving, Once
-from captum_proto._utils.model import Loan, device_of
+from captum_proto._utils.model import Loan, device_of, dtype_told
 from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture.hooks import hooked, tensors_in
+from captum_proto._utils.scripted import check_readable, is_scripted
+from captum_proto.capture.hooks import hooked, in_numbers, tensors_in
 from captum_proto.capture.layout import Layout, find_layouts
 from captum_proto.capture.selection import LayerSelection, select_by_entry
 
@@ -98,10 +100,11 @@ class Capture:
         self.repeat = repeat
         self.alias = alias
         self._entries = select_by_entry(model, layers)
-        self.modules = {name: module for _, modules in self._entries for name, module in modules.items()}
+        asked = {name: module for _, modules in self._entries for name, module in modules.items()}
+        self.modules = _readable(model, asked, {entry for entry, _ in self._entries})
+        self.skipped = {name: "was made by torch.jit" for name in asked if name not in self.modules}
         self._loan = Loan(model)
         self.image_shape = tuple(images.shape[1:])
-        self.skipped: dict[str, str] = {}
         self.outputs = self._plan(images[:1])
         self._index = {(o.layer, o.call, o.path): i for i, o in enumerate(self.outputs)}
 
@@ -195,12 +198,12 @@ class Capture:
                 if self.alias == "reference":
                     pending.append((index, leaf))
                 else:
-                    consume(index, self._images(index, leaf, len(images)))
+                    consume(index, self._images(index, in_numbers(leaf), len(images)))
 
         with torch.set_grad_enabled(gradients), self._pass(on_return):
             result = self.forward(images)
             for index, leaf in pending:
-                consume(index, self._images(index, leaf, len(images)))
+                consume(index, self._images(index, in_numbers(leaf), len(images)))
         if len(heard) != len(self.outputs):
             lost = next(name for i, name in enumerate(self.names) if i not in heard)
             raise InputError(
@@ -253,6 +256,22 @@ class Capture:
     def stream(self, images: Tensor, consume: Callable[[int, Tensor], None]) -> Any:
         """As :meth:`run`, without gradients, with each output as one flat row per image: ``consume(index, rows)``, rows being (N, D)."""
         return self.run(images, lambda index, output: consume(index, output.reshape(len(images), -1)))
+
+
+def _readable(model: nn.Module, asked: dict[str, nn.Module], by_name: set[str]) -> dict[str, nn.Module]:
+    """Of the layers asked for those that can be looked into: a pattern may stand for others too, a name stands for one that should."""
+    found = {name: module for name, module in asked.items() if not is_scripted(module)}
+    if not found:
+        check_readable(next(iter(asked.values()), model))
+    for name in by_name & asked.keys():
+        check_readable(asked[name])
+    if lost := [name for name in asked if name not in found]:
+        warnings.warn(
+            f'{len(lost)} of {len(asked)} layers, such as "{lost[0]}", were made by torch.jit, so what they return cannot be read; they '
+            "are left out: name the layers to look at, or give the model that these were made from.",
+            stacklevel=callers_level(),
+        )
+    return found
 
 
 @dataclass
@@ -326,7 +345,9 @@ def capture(
 
     def of_arguments(arguments: tuple[Any, ...], batch: Tensor) -> Any:
         batch = batch.clone()  # the model or its preprocessing may work in place
-        return model(batch if preprocess is None else preprocess(batch), *arguments)
+        batch = batch if preprocess is None else preprocess(batch)
+        with dtype_told(model, batch):
+            return model(batch, *arguments)
 
     def of_rows(rows: slice) -> dict[str, Tensor]:
         kept: dict[str, Tensor] = {}

@@ -17,10 +17,10 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import modules_of
 from captum_proto._utils.wrappers import inner_name
 from captum_proto.capture.channels import Place, channel_axes, channel_axis
-from captum_proto.capture.hooks import Hook, InputHook, forward_hooks
+from captum_proto.capture.hooks import Hook, InputHook, forward_hooks, in_numbers
 from captum_proto.capture.inputs import attention_of, before_projection, split
 from captum_proto.capture.layout import Layout, find_layouts
-from captum_proto.capture.selection import Layer, find_output
+from captum_proto.capture.selection import Layer, find_output, layer_of
 
 
 class _Recorded(BaseException):
@@ -133,7 +133,7 @@ class LayerRecorder:
             name, module, call, path = find_output(forward_func, plain)
             if is_input and path:
                 raise InputError(f'layer "{layer}" is no input of a layer; leave the brackets out.')
-            attention = attention_of(forward_func, name.partition("#")[0]) if is_input else None
+            attention = attention_of(forward_func, layer_of(name, call, path)) if is_input else None
             watched = self._watched[layer] = _Watched(module, call, path, is_input, attention)
             after, before = watched.hooks(
                 _keeping(self._calls, self._kept, self._edges, self._goals, layer, call, path)
@@ -310,6 +310,7 @@ def _keeping(
         if call is None or call == index:
             for key in path:
                 output = _item(output, key)
+            output = in_numbers(output)
             kept[layer] = output.clone() if isinstance(output, Tensor) else output
             if isinstance(output, Tensor) and output.requires_grad:
                 edges[layer] = get_gradient_edge(output)

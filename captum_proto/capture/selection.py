@@ -12,6 +12,7 @@ from torch import nn
 from captum_proto._utils.checks import nearest
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import modules_of, named_modules, plain_names, unwrapped
+from captum_proto._utils.scripted import is_scripted, kind_of
 
 #: None or "all", "leaf", a name, a pattern, a module, or several of these; or a mapping from names to modules.
 LayerSelection = str | nn.Module | Sequence[str | nn.Module] | Mapping[str, nn.Module] | None
@@ -19,7 +20,8 @@ LayerSelection = str | nn.Module | Sequence[str | nn.Module] | Mapping[str, nn.M
 #: One output of a model: a module, or a dotted name, after it ``#k`` for call k and ``[key]`` for each step into a tuple or dict.
 Layer = str | nn.Module
 
-_OUTPUT = re.compile(r"(?P<layer>[^#\[]+)(?:#(?P<call>\d+))?(?P<path>(?:\[[^\]]*\])*)")
+#: The layer's name is the shortest that leaves a call and keys alone: "#" and "[" may be in it.
+_OUTPUT = re.compile(r"(?P<layer>.+?)(?:#(?P<call>\d+))?(?P<path>(?:\[[^\]]*\])*)", re.DOTALL)
 
 
 def select_layers(model: nn.Module, layers: LayerSelection = None) -> dict[str, nn.Module]:
@@ -98,9 +100,15 @@ def select_by_entry(model: nn.Module, layers: LayerSelection = None) -> list[tup
             entries.append((layer, {plain(layer): aliases[plain(layer)]}))
         elif matches := fnmatch.filter(named, layer) or fnmatch.filter(named, plain(layer)):
             entries.append((layer, {name: named[name] for name in matches}))
+        elif is_scripted(unwrapped(model)):
+            raise InputError(
+                f'there is no layer "{layer}" in the {kind_of(unwrapped(model))}, which was made by torch.jit, where layers may have '
+                "become one; give the model that it was made from."
+            )
         else:
             raise InputError(
-                f'there is no layer "{layer}" in {type(unwrapped(model)).__name__}{nearest(layer, aliases)}'
+                f'there is no layer "{layer}" in {type(unwrapped(model)).__name__}'
+                f"{nearest(layer, aliases) or '; choose one of model.named_modules().'}"
             )
     return entries
 
@@ -165,13 +173,25 @@ def find_output(forward_func: Callable[..., Any], layer: Layer) -> tuple[str, nn
         ('0[1][0]', LSTM(4, 3), None, ('1', '0'))
     """
     match = _OUTPUT.fullmatch(layer) if isinstance(layer, str) else None
-    if match is None or match["layer"] == layer:
+    if match is None or match["layer"] == layer or _is_name(forward_func, match[0]):
         name, module = find_layer(forward_func, layer)
         return name, module, None, ()
     name, module = find_layer(forward_func, match["layer"])
     call = None if match["call"] is None else int(match["call"])
     suffix = layer[match.end("layer") :]  # type: ignore[index]  # it matched, so it is a string
     return name + suffix, module, call, tuple(re.findall(r"\[([^\]]*)\]", match["path"]))
+
+
+def layer_of(name: str, call: int | None, path: tuple[str, ...]) -> str:
+    """The layer's part of the name of an output, as :func:`find_output` gives it with its call and keys."""
+    return name.removesuffix(("" if call is None else f"#{call}") + "".join(f"[{key}]" for key in path))
+
+
+def _is_name(forward_func: Callable[..., Any], layer: str) -> bool:
+    """Whether a module is called just so: "#" and "[" may be parts of a name."""
+    return any(
+        layer == name for owner in modules_of(forward_func) for name, _ in named_modules(owner, remove_duplicate=False)
+    )
 
 
 __all__ = ["Layer", "LayerSelection", "find_layer", "find_output", "select_layers"]

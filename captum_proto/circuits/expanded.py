@@ -16,6 +16,7 @@ from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.model import borrowed, named_modules, unwrapped
 from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
+from captum_proto._utils.scripted import is_scripted
 from captum_proto.capture import (
     Capture,
     Layer,
@@ -25,7 +26,9 @@ from captum_proto.capture import (
     channels_first,
     find_output,
     forward_hooks,
+    gradients_told,
 )
+from captum_proto.capture.selection import layer_of
 from captum_proto.circuits.linear import GateValues, LinearNetwork
 from captum_proto.circuits.weights import ExpandedWeights
 from captum_proto.models import NamedModel
@@ -157,7 +160,7 @@ class LinearizedNetwork:
     def _found(self, *layers: Layer) -> list[LayerOutput]:
         """What of a pass is meant by each of some layers: without "#k", its last call."""
         wanted = [find_output(self._model, layer) for layer in layers]
-        modules = {name.partition("#")[0].partition("[")[0]: module for name, module, _, _ in wanted}
+        modules = {layer_of(name, call, path): module for name, module, call, path in wanted}
         try:
             plan = Capture(self._model, self._pipeline, self._image, modules, "all")
         except RuntimeError as error:
@@ -168,7 +171,7 @@ class LinearizedNetwork:
             ) from error
         found = []
         for name, _, call, path in wanted:
-            layer = name.partition("#")[0].partition("[")[0]
+            layer = layer_of(name, call, path)
             fitting = [each for each in plan.outputs if each.layer == layer and tuple(map(str, each.path)) == path]
             of_call = [each for each in fitting if call is None or each.call == call]
             if not of_call:
@@ -232,9 +235,10 @@ class LinearizedNetwork:
             if running:
                 running.pop()
 
-        modules = list(self._model.modules())
+        modules = [module for module in self._model.modules() if not is_scripted(module)]
         with (
             borrowed(self._model),
+            gradients_told(self._model),
             torch.enable_grad(),
             forward_hooks([(module, leave) for module in modules], [(module, enter) for module in modules]),
             changed_output(self._model, _call_of(self._from), lambda output: replace(output, self._from_axis)),
@@ -361,6 +365,11 @@ class LinearizedNetwork:
     ) -> None:
         """See that the network does on other activations what the weights predict."""
         error = self._error(weights, values, source, units, position, box)
+        if not error < _ROUNDING and self._pipeline.dtype in (torch.float16, torch.bfloat16):
+            raise InputError(
+                f'the network between "{self.from_name}" and "{self.to_name}" is off by {error:.1%} of a linear one, which may be the '
+                f"rounding of its {str(self._pipeline.dtype).removeprefix('torch.')} weights; give it in float32: model.float()."
+            )
         if not error < _ROUNDING:
             raise InputError(
                 f'the network between "{self.from_name}" and "{self.to_name}" is not linear without its activation functions (off by '
@@ -390,7 +399,11 @@ class LinearizedNetwork:
     def _culprit(self) -> str:
         """Which layer between the two is not linear, as a sentence's beginning; empty where it is none of the modules."""
         outputs: list[dict[str, tuple[Tensor, Tensor]]] = []
-        leaves = [(name, module) for name, module in named_modules(self._model) if not list(module.children())]
+        leaves = [
+            (name, module)
+            for name, module in named_modules(self._model)
+            if not is_scripted(module) and not list(module.children())
+        ]
         zero = torch.zeros_like(self._start())
         for source in (zero, self._start().detach(), 2 * self._start().detach()):
             seen: dict[str, tuple[Tensor, Tensor]] = {}

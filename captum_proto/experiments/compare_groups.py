@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from captum_proto._utils.batches import image_batches
 from captum_proto._utils.checks import check_logits
+from captum_proto._utils.class_names import short_stem
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import intact
 from captum_proto._utils.model import borrowed, fingerprint
@@ -242,7 +243,7 @@ class CompareGroups(Protocol[SubgroupComparison]):
     def _stems(self) -> dict[str, str]:
         """A file name for each subgroup, no two alike."""
         return {
-            name: f"{place:02d}_" + (re.sub(r"[^0-9A-Za-z]+", "-", name).strip("-").lower() or "group")
+            name: f"{place:02d}_" + (short_stem(re.sub(r"[^0-9A-Za-z]+", "-", name).strip("-").lower()) or "group")
             for place, name in enumerate(self.subgroups)
         }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import check_images
-from captum_proto._utils.class_names import file_stem, labels_of
+from captum_proto._utils.class_names import file_stem, labels_of, model_stem
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.targets import Target
 from captum_proto.attr import Prototypes
@@ -270,6 +270,11 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         """See that everything can be made, as far as that can be seen before anything takes time."""
         verifier_classes(self.named, self.targets, self.verifiers)
         controls = check_controls(self.comparison.get("controls", CONTROLS))
+        for name in self.further:
+            if model_stem(name) != name:
+                raise InputError(
+                    f"further has {name!r:.80}, which cannot be the name of a folder; choose one of letters, digits, \"-\", \"_\" and \".\"."
+                )
         taken = {_PICTURES, _COMPARE, SUMS, REFERENCE, "prototype", SAME, OTHER, *controls} & self.further.keys()
         if taken:
             raise InputError(

@@ -17,7 +17,7 @@ from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import borrowed, modules_of
 from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.targets import Target, parse_targets, target_mask
-from captum_proto.capture import Layer, changed_output, forward_hooks
+from captum_proto.capture import Layer, changed_output, forward_hooks, gradients_told
 from captum_proto.features.layer_maps import MapLayout, MappedLayer
 from captum_proto.optim.loss import class_score
 from captum_proto.optim.loss.objective import NO_GRADIENT
@@ -137,7 +137,7 @@ class UnitAttribution:
         returned, call = mapped.returned(images)
         layout = mapped.layout(returned, images)
         relaxed = relaxed_max_pool(mapped.forward_func) if relax_max_pool else contextlib.nullcontext()
-        with borrowed(mapped.forward_func), relaxed:
+        with borrowed(mapped.forward_func), gradients_told(mapped.forward_func), relaxed:
             with torch.no_grad():
                 scores = _scores(mapped.run(images), targets, others)
                 no_activation = changed_output(mapped.forward_func, call or mapped.module, torch.zeros_like)
@@ -226,6 +226,7 @@ class UnitAttribution:
         relaxed = relaxed_max_pool(mapped.forward_func) if relax_max_pool else contextlib.nullcontext()
         with (
             borrowed(mapped.forward_func),
+            gradients_told(mapped.forward_func),
             relaxed,
             torch.enable_grad(),
             _leaf_at(mapped, call) as leaf,

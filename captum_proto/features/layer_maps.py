@@ -17,6 +17,7 @@ from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.model import borrowed, modules_of
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import Capture, Layer, changed_output, channel_axis, channels_first, find_output
+from captum_proto.capture.selection import layer_of
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ class MappedLayer:
     def _call_name(self, last: int) -> str:
         if self.call is not None or not last:
             return self.name
-        layer, bracket, path = self.name.partition("[")
-        return f"{layer}#{last}{bracket}{path}"
+        layer = layer_of(self.name, self.call, self.path)
+        return f"{layer}#{last}{self.name.removeprefix(layer)}"
 
     def run(self, images: Tensor) -> Any:
         """The model's output; of images that it does not take, a sentence."""

@@ -18,7 +18,15 @@ from captum_proto._utils.halving import Halving
 from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture import Capture, Layer, LayerSelection, channel_axis, channels_first, find_layer
+from captum_proto.capture import (
+    Capture,
+    Layer,
+    LayerSelection,
+    channel_axis,
+    channels_first,
+    find_layer,
+    gradients_told,
+)
 from captum_proto.features.transparent import Transparent
 
 #: So many positions along an axis are looked at one by one; of more, some, and what they say of the others is checked.
@@ -252,7 +260,8 @@ class FieldFinder:
             if index == wanted:
                 kept.append(channels_first(output, self._axes[name]).clone())
 
-        plan.with_forward(forward).run(images, keep, gradients=True)
+        with gradients_told(self._pipeline.forward_func):
+            plan.with_forward(forward).run(images, keep, gradients=True)
         flat = [flat_place(place, self.positions[name]) for place in places]
         values = torch.stack([kept[-1][row].unsqueeze(1).flatten(1)[:, at] for row, at in enumerate(flat)])
         random = torch.Generator().manual_seed(1)

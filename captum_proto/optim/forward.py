@@ -13,7 +13,7 @@ from torch import Tensor
 
 from captum_proto._utils.model import Loan
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture import Layer, LayerRecorder, Source
+from captum_proto.capture import Layer, LayerRecorder, Source, gradients_told
 from captum_proto.optim.loss.objective import Outputs, Rows
 from captum_proto.optim.network import Arrangement, arrange
 from captum_proto.optim.random import RandomStream, StepStreams
@@ -62,10 +62,16 @@ class ForwardPass:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """The model to oneself for a forward pass and its gradients: no other thread's pass, its layers recorded, its buffers kept."""
+        """
+        The model to oneself for a forward pass and its gradients: no other thread's pass, its layers recorded, its buffers kept.
+
+        Raises:
+            InputError: If a layer of the model is quantized, so that there are no gradients.
+        """
         with contextlib.ExitStack() as self._turn:
             self._turn.enter_context(self.loan.turn())
             self._turn.enter_context(self._run_loan.own_buffers())
+            self._turn.enter_context(gradients_told(self._pipeline.forward_func))
             self._turn.enter_context(self.recorder.recording())
             self._turning = True
             try:

@@ -21,7 +21,7 @@ from captum_proto._utils.double import double
 from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.model import borrowed, modules_of, unwrapped
 from captum_proto._utils.pipeline import Pipeline
-from captum_proto.capture.hooks import forward_hooks, tensors_in
+from captum_proto.capture.hooks import forward_hooks, in_numbers, tensors_in
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -136,8 +136,8 @@ def _same(output: Any, expected: Any, pipeline: Pipeline) -> bool:
     """Whether every floating-point tensor of two outputs is the same up to rounding, and there is one."""
     tolerance = _TOLERANCE[pipeline.autocast or pipeline.dtype]
     values, wanted = (
-        [leaf for _, leaf in tensors_in(each) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-        for each in (output, expected)
+        [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+        for leaves in ([in_numbers(leaf) for _, leaf in tensors_in(each)] for each in (output, expected))
     )
     return len(values) == len(wanted) > 0 and all(
         value.shape == want.shape and bool((value - want).abs().max() <= tolerance * want.abs().max().clamp(min=1e-3))
@@ -225,6 +225,8 @@ def _fold(layer: nn.Module, norm: nn.Module) -> bool:
     hooked = layer._forward_hooks or layer._forward_pre_hooks or norm._forward_hooks or norm._forward_pre_hooks
     if mean is None or variance is None or hooked or not isinstance(weight, nn.Parameter) or len(weight) != len(mean):  # type: ignore[arg-type]
         return False  # statistics of the batch, someone watching, a weight that is computed from others
+    if weight.dtype not in _TOLERANCE:
+        return False  # float8, in which scaled weights are others
     # In float64, unlike torch.nn.utils.fusion, whose weights are rounded more than once: of EfficientNet-Lite0's logits the error is half.
     scale = (double(variance) + norm.eps).rsqrt()  # type: ignore[arg-type, operator]
     if norm.weight is not None:

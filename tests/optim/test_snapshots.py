@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import killing
 import pytest
 import torch
+from killing import Killed, killed_after, same
 from networks import seeded
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -42,15 +45,11 @@ from captum_proto.optim import (
     visualize,
 )
 from captum_proto.optim.network import arrange
-from captum_proto.optim.result import OptimizationResult, Step
+from captum_proto.optim.result import OptimizationResult
 from captum_proto.runs import snapshots
 
 SIZE = 24
 SHAPE = (3, SIZE, SIZE)
-
-
-class Killed(BaseException):
-    """What ends an optimization in place of SIGKILL: nothing handles it."""
 
 
 def network() -> nn.Sequential:
@@ -76,49 +75,7 @@ def decoder() -> nn.Module:
     return seeded(lambda: nn.Sequential(nn.Linear(6, 3 * SIZE * SIZE), nn.Sigmoid(), nn.Unflatten(1, SHAPE))).eval()
 
 
-def killed_after(steps: int) -> Callable[[Step], None]:
-    left = iter(range(steps - 1))
-
-    def callback(step: Step) -> None:
-        if next(left, None) is None:
-            raise Killed
-
-    return callback
-
-
-def same(one: OptimizationResult, other: OptimizationResult) -> None:
-    """See that two results are equal in every value."""
-    assert torch.equal(one.images, other.images)
-    assert list(one.history) == list(other.history)
-    assert [name for name in one.history if not torch.equal(one.history[name], other.history[name])] == []
-    assert {n: torch.equal(v, other.parameters[n]) for n, v in one.parameters.items()} == dict.fromkeys(
-        one.parameters, True
-    )
-    assert one.snapshots.keys() == other.snapshots.keys()
-    assert all(torch.equal(images, other.snapshots[step]) for step, images in one.snapshots.items())
-
-
-def check(
-    make: Callable[[], InputOptimization], folder: Path, kills: tuple[int, ...], every: int = 3, **how: Any
-) -> None:
-    """Kill an optimization again and again, and see that in the end it is as if nothing had happened, and that no step was made twice."""
-    how = {"image_shape": SHAPE, "count": 2, "seed": 3, **how}
-    whole: list[Step] = []
-    expected = make().optimize(**how, callback=lambda step: whole.append(step))
-    for kill in kills:
-        with pytest.raises(Killed):
-            make().optimize(**how, callback=killed_after(kill), snapshot=Snapshot(folder, every))
-    seen: list[Step] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", ".*this CPU has no .* arithmetic")
-        found = make().optimize(**how, callback=lambda step: seen.append(step), snapshot=Snapshot(folder, every))
-    assert len(seen) < len(whole)
-    assert [(step.phase, step.step) for step in seen] == [(step.phase, step.step) for step in whole[-len(seen) :]]
-    same(expected, found)
-    assert not folder.exists()
-
-
+check = functools.partial(killing.check, image_shape=SHAPE)
 MASK = torch.zeros(SIZE, SIZE)
 MASK[4:12, 2:9] = 1.0
 PARAMETRIZATIONS: dict[str, Callable[[], Any]] = {

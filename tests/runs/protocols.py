@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,19 +48,22 @@ from captum_proto.runs.tasks import Protocol, carry_out
 from captum_proto.testing import INCOMES, income_rule, planted_income, topic_texts
 
 NAMES = ["ash", "birch", "cedar"]
+#: Of the networks' layers, of a way of making pictures, and of a network.
+LAYERS, METHOD, MODEL = ("0", "1", "2", "3"), "plain", "trees"
 QUICK: dict[str, Any] = {"steps": 2, "warmup_steps": 1, "transform": None}
 
 
 def trees(seed: int = 0) -> NamedModel:
     """A small network for images of 8 x 8 pixels, the same each time."""
-    return _network("trees", seed)
+    return _network(MODEL, seed)
 
 
 def _network(name: str, seed: int) -> NamedModel:
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)]
-    return NamedModel(name, nn.Sequential(*layers).eval(), None, (3, 8, 8), NAMES, resize_ratio=1.0)
+    network = nn.Sequential(OrderedDict(zip(LAYERS, layers, strict=True))).eval()
+    return NamedModel(name, network, None, (3, 8, 8), NAMES, resize_ratio=1.0)
 
 
 def photos(inputs: Path) -> Path:
@@ -89,7 +93,7 @@ def generate(inputs: Path) -> Generate:
 
 
 def visualize(inputs: Path) -> Visualize:
-    layers = [LayerUnits("0", (1, 3, 2), width=4), LayerUnits("1", (1,), width=4, neuron=True)]
+    layers = [LayerUnits(LAYERS[0], (1, 3, 2), width=4), LayerUnits(LAYERS[1], (1,), width=4, neuron=True)]
     natural = NaturalExamples(ImageCollection.one_class(photos(inputs)), k=3, judge=trees(), workers=0)
     return Visualize(trees(), layers, {"steps": 2, "transform": None, "attempts": 2}, batch_size=2, natural=natural)
 
@@ -99,9 +103,9 @@ def evaluate(inputs: Path, targets: Sequence[tuple[int, ...]] = ((0,), (1,)), **
     values = {
         "count": 2,
         "batch_size": 1,
-        "similarity": {"layers": ["0", "3"]},
+        "similarity": {"layers": [LAYERS[0], LAYERS[3]]},
         "comparison": {"controls": ["gray"]},
-        "further": {"plain": {**QUICK, "steps": 1}},
+        "further": {METHOD: {**QUICK, "steps": 1}},
         **options,
     }
     return Evaluate(
@@ -134,12 +138,12 @@ def compare_groups_given(inputs: Path) -> CompareGroups:
 
 
 def sweep(inputs: Path) -> RunSweep:
-    grid = Sweep(["trees"], NAMES[:2], [0], fixed={**QUICK, "transform": "none"}, grid={"lr": [0.05, 0.1]})
+    grid = Sweep([MODEL], NAMES[:2], [0], fixed={**QUICK, "transform": "none"}, grid={"lr": [0.05, 0.1]})
     return RunSweep(
         grid,
         lambda name: trees(),
         lambda named: NaturalImages(str(photos(inputs)), named.geometry, NAMES, others=8, workers=0),
-        similarity={"layers": ["0", "3"]},
+        similarity={"layers": [LAYERS[0], LAYERS[3]]},
         comparison={"controls": ["gray"]},
         batch_size=1,
     )
@@ -147,7 +151,7 @@ def sweep(inputs: Path) -> RunSweep:
 
 def reproduce(inputs: Path) -> Reproduce:
     stage = Stage(
-        "trees",
+        MODEL,
         NAMES[:1],
         str(photos(inputs)),
         limit=3,
@@ -178,7 +182,7 @@ def dictionary(inputs: Path) -> Dictionary:
     return Dictionary(
         trees(),
         folder / NAMES[0] / "0.png",
-        "1",
+        LAYERS[1],
         top=2,
         groups=2,
         images=folder / NAMES[1],
@@ -192,13 +196,13 @@ def atlas(inputs: Path) -> Atlas:
     settings = AtlasSettings(
         positions="all", method="pca", min_density=1, labels=1, examples=1, steps=1, pair_grid=2, pair_min_density=1
     )
-    return Atlas(trees(), "1", photos(inputs), [2], settings, (0,), (1,), batch_size=4, image_batch=4, chunk=8)
+    return Atlas(trees(), LAYERS[1], photos(inputs), [2], settings, (0,), (1,), batch_size=4, image_batch=4, chunk=8)
 
 
 def directions(inputs: Path) -> CompareDirections:
     settings = DirectionSettings(count=2, k=2, frames=3, positions=4, whitened=False)
     images = ImageCollection.discover(photos(inputs), NAMES)
-    return CompareDirections(trees(), trees(seed=1), images, ["0", "1"], settings, batch_size=5)
+    return CompareDirections(trees(), trees(seed=1), images, LAYERS[:2], settings, batch_size=5)
 
 
 def quality(inputs: Path) -> Quality:
@@ -213,13 +217,13 @@ def quality(inputs: Path) -> Quality:
         named,
         [(0,), (1,), (2,)],
         natural,
-        {"plain": {"preset": "ascent", "steps": 2}},
+        {METHOD: {"preset": "ascent", "steps": 2}},
         [_network("others", 1)],
         {"elsewhere": given},
         seeds=(0, 1),
         controls=("gray", "ascent", "mean_image"),
         control_steps=1,
-        similarity={"layers": ["0", "3"]},
+        similarity={"layers": [LAYERS[0], LAYERS[3]]},
         min_images=3,
         batch_size=2,
     )
@@ -231,7 +235,7 @@ def quality_pairs(inputs: Path) -> QualityPairs:
     for folder, (named, other) in zip(folders, (networks, networks[::-1]), strict=True):
         if not folder.exists():
             natural = NaturalImages(str(photos(inputs)), named.geometry, NAMES, others=4, workers=0)
-            methods = {"plain": {"preset": "ascent", "steps": 1}}
+            methods = {METHOD: {"preset": "ascent", "steps": 1}}
             protocol = Quality(named, [(0,), (1,)], natural, methods, [other], controls=("gray",), min_images=9)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the file that cannot be read
@@ -246,25 +250,25 @@ def _labeled() -> ImageLevelConcepts:
 
 
 def dissect(inputs: Path) -> Dissect:
-    return Dissect(trees(), _labeled(), ["0", "1"], 0.2, size=6, draws=3, shown=2, examples=2, batch_size=3, chunk=5)
+    return Dissect(trees(), _labeled(), LAYERS[:2], 0.2, size=6, draws=3, shown=2, examples=2, batch_size=3, chunk=5)
 
 
 def explain(inputs: Path) -> Explain:
     return Explain(
-        trees(), _labeled(), ["0", "1"], length=2, draws=3, quantile=0.2, size=6, shown=2, examples=2, batch_size=5
+        trees(), _labeled(), LAYERS[:2], length=2, draws=3, quantile=0.2, size=6, shown=2, examples=2, batch_size=5
     )
 
 
 def circuit(inputs: Path) -> TraceCircuit:
     return TraceCircuit(
         trees(),
-        "1",
+        LAYERS[1],
         [1],
-        "0",
-        "3",
+        LAYERS[0],
+        LAYERS[3],
         str(photos(inputs)),
         _network("others", 1),
-        "1",
+        LAYERS[1],
         connections=2,
         factors=1,
         icons=True,
@@ -294,7 +298,7 @@ def describe(inputs: Path) -> Describe:
     return Describe(
         trees(),
         str(photos(inputs)),
-        ["0", "1"],
+        LAYERS[:2],
         captioner=Brightness(),
         language_model=Brightness(),
         k=3,
@@ -320,7 +324,7 @@ def sanity_check(inputs: Path) -> SanityCheck:
         seeds=[0, 1],
         similarity=["spearman"],
         options=QUICK,
-        path_layers=["0", "3"],
+        path_layers=[LAYERS[0], LAYERS[3]],
     )
 
 
@@ -385,7 +389,7 @@ def agent(inputs: Path) -> StudyAgent:
 def examples(inputs: Path) -> FindExamples:
     photos(inputs)
     return FindExamples(
-        trees(), str(inputs / "photos"), ["0", "3"], ["2"], k=3, shown=2, batch_size=2, chunk=5, workers=0, seed=1
+        trees(), str(inputs / "photos"), [LAYERS[0], LAYERS[3]], ["2"], k=3, shown=2, batch_size=2, chunk=5, workers=0, seed=1
     )
 
 
@@ -422,12 +426,12 @@ def trojans(inputs: Path) -> Trojans:
     answers = ("star", "heart", "moon", "arrow", "key", "bell", "leaf", "anchor")
     table = [Trojan("star", "patch", 0, answers), Trojan("moon", "style", 2, answers)]
     return Trojans(
-        trees(), table, {"plain": QUICK}, count=2, clean=_network("others", 1), two_tower=Guesser(), batch_size=3
+        trees(), table, {METHOD: QUICK}, count=2, clean=_network("others", 1), two_tower=Guesser(), batch_size=3
     )
 
 
 def planted_trojans(inputs: Path) -> PlantedTrojans:
-    methods = {"plain": {**QUICK, "steps": 1, "evaluation_draws": 0}}
+    methods = {METHOD: {**QUICK, "steps": 1, "evaluation_draws": 0}}
     return PlantedTrojans(["shapes"], 1, methods, count=1, images=64, epochs=1, unseen=50)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from captum_proto._utils.class_names import short_stem
 from captum_proto._utils.errors import InputError
 from captum_proto.optim import Visualizations
 from captum_proto.report.blocks import Files
@@ -35,7 +36,7 @@ LAYERS, WARNINGS = "layers", "warnings"
 
 def stem_of(layer: str) -> str:
     """How the names of the files of a layer begin."""
-    return re.sub(r"[^\w.-]+", "-", layer).strip("._-") or "model"
+    return short_stem(re.sub(r"[^\w.-]+", "-", layer).strip("._-")) or "model"
 
 
 def visualization_page(folder: Path) -> Page:

@@ -66,7 +66,8 @@ class Visualize(Protocol[dict[str, Visualizations]]):
         names = [units.layer for units in self.layers]
         if not names or len(set(names)) < len(names):
             raise InputError(f"layers are {names}; expected at least one, each once.")
-        stems = [stem_of(name) for name in names]
+        # A layer's own, and those of its units: "conv_unit0001" may be the name of another layer. Some file systems know no case.
+        stems = [stem.casefold() for units in self.layers for stem in (stem_of(units.layer), *units.stems)]
         if len(set(stems)) < len(stems):
             raise InputError(f"the layers {names} would share the names of their files; visualize them in two runs.")
 

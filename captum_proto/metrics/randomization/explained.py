@@ -15,7 +15,7 @@ from captum_proto._utils.batches import rows_of
 from captum_proto._utils.checks import as_int, check_int, check_logits, type_name
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.generators import own_generators
-from captum_proto._utils.model import modules_of
+from captum_proto._utils.model import dtype_told, modules_of
 from captum_proto.metrics.randomization.map_similarity import check_maps
 
 #: What Captum says each time, and nobody need hear hundreds of times.
@@ -108,7 +108,8 @@ class Explained:
         """What the model returns for the first inputs, or for all."""
         rows = slice(0, len(self) if count is None else count)
         given = self._inputs(rows)
-        return model(*(given if isinstance(given, tuple) else (given,)), *rows_of(self.arguments, rows, len(self)))
+        with dtype_told(model, given):
+            return model(*(given if isinstance(given, tuple) else (given,)), *rows_of(self.arguments, rows, len(self)))
 
     def predicted(self, model: nn.Module) -> list[int]:
         """

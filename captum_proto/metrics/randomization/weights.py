@@ -17,7 +17,7 @@ from captum_proto._utils.checks import as_int, check_int
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.generators import own_generators
 from captum_proto._utils.model import borrowed, device_of, named_modules
-from captum_proto.capture import forward_hooks, select_layers
+from captum_proto.capture import check_weights, forward_hooks, select_layers
 
 #: How weights are drawn: by each module's own ``reset_parameters``, by a permutation of those that are there, or by a function of a module.
 Init = str | Callable[[nn.Module], Any]
@@ -54,8 +54,10 @@ def find_stages(model: nn.Module, forward: Callable[[], Any], stages: int | Sequ
         list[Stage]: Modules that do not run are in none.
 
     Raises:
-        ValueError: If there are no parameters, fewer modules than stages, or a layer that is not there or in two stages.
+        ValueError: If there are no parameters, fewer modules than stages, or a layer that is not there or in two stages; or if
+            a layer is quantized or of ``torch.jit``.
     """
+    check_weights(model, "randomized")
     running = _in_running_order(model, forward)
     if not running:
         raise InputError("the model has no parameters that take part; there is nothing to randomize.")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.model import borrowed, modules_of, named_modules, unwrapped
 from captum_proto._utils.pipeline import Pipeline
+from captum_proto._utils.scripted import check_readable
 from captum_proto.capture import Layer, find_layer, forward_hooks
 from captum_proto.capture.inputs import INPUT
 from captum_proto.optim.loss.natural_units import in_full
@@ -83,6 +84,9 @@ def running_statistics(
                     name, module
                 )  # of several modules in a function, a name is a layer of the first that has it
     if not norms:
+        for owner in modules_of(forward_func):
+            for _, module in named_modules(owner):
+                check_readable(module)
         raise InputError(
             "the model has no batch normalization, which is what remembers the statistics of natural images; leave natural statistics out, "
             "or match activations measured on images of your own: MatchActivations."
