@@ -86,7 +86,7 @@ def of_claim(record: dict[str, Any]) -> list[str]:
         str(part)
         for part in (
             hardware["processor"],
-            f"{hardware['threads']} threads",
+            f"{hardware['threads']} thread{'s' if hardware['threads'] != 1 else ''}",
             hardware["instructions"],
             hardware.get("gpu"),
         )
