@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_int, nearest
-from captum_proto._utils.double import exact_device
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.model import unwrapped
@@ -20,6 +19,7 @@ from captum_proto.capture import Capture, LayerSelection, channel_axis, channels
 from captum_proto.concept.dataset import ConceptDataset
 from captum_proto.concept.dissection_result import DENOMINATORS, Dissection, LayerDissection
 from captum_proto.concept.tally import LabelBatch, Tally, even_batches
+from captum_proto.ops.double import exact_device
 from captum_proto.stats.quantiles import Quantiles
 
 #: Of a tally: see :meth:`~captum_proto.concept.tally.Tally.steps`.

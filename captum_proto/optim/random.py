@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from captum_proto._utils.double import exact
+from captum_proto.ops.double import exact
 
 #: What the streams of one prototype are for; each is independent of the others.
 START, TRANSFORM, EVALUATION, CONTROL, LOSS, DIRECTION, BACKGROUND = range(7)
