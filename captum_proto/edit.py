@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import as_int, type_name
-from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.scripted import check_readable
 from captum_proto.capture import Layer, changed_output, channel_axis, find_output
+from captum_proto.ops.double import double
 
 
 @contextlib.contextmanager

@@ -30,7 +30,6 @@ NEIGHBORS = {
     ("training", "attr"): "prototypes during training are prototypes",
     ("concept", "features"): "descriptions are of a unit's top examples",
     ("concept", "edit"): "units that a description names are ablated",
-    ("ops", "_utils"): "which devices have float64 is asked in one place, _utils.double",
 }
 #: The one place where hooks are hung.
 HOOKS = "capture"

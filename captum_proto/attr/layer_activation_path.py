@@ -13,13 +13,13 @@ from captum.log import log_usage
 from torch import Tensor
 
 from captum_proto._utils.checks import callers_level, check_int, check_logits, nearest
-from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.model import borrowed, dtype_told
 from captum_proto._utils.modes import in_plain_modes
 from captum_proto._utils.targets import parse_targets, target_mask
 from captum_proto.attr.linear_pieces import integrate_linear_pieces
 from captum_proto.capture import Layer, changed_output, find_output, gradients_told
+from captum_proto.ops.double import exact
 from captum_proto.optim.loss import class_score
 
 EXACT = "exact"

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_proto._utils.double import double, exact_device
 from captum_proto._utils.halving import few_have_to_fit
 from captum_proto._utils.model import borrowed
 from captum_proto.capture.hooks import hooked, in_numbers, tensors_in
+from captum_proto.ops.double import double, exact_device
 
 #: One tensor that a model's layers return in a pass: the layer, which call of it, and the keys from there.
 Key = tuple[str, int, tuple[Any, ...]]

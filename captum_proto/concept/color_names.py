@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError
 from captum_proto.concept.dataset import Concept, SegmentedImages
+from captum_proto.ops.double import double
 
 #: The eleven basic color terms of English (Berlin and Kay, "Basic Color Terms", 1969), each with a typical color in sRGB.
 BASIC_COLORS: Mapping[str, tuple[float, float, float]] = {

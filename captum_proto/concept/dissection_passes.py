@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_proto._utils.checks import check_int
-from captum_proto._utils.double import exact_device
 from captum_proto._utils.errors import InputError, StateError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.modes import in_plain_modes
@@ -20,6 +19,7 @@ from captum_proto.capture import Capture, LayerSelection, channel_axis, channels
 from captum_proto.concept.dataset import ConceptDataset
 from captum_proto.concept.dissection_result import Dissection, LayerDissection
 from captum_proto.concept.tally import Counts, LabelBatch, even_batches
+from captum_proto.ops.double import exact_device
 from captum_proto.stats.quantiles import Quantiles
 
 #: Of a tally: see :meth:`~captum_proto.concept.tally.Tally.steps`.

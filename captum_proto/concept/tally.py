@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captum_proto import ops
-from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError
 from captum_proto.concept.dataset import ConceptDataset
+from captum_proto.ops.double import exact
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_int
-from captum_proto._utils.double import double, exact
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto.ops.double import double, exact
 
 #: Added to probabilities before their logarithm.
 _LEAST = 1e-7

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_inputs, nearest, type_name
-from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto.ops.double import double
 
 #: What a missing value is called where a row is shown.
 MISSING = "missing"

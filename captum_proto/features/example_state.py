@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from captum_proto import ops
-from captum_proto._utils.double import exact, exact_device
 from captum_proto._utils.errors import InputError, StateError
 from captum_proto._utils.files import intact, load_tensors, save_tensors
+from captum_proto.ops.double import exact, exact_device
 from captum_proto.runs.distributed import gather_tensors
 from captum_proto.stats.quantiles import Quantiles
 from captum_proto.stats.random_sample import RandomSample

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.checks import as_int, check_int
-from captum_proto._utils.double import double, exact_device
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.memory import is_out_of_memory
@@ -28,6 +27,7 @@ from captum_proto.capture import (
     gradients_told,
 )
 from captum_proto.features.transparent import Transparent
+from captum_proto.ops.double import double, exact_device
 
 #: So many positions along an axis are looked at one by one; of more, some, and what they say of the others is checked.
 _FEW = 8

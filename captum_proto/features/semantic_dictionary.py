@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import as_int, check_int
-from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import alike, intact, load_tensors, save_tensors
 from captum_proto._utils.modes import in_plain_modes
@@ -19,6 +18,7 @@ from captum_proto.capture import Layer
 from captum_proto.features.attribution import UnitAttribution
 from captum_proto.features.layer_maps import MappedLayer
 from captum_proto.features.pictures import UnitPictures
+from captum_proto.ops.double import double
 from captum_proto.optim import Visualizations
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from captum_proto._utils.activation_functions import IDENTITIES
-from captum_proto._utils.double import double, exact, exact_device
 from captum_proto._utils.mean_pool import ADAPTIVE_POOLS, MAX_POOLS, mean_pool
+from captum_proto.ops.double import double, exact, exact_device
 
 #: By name, as functions of ``torch``, ``torch.nn.functional`` and tensors share theirs; with an underscore behind it where in place.
 _ACTIVATIONS = IDENTITIES | {"dropout", "hardshrink", "logsigmoid"}

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import callers_level, check_images_or_inputs, check_int
-from captum_proto._utils.double import exact, exact_device
 from captum_proto._utils.errors import InputError, StateError
 from captum_proto._utils.halving import Halving
 from captum_proto._utils.modes import in_plain_modes
@@ -22,6 +21,7 @@ from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture import PreviousOutput
 from captum_proto.metrics.controls import CONTROLS, check_controls, control_images
 from captum_proto.metrics.fitting import FittedLayers, ReferenceType
+from captum_proto.ops.double import exact, exact_device
 
 ScoresType = TypeVar("ScoresType")
 ComparisonType = TypeVar("ComparisonType")

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from captum_proto._utils.double import double
+from captum_proto.ops.double import double
 
 
 def cosine_and_pearson(rows: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:

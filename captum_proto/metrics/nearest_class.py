@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from captum_proto import ops
 from captum_proto._utils.batches import Images
 from captum_proto._utils.checks import as_int, nearest, type_name
-from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import image_digest
 from captum_proto._utils.halving import Halving
@@ -31,6 +30,7 @@ from captum_proto.metrics.rank_store import RankStore, doubled_ranks
 from captum_proto.metrics.reference import PathReference
 from captum_proto.metrics.sorted_reference import SortedReference
 from captum_proto.metrics.sorted_similarity import SortedSimilarity
+from captum_proto.ops.double import exact
 
 
 class NearestClass:

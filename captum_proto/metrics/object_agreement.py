@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto.ops.double import exact
 from captum_proto.stats.intervals import Estimate, proportion
 
 #: Above which intersection over union, and share of hits, a feature counts as being about an object.

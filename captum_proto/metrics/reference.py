@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from captum_proto import ops
-from captum_proto._utils.double import exact, exact_device
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import alike, image_digest, intact, load_tensors, save_tensors
 from captum_proto.metrics.linear_similarity import cosine_and_pearson
+from captum_proto.ops.double import exact, exact_device
 from captum_proto.runs.distributed import gather_tensors
 
 if TYPE_CHECKING:

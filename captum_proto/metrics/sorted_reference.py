@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from captum_proto._utils.double import double, exact
 from captum_proto._utils.files import alike
 from captum_proto.capture import channels_first
 from captum_proto.metrics.layer_moments import LayerMoments
 from captum_proto.metrics.reference import ActivationSums
+from captum_proto.ops.double import double, exact
 
 #: How many values are compared at once: memory stays flat however many images come in a batch.
 _VALUES = 2**22

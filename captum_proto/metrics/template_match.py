@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError
+from captum_proto.ops.double import double
 
 #: A window whose variance is below this is flat, and has no correlation with anything.
 _FLAT = 1e-6

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_proto._utils.double import double, exact
 from captum_proto.ops._memory import called
+from captum_proto.ops.double import double, exact
 
 
 def unit_concept_counts(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_proto._utils.double import exact
 from captum_proto.ops import _twin
 from captum_proto.ops._memory import called
 from captum_proto.ops._schemas import BORDERS, MAX_ROW_LENGTH
 from captum_proto.ops._transforms import is_transformed
+from captum_proto.ops.double import exact
 
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 #: Integers that float64 holds exactly, so that ranking them as float64 makes no ties of its own.

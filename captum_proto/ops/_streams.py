@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_proto._utils.double import exact
 from captum_proto.ops._digits import DIGITS
 from captum_proto.ops._memory import called
+from captum_proto.ops.double import exact
 
 #: What a place of a list that no row has taken holds: it comes after everything.
 EMPTY = torch.iinfo(torch.int64).max

@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from captum_proto._utils.double import has_float64
 from captum_proto.ops._twin_concepts import packed_counts, unit_concept_counts
 from captum_proto.ops._twin_streams import radix_histogram, radix_select, top_k, unit_summary
+from captum_proto.ops.double import has_float64
 
 __all__ = [
     "accumulate",

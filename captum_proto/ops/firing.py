@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_proto._utils.double import double
+from captum_proto.ops.double import double
 
 
 def firing(maps: Tensor, thresholds: Tensor, size: tuple[int, ...], align_corners: bool) -> Tensor:

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_proto._utils.double import double
 from captum_proto._utils.memory import is_out_of_memory
 from captum_proto._utils.model import borrowed, modules_of, unwrapped
 from captum_proto._utils.pipeline import Pipeline
 from captum_proto.capture.hooks import forward_hooks, in_numbers, tensors_in
+from captum_proto.ops.double import double
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from captum_proto._utils.double import exact
+from captum_proto.ops.double import exact
 
 #: What the streams of one prototype are for; each is independent of the others.
 START, TRANSFORM, EVALUATION, CONTROL, LOSS, DIRECTION, BACKGROUND = range(7)
@@ -76,7 +76,8 @@ class RandomStream:
     The random numbers of every prototype of a batch at one step.
 
     Args:
-        keys (Tensor): Shape (N,), int64, of :func:`prototype_keys`.
+        keys (Tensor): Shape (N,), int64, of :func:`prototype_keys`. If their device has no float64, numbers are drawn on the CPU, and are
+            there.
         stream (int): What the numbers are for: START, TRANSFORM, EVALUATION, CONTROL, LOSS, DIRECTION or BACKGROUND.
         step (int or sequence of int, optional): The step they are for; with several there are rows for each, one step after the other.
             Default: 0

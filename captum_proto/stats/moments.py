@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from captum_proto import ops
-from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, StateError
+from captum_proto.ops.double import exact
 
 
 class Moments:

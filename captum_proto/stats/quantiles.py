@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from captum_proto import ops
-from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
+from captum_proto.ops.double import exact
 from captum_proto.stats.search import OrderSearch
 
 Interpolation = Literal["linear", "lower", "higher"]

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.checks import check_int
-from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, StateError
+from captum_proto.ops.double import exact
 
 #: Of SplitMix64 (Steele, Lea and Flood 2014), as signed numbers: the step, and the two multipliers of the mixing.
 _STEP, _FIRST, _SECOND = (value - 2**64 for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from captum_proto import ops
 from captum_proto._utils.checks import check_int
-from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError, InputTypeError, StateError
+from captum_proto.ops.double import exact
 
 #: What a free place holds, see :func:`captum_proto.ops.top_k`.
 _FREE = torch.iinfo(torch.int64).max

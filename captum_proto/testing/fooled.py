@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from captum_proto._utils.double import exact
 from captum_proto._utils.files import intact, load_tensors, save_tensors
 from captum_proto._utils.targets import Target, target_mask
+from captum_proto.ops.double import exact
 
 #: The name under which a fooled network holds the classifier: its layers are this and a dot before the classifier's own.
 INNER = "network"

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_proto._utils.double import exact
 from captum_proto._utils.errors import InputError
 from captum_proto.data.table import Categorical, Column, Continuous, TableColumns
+from captum_proto.ops.double import exact
 from captum_proto.optim.inputs.base import Parametrization
 from captum_proto.optim.random import RandomStream
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from captum_proto._utils.checks import check_inputs, check_int, nearest, type_name
 from captum_proto._utils.constants import beside
-from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import image_digest
+from captum_proto.ops.double import double
 from captum_proto.optim.inputs.base import Parametrization
 from captum_proto.optim.random import RandomStream
 

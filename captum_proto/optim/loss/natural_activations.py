@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from captum_proto._utils.batches import Images
-from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
 from captum_proto._utils.files import alike, image_digest, intact, load_tensors, save_tensors
 from captum_proto._utils.model import fingerprint
 from captum_proto._utils.targets import Target, class_set
 from captum_proto.capture import Layer, select_layers
+from captum_proto.ops.double import double
 from captum_proto.optim.loss.natural_units import NaturalUnits, in_full, stage_layers, with_first
 from captum_proto.stats.moments import Moments
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from captum_proto._utils.batches import Images
-from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import image_digest, intact, load_tensors, save_tensors
 from captum_proto.capture import Layer
+from captum_proto.ops.double import double
 from captum_proto.optim.loss.batch_norm import RunningStatistics, input_of, own_statistics, running_statistics
 from captum_proto.optim.loss.natural_units import NaturalUnits, layer_weights, with_first
 from captum_proto.optim.loss.objective import Loss, Outputs, named

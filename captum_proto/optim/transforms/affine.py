@@ -11,8 +11,8 @@ from torch import Tensor
 
 from captum_proto import ops
 from captum_proto._utils.checks import nearest, type_name
-from captum_proto._utils.double import double
 from captum_proto._utils.errors import InputError, InputTypeError
+from captum_proto.ops.double import double
 from captum_proto.optim.random import RandomStream
 
 

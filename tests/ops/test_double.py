@@ -10,10 +10,10 @@ import torch
 from no_float64 import DEVICE, NoFloat64
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from captum_proto._utils import double as module
 from captum_proto._utils.checks import check_device
-from captum_proto._utils.double import double, exact, exact_device, has_float64
 from captum_proto._utils.errors import InputError
+from captum_proto.ops import double as module
+from captum_proto.ops.double import double, exact, exact_device, has_float64
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,6 @@ import threading
 import torch
 from torch import Tensor
 
-from captum_proto._utils.memory import is_out_of_memory
-
 #: Device types that have float64, which nobody needs to ask.
 _HAVE = frozenset({"cpu", "cuda", "meta"})
 _answers: dict[str, bool] = {}
@@ -47,9 +45,9 @@ def _tried(device: torch.device) -> bool:
     try:
         # Some devices have memory for float64 and no arithmetic, which is noticed when the sum is looked at.
         return float(torch.ones(2, dtype=torch.float64, device=device).sum()) == 2.0
-    except (RuntimeError, TypeError) as error:
-        if is_out_of_memory(error):
-            raise
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError):
         return False
 
 
