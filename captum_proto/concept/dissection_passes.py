@@ -117,7 +117,7 @@ class DissectionPasses:
 
         Args:
             quantiles (mapping[str, Quantiles]): By layer, of the same pass.
-            batches (sequence of sequence of int): Some of :attr:`batches`.
+            batches (sequence of sequence of int): Some of ``batches``.
             show_progress (bool, optional): Whether to show a progress bar. Default: False
 
         Raises:
@@ -161,7 +161,7 @@ class DissectionPasses:
 
         Args:
             thresholds (mapping[str, Tensor]): (U,) by layer.
-            batches (sequence of sequence of int): Consecutive ones of :attr:`batches`.
+            batches (sequence of sequence of int): Consecutive ones of ``batches``.
             first (int, optional): How many images are in the batches before these. Default: 0
             show_progress (bool, optional): Whether to show a progress bar. Default: False
 
