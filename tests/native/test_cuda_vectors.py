@@ -101,5 +101,5 @@ def test_vectors_ask_for_fewer_bytes(interleaved: Harness) -> None:
         assert one_by_one[0] > 11.5
         assert vectors[0] < 8.2  # each pixel, and the one below
         assert one_by_one[1] > 19.3
-        assert vectors[1] < 12.3  # and the one above
+        assert vectors[1] < 12.8  # and the one above
         assert one_by_one[2] == vectors[2] == 4.0
