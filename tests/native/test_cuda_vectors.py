@@ -69,7 +69,7 @@ def test_vectors_are_read_and_written_where_they_may_be(request: pytest.FixtureR
     """Not beyond the memory, at multiples of 16 bytes, and terms in a warp's memory by who put them there."""
     harness: Harness = request.getfixturevalue(variant)
     harness.set(schedule="interleaved" if variant == "interleaved" else "shuffled", seed=11)
-    for dtype in FLOATING:
+    for dtype in FLOATING if variant != "thread" else [torch.float32]:  # whose every access takes long there
         same_bits_in_vectors(harness, (1, 3, 2, 40), dtype, powers=(1,))
     for placed in (torch.randn(1, 4, 3, 5), torch.randn(1, 4, 3, 5).to(memory_format=torch.channels_last)):
         compare_samples(harness, placed, random_maps(1, seed=4))
