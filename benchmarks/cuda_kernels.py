@@ -138,12 +138,12 @@ def traffic() -> Iterator[dict[str, object]]:
             yield from rows_of("path_distance", what, x.numel())
             harness.accumulate(torch.zeros(20000, dtype=torch.float64), x)
             yield from rows_of("accumulate", what, x.numel())
-        images = torch.randn(2, 3, 48, 48, generator=generator)
-        maps, scale = random_maps(2), torch.ones(3)
-        for memory_format, layout in ((torch.contiguous_format, "contiguous"), (torch.channels_last, "channels_last")):
-            x = images.to(memory_format=memory_format)
-            what = f"float32, 2 x 3 x 48 x 48, {layout}"
+        for channels, layout in ((3, "contiguous"), (3, "channels_last"), (4, "channels_last")):
             last = layout == "channels_last"
+            images = torch.randn(2, channels, 48, 48, generator=generator)
+            maps, scale = random_maps(2), torch.ones(channels)
+            x = images.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+            what = f"float32, 2 x {channels} x 48 x 48, {layout}"
             harness.high_frequency_loss(x, 1)
             yield from rows_of("high_frequency_loss", what, x.numel())
             harness.high_frequency_loss_backward(torch.ones(2), x, 1)

@@ -172,10 +172,14 @@ struct alignas(16) SharedTerms {
   }
 };
 
+/// At least so many blocks of vectors on a multiprocessor; where the compiler is not told, it spills registers for the sake of
+/// more.
+constexpr int kVectorBlocks = 2;
+
 /// As sum_differences(), to the last bit, of lines that lie in vectors. What a lane reads at once are neighbors; what it adds are
 /// the terms of every 32nd pixel, as there: terms of zero, where there is no neighbor, change no sum.
 template <int kHop, typename T>
-__global__ void __launch_bounds__(kBlockThreads)
+__global__ void __launch_bounds__(kBlockThreads, kVectorBlocks)
     sum_differences_in_vectors(const T* __restrict__ images, Lines lines, Strides strides, int64_t count, int power,
                                double* __restrict__ partials) {
   constexpr int kSize = kVector<T>;
@@ -295,7 +299,7 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 /// As gather_gradient(), of images and gradients that lie in vectors.
 template <int kHop, typename T>
-__global__ void __launch_bounds__(kBlockThreads)
+__global__ void __launch_bounds__(kBlockThreads, kVectorBlocks)
     gather_gradient_in_vectors(const Wide<T>* __restrict__ grad_output, int64_t grad_output_stride, const T* __restrict__ images,
                                Lines lines, Strides strides, int64_t count, int64_t vertical_pairs, int64_t horizontal_pairs,
                                int power, Strides gradient_strides, T* __restrict__ gradient) {
