@@ -273,7 +273,8 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         for name in self.further:
             if model_stem(name) != name:
                 raise InputError(
-                    f"further has {name!r:.80}, which cannot be the name of a folder; choose one of letters, digits, \"-\", \"_\" and \".\"."
+                    f"further has {name!r:.80}, which cannot be the name of a folder; "
+                    'choose one of letters, digits, "-", "_" and ".".'
                 )
         taken = {_PICTURES, _COMPARE, SUMS, REFERENCE, "prototype", SAME, OTHER, *controls} & self.further.keys()
         if taken:

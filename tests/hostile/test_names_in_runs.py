@@ -124,14 +124,17 @@ def test_subgroups(tmp_path: Path) -> None:
     safe(work / "run", tmp_path, before)
 
 
+def swept(sweep: Sweep, folder: Path) -> None:
+    protocol: RunSweep = replace(protocols.sweep(folder), sweep=sweep)
+    carry_out(protocol, folder / "run")
+
+
 def test_values_of_a_sweep(tmp_path: Path) -> None:
     """A condition of a sweep is called by the values of its settings; the only words among them are of the package's own."""
     with hostile_names():
         for fixed, grid in (({"preset": HOSTILE_NAME}, {"lr": [0.05]}), ({}, {"parametrization": [HOSTILE_NAME]})):
             with pytest.raises(InputError):
-                sweep = Sweep([protocols.MODEL], HOSTILE[:1], [0], fixed=fixed, grid=grid)
-                protocol: RunSweep = replace(protocols.sweep(tmp_path), sweep=sweep)
-                carry_out(protocol, tmp_path / "run")
+                swept(Sweep([protocols.MODEL], HOSTILE[:1], [0], fixed=fixed, grid=grid), tmp_path)
         for fixed, grid in (({HOSTILE_NAME: 1}, {"lr": [0.05]}), ({}, {HOSTILE_NAME: [1, 2]})):
             with pytest.raises(InputError):
                 Sweep([protocols.MODEL], HOSTILE[:1], [0], fixed=fixed, grid=grid)

@@ -28,6 +28,8 @@ from captum_proto.report.block import _KINDS
 from captum_proto.report.html import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+
 def opened(page: Path, scratch: Path) -> tuple[str, list[str]]:
     """A page as a browser has it after its scripts ran, and what the browser asked for."""
     assert CHROMIUM is not None

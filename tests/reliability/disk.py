@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from faults import Fault, write
-from small_run import Numbers, Seen, contents, differences, in_a_child, lost, resumed, whole
+from faults import Fault, Seen, write
+from small_run import Numbers, contents, differences, in_a_child, lost, resumed, whole
 
 from captum_proto.runs.tasks import carry_out
 from captum_proto.runs.verify import verify
@@ -83,7 +83,7 @@ def failing(
     shutil.rmtree(folder)
     for place in range(1, total + 1, each):
         ended = in_a_child(lambda place=place: run(place), said)
-        seen.add(ended, said, folder)
+        seen.add(ended, said.read_text(errors="replace"), folder)
         injected += 1
         losses += lost(folder)
         if ended != 0 or differences(expected, folder):
@@ -131,7 +131,8 @@ def clock(scratch: Path, expected: dict[str, bytes]) -> Fault:
             path.unlink()
         for path in folder.rglob("*"):
             os.utime(path, times=(now() + chance.uniform(-1e8, 1e8),) * 2)
-        seen.add(in_a_child(lambda: run(chance.uniform(0, 1e8)), said), said, folder)
+        ended = in_a_child(lambda: run(chance.uniform(0, 1e8)), said)
+        seen.add(ended, said.read_text(errors="replace"), folder)
         losses += differences(expected, folder)
         shutil.rmtree(folder)
     return Fault("the clock is set back, and files are of the future", tries, losses, str(seen))
@@ -162,7 +163,7 @@ def full(scratch: Path, expected: dict[str, bytes]) -> Fault:
             ended = in_a_child(lambda: carry_out(Numbers(), disk / "out"), said)
             if ended != 0:
                 injected += 1
-                seen.add(ended, said, disk)
+                seen.add(ended, said.read_text(errors="replace"), disk)
                 losses += lost(disk / "out")
                 remounted(disk, "size=4m")
                 losses += resumed(Numbers(), disk / "out", expected)
@@ -181,7 +182,8 @@ def read_only(scratch: Path, expected: dict[str, bytes]) -> Fault:
             (disk / "out" / "tasks" / "each" / f"{place % 3}.json").unlink()
             before = contents(disk)
             remounted(disk, "ro")
-            seen.add(in_a_child(lambda: carry_out(Numbers(), disk / "out", resume=True), said), said, disk)
+            ended = in_a_child(lambda: carry_out(Numbers(), disk / "out", resume=True), said)
+            seen.add(ended, said.read_text(errors="replace"), disk)
             losses += contents(disk) != before
             remounted(disk, "rw")
             losses += resumed(Numbers(), disk / "out", expected)

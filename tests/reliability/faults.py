@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import csv
 import dataclasses
+import re
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,6 +30,37 @@ class Fault:
     seen: str
 
 
+class Seen:
+    """
+    What users saw, counted: how processes ended, and what they printed, cut by one rule for all.
+
+    Of what was printed the last line that begins with ``error:`` or ``terminated`` counts, as the command line prints it; else the last
+    warning; else, where a process failed, the last line, such as the one below a traceback. What stands in quotation marks is left out, for
+    it names files; of a line, 300 letters.
+    """
+
+    def __init__(self) -> None:
+        self.counts: collections.Counter[str] = collections.Counter()
+
+    def add(self, code: int, text: str, folder: Path) -> None:
+        """Note how a process ended and what it printed."""
+        printed = [line for line in text.replace(str(folder), "DIR").splitlines() if line.strip()]
+        lines = [line for line in printed if line.startswith(("error:", "terminated"))]
+        warned = [line.partition("Warning: ")[2] for line in printed if "Warning: " in line]
+        failed = printed[-1:] if code not in (0, -signal.SIGKILL) else []
+        sentence = re.sub(r'"[^"]*"', '"…"', next((each[-1] for each in (lines, warned, failed) if each), ""))
+        sentence = sentence if len(sentence) <= _LONGEST else f"{sentence[:_LONGEST]}…"
+        ended = "goes on" if code == 0 else f"exit code {code}" if code > 0 else f"killed by signal {-code}"
+        self.counts[f"{ended}{': ' if sentence else ''}{sentence}"] += 1
+
+    def __str__(self) -> str:
+        shown = [f"{text} ({count}×)" for text, count in self.counts.most_common(_KINDS)]
+        more = len(self.counts) - len(shown)
+        return "; ".join(shown) + (f"; {more} more" if more > 0 else "")
+
+
+#: Of a line that is shown, in letters; and how many kinds of endings are.
+_LONGEST, _KINDS = 300, 3
 COLUMNS = [field.name for field in dataclasses.fields(Fault)]
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from faults import Fault, write
-from small_run import Numbers, Pictures, Seen, differences, in_a_child, killed, lost, resumed, whole
+from faults import Fault, Seen, write
+from small_run import Numbers, Pictures, differences, in_a_child, killed, lost, resumed, whole
 
 from captum_proto.runs.contents import SNAPSHOTS
 from captum_proto.runs.tasks import Protocol, carry_out
@@ -59,7 +59,7 @@ def at_random_times(
         ended = killed(run, said, chance.uniform(0, length), number)
         if ended != 0:
             injected += 1
-            seen.add(ended, said, folder)
+            seen.add(ended, said.read_text(errors="replace"), folder)
             losses += lost(folder) if folder.exists() else 0
         if ended == 0 or injected == tries or chance.random() < 0.2:
             losses += resumed(protocol, folder, expected, snapshot_every=EVERY)
@@ -85,7 +85,8 @@ def damaged_snapshots(scratch: Path, expected: dict[str, bytes]) -> Fault:
                 path.write_bytes(data)
             else:
                 path.write_bytes(data[: chance.randrange(len(data))])
-            seen.add(in_a_child(run, said), said, folder)
+            ended = in_a_child(run, said)
+            seen.add(ended, said.read_text(errors="replace"), folder)
             injected += 1
             losses += differences(expected, folder)
         if folder.exists():

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from entry_points import ENTRIES, SHAPE, differences
-from faults import Fault, write
+from faults import Fault, Seen, write
 from networks import SmallCNN, seeded
 from torch import Tensor, nn
 
@@ -25,6 +25,8 @@ from captum_proto.stats.top_k import TopK
 
 #: Of which runs and passes are drawn.
 SEED = 16
+#: How often a fault is injected, and one that is looked for in few places.
+OFTEN, SELDOM = 120, 40
 NAMES = (
     "PrototypeGeneration.generate",
     "PathSimilarity.fit",
@@ -67,47 +69,53 @@ def _state(model: nn.Module) -> list[Any]:
 
 
 def _run(name: str, model: nn.Module, images: Tensor, expected: Any) -> tuple[int, str]:
-    """Whether something was lost, and the first words of what was said."""
+    """Whether something was lost, and the warnings that were printed."""
     before = _state(model)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = ENTRIES[name](model, images)
     after = _state(model)
     intact = before[:2] == after[:2] and all(map(torch.equal, before[2], after[2]))
-    said = next((str(each.message) for each in caught if "was no memory" in str(each.message)), "")
-    return int(not intact or differences(found, expected, 1e-9) != ""), said
+    printed = "".join(
+        warnings.formatwarning(each.message, each.category, each.filename, each.lineno) for each in caught
+    )
+    return int(not intact or differences(found, expected, 1e-9) != ""), printed
 
 
-def family(_scratch: Path) -> Iterator[Fault]:
+def family(scratch: Path) -> Iterator[Fault]:
     draw, images = (
         random.Random(SEED),
         torch.rand(8, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(SEED)),
     )
     expected = {name: ENTRIES[name](_model(), images) for name in NAMES}
 
-    injected, lost, seen = 0, 0, ""
-    while injected < 120:
+    injected, lost, seen = 0, 0, Seen()
+    while injected < OFTEN:
         name, model = draw.choice(NAMES), _model()
         model.dropout.at = draw.randint(1, 4)
-        gone, said = _run(name, model, images, expected[name])
-        injected, lost, seen = injected + model.dropout.failed, lost + gone, seen or said
-    yield Fault("no memory in one forward pass, drawn at random", injected, lost, f"goes on; a warning: {seen}")
+        gone, printed = _run(name, model, images, expected[name])
+        injected, lost = injected + model.dropout.failed, lost + gone
+        if model.dropout.failed:
+            seen.add(0, printed, scratch)
+    yield Fault("no memory in one forward pass, drawn at random", injected, lost, str(seen))
 
-    injected, lost, seen = 0, 0, ""
-    while injected < 120:
+    injected, lost, seen = 0, 0, Seen()
+    while injected < OFTEN:
         name, model = draw.choice(NAMES), _model()
         model.dropout.room = draw.choice((3, 4, 5, 7))
-        gone, said = _run(name, model, images, expected[name])
-        injected, lost, seen = injected + model.dropout.failed, lost + gone, seen or said
-    yield Fault("no memory for more than a few images at a time", injected, lost, f"goes on; a warning: {seen}")
+        gone, printed = _run(name, model, images, expected[name])
+        injected, lost = injected + model.dropout.failed, lost + gone
+        if model.dropout.failed:
+            seen.add(0, printed, scratch)
+    yield Fault("no memory for more than a few images at a time", injected, lost, str(seen))
 
     for owner, what, names in (
         (Moments, "sums", ("PathSimilarity.fit",)),
         (TopK, "the best examples", ("TopExamples",)),
     ):
-        original, injected, lost = owner.update, 0, 0
-        for number in range(40):
-            calls = 0
+        original, injected, lost, seen = owner.update, 0, 0, Seen()
+        for number in range(SELDOM):
+            calls, before = 0, injected
 
             def failing(self: Any, *given: Any, at: int = number % 8, original: Any = original, **named: Any) -> Any:
                 nonlocal calls, injected
@@ -119,16 +127,16 @@ def family(_scratch: Path) -> Iterator[Fault]:
 
             owner.update = failing  # type: ignore[method-assign,assignment]
             try:
-                gone, seen = _run(names[0], _model(), images, expected[names[0]])
+                gone, printed = _run(names[0], _model(), images, expected[names[0]])
             finally:
                 owner.update = original  # type: ignore[method-assign]
             lost += gone
-        yield Fault(
-            f"no memory while layers' outputs are added to {what}", injected, lost, f"goes on; a warning: {seen}"
-        )
+            if injected > before:
+                seen.add(0, printed, scratch)
+        yield Fault(f"no memory while layers' outputs are added to {what}", injected, lost, str(seen))
 
-    injected, lost, seen = 0, 0, ""
-    for _ in range(40):
+    injected, lost, seen = 0, 0, Seen()
+    for _ in range(SELDOM):
         name, model = draw.choice(NAMES), _model()
         before = _state(model)
         try:
@@ -136,9 +144,9 @@ def family(_scratch: Path) -> Iterator[Fault]:
                 ENTRIES[name](model, images)
             lost += 1  # it did not notice
         except MemoryLimitError as error:
-            seen = str(error)
+            seen.add(1, f"error: {error}", scratch)
         injected, lost = injected + 1, lost + (before[:2] != _state(model)[:2])
-    yield Fault("a memory budget below what the process holds already", injected, lost, f"one sentence: {seen}")
+    yield Fault("a memory budget below what the process holds already", injected, lost, str(seen))
 
 
 if __name__ == "__main__":

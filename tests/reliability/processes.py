@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from faults import Fault, write
+from faults import Fault, Seen, write
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -75,12 +75,20 @@ def lost(out: Path, before: dict[str, int], expected: Files) -> int:
     return again + sum(files.get(name) != content for name, content in expected.items()) + len(files.keys() - expected)
 
 
+def note(seen: Seen, codes: list[int], folder: Path, generation: int = 0, said: str = "said") -> None:
+    """Note how the processes of a group ended, and the errors of which those of them ended that ended of one."""
+    for rank, code in enumerate(codes):
+        path = folder / said / f"{generation}-{rank}.txt"
+        seen.add(code, path.read_text() if path.exists() else "", folder)
+
+
 def killed_workers(scene: Scene, name: str, whom: Callable[[list[int]], list[int]], often: int) -> Fault:
     """Processes killed at a random moment, wherever they are; what torchrun does then is done here."""
     injected = gone = 0
-    ends: set[str] = set()
+    seen = Seen()
     while injected < often:
         size, folder = scene.random.randint(2, 4), scene.folder()
+        (folder / "said").mkdir()
         delay = scene.random.uniform(0, 1.5 * COUNT * SECONDS / size + 0.1)
         before: dict[str, int] = {}
 
@@ -95,7 +103,7 @@ def killed_workers(scene: Scene, name: str, whom: Callable[[list[int]], list[int
         steps = Steps(folder / "log", COUNT, SECONDS)
         generations = supervise(
             size, lambda rank, steps=steps, folder=folder: carry_out(steps, folder / "out") and None,
-            folder / "store", fault=strike,
+            folder / "store", fault=strike, said=folder / "said",
         )  # fmt: skip
         hits = generations[0].count(-signal.SIGKILL)
         injected += hits
@@ -104,15 +112,15 @@ def killed_workers(scene: Scene, name: str, whom: Callable[[list[int]], list[int
             print(f"  {folder}: {missing} lost, {generations}", flush=True)
         gone += missing
         if hits:
-            ends.add(f"the group goes on, and ends with {max(generations[-1])}")
-    return Fault(name, injected, gone, "; ".join(sorted(ends)))
+            for generation, codes in enumerate(generations):
+                note(seen, codes, folder, generation)
+    return Fault(name, injected, gone, str(seen))
 
 
 def in_a_task(scene: Scene, name: str, act: Callable[[], None], often: int) -> Fault:
     """What happens in a random task of a random process, and then not again."""
     injected = gone = 0
-    codes: set[int] = set()
-    said: set[str] = set()
+    seen = Seen()
     while injected < often:
         size, folder = scene.random.randint(2, 4), scene.folder()
         task = f"{scene.random.randrange(COUNT):03d}"
@@ -130,49 +138,47 @@ def in_a_task(scene: Scene, name: str, act: Callable[[], None], often: int) -> F
 
         ended = end(begin(size, run, folder / "store", said=folder / "said"))
         before = records(folder / "out")
-        codes |= set(ended)
-        sentences = sorted(path.read_text() for path in (folder / "said").iterdir())
-        said |= {each for each in sentences if not each.startswith("OtherProcessError")}
+        note(seen, ended, folder)
         gone += any(code not in (FAILED, 70) for code in ended)
         again = end(begin(scene.random.randint(1, 4), run, folder / "again"))
         gone += lost(folder / "out", before, scene.expected) + any(again)
         gone += sum(times > 1 for begun, times in made(folder / "log").items() if begun != task)
         injected += 1
-    sentence = "; ".join(sorted(said))
-    return Fault(name, injected, gone, f"all end with {' or '.join(map(str, sorted(codes)))}; one says: {sentence}")
+    return Fault(name, injected, gone, str(seen))
 
 
 def asked_to_end(scene: Scene) -> Fault:
     injected = gone = 0
-    codes: set[int] = set()
+    seen = Seen()
     while injected < SELDOM:
         size, folder = scene.random.randint(2, 4), scene.folder()
+        (folder / "said").mkdir()
         steps = Steps(folder / "log", COUNT, 0.1)
-        children = begin(size, lambda rank, steps=steps, folder=folder: carry_out(steps, folder / "out"), folder / "s")
+        children = begin(
+            size, lambda rank, steps=steps, folder=folder: carry_out(steps, folder / "out") and None, folder / "s",
+            said=folder / "said",
+        )  # fmt: skip
         while not (folder / "log").exists():
             time.sleep(0.001)
         time.sleep(scene.random.uniform(0, 0.2))
         for child in children:
             os.kill(child, signal.SIGTERM)
-        codes |= set(end(children))
+        note(seen, end(children), folder)
         before = records(folder / "out")
         carry_out(steps, folder / "out", resume=True)
         gone += lost(folder / "out", before, scene.expected)
         gone += sum(times > 1 for times in made(folder / "log").values())  # each finished the task it was in
         injected += 1
-    return Fault(
-        "all processes are asked to end (SIGTERM)",
-        injected,
-        gone,
-        f"each finishes its task and ends with {' or '.join(map(str, sorted(codes)))}; --resume goes on",
-    )
+    return Fault("all processes are asked to end (SIGTERM)", injected, gone, str(seen))
 
 
 def other_sizes(scene: Scene) -> Fault:
     """All are killed; another number of processes goes on, down to one."""
     injected = gone = 0
+    seen = Seen()
     while injected < SELDOM * 2:
         first, then, folder = scene.random.randint(1, 4), scene.random.randint(1, 4), scene.folder()
+        (folder / "said").mkdir()
         steps = Steps(folder / "log", COUNT, SECONDS)
 
         def run(rank: int, resume: bool = False, steps: Steps = steps, folder: Path = folder) -> None:
@@ -186,20 +192,17 @@ def other_sizes(scene: Scene) -> Fault:
             os.kill(child, signal.SIGKILL)
         ended = end(children)
         before = records(folder / "out")
-        again = end(begin(then, lambda rank, run=run: run(rank, True), folder / "again"))
+        again = end(begin(then, lambda rank, run=run: run(rank, True), folder / "again", said=folder / "said"))
+        note(seen, ended, folder, said="none")
+        note(seen, again, folder)
         injected += -signal.SIGKILL in ended
         gone += lost(folder / "out", before, scene.expected) + any(again)
-    return Fault(
-        "all processes are killed; from 1 to 4 others go on",
-        injected,
-        gone,
-        "nothing of the first; --resume makes what is missing",
-    )
+    return Fault("all processes are killed; from 1 to 4 others go on", injected, gone, str(seen))
 
 
 def never_starts(scene: Scene) -> Fault:
     injected = gone = 0
-    said: set[str] = set()
+    seen = Seen()
     while injected < SELDOM // 2:
         folder = scene.folder()
         (folder / "said").mkdir()
@@ -209,16 +212,19 @@ def never_starts(scene: Scene) -> Fault:
             3, lambda rank, steps=steps, folder=folder: carry_out(steps, folder / "out") and None, folder / "store",
             seconds=1, said=folder / "said", absent=[missing],
         )  # fmt: skip
-        gone += 0 in end(children)
-        said |= {path.read_text().partition(":")[0] for path in (folder / "said").iterdir()}
+        codes = end(children)
+        gone += 0 in codes
+        for code, rank in zip(codes, [rank for rank in range(3) if rank != missing], strict=True):
+            seen.add(code, (folder / "said" / f"0-{rank}.txt").read_text(), folder)
         gone += (folder / "out").exists()
         injected += 1
-    return Fault("a process never starts", injected, gone, f"the others end: {' or '.join(sorted(said))}; no folder")
+    return Fault("a process never starts", injected, gone, str(seen))
 
 
 def killed_jobs(scene: Scene) -> Fault:
     """Of a job array, each job killed at a random moment; then the array again, and the run that ends it."""
     injected = gone = 0
+    seen = Seen()
     while injected < OFTEN:
         count, folder = scene.random.randint(2, 4), scene.folder()
 
@@ -228,8 +234,9 @@ def killed_jobs(scene: Scene) -> Fault:
                 code = 70
                 try:
                     carry_out(Steps(folder / "log", COUNT, SECONDS), folder / "out", share=Share(number, count))
-                except ShareIsMade:
+                except ShareIsMade as made:
                     code = SHARED
+                    (folder / f"said-{number}").write_text(f"{type(made).__name__}: {made}")
                 finally:
                     os._exit(code)
             return child
@@ -238,20 +245,25 @@ def killed_jobs(scene: Scene) -> Fault:
         time.sleep(scene.random.uniform(0.02, 0.3))
         for child in jobs:
             os.kill(child, signal.SIGKILL)
-        injected += end(jobs).count(-signal.SIGKILL)
+        ended = end(jobs)
+        injected += ended.count(-signal.SIGKILL)
         before = records(folder / "out")
         again = end([job(number) for number in range(1, count + 1)])
+        for number, (first, second) in enumerate(zip(ended, again, strict=True), 1):
+            path = folder / f"said-{number}"
+            text = path.read_text() if path.exists() else ""
+            seen.add(first, text if first == SHARED else "", folder)
+            seen.add(second, text, folder)
         gone += any(code != SHARED for code in again)
         carry_out(Steps(folder / "log", COUNT), folder / "out", resume=True)
         gone += lost(folder / "out", before, scene.expected)
-    return Fault(
-        "a job of an array is killed", injected, gone, "the same array goes on; --resume without a shard ends the run"
-    )
+    return Fault("a job of an array is killed", injected, gone, str(seen))
 
 
 def every_protocol(scene: Scene, inputs: Path) -> Fault:
     """Each protocol by two processes, one of which is killed just before a random task of its own is recorded."""
     injected = gone = 0
+    seen = Seen()
     inputs.mkdir()
     for name, make in PROTOCOLS.items():
         expected = scene.of(lambda log, out, make=make: carry_out(make(inputs), out))
@@ -264,19 +276,17 @@ def every_protocol(scene: Scene, inputs: Path) -> Fault:
             with killed_at(call, folder / "killed"):
                 carry_out(make(inputs), folder / "out")
 
-        generations = supervise(2, run, folder / "store")
+        (folder / "said").mkdir()
+        generations = supervise(2, run, folder / "store", said=folder / "said")
+        for generation, codes in enumerate(generations):
+            note(seen, codes, folder, generation)
         hits = generations[0].count(-signal.SIGKILL)
         injected += hits
         missing = lost(folder / "out", {}, expected) + any(generations[-1]) + (not hits)
         gone += missing
         if missing:
             print(f"  {name}: {generations}", flush=True)
-    return Fault(
-        f"a worker is killed in each of {len(PROTOCOLS)} protocols",
-        injected,
-        gone,
-        "the group goes on; the files of one process",
-    )
+    return Fault(f"a worker is killed in each of {len(PROTOCOLS)} protocols", injected, gone, str(seen))
 
 
 @contextmanager

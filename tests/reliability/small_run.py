@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import os
-import re
 import shutil
-import signal
 import sys
 import time
 import traceback
@@ -163,28 +160,6 @@ def killed(act: Callable[[], None], said: Path, after: float, number: int) -> in
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, number)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-class Seen:
-    """What users saw, counted."""
-
-    def __init__(self) -> None:
-        self.counts: collections.Counter[str] = collections.Counter()
-
-    def add(self, code: int, said: Path, folder: Path) -> None:
-        """Note how a process ended and what it said, with the names of files left out."""
-        text = said.read_text(errors="replace")
-        lines = [line for line in text.splitlines() if line.startswith(("error:", "terminated"))]
-        warned = [line.partition("Warning: ")[2] for line in text.splitlines() if "Warning: " in line]
-        sentence = lines[-1] if lines else warned[-1] if warned else "" if code in (0, -signal.SIGKILL) else text[-200:]
-        sentence = re.sub(r'"[^"]*"', '"…"', sentence.replace(str(folder), "DIR"))
-        ended = "goes on" if code == 0 else f"exit code {code}" if code > 0 else f"killed by signal {-code}"
-        self.counts[f"{ended}{': ' if sentence else ''}{sentence}"] += 1
-
-    def __str__(self) -> str:
-        shown = [f"{text} ({count}×)" for text, count in self.counts.most_common(3)]
-        more = len(self.counts) - len(shown)
-        return "; ".join(shown) + (f"; {more} more" if more > 0 else "")
 
 
 def resumed(protocol: Protocol[Any], folder: Path, expected: Contents, **how: Any) -> int:

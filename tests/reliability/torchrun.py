@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runs"))
-from faults import Fault
+from faults import Fault, Seen
 from together import Steps, made, snapshot
 
 from captum_proto.runs.contents import is_finished
@@ -70,12 +70,12 @@ def records(out: Path) -> dict[str, int]:
     return {path.relative_to(out).as_posix(): path.stat().st_mtime_ns for path in out.rglob("tasks/**/*.json")}
 
 
-def kill_a_worker(folder: Path, after: int, rank: int, expected: dict[str, bytes]) -> tuple[int, str]:
+def kill_a_worker(folder: Path, after: int, rank: int, expected: dict[str, bytes]) -> tuple[int, int, str]:
     """
     Kill a worker of ``torchrun --max-restarts`` when so many tasks are finished.
 
     Returns:
-        int, str: How many results were lost, and how torchrun ended.
+        int, int, str: How many results were lost, with which code torchrun ended, and what it printed.
     """
     out = folder / "out"
     command = torchrun("--standalone", "--nproc-per-node", "2", "--max-restarts", "2", "-m", "captum_proto", *COMMAND)
@@ -89,7 +89,7 @@ def kill_a_worker(folder: Path, after: int, rank: int, expected: dict[str, bytes
     now = records(out)
     lost = sum(now.get(name) != when for name, when in before.items())
     lost += snapshot(out) != expected
-    return lost, f"torchrun begins the group again and ends with {code}"
+    return lost, code, (folder / "said").read_text(errors="replace")
 
 
 class TwoHosts:
@@ -211,14 +211,14 @@ def faults(scratch: Path) -> Iterator[Fault]:
         capture_output=True,
     )
     expected, random_ = snapshot(alone), random.Random(3)
-    lost, seen = 0, set[str]()
+    lost, seen = 0, Seen()
     for number in range(3):
         folder = scratch / f"killed-{number}"
         folder.mkdir()
-        gone, said = kill_a_worker(folder, random_.randrange(5), number % 2, expected)
+        gone, code, printed = kill_a_worker(folder, random_.randrange(5), number % 2, expected)
         lost += gone
-        seen.add(said)
-    yield Fault("torchrun evaluate: a worker is killed (SIGKILL)", 3, lost, "; ".join(sorted(seen)))
+        seen.add(code, printed, folder)
+    yield Fault("torchrun evaluate: a worker is killed (SIGKILL)", 3, lost, str(seen))
     name = "one of two hosts is cut off from the network"
     if reason := TwoHosts.possible():
         print(f"{name}: not injected, {reason}")

@@ -389,7 +389,16 @@ def agent(inputs: Path) -> StudyAgent:
 def examples(inputs: Path) -> FindExamples:
     photos(inputs)
     return FindExamples(
-        trees(), str(inputs / "photos"), [LAYERS[0], LAYERS[3]], ["2"], k=3, shown=2, batch_size=2, chunk=5, workers=0, seed=1
+        trees(),
+        str(inputs / "photos"),
+        [LAYERS[0], LAYERS[3]],
+        ["2"],
+        k=3,
+        shown=2,
+        batch_size=2,
+        chunk=5,
+        workers=0,
+        seed=1,
     )
 
 

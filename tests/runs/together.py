@@ -114,7 +114,7 @@ def begin(
         store (Path): By which they find each other.
         generation (int, optional): How often the group was begun before, as torchrun counts it. Default: 0
         seconds (float, optional): The time limit of the group's collective operations, and of its beginning. Default: 60
-        said (Path, optional): A folder in which each process writes of which error it ends. Default: None
+        said (Path, optional): A folder in which each process writes of which error it ends, a file ``GENERATION-RANK.txt``. Default: None
         absent (sequence of int, optional): Ranks that never begin. Default: none
 
     Returns:
@@ -169,6 +169,7 @@ def supervise(
     *,
     restarts: int = 3,
     fault: Callable[[list[int]], None] | None = None,
+    said: Path | None = None,
 ) -> list[list[int]]:
     """
     What ``torchrun --max-restarts`` does: when a process dies, ask the others to end, and begin the group again.
@@ -177,13 +178,14 @@ def supervise(
         size, act, store: As in :func:`begin`.
         restarts (int, optional): How often to begin again at most. Default: 3
         fault (Callable, optional): What happens to the processes of the first group, once. Default: nothing
+        said (Path, optional): As in :func:`begin`. Default: None
 
     Returns:
         list[list[int]]: The exit codes of each generation.
     """
     generations = []
     for generation in range(restarts + 1):
-        running = begin(size, act, store, generation=generation)
+        running = begin(size, act, store, generation=generation, said=said)
         codes: dict[int, int] = {}
         asked: set[int] = set()
         if fault is not None and not generation:

@@ -90,7 +90,9 @@ class QualityPairs(Protocol[QualityResult]):
         """A table for each part of the classes."""
         results = self._results
         if len({model_stem(model) for model in results}) < len(results):
-            raise InputError(f"models are {list(results)}, of which two would share the names of their files; rename one.")
+            raise InputError(
+                f"models are {list(results)}, of which two would share the names of their files; rename one."
+            )
         (model, first), *others = results.items()
         methods = self._methods(model)
         for other, result in others:
