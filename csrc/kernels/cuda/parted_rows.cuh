@@ -21,9 +21,13 @@ struct WithinRow {
   }
 };
 
+/// At least so many blocks on a multiprocessor; where the compiler is not told, it spills registers for the sake of a third.
+template <typename T>
+constexpr int kMovingBlocks = kKeyBits<T> <= 32 ? 2 : 1;
+
 /// Moves each value to its part. Zeros are shown to the sink: their places are known already.
 template <typename T, class Sink>
-__global__ void __launch_bounds__(kPartThreads)
+__global__ void __launch_bounds__(kPartThreads, kMovingBlocks<T>)
     move_to_parts(Rows<T> x, Payload payload, Sink sink, int64_t first_row, int64_t rows, int length, PartTables<T> tables,
                   KeyedValues<T> values) {
   using Key = Bits<T>;
