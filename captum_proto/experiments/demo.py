@@ -17,7 +17,8 @@ from captum_proto._utils.targets import Target
 from captum_proto.attr import PRESETS, Prototypes
 from captum_proto.data import digits_images, photographs
 from captum_proto.data.natural import ClassImages, spaced_images
-from captum_proto.experiments.evaluate import Evaluate, comparison_tables, evaluation_page
+from captum_proto.experiments.evaluate import Evaluate, comparison_tables
+from captum_proto.experiments.evaluation_page import evaluation_page
 from captum_proto.experiments.generate import Generate, generation_page
 from captum_proto.experiments.visualize import (
     LayerUnits,

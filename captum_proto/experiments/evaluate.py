@@ -19,13 +19,13 @@ from captum_proto.attr import Prototypes
 from captum_proto.data.natural import ClassImages
 from captum_proto.data.unseen import Unseen
 from captum_proto.experiments.class_chunks import REFERENCE, SUMS, ClassChunks, is_shared_out, tasks_of
+from captum_proto.experiments.evaluation_page import CLASSES, COMPARISON, FAILURES, PICTURES, evaluation_page
 from captum_proto.experiments.generate import (
     SAVED,
     VERIFIED,
     WARNINGS,
     Generate,
     check_made_with,
-    generation_page,
     recorded_verifiers,
     rehearse,
 )
@@ -44,37 +44,19 @@ from captum_proto.metrics.controls import check_controls
 from captum_proto.metrics.path_scores import PathScores
 from captum_proto.metrics.path_similarity import PathSimilarity
 from captum_proto.models import NamedModel
-from captum_proto.report.blocks import Block, Curves, Files, Paragraphs, Picture, Pictures, Verdicts
 from captum_proto.report.figures import save_figure
 from captum_proto.report.html import write_page
-from captum_proto.report.page import Page, Section
-from captum_proto.report.views.first_screen import Scored, gallery, legend, scored, trust
 from captum_proto.report.views.layer_curves import comparison_figure
-from captum_proto.report.views.path_similarity import (
-    NOTATION,
-    comparison_failures,
-    comparison_table,
-    conclusion,
-    criteria,
-    layers_left_out,
-)
 from captum_proto.report.views.prototypes import (
     PROTOTYPES,
-    prototype_pictures,
-    saved_blocks,
-    what_prototypes_are,
     write_prototypes,
 )
 from captum_proto.runs.files import write_text
-from captum_proto.runs.folder import RECORDED, SETTINGS, read_settings
 from captum_proto.runs.provenance import provenance
-from captum_proto.runs.tasks import Protocol, Run, Task, carry_out, warnings_of
+from captum_proto.runs.tasks import Protocol, Run, Task, carry_out
 
-COMPARISON = "comparison.safetensors"
-#: The tasks of each class: its prototypes, pictures of other methods under their own names, and the comparison of all these.
-_PICTURES, _COMPARE = "prototypes", "comparison"
-#: Of what is recorded of the run: the folder and the label of each class. Of what is recorded with a class: what failed.
-_CLASSES, _FAILURES = "classes", "failures"
+#: Of the tasks of each class the last: what compares its prototypes, and pictures of other methods under their own names.
+_COMPARE = "comparison"
 
 
 class ImageSource(typing.Protocol):
@@ -155,7 +137,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         self._check()
         tasks, images = list[Task](), self.images.afresh()
         for stem, target in self._stems().items():
-            pictures = [f"{stem}/{name}" for name in (_PICTURES, *self.further)]
+            pictures = [f"{stem}/{name}" for name in (PICTURES, *self.further)]
             chunks = list[Task]()
             if is_shared_out(images, target, self.chunk):
                 # By what the prototypes were made to match they cannot be judged, so it has to be known.
@@ -165,7 +147,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
         return tasks
 
     def begun(self) -> dict[str, Any]:
-        return {_CLASSES: {stem: self._labels()[target] for stem, target in self._stems().items()}}
+        return {CLASSES: {stem: self._labels()[target] for stem, target in self._stems().items()}}
 
     def make(self, task: Task, run: Run) -> None:
         stem, _, part = task.name.partition("/")
@@ -177,11 +159,11 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
             chunks = self._chunks(target, run.folder / stem)
             assert chunks is not None  # else it is no task
             chunks.make(kind, int(first)) if first else chunks.add_up()
-        elif part == _PICTURES and self.prototypes is not None:
+        elif part == PICTURES and self.prototypes is not None:
             given = Prototypes.load(self.prototypes).of(target)
             write_prototypes(given, run.folder / task.name, self.named.class_names)
         else:
-            generation = self._generation(target, self.options if part == _PICTURES else self.further[part])
+            generation = self._generation(target, self.options if part == PICTURES else self.further[part])
             carry_out(generation, run.folder / task.name, resume=True, show_progress=run.show_progress)
 
     def summarize(self, run: Run) -> dict[Target, PathComparison]:
@@ -206,7 +188,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
     def _compare(self, target: Target, folder: Path, show_progress: bool) -> None:
         """The comparison of one class, from the pictures in its folder."""
         label = self._labels()[target]
-        pictures = Prototypes.load(folder / _PICTURES / PROTOTYPES)
+        pictures = Prototypes.load(folder / PICTURES / PROTOTYPES)
         same: Images | PathScores
         other: Images | PathScores
         if (chunks := self._chunks(target, folder)) is not None:
@@ -227,7 +209,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
             **self.comparison,
         )
         comparison.settings["class"] = label
-        comparison.settings[_FAILURES] = [*(images.failures() if skipped is None else skipped), *told]
+        comparison.settings[FAILURES] = [*(images.failures() if skipped is None else skipped), *told]
         if self.prototypes is not None:  # of those that are generated, their own run records it
             comparison.settings[SAVED] = saved_recognition(self.named, pictures)
             comparison.settings[VERIFIED] = verified_recognition(self.named, pictures, self.verifiers)
@@ -247,7 +229,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
             images,
             target,
             self._labels()[target],
-            Prototypes.load(folder / _PICTURES / PROTOTYPES).seen_images,
+            Prototypes.load(folder / PICTURES / PROTOTYPES).seen_images,
             self._similarity,
             self.comparison.get("leave_one_out", True),
             self.chunk,
@@ -276,7 +258,7 @@ class Evaluate(Protocol[dict[Target, PathComparison]]):
                     f"further has {name!r:.80}, which cannot be the name of a folder; "
                     'choose one of letters, digits, "-", "_" and ".".'
                 )
-        taken = {_PICTURES, _COMPARE, SUMS, REFERENCE, "prototype", SAME, OTHER, *controls} & self.further.keys()
+        taken = {PICTURES, _COMPARE, SUMS, REFERENCE, "prototype", SAME, OTHER, *controls} & self.further.keys()
         if taken:
             raise InputError(
                 f'further has "{min(taken)}", which the comparison calls something of its own; choose another name.'
@@ -344,7 +326,7 @@ def comparison_tables(comparisons: Mapping[Target, PathComparison], class_names:
 
 def files_skipped(comparisons: Mapping[Target, PathComparison]) -> list[str]:
     """A sentence for each image file that could not be read, in the comparison of any class."""
-    return list(dict.fromkeys(text for comparison in comparisons.values() for text in comparison.settings[_FAILURES]))
+    return list(dict.fromkeys(text for comparison in comparisons.values() for text in comparison.settings[FAILURES]))
 
 
 def _unseen(images: Images, prototypes: Prototypes, label: str) -> tuple[Images, list[str]]:
@@ -375,116 +357,3 @@ def _told(prototypes: Prototypes, label: str, left_out: int, count: int) -> list
 def _first(images: Images, count: int) -> list[Any]:
     """The first images, one at a time as batches of one."""
     return [image.reshape(-1, *image.shape[-3:]) for image in islice(iter(images), count)]
-
-
-def evaluation_page(folder: Path) -> Page:
-    """
-    What a folder of comparisons has to show, from the files in it; of an interrupted run, the classes it finished.
-
-    Args:
-        folder (Path): That :class:`Evaluate` wrote to.
-
-    Returns:
-        Page: The mean over classes first, then a section for each. Paths are relative to ``folder``.
-
-    Raises:
-        FileExistsError: If the folder holds no readable settings.
-    """
-    settings = read_settings(folder)
-    name = (settings.get("model") or {}).get("name")
-    page = Page(f"Path similarity of {name}" if name else "Path similarity", settings=settings)
-    page.failures = warnings_of(folder)
-    there = sorted(path.parent.name for path in folder.glob(f"*/{COMPARISON}"))
-    # A run of the first version did not record its classes: those that are finished are all that is known of it.
-    asked: dict[str, str | None] = (settings.get(RECORDED) or {}).get(_CLASSES) or dict.fromkeys(there)
-    comparisons: dict[str, PathComparison] = {}
-    for stem, label in asked.items():
-        if stem in there:
-            try:
-                comparisons[stem] = PathComparison.load(folder / stem / COMPARISON)
-            except (OSError, ValueError, KeyError) as error:
-                page.failures.append(f"{label or stem}: the comparison cannot be read: {error}")
-    finished = (folder / "summary.csv").exists() and all(stem in there for stem in asked)
-    if not finished:
-        page.failures.insert(
-            0,
-            f"The run is not finished: {len(comparisons)} of {len(asked) if RECORDED in settings else 'an unknown number of'} classes are "
-            "there; the same command with --resume goes on.",
-        )
-    pictures: dict[str, list[Scored]] = {}
-    for stem, comparison in comparisons.items():
-        label = asked[stem] or comparison.settings.get("class", stem)
-        page.failures += comparison.settings.get(_FAILURES, [])
-        pictures[stem] = _pictures(folder, stem, label, comparison, page.failures)
-        shown = [one.picture for one in pictures[stem]]
-        page.sections.append(_class_section(folder, stem, label, comparison, shown, alone=len(comparisons) == 1))
-    for stem, label in asked.items():
-        if stem not in there and (folder / stem / _PICTURES / SETTINGS).exists():
-            for section in generation_page(folder / stem / _PICTURES).within(f"{stem}/{_PICTURES}").sections:
-                page.sections.append(Section(f"{label or stem}: not compared yet", section.blocks))
-    named = {
-        asked[stem] or comparison.settings.get("class", stem): comparison for stem, comparison in comparisons.items()
-    }
-    page.failures = list(dict.fromkeys([*page.failures, *comparison_failures(named)]))
-    # Of all layers some have nothing to compare; one that was asked for by name has failed.
-    asked_for = (settings.get("similarity") or {}).get("layers") not in (None, "all", "leaf")
-    missing = page.failures if asked_for else page.left_out
-    missing += layers_left_out(named)
-    every = list(comparisons.values())
-    if not every:
-        page.summary = ["No class is finished yet."]
-        return page
-    found = [one for of_class in pictures.values() for one in of_class]
-    # Of several classes the first of each: all of a class are in its section.
-    first = found if len(every) == 1 else [of_class[0] for of_class in pictures.values() if of_class]
-    page.lead, page.legend = [gallery(first)] if first else [], legend(first, every)
-    page.summary = [what_prototypes_are(len(found), len(every)), *conclusion(every)]
-    page.trust = trust(every)
-    if len(every) > 1:
-        paths = [f"{stem}/{COMPARISON}" for stem in comparisons]
-        files = ["summary.csv", "summary.txt", "curves.png", SETTINGS] if finished else [SETTINGS]
-        blocks = [
-            Verdicts(criteria(every)),
-            Paragraphs([NOTATION]),
-            Curves(paths[0], f"Means over all images of {len(every)} classes.", paths[1:]),
-            comparison_table(every),
-            Files(files),
-        ]
-        page.sections.insert(0, Section(f"Mean over {len(every)} classes", blocks, shown=1))
-    return page
-
-
-def _pictures(folder: Path, stem: str, label: str, comparison: PathComparison, failures: list[str]) -> list[Scored]:
-    """The prototypes of a class and what is known of each; paths are relative to the folder of all classes."""
-    path = folder / stem / _PICTURES / PROTOTYPES
-    if not path.exists():
-        return []
-    try:
-        prototypes = Prototypes.load(path)
-    except (OSError, ValueError, KeyError) as error:
-        failures.append(f"{label}: the prototypes cannot be read: {error}")
-        return []
-    labels = [label] * len(prototypes)
-    shown = Pictures(prototype_pictures(prototypes, path.parent, labels)).within(f"{stem}/{_PICTURES}").pictures
-    return scored(shown, labels, prototypes, comparison)
-
-
-def _class_section(
-    folder: Path, stem: str, label: str, comparison: PathComparison, pictures: list[Picture], alone: bool
-) -> Section:
-    """One class: what is to be thought of its prototypes, and what unfolds, the pictures, the criteria, the curves and the table."""
-    files = ("scores.csv", "curves.png", COMPARISON, f"{_PICTURES}/{PROTOTYPES}")
-    verdicts, shown = Verdicts(criteria([comparison])), Pictures(pictures)
-    # Of a single class the top of the page says what is to be thought of it.
-    begin: list[Block] = [verdicts, Paragraphs([NOTATION]), shown]
-    if not alone:
-        begin = [Paragraphs([trust([comparison])]), shown, Paragraphs(conclusion([comparison])), verdicts]
-    made = folder / stem / _PICTURES
-    recorded = (read_settings(made).get(RECORDED) if (made / SETTINGS).exists() else comparison.settings) or {}
-    blocks = [
-        *saved_blocks(recorded.get(SAVED), recorded.get(VERIFIED)),
-        Curves(f"{stem}/{COMPARISON}"),
-        comparison_table([comparison]),
-        Files([f"{stem}/{file}" for file in files if (folder / stem / file).exists()]),
-    ]
-    return Section(label, [*begin, *blocks], shown=1)

@@ -15,7 +15,7 @@ from captum_proto.experiments.demo import demo_page
 from captum_proto.experiments.describe import descriptions_page
 from captum_proto.experiments.dictionary import dictionary_page
 from captum_proto.experiments.dissect import dissected_page
-from captum_proto.experiments.evaluate import evaluation_page
+from captum_proto.experiments.evaluation_page import evaluation_page
 from captum_proto.experiments.examples import examples_page
 from captum_proto.experiments.explain import explained_page
 from captum_proto.experiments.generate import generation_page

@@ -14,7 +14,8 @@ from captum_proto import PathComparison, Prototypes
 from captum_proto._utils.targets import Target
 from captum_proto.data.natural import ClassImages
 from captum_proto.experiments import evaluate as evaluation
-from captum_proto.experiments.evaluate import COMPARISON, Evaluate
+from captum_proto.experiments.evaluate import Evaluate
+from captum_proto.experiments.evaluation_page import COMPARISON, evaluation_page
 from captum_proto.experiments.generate import PROTOTYPES, Generate
 from captum_proto.metrics import PathSimilarity
 from captum_proto.models import NamedModel
@@ -179,7 +180,7 @@ def test_a_layer_that_nobody_asked_for_is_left_out_and_has_not_failed(
     comparison = PathComparison.load(path)
     comparison.settings["skipped"] = {"gate": "a tuple, no tensor"}
     comparison.save(path, overwrite=True)
-    page = evaluation.evaluation_page(tmp_path / "out")
+    page = evaluation_page(tmp_path / "out")
     sentence = f'{comparison.settings["class"]}: layer "gate" was left out: a tuple, no tensor.'
     assert (sentence in page.failures) == asked_for
     assert (sentence in page.left_out) == (not asked_for)

@@ -17,7 +17,8 @@ from captum_proto import PathComparison, cli
 from captum_proto._utils.files import image_digest
 from captum_proto.data import TensorCollection
 from captum_proto.data.natural import NaturalImages
-from captum_proto.experiments.evaluate import COMPARISON, Evaluate
+from captum_proto.experiments.evaluate import Evaluate
+from captum_proto.experiments.evaluation_page import COMPARISON
 from captum_proto.experiments.generate import Generate
 from captum_proto.models import NamedModel
 from captum_proto.runs.folder import SETTINGS

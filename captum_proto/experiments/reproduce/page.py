@@ -9,7 +9,7 @@ from typing import Any
 from captum_proto._utils.errors import InputError
 from captum_proto._utils.files import intact
 from captum_proto.experiments.compare_groups import compared_page
-from captum_proto.experiments.evaluate import COMPARISON, evaluation_page
+from captum_proto.experiments.evaluation_page import COMPARISON, evaluation_page
 from captum_proto.experiments.generate import generation_page
 from captum_proto.experiments.reproduce.items import Item
 from captum_proto.experiments.reproduce.stages import CLASSES, StageResults

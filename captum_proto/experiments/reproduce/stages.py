@@ -12,7 +12,7 @@ from captum_proto._utils.class_names import file_stem, labels_of, model_stem, pa
 from captum_proto._utils.targets import Target
 from captum_proto.attr import PRESETS, Prototypes
 from captum_proto.data.natural import NaturalImages
-from captum_proto.experiments import evaluate, generate
+from captum_proto.experiments import evaluate, evaluation_page, generate
 from captum_proto.experiments.reproduce import paper
 from captum_proto.experiments.sweep import PAPER_PROTOCOLS
 from captum_proto.metrics import PathComparison
@@ -257,7 +257,7 @@ class StageResults:
         if self.stage.natural is None:
             return {}
         return {
-            target: PathComparison.load(self.folder / self.stage.class_folder(target) / evaluate.COMPARISON)
+            target: PathComparison.load(self.folder / self.stage.class_folder(target) / evaluation_page.COMPARISON)
             for target in self.stage.labels
         }
 
