@@ -42,6 +42,9 @@ class ShareIsMade(Exception):
         super().__init__(finished, count)
         self.finished, self.count = finished, count
 
+    def __str__(self) -> str:
+        return f"{self.finished} of {self.count} tasks are finished"
+
 
 class OtherProcessError(StateError):
     """Another process of the group failed, and this one ended for that reason."""
