@@ -33,7 +33,7 @@ __device__ __forceinline__ int place_of_sample(int number, int samples, int leng
 /// bounds = quantiles of a sample of each row's values, without zeros. A key that is two or more quantiles gets a bucket of its
 /// own, from the key to the next.
 template <typename T>
-__global__ void __launch_bounds__(kPartThreads)
+__global__ void __launch_bounds__(kPartThreads, 1)  // where the compiler is not told, it spills for a second block
     sample_rows(Rows<T> x, int64_t first_row, int64_t rows, int length, PartTables<T> tables) {
   using Key = Bits<T>;
   using Keys = Key[kMostSamples];
