@@ -134,7 +134,10 @@ def _is_ours(value: Any) -> bool:
 def _is_really_meta(flat: Sequence[Any]) -> bool:
     """Whether ``meta`` is meant: for float64, which no tensor of the device leads to. With values of the device it is refused later."""
     named = [each for each in flat if isinstance(each, torch.device)]
-    wide = any((each.dtype if isinstance(each, Tensor) else each) in _REFUSED for each in flat)
+    # What comes out is of the type that is named, or else of that of what goes in.
+    types = [each for each in flat if isinstance(each, torch.dtype)]
+    types = types or [each.dtype for each in flat if isinstance(each, Tensor)]
+    wide = any(each in _REFUSED for each in types)
     return wide and named == [_IN_CPP] and not any(isinstance(each, DeviceTensor) for each in flat)
 
 
