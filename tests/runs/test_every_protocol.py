@@ -282,8 +282,8 @@ def test_a_model_without_a_gradient_costs_no_results(
         return named
 
     prototypes_file(inputs)
-    monkeypatch.setattr(protocols, "trees", detached)
     command = PROTOCOLS[name](inputs).provenance()["command"]
+    monkeypatch.setattr(protocols, "trees", detached)
     settings = {"command": command, "recorded": {}, "summary_files": ["old.png"]}
     (tmp_path / SETTINGS).write_text(json.dumps(settings))
     (tmp_path / "old.png").touch()
