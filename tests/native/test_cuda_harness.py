@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -355,32 +354,23 @@ def _nvcc_lists(nvcc: str, architecture: str) -> bool:
     return f"compute_{architecture}" in known.split()
 
 
-@pytest.fixture(scope="module")
-def compile_report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """What nvcc says of the sources in csrc/cuda for all architectures that it knows, compiled together."""
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "architecture", ["90", *(pytest.param(name, marks=pytest.mark.long) for name in ("75", "80", "89", "100", "120"))]
+)
+def test_nvcc_compiles_without_spills(architecture: str, tmp_path: Path) -> None:
     nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        pytest.skip("no nvcc")
+    if nvcc is None or not _nvcc_lists(nvcc, architecture):
+        pytest.skip(f"no nvcc that knows compute_{architecture}")
     from torch.utils.cpp_extension import include_paths
 
-    architectures = [name for name in ("75", "80", "89", "90", "100", "120") if _nvcc_lists(nvcc, name)]
     command = [nvcc, "-std=c++17", "-O3", "-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020a000000000000", "-Xptxas", "-v"]
     command += ["-Xcompiler", "-fPIC", "--threads", "2", "-c", *map(str, sorted((ROOT / "csrc" / "cuda").glob("*.cu")))]
     command += ["-I", str(ROOT / "csrc"), *(f"-isystem={path}" for path in include_paths())]
-    for name in architectures:
-        command += ["-gencode", f"arch=compute_{name},code=sm_{name}"]
-    folder = tmp_path_factory.mktemp("nvcc")  # for the object files, named as their sources
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    command += ["-gencode", f"arch=compute_{architecture},code=sm_{architecture}"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    return lambda name: result.stderr if name in architectures else ""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["75", "80", "89", "90", "100", "120"])
-def test_nvcc_compiles_without_spills(compile_report: Callable[[str], str], architecture: str) -> None:
-    report = compile_report(architecture)
-    if not report:
-        pytest.skip(f"this nvcc does not know compute_{architecture}")
+    report = result.stderr
     kernels = re.findall(
         rf"Compiling entry function '(\S*)' for 'sm_{architecture}'.*?\n.*?\n.*?(\d+) bytes spill stores", report
     )

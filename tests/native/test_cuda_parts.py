@@ -135,7 +135,7 @@ MUTANTS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long  # the harness is built anew for each
 @pytest.mark.parametrize("mistake", MUTANTS)
 def test_a_mistake_in_the_kernels_is_noticed(tmp_path: Path, mistake: str) -> None:
     shutil.copytree(ROOT / "csrc" / "kernels", tmp_path / "csrc" / "kernels")

@@ -45,7 +45,18 @@ def _tensors(folder: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("command", [name for name in PROTOCOLS if name not in ELSEWHERE])
+#: The others take minutes together.
+ALWAYS = ("generate", "evaluate", "examples", "dissect", "atlas")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.long])
+        for name in PROTOCOLS
+        if name not in ELSEWHERE
+    ],
+)
 def test_a_protocol_writes_the_same(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [tmp_path / "cpu", tmp_path / "device"]
     network = protocols._network
