@@ -31,8 +31,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def same_numbers_every_time() -> None:
+def same_numbers_every_time() -> Iterator[None]:
+    """Every test begins with the same random numbers, and leaves as many threads as it found: sums depend on both."""
     torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == threads, "the test, or what it called, changed PyTorch's number of threads"
 
 
 @pytest.fixture(scope="session")

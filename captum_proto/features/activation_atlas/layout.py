@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,8 @@ def lay_out(
     if reduce is not None and check_int(reduce, "reduce", 1, ", or None for none") < vectors.shape[1]:
         vectors = principal_components(vectors, reduce, centered=False)
     values = np.ascontiguousarray(vectors.float().numpy())
-    found = (_umap if method == "umap" else _tsne)(values, count, check_int(seed, "seed", 0), choices)
+    with _same_number_of_threads():
+        found = (_umap if method == "umap" else _tsne)(values, count, check_int(seed, "seed", 0), choices)
     return _checked(found, len(vectors), count)
 
 
@@ -187,6 +189,22 @@ def neighbors_kept(
         first, second = (values.topk(near, dim=1).indices for values in (alike, beside))
         shares.append((first.unsqueeze(2) == second.unsqueeze(1)).any(2).double().mean(1))
     return torch.cat(shares), near / (number - 1)
+
+
+@contextlib.contextmanager
+def _same_number_of_threads() -> Iterator[None]:
+    """
+    PyTorch works with as many threads afterwards as before.
+
+    Where Numba, which UMAP is written in, shares PyTorch's OpenMP, its first parallel loop sets the number of threads to that of the
+    cores, for everybody and for good; sums over activations then end in other bits.
+    """
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def _umap(values: np.ndarray[Any, Any], components: int, seed: int, choices: dict[str, Any]) -> Any:
