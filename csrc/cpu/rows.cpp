@@ -11,6 +11,7 @@
 
 #include "check_rows.h"
 #include "cpu/parallel.h"
+#include "cpu/rows_to_deal.h"
 #include "kernels/cpu/accumulate.h"
 #include "kernels/cpu/dispatch.h"
 #include "tensors.h"
@@ -22,11 +23,18 @@ namespace {
 template <class Alone, class Together>
 void over_rows(const Tensor& x, const Alone& alone, const Together& together) {
   const Team team = team_of(x.size(1));
+  const int64_t rows = x.size(0), threads = torch::stable::get_num_threads(), left = rows % threads;
   // Together a row takes 1 / workers of the time and a bit more, so rows that wait for one another had better be few.
-  const int64_t left = x.size(0) % torch::stable::get_num_threads();
-  const int64_t last = 4 * left <= 3 * static_cast<int64_t>(team.workers) && team.workers > 1 ? left : 0;
-  in_parallel(x.size(0) - last, x.size(1), alone);
-  for (int64_t row = x.size(0) - last; row < x.size(0); ++row) together(row, team);
+  if (team.workers == 1 || left == 0 || 4 * left > 3 * static_cast<int64_t>(team.workers)) {
+    in_parallel(rows, x.size(1), alone);
+    return;
+  }
+  RowsToDeal dealt(rows, left);
+  torch::stable::parallel_for(0, rows > left ? threads : 0, 1, [&](int64_t begin, int64_t end) {
+    const WorkspaceLease lease;  // large buffers serve for all rows
+    for (; begin < end; ++begin) dealt.take_part([&](int64_t row) { alone(row, row + 1); });
+  });
+  for (int64_t row = dealt.first_left(); row < rows; ++row) together(row, team);
 }
 
 template <class T>

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "check_concepts.h"
+#include "check_dealing.h"
 #include "check_streams.h"
 #include "kernels/cpu/affine_sample.h"
 #include "kernels/cpu/high_frequency_loss.h"
@@ -552,6 +553,7 @@ int main(int argc, char** argv) {
   if (what == "check" && argc == 3) {
     Random random(std::strtoull(argv[2], nullptr, 10));
     check_leases();
+    dealing::check_dealing(expect);
     check_conversion<Half>("float16");
     check_conversion<BFloat16>("bfloat16");
     streams::check_lists<float, true>(random, expect);
