@@ -146,7 +146,7 @@ def main() -> None:
             runs[BF16] = generation(model, batch, autocast=half)
         present = {name: run for name, run in runs.items() if run is not None}
         contenders = {name: partial(clock.step, run, steps) for name, run in present.items()}
-        times = measure(contenders, rounds if batch < 64 else 1)
+        times = measure(contenders, rounds)
         per_image = {name: [t / batch for t in values if t is not None] for name, values in times.items()}
         goals = [Goal(OURS, FLOOR, most=1 / 0.85)]
         goals += [Goal(LUCENT, OURS, least=3)] if batch <= 16 else []

@@ -338,7 +338,9 @@ def test_no_access_out_of_bounds_and_no_undefined_behavior(address: Harness, dty
         compare_everything(address, rows_like_layers(3, length, dtype), references(1, length)[0])
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, torch.float32, pytest.param(torch.float64, marks=pytest.mark.long)], ids=str
+)
 def test_no_data_races(thread: Harness, dtype: torch.dtype) -> None:
     exercise_every_kernel(thread, dtype, 70)
     if dtype == torch.float32:
