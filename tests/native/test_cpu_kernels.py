@@ -94,7 +94,8 @@ def program(request: pytest.FixtureRequest, programs: dict[str, Future[Path]]) -
 def output_of(program: Program, *arguments: object, data: bytes = b"") -> bytes:
     environment = os.environ | {"ATEN_CPU_CAPABILITY": program.capability}
     command = [program.path, *map(str, arguments)]
-    result = subprocess.run(command, input=data, capture_output=True, check=False, env=environment)
+    # A thread that waits for ever is a mistake too, and is to be told; the longest call takes a minute.
+    result = subprocess.run(command, input=data, capture_output=True, check=False, env=environment, timeout=900)
     assert result.returncode == 0, (result.stdout + result.stderr)[-4000:].decode(errors="replace")
     return result.stdout
 
